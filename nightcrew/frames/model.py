@@ -1,0 +1,80 @@
+"""A frame's normalised header: what every later step may know about an exposure.
+
+All values are plain Python (JSON-able) and bear their unit in the name.  ``None`` or ``""`` means "not known";
+nothing is guessed here (see :mod:`nightcrew.frames.normalise`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+FrameKind = Literal["bias", "dark", "flat", "light", "thermal", "other"]
+KINDS: tuple[FrameKind, ...] = ("bias", "dark", "flat", "light", "thermal", "other")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameHeader:
+    """The normalised header of one exposure.
+
+    ``time_utc`` is the start of the exposure, ISO 8601 without zone (``2013-07-04T05:42:02.000``), always UTC.
+    ``night`` is the ISO date of the local noon before ``time_utc`` at the site.
+    ``window`` is (x0, y0, nx, ny), 0-based, in binned pixels of the stored array; ``trim`` and ``overscan`` are
+    (x0, x1, y0, y1), 0-based half-open in the stored array.
+    """
+
+    kind: FrameKind
+    instrument: str
+    profile: str
+    camera: str = ""  # make, model and serial as the header gives them: keeps mixed cameras apart
+    nx: int = 0
+    ny: int = 0
+    hdu: int = 0  # index of the HDU that holds the image
+    window_x0: int = 0
+    window_y0: int = 0
+    binning_x: int = 1
+    binning_y: int = 1
+    gain_setting: str = ""
+    readout_mode: str = ""
+    exposure_s: float | None = None
+    temperature_c: float | None = None
+    set_temperature_c: float | None = None
+    filter: str = ""
+    target: str = ""
+    time_utc: str = ""
+    time_is_date_only: bool = False
+    night: str = ""
+    sequence: str = ""  # frame number where times are not sub-second
+    gain_e_per_adu: float | None = None
+    read_noise_e: float | None = None
+    saturation_adu: float | None = None
+    trim: tuple[int, int, int, int] | None = None
+    overscan: tuple[int, int, int, int] | None = None
+    bayer: str = ""  # colour filter pattern such as "RGGB", "" for monochrome
+    ra_deg: float | None = None
+    dec_deg: float | None = None
+    airmass: float | None = None
+    bias_subtracted: bool = False  # the camera already took the bias out
+    notes: tuple[str, ...] = ()  # conflicts and assumptions, one sentence each
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionary, JSON-able, keys in the order of definition."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FrameHeader:
+        """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        clean = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        return cls(**clean)
+
+    def canonical(self) -> str:
+        """Canonical JSON text: equal headers have equal text."""
+        return json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def geometry(self) -> str:
+        """Text key of everything that must agree for pixels to lie on each other."""
+        return f"{self.nx}x{self.ny}+{self.window_x0}+{self.window_y0}b{self.binning_x}x{self.binning_y}"

@@ -1,0 +1,117 @@
+"""Opening the ledger's database: the one place that makes a connection.
+
+SQLite runs in WAL mode with ``synchronous=FULL`` on a local disk; writers begin with ``BEGIN IMMEDIATE`` so that a
+transaction never fails half-way for a lock.  PostgreSQL is used by URL.  No file work happens inside a transaction.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from nightcrew.errors import TransientError
+
+Clock = Callable[[], datetime]
+_BUSY_TIMEOUT_S = 30.0
+
+
+def utc_now() -> datetime:
+    """The system's clock, UTC; injected into :class:`Database` so that tests and simulations may use another."""
+    return datetime.now(UTC)
+
+
+def iso(moment: datetime) -> str:
+    """ISO text in UTC with milliseconds and no zone, the form of every time in the ledger."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+class Database:
+    """An engine with two doors: :meth:`read` and :meth:`write`.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL; ``sqlite:////path/ledger.db`` or ``postgresql+psycopg://...``.
+    clock
+        Gives the time that rows are stamped with.
+    """
+
+    def __init__(self, url: str, *, clock: Clock = utc_now) -> None:
+        self.url = url
+        self.clock = clock
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        if self.is_sqlite:
+            database = make_url(url).database
+            if database and database != ":memory:":
+                Path(database).parent.mkdir(parents=True, exist_ok=True)
+        self.engine = _make_engine(url, is_sqlite=self.is_sqlite)
+        self._writer = self.engine.execution_options(nightcrew_writer=True)
+        # One writer a process: threads queue here instead of spinning on SQLite's lock.
+        self._lock = threading.Lock()
+
+    def now(self) -> str:
+        """The time of the injected clock as ledger text."""
+        return iso(self.clock())
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A consistent view for reading."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction for writing; keep it short, no file work inside.
+
+        Raises
+        ------
+        TransientError
+            The database stayed locked or its disk is full; nothing was written.
+        """
+        with self._lock:
+            try:
+                with self._writer.connect() as connection, connection.begin():
+                    yield connection
+            except OperationalError as error:
+                if _is_passing(error):
+                    raise TransientError(f"the ledger cannot be written for now: {error.orig}") from error
+                raise
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _is_passing(error: OperationalError) -> bool:
+    words = str(error.orig).lower()
+    return any(sign in words for sign in ("locked", "busy", "full", "disk i/o", "could not connect", "timeout"))
+
+
+def _make_engine(url: str, *, is_sqlite: bool) -> Engine:
+    if not is_sqlite:
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
+
+    def configure(connection: Any, _record: Any) -> None:
+        # The driver would begin by itself, deferred; we say BEGIN ourselves, below.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def begin(connection: Connection) -> None:
+        writer = connection.get_execution_options().get("nightcrew_writer", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+    event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
+    return engine
