@@ -1,0 +1,137 @@
+"""The configuration: defaults, the file, the environment, and refusals that name the place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from nightcrew.errors import Refused
+from nightcrew.settings import Settings
+from nightcrew.settings_file import default_file, line_of
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("NIGHTCREW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def written(text: str) -> Path:
+    file = Path("nightcrew.toml")
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_the_written_file_loads_and_equals_the_defaults() -> None:
+    assert Settings.load(written(default_file())).model_dump() == Settings().anchored(Path.cwd()).model_dump()
+
+
+def test_every_option_stands_in_the_written_file() -> None:
+    text = default_file()
+    for section, field in Settings.model_fields.items():
+        model = type(field.default[0] if isinstance(field.default, tuple) else field.default)
+        for key in model.model_fields:
+            assert f"\n{key} =" in text or f"\n# {key} =" in text or f"_{section.upper()}__{key.upper()} " in text, (section, key)
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "observatory"
+    folder.mkdir()
+    file = folder / "nightcrew.toml"
+    file.write_text('[[folders]]\npath = "raw"\n[products]\nroot = "/elsewhere"\n', encoding="utf-8")
+    settings = Settings.load(file)
+    assert settings.folders[0].path == folder / "raw"
+    assert settings.products.root == Path("/elsewhere")
+    assert settings.ledger_url == f"sqlite:///{folder}/state/ledger.sqlite"
+    assert settings.file == file
+
+
+def test_the_file_is_found_in_the_working_folder_or_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written("[watch]\nsettle_s = 7\n")
+    assert Settings.load().watch.settle_s == 7
+    other = tmp_path / "other.toml"
+    other.write_text("[watch]\nsettle_s = 9\n", encoding="utf-8")
+    monkeypatch.setenv("NIGHTCREW_CONFIG", str(other))
+    assert Settings.load().watch.settle_s == 9
+
+
+def test_the_environment_overrides_one_key_of_a_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTCREW_MAIL__PORT", "2525")
+    settings = Settings.load(written('[mail]\nhost = "post"\nport = 25\n'))
+    assert (settings.mail.host, settings.mail.port) == ("post", 2525)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("[site]\nlongitude_deg = 1\n\n[mial]\nport = 1\n", 4, "did you mean 'mail'"),
+        ("# a comment\n[mail]\nprot = 25\n", 3, "did you mean 'port'"),
+        ("[mail]\nport = 99999\n", 2, "less than or equal to 65535"),
+        ('[[folders]]\npath = "a"\n\n[[folders]]\npath = "b"\nkind = "nigth"\n', 6, "'night', 'lab'"),
+        ('[site]\ntimezone = "Europe/Wien"\n', 2, "no time zone"),
+        ('[reports]\ntime = "8"\n', 2, "HH:MM"),
+        ('[mail]\npassword = "x"\n', 2, "NIGHTCREW_MAIL__PASSWORD"),
+        ('[prefect]\naddress = "0.0.0.0"\n', 1, "NIGHTCREW_PREFECT__AUTH"),
+        ("[site]\nlatitude_deg = nan\n", 2, "finite"),
+        ("site.latitude_deg = 100\n", 1, "less than or equal to 90"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_with_its_place(text: str, line: int, message: str) -> None:
+    with pytest.raises(Refused) as caught:
+        Settings.load(written(text))
+    assert f"nightcrew.toml:{line}:" in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(Refused) as caught:
+        Settings.load(written("[mail]\nport = 0\n[limits]\nthreads = 0\n"))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_broken_file_is_refused_with_its_line() -> None:
+    with pytest.raises(Refused, match=r"not TOML: .*line 2"):
+        Settings.load(written("[site]\nlongitude_deg = \n"))
+
+
+def test_a_file_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(Refused, match="nightcrew init"):
+        Settings.load("nowhere.toml")
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTCREW_MIAL__PORT", "25")
+    with pytest.raises(Refused, match="did you mean 'NIGHTCREW_MAIL'"):
+        Settings.load()
+
+
+def test_a_wrong_value_from_the_environment_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTCREW_WATCH__SETTLE_S", "soon")
+    with pytest.raises(Refused, match="environment variable NIGHTCREW_WATCH__SETTLE_S"):
+        Settings.load()
+
+
+def test_the_password_comes_from_the_environment_and_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIGHTCREW_MAIL__PASSWORD", "tiger-lily")
+    settings = Settings.load()
+    assert settings.mail.secret() == "tiger-lily"
+    assert "tiger-lily" not in repr(settings) + settings.model_dump_json()
+
+
+def test_the_password_file_must_be_its_owners_alone() -> None:
+    secret = Path("secret")
+    secret.write_text("tiger-lily\n", encoding="utf-8")
+    settings = Settings.load(written('[mail]\npassword_file = "secret"\n'))
+    secret.chmod(0o640)
+    with pytest.raises(Refused, match="chmod 600"):
+        settings.mail.secret()
+    secret.chmod(0o600)
+    assert settings.mail.secret() == "tiger-lily"
+
+
+def test_lines_are_found_in_tables_arrays_and_dotted_keys() -> None:
+    text = '[a]\nx = 1\n[[b]]\nx = 1\n[[b]]\n"x" = 2\n'
+    assert [line_of(text, ("a", "x")), line_of(text, ("b", 1, "x")), line_of(text, ("b", 0, "y")), line_of(text, ("c",))] == [2, 6, 3, 0]
