@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
@@ -88,6 +88,14 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def new_id(result: CursorResult[Any]) -> int:
+    """The id that an insert of one row made."""
+    key = result.inserted_primary_key
+    if key is None:
+        raise LookupError("the insert made no row")
+    return int(key[0])
 
 
 def _is_passing(error: OperationalError) -> bool:

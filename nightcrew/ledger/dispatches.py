@@ -1,0 +1,80 @@
+"""Dispatch rows: one per attempt to have Prefect run something.  Their id is the idempotency key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.schema import dispatch
+
+LIVING = ("new", "accepted", "running")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchRow:
+    """An attempt to run a flow for a scope (``scope_id`` None: ingest, morning)."""
+
+    id: int
+    flow: str
+    scope_id: int | None
+    wish: dict[str, Any] = field(default_factory=dict)
+    state: str = "new"
+    run_id: str = ""
+    outcome: str = ""
+    created_at: str = ""
+    changed_at: str = ""
+
+
+def _row(mapping: RowMapping) -> DispatchRow:
+    values = {name: mapping[name] for name in DispatchRow.__slots__}
+    return DispatchRow(**{**values, "wish": json.loads(values["wish"])})
+
+
+def living(connection: Connection, flow: str, scope_id: int | None) -> DispatchRow | None:
+    """The attempt that has not ended, if there is one."""
+    where = dispatch.c.scope_id.is_(None) if scope_id is None else dispatch.c.scope_id == scope_id
+    statement = select(dispatch).where(dispatch.c.flow == flow, where, dispatch.c.state.in_(LIVING)).order_by(dispatch.c.id.desc()).limit(1)
+    row = connection.execute(statement).mappings().one_or_none()
+    return _row(row) if row else None
+
+
+def request(database: Database, flow: str, scope_id: int | None, wish: dict[str, Any] | None = None) -> DispatchRow:
+    """The living attempt for that flow and scope (with an equal wish), or a new row."""
+    now = database.now()
+    wanted = wish or {}
+    with database.write() as connection:
+        known = living(connection, flow, scope_id)
+        if known is not None and known.wish == wanted:
+            return known
+        values = {"flow": flow, "scope_id": scope_id, "wish": json.dumps(wanted, sort_keys=True), "created_at": now, "changed_at": now}
+        row_id = new_id(connection.execute(insert(dispatch).values(**values)))
+        return _row(connection.execute(select(dispatch).where(dispatch.c.id == row_id)).mappings().one())
+
+
+def change(database: Database, row_id: int, state: str, *, run_id: str | None = None, outcome: str | None = None) -> None:
+    """``accepted`` by Prefect, ``running`` (said by the flow itself), ``ended``.  An ended row stays ended."""
+    values: dict[str, Any] = {"state": state, "changed_at": database.now()}
+    if run_id is not None:
+        values["run_id"] = run_id
+    if outcome is not None:
+        values["outcome"] = outcome
+    with database.write() as connection:
+        connection.execute(update(dispatch).where(dispatch.c.id == row_id, dispatch.c.state != "ended").values(**values))
+
+
+def all_living(connection: Connection, flows: Sequence[str] | None = None) -> list[DispatchRow]:
+    """Every attempt that has not ended, oldest first."""
+    statement = select(dispatch).where(dispatch.c.state.in_(LIVING)).order_by(dispatch.c.id)
+    if flows is not None:
+        statement = statement.where(dispatch.c.flow.in_(list(flows)))
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def recent(connection: Connection, limit: int = 50) -> list[DispatchRow]:
+    """The last attempts, newest first."""
+    return [_row(row) for row in connection.execute(select(dispatch).order_by(dispatch.c.id.desc()).limit(limit)).mappings()]

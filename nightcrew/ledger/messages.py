@@ -1,0 +1,139 @@
+"""What the service says: reports, mails in their outbox, happenings and signs of life."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.schema import happening, mail, report, scope, sign_of_life
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """A written report page of a scope."""
+
+    id: int
+    scope_id: int
+    revision: int
+    path: str
+    verdict: str
+    status: str
+    mark: int
+    made_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailRow:
+    """A morning's mail in the outbox."""
+
+    id: int
+    morning: str
+    message_id: str
+    subject: str
+    message: bytes
+    state: str
+    attempts: int
+    last_error: str
+    next_try_at: str
+    made_at: str
+    delivered_at: str
+
+
+def record_report(database: Database, scope_id: int, *, path: str, verdict: str, status: str, mark: int) -> ReportRow:
+    """A report page was written: it gets the next revision of its scope."""
+    now = database.now()
+    with database.write() as connection:
+        revision = int(connection.execute(select(scope.c.revision).where(scope.c.id == scope_id)).scalar_one()) + 1
+        connection.execute(update(scope).where(scope.c.id == scope_id).values(revision=revision, reported_mark=mark))
+        values = {
+            "scope_id": scope_id,
+            "revision": revision,
+            "path": path,
+            "verdict": verdict,
+            "status": status,
+            "mark": mark,
+            "made_at": now,
+        }
+        row_id = new_id(connection.execute(insert(report).values(**values)))
+    return ReportRow(id=row_id, **values)  # type: ignore[arg-type]  # a mapping of mixed values
+
+
+def last_report(connection: Connection, scope_id: int) -> ReportRow | None:
+    """The newest report of a scope."""
+    statement = select(report).where(report.c.scope_id == scope_id).order_by(report.c.revision.desc()).limit(1)
+    row = connection.execute(statement).mappings().one_or_none()
+    return ReportRow(**row) if row else None
+
+
+def queue_mail(database: Database, *, morning: str, message_id: str, subject: str, message: bytes) -> MailRow:
+    """Put a morning's mail into the outbox; the one that is there already stands (one mail a morning)."""
+    now = database.now()
+    with database.write() as connection:
+        known = connection.execute(select(mail).where(mail.c.morning == morning)).mappings().one_or_none()
+        if known is None:
+            connection.execute(
+                insert(mail).values(morning=morning, message_id=message_id, subject=subject, message=message, state="queued", made_at=now)
+            )
+            known = connection.execute(select(mail).where(mail.c.morning == morning)).mappings().one()
+        return _mail(known)
+
+
+def begin_sending(database: Database, mail_id: int) -> bool:
+    """Say "sending" before the first byte goes out; False when another process does it.
+
+    A row that is found "sending" later belongs to a process that died: whether the server took the mail is unknown.
+    """
+    with database.write() as connection:
+        changed = connection.execute(
+            update(mail).where(mail.c.id == mail_id, mail.c.state == "queued").values(state="sending", attempts=mail.c.attempts + 1)
+        )
+    return bool(changed.rowcount)
+
+
+def end_sending(database: Database, mail_id: int, state: str, *, error: str = "", next_try_at: str = "") -> None:
+    """``delivered``, ``queued`` again with its error, ``refused`` for good, or ``unknown`` (lost after DATA)."""
+    delivered = database.now() if state == "delivered" else ""
+    with database.write() as connection:
+        connection.execute(
+            update(mail).where(mail.c.id == mail_id).values(state=state, last_error=error, next_try_at=next_try_at, delivered_at=delivered)
+        )
+
+
+def mails(connection: Connection, *states: str) -> list[MailRow]:
+    """Mails in those states (all without), oldest morning first."""
+    statement = select(mail).order_by(mail.c.morning)
+    if states:
+        statement = statement.where(mail.c.state.in_(states))
+    return [_mail(row) for row in connection.execute(statement).mappings()]
+
+
+def _mail(mapping: RowMapping) -> MailRow:
+    return MailRow(**{name: mapping[name] for name in MailRow.__slots__})
+
+
+def happened(database: Database, source: str, level: str, text: str, scope_id: int | None = None) -> None:
+    """Write down something that a person may want to know (disk low, a child restarted, an overflow)."""
+    with database.write() as connection:
+        connection.execute(insert(happening).values(at=database.now(), source=source, level=level, text=text, scope_id=scope_id))
+
+
+def happenings(connection: Connection, since: str, until: str = "9999") -> list[tuple[str, str, str, str]]:
+    """(time, source, level, text) of what happened in a span of time."""
+    statement = select(happening).where(happening.c.at >= since, happening.c.at < until).order_by(happening.c.id)
+    return [(row.at, row.source, row.level, row.text) for row in connection.execute(statement)]
+
+
+def alive(database: Database, source: str, text: str = "") -> None:
+    """A part of the service says that it lives."""
+    now = database.now()
+    with database.write() as connection:
+        done = connection.execute(update(sign_of_life).where(sign_of_life.c.source == source).values(at=now, text=text))
+        if not done.rowcount:
+            connection.execute(insert(sign_of_life).values(source=source, at=now, text=text))
+
+
+def signs_of_life(connection: Connection) -> dict[str, tuple[str, str]]:
+    """Source -> (time, text)."""
+    return {row.source: (row.at, row.text) for row in connection.execute(select(sign_of_life))}

@@ -1,0 +1,288 @@
+"""Products in the ledger: recording what was made, and which one is current."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from nightcrew.ledger import claims, scopes
+from nightcrew.ledger.claims import Claimed
+from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.rows import FileRow, NewProduct, ProductRow
+from nightcrew.ledger.schema import current, measurement, product, product_input
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRow:
+    """One input of a product: a frame (by id and content hash) or another product (by fingerprint)."""
+
+    role: str
+    fingerprint: str
+    frame_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What the planner had decided about a product that is now made."""
+
+    recipe: str
+    version: int
+    key: str
+    instrument: str
+    night: str
+    fingerprint: str
+    parameters: dict[str, Any]
+    facts: dict[str, Any]
+    inputs: Sequence[InputRow]
+    time_utc: str
+    serves_other_scopes: bool = False  # masters: their siblings must look again
+
+
+def commit(database: Database, claimed: Claimed, planned: Recorded, made: NewProduct, *, remake_scopes: int) -> ProductRow | None:
+    """Record a product, make it current, end the claim and mark who must look again: one transaction.
+
+    Returns
+    -------
+    ProductRow or None
+        None when the claim was taken from us meanwhile: the newer row stands and our file is swept.
+    """
+    now = database.now()
+    with database.write() as connection:
+        if not claims.holds(connection, claimed):
+            return None
+        product_id = _upsert(connection, claimed, planned, made, now)
+        _write_inputs(connection, product_id, planned.inputs, made.left_out)
+        _write_measurements(connection, product_id, planned, made)
+        _make_current(connection, claimed, planned.recipe, planned.key, product_id)
+        claims.end_in(connection, claimed, "done", now)
+        touched = [claimed.scope_id]
+        if planned.serves_other_scopes:
+            touched += scopes.siblings(connection, claimed.scope_id, remake_scopes)
+        scopes.mark(connection, touched, now)
+        row = connection.execute(select(product).where(product.c.id == product_id)).mappings().one()
+        return as_row(row)
+
+
+def _upsert(connection: Connection, claimed: Claimed, planned: Recorded, made: NewProduct, now: str) -> int:
+    values = {
+        "recipe": planned.recipe,
+        "version": planned.version,
+        "scope_id": claimed.scope_id,
+        "key": planned.key,
+        "instrument": planned.instrument,
+        "fingerprint": planned.fingerprint,
+        "parameters": _json(planned.parameters),
+        "facts": _json(planned.facts),
+        "files": _json([{"role": f.role, "path": f.path, "sha256": f.sha256, "size": f.size} for f in made.files]),
+        "metrics": _json(made.metrics),
+        "grade": made.grade,
+        "grade_reasons": _json(list(made.grade_reasons)),
+        "certified": made.certified,
+        "certification": made.certification,
+        "state": "made",
+        "time_utc": planned.time_utc,
+        "made_at": now,
+        "claim_id": claimed.token,
+    }
+    known = connection.execute(select(product.c.id).where(product.c.fingerprint == planned.fingerprint)).scalar_one_or_none()
+    if known is None:
+        return new_id(connection.execute(insert(product).values(**values)))
+    connection.execute(update(product).where(product.c.id == known).values(**values))
+    connection.execute(delete(product_input).where(product_input.c.product_id == known))
+    connection.execute(delete(measurement).where(measurement.c.product_id == known))
+    return int(known)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _write_inputs(connection: Connection, product_id: int, inputs: Sequence[InputRow], left_out: dict[int, str]) -> None:
+    rows = [
+        {
+            "product_id": product_id,
+            "position": position,
+            "role": row.role,
+            "frame_id": row.frame_id,
+            "input_fingerprint": row.fingerprint,
+            "left_out": left_out.get(row.frame_id, "") if row.frame_id is not None else "",
+        }
+        for position, row in enumerate(inputs)
+    ]
+    if rows:
+        connection.execute(insert(product_input), rows)
+
+
+def _write_measurements(connection: Connection, product_id: int, planned: Recorded, made: NewProduct) -> None:
+    rows = [
+        {
+            "product_id": product_id,
+            "instrument": planned.instrument,
+            "camera": str(planned.facts.get("camera", "")),
+            "quantity": m.quantity,
+            "value": m.value,
+            "error": m.error,
+            "unit": m.unit,
+            "where_": _json(m.where),
+            "note": m.note,
+            "night": planned.night,
+        }
+        for m in made.measurements
+    ]
+    if rows:
+        connection.execute(insert(measurement), rows)
+
+
+def _make_current(connection: Connection, claimed: Claimed, recipe: str, key: str, product_id: int) -> None:
+    where = (current.c.scope_id == claimed.scope_id, current.c.recipe == recipe, current.c.key == key)
+    old = connection.execute(select(current.c.claim_id).where(*where)).scalar_one_or_none()
+    if old is None:
+        connection.execute(
+            insert(current).values(scope_id=claimed.scope_id, recipe=recipe, key=key, product_id=product_id, claim_id=claimed.token)
+        )
+    elif old < claimed.token:  # compare-and-swap: the newer claim stands
+        connection.execute(update(current).where(*where).values(product_id=product_id, claim_id=claimed.token))
+
+
+def adopt(connection: Connection, claimed: Claimed, recipe: str, key: str, product_id: int) -> None:
+    """Make a product current that exists already under the planned fingerprint (an earlier state came back)."""
+    _make_current(connection, claimed, recipe, key, product_id)
+
+
+def dismiss(connection: Connection, scope_id: int, keys: Iterable[tuple[str, str]]) -> None:
+    """These (recipe, key) are no longer planned: nothing is current for them; the product rows stay."""
+    for recipe, key in keys:
+        connection.execute(delete(current).where(current.c.scope_id == scope_id, current.c.recipe == recipe, current.c.key == key))
+
+
+def set_state(connection: Connection, product_id: int, state: str) -> None:
+    """``lost`` when its file is gone, ``retired`` by retention, ``made`` again."""
+    connection.execute(update(product).where(product.c.id == product_id).values(state=state))
+
+
+def mark_bad(database: Database, product_id: int, reason: str, *, remake_scopes: int) -> None:
+    """A person marks a product bad ("" takes it back): its dependants become stale, its siblings look again."""
+    with database.write() as connection:
+        connection.execute(update(product).where(product.c.id == product_id).values(marked_bad=reason))
+        scope_id = int(connection.execute(select(product.c.scope_id).where(product.c.id == product_id)).scalar_one())
+        scopes.mark(connection, [scope_id, *scopes.siblings(connection, scope_id, remake_scopes)], database.now())
+
+
+def as_row(mapping: RowMapping) -> ProductRow:
+    """A table row as :class:`ProductRow`."""
+    return ProductRow(
+        id=mapping["id"],
+        recipe=mapping["recipe"],
+        version=mapping["version"],
+        scope_id=mapping["scope_id"],
+        key=mapping["key"],
+        instrument=mapping["instrument"],
+        fingerprint=mapping["fingerprint"],
+        parameters=json.loads(mapping["parameters"]),
+        facts=json.loads(mapping["facts"]),
+        files=tuple(FileRow(**f) for f in json.loads(mapping["files"])),
+        metrics=json.loads(mapping["metrics"]),
+        grade=mapping["grade"],
+        grade_reasons=tuple(json.loads(mapping["grade_reasons"])),
+        certified=bool(mapping["certified"]),
+        certification=mapping["certification"],
+        marked_bad=mapping["marked_bad"],
+        state=mapping["state"],
+        time_utc=mapping["time_utc"],
+        made_at=mapping["made_at"],
+        claim_id=mapping["claim_id"],
+    )
+
+
+def of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
+    """Every product ever made in a scope."""
+    rows = connection.execute(select(product).where(product.c.scope_id == scope_id).order_by(product.c.id)).mappings()
+    return [as_row(row) for row in rows]
+
+
+def current_of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
+    """The current products of a scope."""
+    statement = (
+        select(product)
+        .join(current, current.c.product_id == product.c.id)
+        .where(current.c.scope_id == scope_id)
+        .order_by(product.c.recipe, product.c.key)
+    )
+    return [as_row(row) for row in connection.execute(statement).mappings()]
+
+
+def current_elsewhere(connection: Connection, scope_id: int, instrument: str, recipes: Sequence[str], not_before: str) -> list[ProductRow]:
+    """Current products of an instrument in other scopes: the masters that a scope may borrow."""
+    statement = (
+        select(product)
+        .join(current, current.c.product_id == product.c.id)
+        .where(
+            product.c.instrument == instrument,
+            product.c.recipe.in_(list(recipes)),
+            product.c.scope_id != scope_id,
+            product.c.time_utc >= not_before,
+        )
+        .order_by(product.c.time_utc)
+    )
+    return [as_row(row) for row in connection.execute(statement).mappings()]
+
+
+def by_fingerprint(connection: Connection, fingerprint: str) -> ProductRow | None:
+    """The product of that fingerprint, or of the only one that begins with it."""
+    statement = select(product).where(product.c.fingerprint.startswith(fingerprint, autoescape=True)).limit(2)
+    rows = connection.execute(statement).mappings().all()
+    return as_row(rows[0]) if len(rows) == 1 else None
+
+
+def get(connection: Connection, product_id: int) -> ProductRow:
+    """The product of that id."""
+    return as_row(connection.execute(select(product).where(product.c.id == product_id)).mappings().one())
+
+
+def inputs_of(connection: Connection, product_id: int) -> list[tuple[InputRow, str]]:
+    """The inputs of a product, each with why it was left out ("" when it was used)."""
+    rows = connection.execute(select(product_input).where(product_input.c.product_id == product_id).order_by(product_input.c.position))
+    return [(InputRow(role=r.role, fingerprint=r.input_fingerprint, frame_id=r.frame_id), r.left_out) for r in rows]
+
+
+def left_out_of_scope(connection: Connection, scope_id: int) -> dict[int, dict[int, str]]:
+    """Per product id of a scope: frame id -> reason, for the frames that its recipe left out."""
+    rows = connection.execute(
+        select(product_input.c.product_id, product_input.c.frame_id, product_input.c.left_out)
+        .join(product, product.c.id == product_input.c.product_id)
+        .where(product.c.scope_id == scope_id, product_input.c.left_out != "", product_input.c.frame_id.is_not(None))
+    )
+    found: dict[int, dict[int, str]] = {}
+    for product_id, frame_id, reason in rows:
+        found.setdefault(product_id, {})[frame_id] = reason
+    return found
+
+
+def dependants(connection: Connection, fingerprint: str) -> list[ProductRow]:
+    """Products that have this one among their inputs, directly."""
+    statement = (
+        select(product)
+        .join(product_input, product_input.c.product_id == product.c.id)
+        .where(product_input.c.input_fingerprint == fingerprint)
+        .order_by(product.c.id)
+    )
+    return [as_row(row) for row in connection.execute(statement).mappings()]
+
+
+def trend(connection: Connection, instrument: str, quantity: str, limit: int = 60) -> list[dict[str, Any]]:
+    """The last measurements of a quantity, of current products only, oldest first."""
+    statement = (
+        select(measurement)
+        .join(current, current.c.product_id == measurement.c.product_id)
+        .where(measurement.c.instrument == instrument, measurement.c.quantity == quantity)
+        .order_by(measurement.c.night.desc(), measurement.c.id)
+        .limit(limit)
+    )
+    rows = [dict(row) for row in connection.execute(statement).mappings()]
+    for row in rows:
+        row["where"] = json.loads(row.pop("where_"))
+    return rows[::-1]

@@ -1,0 +1,141 @@
+"""The ledger's rows as the rest of the library sees them: frozen, typed, without a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nightcrew.frames.model import FrameHeader
+
+FileState = Literal["waiting", "done", "degraded", "rejected", "set_aside"]
+FILE_STATES: tuple[FileState, ...] = ("waiting", "done", "degraded", "rejected", "set_aside")
+Grade = Literal["A", "B", "C", "D"]
+
+
+def worst(*grades: str) -> str:
+    """The worst of the grades, "A" when there is none."""
+    return max(grades, default="A")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScopeRow:
+    """A night (or campaign) of one instrument."""
+
+    id: int
+    kind: str
+    name: str
+    instrument: str
+    state: str = "open"
+    revision: int = 0
+    mark: int = 0
+    planned_mark: int = -1
+    reported_mark: int = -1
+    last_arrival_at: str = ""
+    wake_at: str = ""
+    touched_at: str = ""
+    closed_at: str = ""
+    close_asked: bool = False
+
+    @property
+    def title(self) -> str:
+        """How people name it: ``2026-03-14/NCSIM``."""
+        return f"{self.name}/{self.instrument}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameRow:
+    """One exposure and where the bytes that count lie."""
+
+    id: int
+    scope_id: int
+    identity: str
+    sha256: str
+    path: bytes
+    size: int
+    mtime_ns: int
+    header: FrameHeader
+    header_hash: str
+    arrived_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRow:
+    """A file of a product, below the products root."""
+
+    role: str
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductRow:
+    """A product that was made, current or not."""
+
+    id: int
+    recipe: str
+    version: int
+    scope_id: int
+    key: str
+    instrument: str
+    fingerprint: str
+    facts: dict[str, Any]
+    files: tuple[FileRow, ...]
+    metrics: dict[str, Any]
+    grade: str
+    grade_reasons: tuple[str, ...]
+    certified: bool
+    certification: str
+    marked_bad: str
+    state: str
+    time_utc: str
+    made_at: str
+    claim_id: int
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def usable(self) -> bool:
+        """May other products be made from it?"""
+        return self.certified and not self.marked_bad and self.state == "made"
+
+    @property
+    def barred_because(self) -> str:
+        """Why it is not usable, "" when it is."""
+        if self.marked_bad:
+            return f"marked bad by a person: {self.marked_bad}"
+        if not self.certified:
+            return f"failed certification: {self.certification}"
+        return "" if self.state == "made" else f"its file is {self.state}"
+
+    def file(self, role: str) -> FileRow:
+        """The file of that role; KeyError when the product has none."""
+        for row in self.files:
+            if row.role == role:
+                return row
+        raise KeyError(f"{self.recipe} {self.key} has no file '{role}'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewProduct:
+    """What a unit of work hands to the ledger: everything of a product but its row."""
+
+    files: tuple[FileRow, ...]
+    metrics: dict[str, Any]
+    grade: str
+    grade_reasons: tuple[str, ...]
+    certified: bool = True
+    certification: str = ""
+    left_out: dict[int, str] = field(default_factory=dict)  # frame id -> why the recipe did not use it
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One number with its error and unit; ``value`` None means "could not be determined", with the reason in ``note``."""
+
+    quantity: str
+    value: float | None
+    error: float | None
+    unit: str
+    where: dict[str, Any] = field(default_factory=dict)
+    note: str = ""

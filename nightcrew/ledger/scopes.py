@@ -1,0 +1,88 @@
+"""Scopes: opening, marking ("look again"), closing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from nightcrew.ledger.database import new_id
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.ledger.schema import scope
+
+
+def _row(mapping: RowMapping) -> ScopeRow:
+    return ScopeRow(**{name: mapping[name] for name in ScopeRow.__slots__})
+
+
+def get(connection: Connection, scope_id: int) -> ScopeRow:
+    """The scope of that id."""
+    return _row(connection.execute(select(scope).where(scope.c.id == scope_id)).mappings().one())
+
+
+def find(connection: Connection, *, kind: str | None = None, name: str | None = None, instrument: str | None = None) -> list[ScopeRow]:
+    """Scopes by kind, name and instrument, newest name first."""
+    statement = select(scope).order_by(scope.c.name.desc(), scope.c.instrument)
+    for column, wanted in ((scope.c.kind, kind), (scope.c.name, name), (scope.c.instrument, instrument)):
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def ensure(connection: Connection, kind: str, name: str, instrument: str, now: str) -> int:
+    """The id of a scope, made when new."""
+    where = (scope.c.kind == kind, scope.c.name == name, scope.c.instrument == instrument)
+    known = connection.execute(select(scope.c.id).where(*where)).scalar_one_or_none()
+    if known is not None:
+        return int(known)
+    return new_id(connection.execute(insert(scope).values(kind=kind, name=name, instrument=instrument, touched_at=now)))
+
+
+def mark(connection: Connection, scope_ids: Iterable[int], now: str) -> None:
+    """ "Look again": raise the mark of the scopes, in the transaction of the change that can touch them."""
+    ids = sorted(set(scope_ids))
+    if ids:
+        connection.execute(update(scope).where(scope.c.id.in_(ids)).values(mark=scope.c.mark + 1, touched_at=now))
+
+
+def arrived(connection: Connection, scope_ids: Iterable[int], now: str) -> None:
+    """Frames came: mark the scopes and open closed ones again (their report gets a revision)."""
+    ids = sorted(set(scope_ids))
+    if not ids:
+        return
+    mark(connection, ids, now)
+    connection.execute(update(scope).where(scope.c.id.in_(ids)).values(last_arrival_at=now, state="open", closed_at="", close_asked=False))
+
+
+def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
+    """Scopes of the same instrument and kind that a new master of this one may serve: open ones and the newest ``newest``."""
+    mine = get(connection, scope_id)
+    rows = connection.execute(
+        select(scope.c.id, scope.c.state)
+        .where(scope.c.instrument == mine.instrument, scope.c.kind == mine.kind)
+        .order_by(scope.c.name.desc())
+    ).all()
+    return [row.id for place, row in enumerate(rows) if row.id != scope_id and (row.state == "open" or place < newest)]
+
+
+def planned(connection: Connection, scope_id: int, *, read_mark: int, wake_at: str) -> None:
+    """A complete plan of the scope was run; it had read ``read_mark``."""
+    connection.execute(update(scope).where(scope.c.id == scope_id).values(planned_mark=read_mark, wake_at=wake_at))
+
+
+def close(connection: Connection, scope_id: int, now: str) -> None:
+    """Close a scope: what is missing is now missing; raises the mark, since rules that waited decide now."""
+    connection.execute(update(scope).where(scope.c.id == scope_id, scope.c.state == "open").values(state="closed", closed_at=now))
+    mark(connection, [scope_id], now)
+
+
+def ask_to_close(connection: Connection, scope_id: int) -> None:
+    """A person closes the night before its time."""
+    connection.execute(update(scope).where(scope.c.id == scope_id).values(close_asked=True))
+
+
+def due(connection: Connection, now: str) -> list[ScopeRow]:
+    """Scopes that want a plan: marked since the last one, or whose waiting group became quiet.  Newest night first."""
+    wakes = (scope.c.wake_at != "") & (scope.c.wake_at <= now)
+    statement = select(scope).where((scope.c.mark > scope.c.planned_mark) | wakes).order_by(scope.c.name.desc())
+    return [_row(row) for row in connection.execute(statement).mappings()]
