@@ -1,0 +1,89 @@
+"""The careful reading of FITS cards that the fast scan leaves alone; astropy decides what each one means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nightcrew.io.headers import CARD, HeaderValue, to_value
+
+# the grammar of nightcrew.io.headers for one card without its newline
+_PLAIN_RE = re.compile(
+    r"(?=.{8}= )([A-Z0-9_-]++) *+= ++"
+    r"('(?:[^']|'')*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
+    r" *+(?:/(.*))?"
+)
+_COMMENTARY = ("", "COMMENT", "HISTORY", "END")
+_UNPRINTABLE_RE = re.compile(r"[^ -~]")
+
+
+def parse_carefully(raw: bytes) -> tuple[dict[str, HeaderValue], dict[str, str], tuple[str, ...]]:
+    """As :func:`nightcrew.io.headers.parse_cards`, for headers with CONTINUE, HIERARCH or odd cards.
+
+    Bytes outside printable ASCII become ``?``, as in astropy.
+    """
+    cards: dict[str, HeaderValue] = {}
+    comments: dict[str, str] = {}
+    duplicates: dict[str, None] = {}
+    for text in _logical_cards(_UNPRINTABLE_RE.sub("?", raw.decode("latin-1"))):
+        keyword, value, comment = _parse(text)
+        if keyword in _COMMENTARY:
+            continue
+        if keyword in cards:
+            duplicates[keyword] = None
+            continue
+        cards[keyword] = value
+        if comment:
+            comments[keyword] = comment
+    return cards, comments, tuple(duplicates)
+
+
+def _logical_cards(text: str) -> Iterator[str]:
+    """Cards joined with the CONTINUE cards that follow them."""
+    current = ""
+    for start in range(0, len(text), CARD):
+        card = text[start : start + CARD].ljust(CARD)
+        if current and card[:8].upper() == "CONTINUE":
+            current += card
+            continue
+        if current:
+            yield current
+        current = card
+    if current:
+        yield current
+
+
+def _parse(text: str) -> tuple[str, HeaderValue, str]:
+    match = _PLAIN_RE.fullmatch(text) if len(text) == CARD else None
+    if match:
+        return match[1], to_value(match[2]), (match[3] or "").strip()
+    head = text[:8].strip().upper()
+    if head in _COMMENTARY:
+        return head, None, ""
+    hierarch = head == "HIERARCH" and text[8] == " " and "=" in text[:CARD]
+    if not hierarch and not 0 <= text.find("= ") <= 8:
+        return head, text[8:].strip(), ""  # no value indicator: the text is all there is (as astropy has it)
+    return _by_astropy(text)
+
+
+def _by_astropy(text: str) -> tuple[str, HeaderValue, str]:
+    from astropy.io.fits import Card, VerifyError
+    from astropy.io.fits.card import Undefined
+
+    card = Card.fromstring(text)
+    keyword = str(card.rawkeyword).strip().upper()
+    try:
+        value, comment = card.rawvalue, str(card.comment)
+    except (VerifyError, ValueError):
+        return keyword, *_raw_value(text)
+    if isinstance(value, Undefined):
+        return keyword, None, comment
+    if isinstance(value, bool | int | float | str):
+        return keyword, value, comment
+    return keyword, _raw_value(text)[0], comment  # complex numbers have no plain form
+
+
+def _raw_value(text: str) -> tuple[str, str]:
+    """Value and comment of a card that nobody can parse: the text after the first equals sign, split at the slash."""
+    value, _, comment = text[:CARD].partition("=")[2].partition("/")
+    return value.strip(), comment.strip()

@@ -1,0 +1,219 @@
+"""Pixels of a FITS image by rows: plain, gzip, bzip2, compress, and tile-compressed (``.fz``) files.
+
+Physical value = BZERO + BSCALE x stored value (FITS 4.0, 4.4.2.5).  The unsigned-integer convention (BSCALE 1,
+BZERO 2^(n-1)) gives unsigned integers exactly, without a step through floats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nightcrew.errors import RejectedInput
+from nightcrew.io.headers import Hdu, HeaderValue, choose_image, scan_hdus
+from nightcrew.io.source import DEFAULT_MAX_BYTES, open_source
+
+if TYPE_CHECKING:
+    from nightcrew.io.tiles import TileReader
+
+Array = npt.NDArray[Any]
+
+_STORED = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
+_UNSIGNED = {(16, 32768.0): "u2", (32, 2147483648.0): "u4", (64, 9223372036854775808.0): "u8", (8, -128.0): "i1"}
+_MOST_EXPANSION = 1100  # deflate cannot expand further than 1032:1
+
+
+def _number(cards: dict[str, HeaderValue], key: str, default: float, name: str) -> float:
+    value = cards.get(key, default)
+    if isinstance(value, str):
+        try:
+            value = float(value.replace(",", "."))
+        except ValueError as error:
+            raise RejectedInput(f"{name}: {key} = {value!r} is not a number") from error
+    if value is None:
+        return default
+    if not np.isfinite(value):
+        raise RejectedInput(f"{name}: {key} = {value} is not finite")
+    return float(value)
+
+
+class Scaling:
+    """What turns stored numbers into physical values, from BITPIX, BSCALE, BZERO and BLANK."""
+
+    def __init__(self, cards: dict[str, HeaderValue], name: str) -> None:
+        bitpix = cards["BITPIX"]
+        assert isinstance(bitpix, int)  # noqa: S101  checked by the header scan; tells the type checker
+        self.bitpix = bitpix
+        self.stored = np.dtype(_STORED[bitpix])
+        self.scale = _number(cards, "BSCALE", 1.0, name)
+        self.zero = _number(cards, "BZERO", 0.0, name)
+        blank = cards.get("BLANK")
+        self.blank = blank if bitpix > 0 and isinstance(blank, int) and not isinstance(blank, bool) else None
+        self.identity = self.scale == 1.0 and self.zero == 0.0
+        self.unsigned = self.scale == 1.0 and (bitpix, self.zero) in _UNSIGNED
+        self.dtype = self._physical_dtype()
+
+    def _physical_dtype(self) -> np.dtype[Any]:
+        if self.unsigned:
+            return np.dtype(_UNSIGNED[self.bitpix, self.zero])
+        if self.identity:
+            return self.stored.newbyteorder("=")
+        return np.dtype("f4" if self.bitpix in (8, 16, -32) else "f8")
+
+    def apply(self, stored: Array) -> Array:
+        """Physical values in native byte order; ``stored`` is big-endian as in the file and not changed."""
+        if self.unsigned:
+            return self._flip_sign_bit(stored)
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=True)
+        if self.identity:
+            return native
+        values = native.astype(self.dtype)
+        values *= self.scale
+        values += self.zero
+        if self.blank is not None:
+            values[native == self.blank] = np.nan
+        return values
+
+    def _flip_sign_bit(self, stored: Array) -> Array:
+        """Adding or subtracting 2^(n-1) modulo 2^n is the exclusive or with the sign bit."""
+        bits = self.dtype.itemsize * 8
+        word = np.dtype(f"u{self.dtype.itemsize}")
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=True).view(word)
+        native ^= word.type(1 << (bits - 1))
+        return native.view(self.dtype)
+
+
+class ImageFile:
+    """One image of a FITS file, opened once and read with ``pread`` in row ranges.
+
+    ``path`` is the file, ``hdu`` the number of the HDU (default: the first that holds an image), ``max_bytes`` the most
+    that the file may declare or expand to.  ``shape`` is ``[y, x]`` or ``[plane, ..., y, x]``, ``dtype`` that of the physical
+    values: the stored integers or floats in native order, unsigned by the BZERO convention, float32 for other scalings
+    (float64 when 32 or 64 bits are stored).  Raises :class:`RejectedInput` when the file holds no such image.
+
+    Plainly stored files may be read from several threads at once; compressed files one range at a time (a lock sees to it).
+    """
+
+    def __init__(self, path: Path | str, hdu: int | str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.path = Path(path)
+        self._source = open_source(path, max_bytes=max_bytes)
+        try:
+            first_only = hdu == 0 and not isinstance(hdu, bool)
+            hdus = scan_hdus(self._source, first_only=first_only, max_bytes=max_bytes)
+            self.hdu = self._choose(hdus, hdu)
+            self._prepare()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _choose(self, hdus: tuple[Hdu, ...], wanted: int | str | None) -> Hdu:
+        try:
+            return choose_image(hdus, extension=wanted)
+        except RejectedInput as error:
+            raise RejectedInput(f"{self._source.name}: {error}") from error
+
+    def _prepare(self) -> None:
+        self.shape = self.hdu.shape
+        self._scaling = Scaling(self.hdu.cards, self._source.name)
+        self._tiles: TileReader | None = None
+        if self.hdu.kind == "TILE":
+            from nightcrew.io.tiles import TileReader
+
+            self._tiles = TileReader(self._source, self.hdu)
+            self.dtype: np.dtype[Any] = self._tiles.dtype
+            return
+        self.dtype = self._scaling.dtype
+        self._check_complete()
+
+    def _check_complete(self) -> None:
+        """No array is made for data that cannot be there."""
+        size = self._source.size
+        needed = self.hdu.data_offset + self.hdu.data_size
+        if size is not None and needed > size:
+            raise RejectedInput(f"{self._source.name}: data cut short: {size} of {needed} bytes")
+        if self._source.compression == "gzip" and needed > self._source.stored_bytes * _MOST_EXPANSION:
+            raise RejectedInput(f"{self._source.name}: the header declares {needed} bytes, more than the gzip stream can hold")
+
+    @property
+    def name(self) -> str:
+        """The file's name, escaped for messages."""
+        return self._source.name
+
+    @property
+    def compressed(self) -> bool:
+        """Whether rows cost decoding (then reading forwards is much cheaper than going back)."""
+        return bool(self._source.compression) or self._tiles is not None
+
+    @property
+    def n_planes(self) -> int:
+        """Number of ``[y, x]`` planes: 1 for an image, all leading axes multiplied for a cube."""
+        return int(np.prod(self.shape[:-2], dtype=np.int64)) if len(self.shape) > 2 else 1
+
+    def _checked_range(self, y0: int, y1: int, plane: int | None) -> int:
+        """Rows before ``y0`` in the stream of all planes; RejectedInput or ValueError outside the image."""
+        ny = self.shape[-2]
+        if plane is None:
+            if self.n_planes > 1:
+                raise RejectedInput(f"{self.name}: is a cube of {self.n_planes} planes; say which plane to read")
+            plane = 0
+        if not (0 <= y0 <= y1 <= ny and 0 <= plane < self.n_planes):
+            raise ValueError(f"rows {y0}:{y1} of plane {plane} lie outside {self.shape}")
+        return plane * ny + y0
+
+    def raw_rows(self, y0: int, y1: int, plane: int | None = None) -> Array | None:
+        """Stored numbers ``[y1-y0, nx]``, big-endian as in the file; None for tile-compressed images."""
+        if self._tiles is not None:
+            return None
+        first = self._checked_range(y0, y1, plane)
+        out = np.empty((y1 - y0, self.shape[-1]), self._scaling.stored)
+        self.raw_into(out, first * self.shape[-1])
+        return out
+
+    def raw_into(self, out: Array, first_pixel: int) -> None:
+        """Fill the C-contiguous ``out`` with stored numbers beginning at ``first_pixel`` of the stream of all planes."""
+        view = out.reshape(-1).view(np.uint8).data
+        offset = self.hdu.data_offset + first_pixel * out.itemsize
+        got = self._source.readinto_at(offset, view)
+        if got < len(view):
+            raise RejectedInput(f"{self.name}: data cut short: {offset + got} of {self.hdu.data_offset + self.hdu.data_size} bytes")
+
+    def read_rows(self, y0: int, y1: int, plane: int | None = None) -> Array:
+        """Physical values ``[y1-y0, nx]`` in native byte order.
+
+        BLANK pixels are NaN where the scaling makes floats; unscaled integers keep their stored number.
+        """
+        first = self._checked_range(y0, y1, plane)
+        if self._tiles is not None:
+            return self._tiles.rows(first, first + y1 - y0)
+        raw = self.raw_rows(y0, y1, plane)
+        assert raw is not None  # noqa: S101  only tile-compressed images have no raw rows
+        return self._scaling.apply(raw)
+
+    def read(self, plane: int | None = None) -> Array:
+        """The whole image ``[y, x]``; a cube without ``plane`` as ``[plane, y, x]`` in its full shape."""
+        if plane is not None or self.n_planes == 1:
+            return self.read_rows(0, self.shape[-2], plane if self.n_planes > 1 else 0).reshape(self.shape[-2:])
+        out = np.empty((self.n_planes, *self.shape[-2:]), self.dtype)
+        for index in range(self.n_planes):
+            out[index] = self.read_rows(0, self.shape[-2], index)
+        return out.reshape(self.shape)
+
+    def close(self) -> None:
+        """Close the file; reading afterwards is an error."""
+        self._source.close()
+
+    def __enter__(self) -> ImageFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_image(path: Path | str, hdu: int | str | None = None) -> Array:
+    """All pixels of one image as physical values (see :class:`ImageFile`)."""
+    with ImageFile(path, hdu) as image:
+        return image.read()
