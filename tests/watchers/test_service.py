@@ -1,0 +1,82 @@
+"""Watched folders and the ledger together."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from nightcrew.errors import Refused
+from nightcrew.ledger import arrivals, messages
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.schema import metadata
+from nightcrew.settings import FolderSettings, Settings, WatchSettings
+from watchers.service import ledger_sink, watch
+from watchers.settle import Settled
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "raw").mkdir()
+    quick = WatchSettings(settle_s=0.1, burst_s=0.1)
+    return Settings(folders=(FolderSettings(path=Path("raw")),), watch=quick).anchored(tmp_path)
+
+
+@pytest.fixture
+def database(settings: Settings) -> Database:
+    ledger = Database(settings.ledger_url)
+    metadata.create_all(ledger.engine)
+    return ledger
+
+
+def test_arrivals_become_rows_and_a_second_service_is_refused(settings: Settings, database: Database) -> None:
+    raw = settings.folders[0].path
+    (raw / "early.fits").write_bytes(b"x")
+    (raw / ".DS_Store").write_bytes(b"x")
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(settings, database, lambda path: True, stop))
+    thread.start()
+    try:
+        (raw / "late.fits").write_bytes(b"x")
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with database.read() as connection:
+                rows = {row.path.rpartition(b"/")[2]: row for row in arrivals.without_scope(connection)}
+                swept = messages.signs_of_life(connection)
+            if len(rows) == 3 and swept:
+                break
+            time.sleep(0.05)
+        assert {name: row.state for name, row in rows.items()} == {
+            b"early.fits": "waiting",
+            b"late.fits": "waiting",
+            b".DS_Store": "set_aside",
+        }
+        assert f"sweep {raw}"[:48] in swept
+        with pytest.raises(Refused):
+            watch(settings, database, lambda path: True, stop)
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_a_folder_that_stays_away_is_one_line_in_the_ledger(database: Database, tmp_path: Path) -> None:
+    sink = ledger_sink(database, tmp_path)
+    for reasons in (["/raw: No such file"], ["/raw: No such file"], [], []):
+        sink.swept(reasons)
+    with database.read() as connection:
+        told = messages.happenings(connection, "")
+    assert [(level, text) for _, _, level, text in told] == [
+        ("problem", "/raw: No such file"),
+        ("info", f"{tmp_path} can be looked into again"),
+    ]
+
+
+def test_names_that_are_no_text_reach_the_ledger(database: Database, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/b\xffas.fits"
+    ledger_sink(database, tmp_path).record([Settled(name, 1, 1)])
+    with database.read() as connection:
+        assert [row.path for row in arrivals.without_scope(connection)] == [name]
