@@ -37,6 +37,10 @@ _COMMENTARY = ("COMMENT ", "HISTORY ", "        ")
 _KINDS = {"IMAGE": "IMAGE", "TABLE": "TABLE", "BINTABLE": "BINTABLE", "A3DTABLE": "BINTABLE", "IUEIMAGE": "IMAGE"}
 
 
+class UnfinishedHeader(RejectedInput):
+    """The file ends inside a header: it is cut short, or still being written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hdu:
     """One header-data unit: its cards as plain values, and where its data lie.
@@ -129,7 +133,7 @@ def _read_header(source: ByteSource, offset: int, index: int) -> bytes:
             raise RejectedInput(f"{source.name}: the header of HDU {index} has no END card within {MAX_HEADER_BYTES} bytes")
         more = source.read_at(offset + len(data), max(len(data), _FIRST_READ))
         if not more:
-            raise RejectedInput(f"{source.name}: the file ends inside the header of HDU {index} (no END card)")
+            raise UnfinishedHeader(f"{source.name}: the file ends inside the header of HDU {index} (no END card)")
         data += more
 
 

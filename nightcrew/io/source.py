@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import os
+import stat
 import threading
 import zlib
 from pathlib import Path
@@ -44,8 +45,7 @@ class ByteSource:
     def __init__(self, path: Path | str, descriptor: int) -> None:
         self.name = shown(path)
         self._fd = descriptor
-        status = os.fstat(descriptor)
-        self.stored_bytes = status.st_size
+        self.stored_bytes = os.fstat(descriptor).st_size
 
     @property
     def size(self) -> int | None:
@@ -292,11 +292,15 @@ def open_source(path: Path | str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Byte
     except (OSError, ValueError) as error:
         raise TransientError(f"{shown(path)}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     try:
-        head = os.pread(descriptor, 4, 0)
-        compression = compression_of(head)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RejectedInput(f"{shown(path)}: is not a regular file")
+        compression = compression_of(os.pread(descriptor, 4, 0))
         if compression:
             return CompressedSource(path, descriptor, compression, max_bytes)
         return ByteSource(path, descriptor)
     except OSError as error:
         os.close(descriptor)
-        raise RejectedInput(f"{shown(path)}: is no regular file ({error.strerror})") from error
+        raise TransientError(f"{shown(path)}: cannot be read now ({error.strerror})") from error
+    except RejectedInput:
+        os.close(descriptor)
+        raise
