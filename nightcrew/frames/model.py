@@ -66,7 +66,7 @@ class FrameHeader:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FrameHeader:
         """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = cls.__dataclass_fields__
         clean = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         return cls(**clean)
 

@@ -1,0 +1,25 @@
+"""Writing the states of frames' files: only what changed, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sqlalchemy import select, update
+
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.schema import frame, path
+
+
+def apply(database: Database, scope_id: int, states: Mapping[int, tuple[str, str]]) -> int:
+    """Set (state, reason) of the files that count for these frames; the number of rows that changed."""
+    now = database.now()
+    with database.write() as connection:
+        rows = connection.execute(
+            select(frame.c.id, frame.c.path_id, path.c.state, path.c.reason)
+            .join(path, path.c.id == frame.c.path_id)
+            .where(frame.c.scope_id == scope_id)
+        ).all()
+        changed = [(row.path_id, *states[row.id]) for row in rows if row.id in states and (row.state, row.reason) != tuple(states[row.id])]
+        for path_id, state, reason in changed:
+            connection.execute(update(path).where(path.c.id == path_id).values(state=state, reason=reason, changed_at=now))
+    return len(changed)

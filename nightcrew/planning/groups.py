@@ -1,0 +1,91 @@
+"""Grouping frames: equal keys, clusters of temperature and exposure.  Functions of the set, never of its order."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from nightcrew.frames.model import FrameHeader
+from nightcrew.ledger.rows import FrameRow
+
+T = TypeVar("T")
+Equal = tuple[str, str, str, str]
+
+
+def equal_keys(header: FrameHeader) -> Equal:
+    """What must be equal for frames to be combined or applied to each other: camera, geometry, gain setting, mode."""
+    return (header.camera, header.geometry, header.gain_setting, header.readout_mode)
+
+
+def by_key(items: Iterable[T], key: Callable[[T], object]) -> list[list[T]]:
+    """Items with equal keys together, groups sorted by their key's text."""
+    groups: dict[object, list[T]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return [groups[name] for name in sorted(groups, key=repr)]
+
+
+def split_at_gaps(items: Sequence[T], value: Callable[[T], float | None], gap: float, *, relative: bool = False) -> list[list[T]]:
+    """Sort by ``value`` and split where neighbours lie further apart than ``gap`` (or than ``gap`` x value).
+
+    Items without a value form a cluster of their own, last.
+    """
+    known = sorted(((v, item) for item in items if (v := value(item)) is not None), key=lambda pair: pair[0])
+    clusters: list[list[T]] = []
+    last: float | None = None
+    for number, item in known:
+        limit = gap * max(abs(number), 1e-6) if relative else gap
+        if last is None or number - last > limit:
+            clusters.append([])
+        clusters[-1].append(item)
+        last = number
+    unknown = [item for item in items if value(item) is None]
+    return clusters + ([unknown] if unknown else [])
+
+
+def median_temperature(frames: Sequence[FrameRow]) -> float | None:
+    """Median sensor temperature in C, rounded to 0.01; None when no frame says."""
+    values = [f.header.temperature_c for f in frames if f.header.temperature_c is not None]
+    return round(statistics.median(values), 2) if values else None
+
+
+def median_exposure(frames: Sequence[FrameRow]) -> float | None:
+    """Median exposure in seconds; None when no frame says."""
+    values = [f.header.exposure_s for f in frames if f.header.exposure_s is not None]
+    return float(statistics.median(values)) if values else None
+
+
+def mid_time(frames: Sequence[FrameRow]) -> str:
+    """Median start time (a frame's own, the lower one of two): ISO text, "" when no frame says."""
+    values = sorted(f.header.time_utc for f in frames if f.header.time_utc)
+    return values[(len(values) - 1) // 2] if values else ""
+
+
+def quiet_since(frames: Sequence[FrameRow], quiet_s: float) -> str:
+    """When the group will be (or became) quiet: the last arrival + ``quiet_s``, ledger time."""
+    last = max(f.arrived_at for f in frames)
+    return (datetime.fromisoformat(last) + timedelta(seconds=quiet_s)).isoformat(timespec="milliseconds")
+
+
+def in_order(frames: Iterable[FrameRow]) -> list[FrameRow]:
+    """The one order of frames in products: by time, then content hash; the same in every ledger."""
+    return sorted(frames, key=lambda f: (f.header.time_utc, f.sha256))
+
+
+def plain(text: str) -> str:
+    """Text as a part of a key or a file name: letters, digits and ``+-.`` stay, all else becomes ``-``."""
+    kept = "".join(c if (c.isascii() and c.isalnum()) or c in "+-." else "-" for c in text.strip())
+    return kept.strip("-.")[:40]
+
+
+def exposure_text(exposure_s: float | None) -> str:
+    """``60s``, ``0.5s``, ``3.2e-05s``, ``unknown-exposure``."""
+    return "unknown-exposure" if exposure_s is None else f"{exposure_s:.6g}s"
+
+
+def temperature_text(temperature_c: float | None) -> str:
+    """``-18.8C`` or ``unknown-temperature``."""
+    return "unknown-temperature" if temperature_c is None else f"{temperature_c:+.1f}C".replace("+0.0C", "0.0C").replace("-0.0C", "0.0C")

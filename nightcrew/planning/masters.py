@@ -1,0 +1,289 @@
+"""Which masters a night should have: groups of calibration frames, their keys, and what each flat is corrected with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from nightcrew.ledger.rows import FrameRow, worst
+from nightcrew.planning.associate import need_of
+from nightcrew.planning.builder import Builder
+from nightcrew.planning.groups import (
+    by_key,
+    equal_keys,
+    exposure_text,
+    in_order,
+    median_exposure,
+    median_temperature,
+    mid_time,
+    plain,
+    split_at_gaps,
+    temperature_text,
+)
+from nightcrew.planning.model import Choice, Input, PlannedProduct
+from nightcrew.recipes.parameters import as_dict
+
+# A handful of frames measures gain and read noise; more would only cost time.
+_FRAMES_FOR_CAMERA_NUMBERS = 6
+
+
+def set_up(frame: FrameRow) -> str:
+    """Part of a key that keeps set-ups apart: geometry, and a short hash of camera, gain setting and mode."""
+    camera, geometry, gain, mode = equal_keys(frame.header)
+    words = [plain(geometry)]
+    if gain:
+        words.append("g" + plain(gain))
+    words.append(hashlib.sha256("\0".join((camera, gain, mode)).encode()).hexdigest()[:6])
+    return "_".join(words)
+
+
+def facts_of(frames: Sequence[FrameRow], **more: Any) -> dict[str, Any]:
+    """What association compares of a master made from these frames."""
+    camera, geometry, gain, mode = equal_keys(frames[0].header)
+    return {
+        "camera": camera,
+        "geometry": geometry,
+        "gain_setting": gain,
+        "readout_mode": mode,
+        "temperature_c": median_temperature(frames),
+        "time_utc": mid_time(frames),
+        "n_frames": len(frames),
+        **more,
+    }
+
+
+def _frame_inputs(role: str, frames: Sequence[FrameRow]) -> list[Input]:
+    return [Input(role, f.sha256, f) for f in in_order(frames)]
+
+
+def _kinds(builder: Builder, kind: str) -> list[FrameRow]:
+    return [f for f in builder.snapshot.frames if f.header.kind == kind]
+
+
+def _hold(builder: Builder, frames: Sequence[FrameRow], what: str) -> None:
+    for f in frames:
+        builder.waiting[f.id] = f"{what} are still coming in"
+
+
+def plan_bias(builder: Builder) -> None:
+    """One bias master per set-up and temperature cluster."""
+    rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
+    for group in by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
+        for cluster in split_at_gaps(group, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
+            if not builder.is_quiet(cluster):
+                _hold(builder, cluster, "bias frames of this set")
+                continue
+            builder.add(
+                "bias_master",
+                f"{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}",
+                _frame_inputs("bias", cluster),
+                parameters={"method": masters.method, "minimum": rules.minimum_bias},
+                facts=facts_of(cluster, exposure_s=0.0),
+            )
+
+
+def plan_darks(builder: Builder) -> None:
+    """One dark master per set-up, exposure and temperature cluster; it keeps its bias unless the parameters say no."""
+    rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
+    for group in by_key(_kinds(builder, "dark"), lambda f: equal_keys(f.header)):
+        for same_exposure in split_at_gaps(group, lambda f: f.header.exposure_s, rules.exposure_tolerance, relative=True):
+            for cluster in split_at_gaps(same_exposure, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
+                if not builder.is_quiet(cluster):
+                    _hold(builder, cluster, "darks of this set")
+                    continue
+                _add_dark(builder, cluster, {"method": masters.method, "minimum": rules.minimum_dark})
+
+
+def _add_dark(builder: Builder, cluster: Sequence[FrameRow], parameters: dict[str, Any]) -> None:
+    inputs = _frame_inputs("dark", cluster)
+    choice = Choice("bias")
+    if not builder.snapshot.parameters.masters.keep_bias_in_dark:
+        choice = builder.association.choose(need_of("bias_master", in_order(cluster)[0].header))
+        if choice.found:
+            inputs.append(Input("bias_master", choice.fingerprint))
+    builder.add(
+        "dark_master",
+        f"{exposure_text(median_exposure(cluster))}_{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}",
+        inputs,
+        parameters={**parameters, "bias": "removed" if choice.found else "kept"},
+        facts=facts_of(cluster, exposure_s=median_exposure(cluster), bias="removed" if choice.found else "kept"),
+        grade=choice.grade or "A",
+        reasons=choice.reasons,
+        choices=(choice,) if choice.found else (),
+    )
+
+
+def _usable_darks(builder: Builder) -> list[PlannedProduct]:
+    darks = [p for p in builder.products.values() if p.recipe == "dark_master" and p.status != "failed"]
+    rows = ((p, builder.product_row(p.fingerprint)) for p in darks)
+    return [p for p, row in rows if row is None or row.state != "made" or row.usable]
+
+
+def _equal_facts(product: PlannedProduct) -> tuple[str, ...]:
+    return tuple(product.facts[k] for k in ("camera", "geometry", "gain_setting", "readout_mode"))
+
+
+def plan_thermal(builder: Builder) -> None:
+    """The dark rate per second, bias removed, from each cluster's darks (and frames of kind ``thermal``)."""
+    rules = builder.snapshot.rules
+    darks = [p for p in _usable_darks(builder) if (p.facts["exposure_s"] or 0.0) > 0]
+    for group in by_key(darks, _equal_facts):
+        for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
+            _add_thermal(builder, sorted(cluster, key=lambda p: p.fingerprint), [])
+    for frames in by_key(_kinds(builder, "thermal"), lambda f: equal_keys(f.header)):
+        for thermals in split_at_gaps(frames, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
+            if builder.is_quiet(thermals):
+                _add_thermal(builder, [], thermals)
+            else:
+                _hold(builder, thermals, "thermal frames of this set")
+
+
+def _add_thermal(builder: Builder, darks: Sequence[PlannedProduct], frames: Sequence[FrameRow]) -> None:
+    source = [i.frame for dark in darks for i in dark.inputs if i.frame is not None] or list(frames)
+    choice = builder.association.choose(need_of("bias_master", in_order(source)[0].header))
+    if not choice.found:
+        for f in frames:
+            builder.waiting[f.id] = "waits for a bias master"
+        return
+    inputs = [Input("dark_master", dark.fingerprint) for dark in darks] + _frame_inputs("thermal", frames)
+    inputs.append(Input("bias_master", choice.fingerprint))
+    grades = [dark.grade for dark in darks] + [choice.grade]
+    builder.add(
+        "thermal_master",
+        f"{'frames_' if frames else ''}{temperature_text(median_temperature(source))}_{set_up(source[0])}",
+        inputs,
+        parameters={"method": builder.snapshot.parameters.masters.method},
+        facts=facts_of(source, bias="removed"),
+        grade=worst(*grades),
+        reasons=[*(r for dark in darks for r in dark.grade_reasons), *choice.reasons],
+        choices=(choice,),
+    )
+
+
+def plan_bad_pixels(builder: Builder) -> None:
+    """Hot and unstable pixels of each set-up and temperature, from the darks of the longest exposure.
+
+    Cold pixels stand in the mask of each flat master; a light's mask is the OR of both.  So a flat that comes late
+    makes only the lights of its filter stale (docs/decisions/0005-bad-pixels.md).
+    """
+    rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
+    darks = [p for p in _usable_darks(builder) if (p.facts["exposure_s"] or 0.0) > 0]
+    for group in by_key(darks, _equal_facts):
+        for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
+            longest = max(cluster, key=lambda p: (p.facts["exposure_s"], p.fingerprint))
+            frames = [i.frame for i in longest.inputs if i.frame is not None]
+            builder.add(
+                "bad_pixel_mask",
+                f"{temperature_text(median_temperature(frames))}_{set_up(frames[0])}",
+                [*_frame_inputs("dark", frames), Input("dark_master", longest.fingerprint)],
+                parameters={"hot_sigma": masters.hot_sigma},
+                facts=facts_of(frames, exposure_s=longest.facts["exposure_s"]),
+                grade="A",
+            )
+
+
+def plan_flats(builder: Builder) -> None:
+    """One flat master per set-up and filter; every flat is corrected with its own dark before they are combined."""
+    rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
+    for group in by_key(_kinds(builder, "flat"), lambda f: (equal_keys(f.header), f.header.filter)):
+        if not builder.is_quiet(group):
+            _hold(builder, group, f"flats in {group[0].header.filter or 'no filter'}")
+            continue
+        corrections = {f.id: correction_of(builder, f) for f in group}
+        missing = sorted({c[3] for c in corrections.values() if c[3]})
+        if missing and not builder.snapshot.closed:
+            for f in group:
+                builder.waiting[f.id] = "waits for: " + "; ".join(missing)
+            continue
+        _add_flat(builder, in_order(group), corrections, {"method": masters.method, "minimum": rules.minimum_flat})
+
+
+Correction = tuple[dict[str, str], str, tuple[str, ...], str, tuple[Choice, ...]]
+
+
+def correction_of(builder: Builder, frame: FrameRow) -> Correction:
+    """(role -> fingerprint, grade, reasons, what is missing, choices) of the dark correction of a flat.
+
+    Exact dark: A or B by temperature and age.  Otherwise bias and the thermal rate scaled to the flat's exposure: B,
+    since a flat's dark signal is small against its light.  Bias alone: C.  Nothing: D.
+    """
+    header, choose = frame.header, builder.association.choose
+    dark = choose(need_of("dark_master", header))
+    bias = choose(need_of("bias_master", header))
+    if dark.found:
+        roles = {"dark": dark.fingerprint}
+        made = builder.products.get(dark.fingerprint)
+        kept = (made.facts if made else next(r.facts for r in builder.snapshot.elsewhere if r.fingerprint == dark.fingerprint)).get(
+            "bias"
+        ) == "kept"
+        if kept:
+            return roles, dark.grade, dark.reasons, "", (dark,)
+        if bias.found:
+            return {**roles, "bias": bias.fingerprint}, worst(dark.grade, bias.grade), (*dark.reasons, *bias.reasons), "", (dark, bias)
+    thermal = choose(need_of("thermal_master", header))
+    text = exposure_text(header.exposure_s)
+    if bias.found and thermal.found and header.exposure_s is not None:
+        grade = worst("B", bias.grade, thermal.grade)
+        reasons = (f"flats of {text}: dark scaled from the thermal rate", *bias.reasons, *thermal.reasons)
+        return {"bias": bias.fingerprint, "thermal": thermal.fingerprint}, grade, reasons, "", (dark, bias, thermal)
+    if bias.found:
+        return (
+            {"bias": bias.fingerprint},
+            worst("C", bias.grade),
+            (f"flats of {text}: no dark, bias only",),
+            f"dark {text}",
+            (dark, bias, thermal),
+        )
+    return {}, "D", (f"flats of {text}: neither dark nor bias",), f"dark {text} or bias", (dark, bias, thermal)
+
+
+def _add_flat(builder: Builder, group: list[FrameRow], corrections: dict[int, Correction], parameters: dict[str, Any]) -> None:
+    rules = builder.snapshot.rules
+    inputs = _frame_inputs("flat", group)
+    roles: dict[str, str] = {}
+    for f in group:
+        for role, print_ in corrections[f.id][0].items():
+            roles[print_] = f"{role}_master"
+    inputs += [Input(role, print_) for print_, role in sorted(roles.items())]
+    parameters |= {
+        "corrections": {f.sha256: corrections[f.id][0] for f in group},
+        "minimum_fraction": rules.flat_minimum_fraction,
+        "maximum_fraction": rules.flat_maximum_fraction,
+        "cold_fraction": builder.snapshot.parameters.masters.cold_fraction,
+    }
+    choices: dict[str, Choice] = {c.need: c for f in group for c in corrections[f.id][4]}
+    builder.add(
+        "flat_master",
+        f"{plain(group[0].header.filter) or 'no-filter'}_{set_up(group[0])}",
+        inputs,
+        parameters=parameters,
+        facts=facts_of(group, filter=group[0].header.filter),
+        grade=worst(*(corrections[f.id][1] for f in group)),
+        reasons=[r for f in group for r in corrections[f.id][2]],
+        choices=tuple(choices.values()),
+    )
+
+
+def plan_camera_numbers(builder: Builder) -> None:
+    """Gain and read noise of each set-up, from two or more bias frames and pairs of flats of equal level."""
+    biases = by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header))
+    flats = _kinds(builder, "flat")
+    for group in biases:
+        same = [f for f in flats if equal_keys(f.header) == equal_keys(group[0].header)]
+        if len(group) < 2 or len(same) < 2 or not builder.is_quiet(group) or not builder.is_quiet(same):
+            continue
+        chosen = in_order(group)[:_FRAMES_FOR_CAMERA_NUMBERS]
+        pairs = [f for by_filter in by_key(same, lambda f: f.header.filter) for f in in_order(by_filter)[:_FRAMES_FOR_CAMERA_NUMBERS]]
+        builder.add(
+            "camera_numbers",
+            set_up(group[0]),
+            [*_frame_inputs("bias", chosen), *_frame_inputs("flat", pairs)],
+            parameters={},
+            facts=facts_of(chosen),
+        )
+
+
+def light_parameters(builder: Builder) -> dict[str, Any]:
+    """Parameters of ``reduce_light`` that come from the configuration."""
+    return {"cosmic_rays": as_dict(builder.snapshot.parameters.lights)["cosmic_rays"]}

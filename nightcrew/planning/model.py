@@ -1,0 +1,117 @@
+"""The words of planning: snapshot in, plan out; all frozen, all plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from nightcrew.frames.profiles import Rules
+from nightcrew.ledger.claims import Failure
+from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
+from nightcrew.recipes.parameters import NightParameters
+
+Status = Literal["present", "adopt", "ready", "pending", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that a plan may look at: one scope, and the masters that it may borrow."""
+
+    scope: ScopeRow
+    frames: Sequence[FrameRow]
+    products: Mapping[str, ProductRow]  # of this scope, by fingerprint
+    current: Mapping[tuple[str, str], str]  # (recipe, key) -> fingerprint
+    elsewhere: Sequence[ProductRow]  # current masters of the same instrument in other scopes
+    failures: Mapping[str, Failure]
+    left_out: Mapping[int, Mapping[int, str]]  # product id -> frame id -> reason
+    parameters: NightParameters
+    rules: Rules
+
+    @property
+    def closed(self) -> bool:
+        """Has the night closed, so that what is missing is missing?"""
+        return self.scope.state == "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a planned product: a frame, or a product by its fingerprint."""
+
+    role: str
+    fingerprint: str
+    frame: FrameRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A candidate that association looked at, and the rule that it failed ("" when it was chosen)."""
+
+    fingerprint: str
+    name: str
+    grade: str
+    verdict: str
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What association decided for one need."""
+
+    need: str  # such as "dark 60 s, -18.8 C"
+    fingerprint: str = ""
+    grade: str = ""
+    reasons: tuple[str, ...] = ()
+    considered: tuple[Considered, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Was a calibration chosen?"""
+        return bool(self.fingerprint)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedProduct:
+    """A product that should exist, with everything that its unit of work needs to know."""
+
+    recipe: str
+    version: int
+    scope_id: int
+    night: str
+    instrument: str
+    key: str
+    fingerprint: str
+    inputs: tuple[Input, ...]
+    parameters: dict[str, Any]
+    facts: dict[str, Any]
+    grade: str
+    grade_reasons: tuple[str, ...]
+    status: Status
+    reason: str = ""
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How people name it: ``dark_master 60s_-18.8C``."""
+        return f"{self.recipe} {self.key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What should exist of a scope, and what waits for what."""
+
+    scope: ScopeRow
+    products: tuple[PlannedProduct, ...]
+    waiting: Mapping[int, str]  # frame id -> what it waits for
+    excluded: Mapping[int, str] = field(default_factory=dict)  # frame id -> why no recipe takes it
+    choices: Mapping[int, tuple[Choice, ...]] = field(default_factory=dict)  # of lights that wait
+    wake_at: str = ""
+
+    def with_status(self, *statuses: str) -> list[PlannedProduct]:
+        """The planned products in those states, in the order of their making."""
+        return [product for product in self.products if product.status in statuses]
+
+    @property
+    def keys(self) -> frozenset[tuple[str, str]]:
+        """(recipe, key) of everything planned, for comparison with what is current."""
+        return frozenset((product.recipe, product.key) for product in self.products)

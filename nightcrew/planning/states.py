@@ -1,0 +1,84 @@
+"""What became of every frame of a scope: one state and one sentence, from the plan and what was made.
+
+Only an exposure's own file gets a state here; duplicates, foreign and rejected files were decided at ingest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nightcrew.ledger.rows import FileState, ProductRow
+from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
+
+_USES = {
+    "bias": ("bias_master",),
+    "dark": ("dark_master",),
+    "thermal": ("thermal_master",),
+    "flat": ("flat_master",),
+    "light": ("reduce_light", "photometry"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FrameState:
+    """The state of a frame's file and the reason that a person reads."""
+
+    state: FileState
+    reason: str
+
+
+def frame_states(snapshot: Snapshot, plan: Plan) -> dict[int, FrameState]:
+    """State of every frame of the scope, by frame id."""
+    users = _users(plan)
+    states: dict[int, FrameState] = {}
+    for frame in snapshot.frames:
+        if frame.id in plan.excluded:
+            states[frame.id] = FrameState("set_aside", plan.excluded[frame.id])
+        elif frame.id in plan.waiting:
+            states[frame.id] = FrameState("waiting", plan.waiting[frame.id])
+        else:
+            states[frame.id] = _state(snapshot, frame.header.kind, frame.id, users.get(frame.id, []))
+    return states
+
+
+def _users(plan: Plan) -> dict[int, list[PlannedProduct]]:
+    users: dict[int, list[PlannedProduct]] = {}
+    catalogues = {p.inputs[0].fingerprint: p for p in plan.products if p.recipe == "photometry"}
+    for product in plan.products:
+        for item in product.inputs:
+            if item.frame is None or product.recipe not in _USES.get(item.frame.header.kind, ()):
+                continue
+            users.setdefault(item.frame.id, []).append(product)
+            if product.recipe == "reduce_light" and product.fingerprint in catalogues:
+                users[item.frame.id].append(catalogues[product.fingerprint])
+    return users
+
+
+def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProduct]) -> FrameState:
+    if not users:
+        return FrameState("waiting", "no plan takes it yet")
+    for product in users:
+        if product.status == "failed":
+            return FrameState("rejected", f"{product.recipe.replace('_', ' ')}: {product.reason}")
+        if product.status != "present":
+            return FrameState("waiting", product.reason or f"{product.recipe.replace('_', ' ')} is being made")
+    rows = [snapshot.products[product.fingerprint] for product in users]
+    if kind == "light":
+        return _light_state(rows[0])
+    return _calibration_state(snapshot, frame_id, rows[0])
+
+
+def _light_state(row: ProductRow) -> FrameState:
+    if row.grade in ("C", "D"):
+        return FrameState("degraded", f"grade {row.grade}: " + "; ".join(row.grade_reasons))
+    reasons = "; ".join(row.grade_reasons)
+    return FrameState("done", f"grade {row.grade}" + (f": {reasons}" if reasons else ""))
+
+
+def _calibration_state(snapshot: Snapshot, frame_id: int, row: ProductRow) -> FrameState:
+    left_out = snapshot.left_out.get(row.id, {}).get(frame_id)
+    if left_out:
+        return FrameState("set_aside", f"left out of {row.recipe.replace('_', ' ')} {row.key}: {left_out}")
+    if not row.usable:
+        return FrameState("set_aside", f"in {row.recipe.replace('_', ' ')} {row.key}, which is not used: {row.barred_because}")
+    return FrameState("done", f"in {row.recipe.replace('_', ' ')} {row.key}")

@@ -1,0 +1,44 @@
+"""The recipes of a night: declarations only.  Their units of work stand in ``tasks.registry``.
+
+``version`` is raised whenever the same inputs would give other numbers; all products of the recipe are stale then.
+``step`` is the word that ``nightcrew rerun --from`` takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+STEPS = ("convert", "index", "masters", "models", "lights", "photometry", "precision", "mkid", "report")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A named, versioned step."""
+
+    name: str
+    version: int
+    step: str
+    title: str
+    folder: str  # of its products, below the scope's
+    is_master: bool = False
+
+
+_ALL = (
+    Recipe("bias_master", 1, "masters", "bias master", "masters", is_master=True),
+    Recipe("dark_master", 1, "masters", "dark master", "masters", is_master=True),
+    Recipe("thermal_master", 1, "masters", "thermal master", "masters", is_master=True),
+    Recipe("flat_master", 1, "masters", "flat master", "masters", is_master=True),
+    Recipe("bad_pixel_mask", 1, "masters", "bad-pixel mask", "masters", is_master=True),
+    Recipe("camera_numbers", 1, "masters", "gain and read noise", "masters"),
+    Recipe("reduce_light", 1, "lights", "reduced light", "lights"),
+    Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
+    Recipe("stack", 1, "lights", "stack", "stacks"),
+    Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
+)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
+MASTERS: tuple[str, ...] = tuple(recipe.name for recipe in _ALL if recipe.is_master)
+
+
+def steps_from(step: str) -> tuple[str, ...]:
+    """``step`` and all that come after it."""
+    return STEPS[STEPS.index(step) :]
