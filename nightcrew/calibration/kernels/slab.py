@@ -1,0 +1,72 @@
+"""What a kernel gets and gives: the same rows of every frame, and the planes to fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NARROW = ("u1", "i1", "i2", "u2")  # 16 bits and less: sorted as int16
+SINGLE = (*NARROW, "f4")  # exact in float32
+ALL_FLAGS = 0xFFFF
+
+
+@dataclass(slots=True, kw_only=True)
+class FrameRows:
+    """Rows of one frame with what has to be done to them first.
+
+    The value of a pixel is ``((data + zero - sum(factor * plane)) / divide) * scale + shift``, in float64, stored as float32
+    (float64 for 32-bit integers and float64).  ``data`` [rows, cols] may be of either byte order; ``zero`` is FITS's BZERO where
+    the rows are as stored.  A pixel is left out where the value is not finite, where ``data + zero >= saturation``, or
+    where ``mask & exclude`` is not 0.  ``sigma`` is the frame's own uncertainty in the units of the result of all that.
+    """
+
+    data: NDArray[Any]
+    zero: int = 0
+    mask: NDArray[np.uint16] | None = None
+    sigma: NDArray[np.float32] | None = None
+    subtract: tuple[tuple[NDArray[np.float32], float], ...] = ()
+    divide: NDArray[np.float32] | None = None
+    scale: float = 1.0
+    shift: float = 0.0
+    weight: float = 1.0
+    saturation: float = np.inf
+    exclude: int = ALL_FLAGS
+
+    @property
+    def plain(self) -> bool:
+        """True when the values are those of ``data`` with nothing left out."""
+        return (
+            self.mask is None
+            and not self.subtract
+            and self.divide is None
+            and self.scale == 1.0
+            and self.shift == 0.0
+            and np.isinf(self.saturation)
+        )
+
+    @property
+    def kind(self) -> str:
+        """Type of the physical values, as numpy's letter and byte count without byte order: ``u2`` for '>i2' + 32768."""
+        code = self.data.dtype.str[1:]
+        return "u" + code[1:] if self.zero and code[0] == "i" else code
+
+
+@dataclass(slots=True, kw_only=True)
+class OutRows:
+    """Rows of the planes to fill, each [rows, cols]; ``None`` where nobody asked."""
+
+    result: NDArray[Any]
+    uncertainty: NDArray[Any] | None = None
+    count: NDArray[np.uint16] | None = None
+    mask: NDArray[np.uint16] | None = None
+
+
+def sort_type(frames: list[FrameRows]) -> str:
+    """``i2`` when all frames are plain and of one narrow type, ``f4`` when float32 holds every value, else ``f8``."""
+    kinds = {frame.kind for frame in frames}
+    if len(kinds) == 1 and kinds <= set(NARROW) and all(frame.plain for frame in frames):
+        return "i2"
+    return "f4" if kinds <= set(SINGLE) else "f8"

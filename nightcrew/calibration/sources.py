@@ -1,0 +1,255 @@
+"""What can be combined, and how its rows are read: arrays, files, windows of them, planes of cubes.
+
+A *source* says what to read; an *opened frame* gives its rows.  Files are opened once, read with ``pread`` into buffers
+that are used again, and closed by ``close``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.calibration.kernels.slab import ALL_FLAGS, FrameRows
+from nightcrew.errors import Refused, RejectedInput
+
+if TYPE_CHECKING:
+    from nightcrew.io.images import ImageFile
+
+Array = NDArray[Any]
+Window = tuple[int, int, int, int]
+GAIN_KEYS = ("GAIN", "ISOSPEED", "ISO", "GAINRAW", "EGAIN")
+DTYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ArraySource:
+    """One image in memory or in a file, with what belongs to it.
+
+    ``data`` is an array [y, x], a path, or an open ``ImageFile`` (which the caller closes); ``plane`` chooses one of a cube, ``hdu`` an
+    extension.  ``window`` (x0, x1, y0, y1), 0-based and half-open, trims data, mask and uncertainty alike.  ``mask`` [y, x]
+    uint16 flags or bool, ``uncertainty`` [y, x] one standard deviation in the units of data, each as an array or as the
+    number or name of an HDU of the same file.  Pixels with ``mask & exclude`` or at or above ``saturation`` are left out.
+    ``unit`` and ``gain_setting`` must agree among the frames that state them (files: BUNIT and GAIN, ISOSPEED, EGAIN).
+    """
+
+    data: Array | Path | str | ImageFile
+    name: str = ""
+    plane: int | None = None
+    hdu: int | str | None = None
+    window: Window | None = None
+    mask: Array | str | int | None = None
+    uncertainty: Array | str | int | None = None
+    exclude: int = ALL_FLAGS
+    saturation: float = np.inf
+    unit: str = ""
+    gain_setting: str = ""
+    exposure_s: float | None = None
+
+
+Source: TypeAlias = "Array | Path | str | ImageFile | ArraySource"
+Reader = Callable[[int, int, dict[str, Array]], tuple[Array, int]]
+
+
+class OpenedFrame:
+    """One source, open: shape, type and rows.  ``window`` is already applied to ``shape`` and to the rows."""
+
+    def __init__(self, source: ArraySource, number: int) -> None:
+        self.source = source
+        self._files: list[ImageFile] = []
+        try:
+            self._open(number)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, number: int) -> None:
+        source = self.source
+        data = source.data
+        self.unit, self.gain_setting, self.exposure_s = source.unit, source.gain_setting, source.exposure_s
+        if isinstance(data, np.ndarray):
+            self.name = source.name or f"frame {number + 1}"
+            full = data if source.plane is None else data[source.plane]
+            self._read, self.dtype, self.compressed = _array_reader(full, self.name), full.dtype, False
+            shape = full.shape
+        else:
+            image = self._image(data, source.hdu)
+            self.name = source.name or image.name
+            self._describe(image)
+            plane = _plane(image, source.plane, self.name)
+            self._read, self.dtype, self.compressed = _file_reader(image, plane, "data"), image.dtype, image.compressed
+            shape = image.shape[-2:]
+        if self.dtype.str[1:] not in DTYPES:
+            raise RejectedInput(f"{self.name}: pixels of type {self.dtype} cannot be combined")
+        self._window = _checked_window(source.window, shape, self.name)
+        x0, x1, y0, y1 = self._window
+        self.shape = (y1 - y0, x1 - x0)
+        self._full_width = x0 == 0 and x1 == shape[1]
+        self._mask = self._extra(source.mask, shape, "mask")
+        self._sigma = self._extra(source.uncertainty, shape, "uncertainty")
+
+    def _image(self, data: Path | str | ImageFile, hdu: int | str | None) -> ImageFile:
+        from nightcrew.io.images import ImageFile
+
+        if isinstance(data, ImageFile):
+            return data
+        image = ImageFile(data, hdu)
+        self._files.append(image)
+        return image
+
+    def _describe(self, image: ImageFile) -> None:
+        """Unit, gain setting and exposure as the header states them, unless the source does."""
+        cards = image.hdu.cards
+        self.unit = self.unit or str(cards.get("BUNIT") or "").strip().lower()
+        if not self.gain_setting:
+            self.gain_setting = ", ".join(f"{key} {cards[key]}" for key in GAIN_KEYS if cards.get(key) is not None)
+        exposure = cards.get("EXPTIME", cards.get("EXPOSURE"))
+        if self.exposure_s is None and isinstance(exposure, int | float) and not isinstance(exposure, bool):
+            self.exposure_s = float(exposure)
+
+    def _extra(self, value: Array | str | int | None, shape: tuple[int, ...], what: str) -> Reader | None:
+        """Reader of a mask or uncertainty plane."""
+        if value is None:
+            return None
+        if isinstance(value, np.ndarray):
+            if value.shape != tuple(shape):
+                raise RejectedInput(f"{self.name}: its {what} is {value.shape}, the image {tuple(shape)}")
+            return _array_reader(value, self.name)
+        if isinstance(self.source.data, np.ndarray):
+            raise Refused(f"{self.name}: the {what} of an array must be an array, not an extension")
+        path = self.source.data if isinstance(self.source.data, Path | str) else self.source.data.path
+        image = self._image(path, value)
+        if image.shape != tuple(shape):
+            raise RejectedInput(f"{self.name}: its {what} is {image.shape}, the image {tuple(shape)}")
+        return _file_reader(image, 0, what)
+
+    def rows(self, y0: int, y1: int, buffers: dict[str, Array]) -> FrameRows:
+        """Rows y0..y1 of the window; ``buffers`` keeps arrays between calls (one dictionary a thread and frame)."""
+        wx0, wx1, wy0, _ = self._window
+        first, last = wy0 + y0, wy0 + y1
+        data, zero = self._read(first, last, buffers)
+        mask = None if self._mask is None else self._mask(first, last, buffers)[0]
+        sigma = None if self._sigma is None else self._sigma(first, last, buffers)[0]
+        if not self._full_width:
+            data = np.ascontiguousarray(data[:, wx0:wx1])
+            mask = None if mask is None else mask[:, wx0:wx1]
+            sigma = None if sigma is None else sigma[:, wx0:wx1]
+        return FrameRows(
+            data=data,
+            zero=zero,
+            mask=None if mask is None else np.ascontiguousarray(mask, dtype=np.uint16),
+            sigma=None if sigma is None else np.ascontiguousarray(sigma, dtype=np.float32),
+            saturation=self.source.saturation,
+            exclude=self.source.exclude,
+        )
+
+    def close(self) -> None:
+        """Close the files that this frame opened."""
+        for image in self._files:
+            image.close()
+        self._files.clear()
+
+
+def _plane(image: ImageFile, wanted: int | None, name: str) -> int:
+    if wanted is None:
+        if image.n_planes > 1:
+            raise RejectedInput(f"{name}: is a cube of {image.n_planes} planes; say which plane, or combine it along an axis")
+        return 0
+    if not 0 <= wanted < image.n_planes:
+        raise RejectedInput(f"{name}: has no plane {wanted}, only {image.n_planes}")
+    return wanted
+
+
+def _checked_window(window: Window | None, shape: tuple[int, ...], name: str) -> Window:
+    if len(shape) != 2:
+        raise RejectedInput(f"{name}: has {len(shape)} axes; an image has two")
+    ny, nx = shape
+    x0, x1, y0, y1 = window or (0, nx, 0, ny)
+    if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
+        raise Refused(f"{name}: the window x {x0}:{x1}, y {y0}:{y1} does not fit into {nx} x {ny} pixels")
+    return x0, x1, y0, y1
+
+
+def _array_reader(array: Array, name: str) -> Reader:
+    if array.ndim != 2:
+        raise RejectedInput(f"{name}: has {array.ndim} axes; an image has two")
+
+    def read(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
+        return np.ascontiguousarray(array[y0:y1]), 0
+
+    return read
+
+
+def _stored_zero(image: ImageFile) -> int | None:
+    """BZERO of rows that can be used as stored; ``None`` where they have to be scaled or decoded first."""
+    cards = image.hdu.cards
+    if image.hdu.kind == "TILE" or image.dtype.itemsize * 8 != abs(int(cards["BITPIX"] or 0)):
+        return None
+    zero = float(cards.get("BZERO", 0.0) or 0.0)
+    if image.dtype.kind == "u" and image.dtype.itemsize > 1:
+        return int(zero)
+    return 0 if float(cards.get("BSCALE", 1.0) or 1.0) == 1.0 and zero == 0 else None
+
+
+def _file_reader(image: ImageFile, plane: int, key: str) -> Reader:
+    ny, nx = image.shape[-2:]
+    zero = _stored_zero(image)
+    cube_plane = plane if image.n_planes > 1 else None
+
+    def physical(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
+        return image.read_rows(y0, y1, cube_plane), 0
+
+    def stored(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
+        kind = {1: "u1", 2: ">i2", 4: ">i4"}[image.dtype.itemsize] if image.dtype.kind in "iu" else f">f{image.dtype.itemsize}"
+        out = buffers.get(key)
+        if out is None or len(out) < y1 - y0:
+            out = buffers[key] = np.empty((y1 - y0, nx), kind)
+        image.raw_into(out[: y1 - y0], (plane * ny + y0) * nx)
+        return out[: y1 - y0], zero or 0
+
+    return physical if zero is None else stored
+
+
+def open_all(inputs: Sequence[Source]) -> list[OpenedFrame]:
+    """Open every source and check that they agree; on failure nothing stays open.
+
+    Raises ``Refused`` when there is none, or when shapes, units or gain settings differ (naming the odd frame),
+    ``RejectedInput`` for a file that cannot be read.
+    """
+    if not inputs:
+        raise Refused("there is no frame to combine")
+    frames: list[OpenedFrame] = []
+    try:
+        for number, item in enumerate(inputs):
+            frames.append(OpenedFrame(item if isinstance(item, ArraySource) else ArraySource(data=item), number))
+        _check_agreement(frames)
+    except BaseException:
+        close_all(frames)
+        raise
+    return frames
+
+
+def close_all(frames: Sequence[OpenedFrame]) -> None:
+    """Close every frame."""
+    for frame in frames:
+        frame.close()
+
+
+def _check_agreement(frames: Sequence[OpenedFrame]) -> None:
+    """Refuse frames that differ, naming the one that differs from most."""
+    for what, values in (
+        ("size", [f"{frame.shape[1]} x {frame.shape[0]} pixels" for frame in frames]),
+        ("unit", [frame.unit for frame in frames]),
+        ("gain setting", [frame.gain_setting for frame in frames]),
+    ):
+        stated = Counter(value for value in values if value)
+        if len(stated) < 2:
+            continue
+        usual, n_usual = stated.most_common(1)[0]
+        odd = next(i for i, value in enumerate(values) if value and value != usual)
+        raise Refused(f"the frames do not agree in {what}: {frames[odd].name} has {values[odd]}, {n_usual} of {len(frames)} have {usual}")
