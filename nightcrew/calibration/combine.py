@@ -16,27 +16,14 @@ from numpy.typing import NDArray
 from nightcrew.calibration.kernels import fallback
 from nightcrew.calibration.kernels.slab import FrameRows, OutRows
 from nightcrew.calibration.methods import Clip, Rule, rule
+from nightcrew.calibration.normalisation import FrameCalibration, Normalise, normalised
 from nightcrew.calibration.slabs import run_slabs
 from nightcrew.calibration.sources import OpenedFrame, Source, close_all, open_all
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, RejectedInput
 
 PLANES = ("result", "uncertainty", "count", "mask")
 DEFAULT_MEMORY_BYTES = 64 << 20
 Kernel = Literal["auto", "c", "numpy"]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FrameCalibration:
-    """What is done to a frame before it is combined: ((x - sum(factor * plane)) / divide) * scale + shift.
-
-    ``subtract`` holds (plane [y, x] float32, factor) pairs, for instance ``[(bias, 1.0), (dark_rate, exposure_s)]``; ``divide`` is a plane.
-    Planes have the shape of the (windowed) frame.  Where a plane is NaN, or ``divide`` is 0, the pixel is left out.
-    """
-
-    subtract: Sequence[tuple[NDArray[np.float32], float]] = ()
-    divide: NDArray[np.float32] | None = None
-    scale: float = 1.0
-    shift: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +71,8 @@ def combine(
     method: str = "median",
     quantile: float | None = None,
     clip: Clip | None = None,
+    normalise: Normalise | None = None,
+    unit: Literal["mean", "median"] | None = None,
     per_frame: Sequence[FrameCalibration | None] | None = None,
     planes: Sequence[str] = PLANES,
     dtype: str = "f4",
@@ -95,7 +84,8 @@ def combine(
 
     ``inputs``: arrays [y, x], paths, open ``ImageFile``s, or :class:`ArraySource` for windows, planes, masks and uncertainties.
     ``method`` and ``clip`` are defined in :mod:`nightcrew.calibration.methods`; ``quantile`` is the argument of that method.
-    ``per_frame``: calibration of each frame.  NaN and infinite pixels count as masked.
+    ``per_frame``: calibration of each frame, before anything else.  NaN and infinite pixels count as masked.
+    ``normalise`` brings the calibrated frames to one level; ``unit`` divides result and uncertainty by the result's mean or median.
     ``dtype``: type of result and uncertainty, f4 or f8.  ``memory_bytes`` bounds the buffers (the planes of the result come on top).
 
     Raises ``Refused`` for options that cannot be carried out and frames that do not agree, ``RejectedInput`` for unusable files.
@@ -106,20 +96,42 @@ def combine(
     try:
         calibrations = [item or FrameCalibration() for item in per_frame or [None] * len(frames)]
         _check_planes(frames, calibrations)
+        levels: list[float] | None = None
+        if normalise is not None:
+            calibrations, levels = normalised(frames, calibrations, normalise, threads)
         out = _empty_planes(frames[0].shape, planes, dtype)
         _run(frames, calibrations, chosen, out, memory_bytes=memory_bytes, threads=threads)
     finally:
         close_all(frames)
+    if unit is not None:
+        _to_unit(out, unit)
     return Combined(
-        result=out.result,
-        uncertainty=out.uncertainty,
-        count=out.count,
-        mask=out.mask,
-        frames=tuple(
-            FrameInfo(name=frame.name, exposure_s=frame.exposure_s, scale=c.scale, shift=c.shift)
-            for frame, c in zip(frames, calibrations, strict=True)
-        ),
+        result=out.result, uncertainty=out.uncertainty, count=out.count, mask=out.mask, frames=_infos(frames, calibrations, levels)
     )
+
+
+def _infos(frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], levels: list[float] | None) -> tuple[FrameInfo, ...]:
+    return tuple(
+        FrameInfo(
+            name=frame.name,
+            exposure_s=frame.exposure_s,
+            statistic=None if levels is None else levels[i],
+            scale=calibrations[i].scale,
+            shift=calibrations[i].shift,
+        )
+        for i, frame in enumerate(frames)
+    )
+
+
+def _to_unit(out: OutRows, unit: str) -> None:
+    """Divide result and uncertainty by the result's mean or median over its finite pixels."""
+    good = out.result[np.isfinite(out.result)]
+    level = float(np.median(good)) if unit == "median" else float(np.mean(good, dtype=np.float64))
+    if not good.size or level == 0:
+        raise RejectedInput(f"the {unit} of the combined frame is 0 or it has no good pixel, so it cannot be brought to unit {unit}")
+    out.result /= level
+    if out.uncertainty is not None:
+        out.uncertainty /= level
 
 
 def _check_options(inputs: Sequence[Source], per_frame: Sequence[Any] | None, planes: Sequence[str], dtype: str, threads: int) -> None:
@@ -164,9 +176,7 @@ def _run(
 
     def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
         for frame, calibration in zip(rows, calibrations, strict=True):
-            frame.subtract = tuple((np.ascontiguousarray(plane[y0:y1], dtype=np.float32), factor) for plane, factor in calibration.subtract)
-            frame.divide = None if calibration.divide is None else np.ascontiguousarray(calibration.divide[y0:y1], dtype=np.float32)
-            frame.scale, frame.shift = calibration.scale, calibration.shift
+            calibration.apply_to(frame, y0, y1)
         fallback.combine_rows(rows, chosen, _rows_of(out, y0, y1))
 
     run_slabs(frames, work, memory_bytes=memory_bytes, threads=threads)

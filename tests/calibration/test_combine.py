@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nightcrew.calibration.combine import FrameCalibration, combine
+from nightcrew.calibration.combine import combine
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
+from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.frames.flags import PixelFlag
