@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database
-from nightcrew.ledger.schema import frame, path
+from nightcrew.ledger.schema import frame, path, scope
 
 _CHUNK = 500  # bound parameters a statement: SQLite allows 32,766
 
@@ -169,6 +169,38 @@ def of_scope(connection: Connection, scope_id: int) -> list[PathRow]:
 def without_scope(connection: Connection) -> list[PathRow]:
     """Files that belong to no scope: foreign, ignored, rejected before their night was known, not read yet."""
     return [_row(row) for row in connection.execute(select(path).where(path.c.scope_id.is_(None)).order_by(path.c.path)).mappings()]
+
+
+def paths_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
+    """Path of each row id."""
+    return {row.id: row.path for row in connection.execute(select(path.c.id, path.c.path).where(path.c.id.in_(list(ids))))}
+
+
+def adopt_scopeless(database: Database) -> set[int]:
+    """Files that tell no night of their own ride with the frames they came with: the folder's latest scope.
+
+    Returns the scopes that got files.  Files stay without a scope while their folder has no frame.
+    """
+    with database.write() as connection:
+        folders = connection.execute(select(path.c.folder).where(path.c.scope_id.is_(None), path.c.to_read.is_(False)).distinct()).scalars()
+        touched: set[int] = set()
+        for folder in folders.all():
+            latest = connection.execute(
+                select(scope.c.id)
+                .join(path, path.c.scope_id == scope.c.id)
+                .where(path.c.folder == folder, path.c.frame_id.is_not(None))
+                .order_by(scope.c.last_arrival_at.desc(), scope.c.name.desc())
+                .limit(1)
+            ).scalar_one_or_none()
+            if latest is not None:
+                connection.execute(
+                    update(path)
+                    .where(path.c.folder == folder, path.c.scope_id.is_(None), path.c.to_read.is_(False))
+                    .values(scope_id=latest)
+                )
+                touched.add(latest)
+        scopes.mark(connection, touched, database.now())
+    return touched
 
 
 def balance(connection: Connection, scope_id: int | None = None) -> dict[tuple[str, str], int]:

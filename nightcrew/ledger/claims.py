@@ -172,12 +172,12 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
         found[fingerprint] = Failure(reason, trace, 0)
     deaths = connection.execute(
         select(claim.c.fingerprint, func.count())
-        .where(claim.c.scope_id == scope_id, claim.c.state.in_(("died", "again")), claim.c.forgiven.is_(False), claim.c.recipe != PLAN)
-        .group_by(claim.c.fingerprint, claim.c.state)
+        .where(claim.c.scope_id == scope_id, claim.c.state == "died", claim.c.forgiven.is_(False), claim.c.recipe != PLAN)
+        .group_by(claim.c.fingerprint)
     )
     for fingerprint, count in deaths:
         if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
-            found[fingerprint] = Failure(f"gave up after {count} attempts that died or failed for passing reasons", "", count)
+            found[fingerprint] = Failure(f"gave up: the process died {count} times while making it", "", count)
     return found
 
 

@@ -153,6 +153,12 @@ def identities(connection: Connection, wanted: Sequence[str]) -> dict[str, tuple
     return {row.identity: (row.id, row.sha256, row.path) for row in rows}
 
 
+def rename_identity(database: Database, frame_id: int, identity: str) -> None:
+    """An exposure turned out to share its time with another one: its pixels become a part of its identity."""
+    with database.write() as connection:
+        connection.execute(update(frame).where(frame.c.id == frame_id).values(identity=identity))
+
+
 def replace_header(connection: Connection, frame_id: int, header: FrameHeader, scope_id: int) -> None:
     """A mended profile reads the same bytes anew."""
     connection.execute(

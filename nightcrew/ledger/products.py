@@ -148,9 +148,12 @@ def _make_current(connection: Connection, claimed: Claimed, recipe: str, key: st
         connection.execute(update(current).where(*where).values(product_id=product_id, claim_id=claimed.token))
 
 
-def adopt(connection: Connection, claimed: Claimed, recipe: str, key: str, product_id: int) -> None:
+def make_current(connection: Connection, scope_id: int, recipe: str, key: str, product_id: int) -> None:
     """Make a product current that exists already under the planned fingerprint (an earlier state came back)."""
-    _make_current(connection, claimed, recipe, key, product_id)
+    where = (current.c.scope_id == scope_id, current.c.recipe == recipe, current.c.key == key)
+    claim_id = connection.execute(select(product.c.claim_id).where(product.c.id == product_id)).scalar_one()
+    connection.execute(delete(current).where(*where))
+    connection.execute(insert(current).values(scope_id=scope_id, recipe=recipe, key=key, product_id=product_id, claim_id=claim_id))
 
 
 def dismiss(connection: Connection, scope_id: int, keys: Iterable[tuple[str, str]]) -> None:

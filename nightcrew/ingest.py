@@ -1,0 +1,160 @@
+"""From arrivals to frames: hash, read the header, normalise it, and decide what became of the file.
+
+Every path that goes in comes out as a reading: a frame, a rejection, or a file set aside, each with its sentence.
+One bad file never stops its neighbours; a file that changes while it is read is simply read again later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.frames.identity import exposure_identity
+from nightcrew.frames.normalise import normalise
+from nightcrew.frames.profiles import Profile, choose_profile
+from nightcrew.frames.site import Site
+from nightcrew.io.images import read_image
+from nightcrew.io.structure import Structure, check, sha256_file
+from nightcrew.ledger import arrivals, exposures
+from nightcrew.ledger.arrivals import PathRow
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.exposures import Reading
+
+UNDATED = "undated"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What ingest needs to know of the configuration."""
+
+    profiles: Mapping[str, Profile]
+    site: Site
+    instruments: Mapping[str, str]  # watched folder -> profile name or "auto"
+    max_file_bytes: int = 8_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingested:
+    """What one ingest run did."""
+
+    files: int
+    frames: int
+    rejected: int
+    set_aside: int
+    again: int
+    scopes: frozenset[int]
+
+
+def read_arrival(row: PathRow, door: Door) -> Reading:
+    """Read one arrival.
+
+    Raises
+    ------
+    TransientError
+        The file changed, vanished or could not be opened just now: it stays an arrival.
+    """
+    path = Path(os.fsdecode(row.path))
+    structure = check(path, max_bytes=door.max_file_bytes)
+    stat = sha256_file(path)
+    base = Reading(path_id=row.id, size=stat.size, mtime_ns=stat.mtime_ns, sha256=stat.sha256)
+    if structure.kind not in ("fits",):
+        return _foreign(base, structure)
+    try:
+        profile = choose_profile(structure.hdus, door.profiles, _wanted(door, row.folder))
+        header = normalise(structure.hdus, str(path), profile, door.site, None)
+    except RejectedInput as error:
+        return replace(base, kind="rejected", state="rejected", reason=structure.reason or str(error))
+    night = header.night or UNDATED
+    if not structure.complete:
+        return replace(base, kind=header.kind, state="rejected", reason=structure.reason, scope_name="", identity="")
+    if structure.note:
+        header = replace(header, notes=(*header.notes, structure.note))
+    return replace(base, kind=header.kind, header=header, identity=exposure_identity(header, stat.sha256), scope_name=night)
+
+
+def _wanted(door: Door, folder: str) -> str | None:
+    name = door.instruments.get(folder, "auto")
+    return None if name == "auto" else name
+
+
+def _foreign(base: Reading, structure: Structure) -> Reading:
+    if structure.kind == "foreign" and not structure.damaged:
+        return replace(base, kind="foreign", state="set_aside", reason=structure.reason or "not a file that Nightcrew reads")
+    return replace(base, kind=structure.kind, state="rejected", reason=structure.reason or f"files of kind {structure.kind} are not frames")
+
+
+def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
+    """Ingest up to ``limit`` arrivals; files that must be tried again stay arrivals."""
+    with database.read() as connection:
+        rows = arrivals.to_read(connection, limit)
+    readings: list[Reading] = []
+    again = 0
+    for row in rows:
+        try:
+            readings.append(read_arrival(row, door))
+        except FileNotFoundError:
+            readings.append(
+                Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, state="set_aside", reason="vanished before it was read")
+            )
+        except TransientError:
+            again += 1
+    scopes = exposures.store(database, _tell_apart(database, readings))
+    scopes |= arrivals.adopt_scopeless(database)
+    return Ingested(
+        files=len(rows),
+        frames=sum(r.header is not None for r in readings),
+        rejected=sum(r.state == "rejected" for r in readings),
+        set_aside=sum(r.state == "set_aside" for r in readings),
+        again=again,
+        scopes=frozenset(scopes),
+    )
+
+
+def _tell_apart(database: Database, readings: Sequence[Reading]) -> list[Reading]:
+    """Give frames that only seem to be one exposure identities of their own.
+
+    Camera, start, exposure time and kind agree for the frames of a fast series when the start is written to the
+    second.  Then the pixels decide: equal pixels are one exposure under other bytes, other pixels another exposure.
+    """
+    with database.read() as connection:
+        known = exposures.identities(connection, [r.identity for r in readings if r.identity])
+        paths = _paths(database, readings)
+    together: dict[str, list[int]] = defaultdict(list)
+    for place, reading in enumerate(readings):
+        if reading.identity:
+            together[reading.identity].append(place)
+    result = list(readings)
+    for identity, places in together.items():
+        hashes = {readings[p].sha256 for p in places} | ({known[identity][1]} if identity in known else set())
+        if len(hashes) == 1 or _is_precise(readings[places[0]]):
+            continue
+        for p in places:
+            result[p] = replace(readings[p], identity=f"{identity}#{_pixel_hash(paths[readings[p].path_id])}")
+        if identity in known:
+            exposures.rename_identity(database, known[identity][0], f"{identity}#{_pixel_hash(known[identity][2])}")
+    return result
+
+
+def _is_precise(reading: Reading) -> bool:
+    header = reading.header
+    return header is not None and (("." in header.time_utc and not header.time_utc.endswith(".000")) or bool(header.sequence))
+
+
+def _paths(database: Database, readings: Sequence[Reading]) -> dict[int, bytes]:
+    with database.read() as connection:
+        return arrivals.paths_by_id(connection, [r.path_id for r in readings])
+
+
+def _pixel_hash(path: bytes) -> str:
+    """Hash of the pixel values, whatever bytes hold them; of the file where the pixels cannot be read."""
+    name = Path(os.fsdecode(path))
+    try:
+        pixels = read_image(name)
+    except (RejectedInput, TransientError, OSError):
+        return hashlib.sha256(path).hexdigest()[:16]
+    return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]

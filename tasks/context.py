@@ -1,0 +1,45 @@
+"""What every unit of work gets besides its planned product."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightcrew.errors import MissingCalibration
+from nightcrew.ledger import products
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.rows import ProductRow
+
+
+@dataclass(frozen=True, slots=True)
+class UnitContext:
+    """Ledger, folders and limits of a worker.
+
+    ``products_root`` is the folder of all products; rows name their files below it.
+    """
+
+    database: Database
+    products_root: Path
+    memory_bytes: int = 600_000_000
+    threads: int = 2
+    disk_reserve_bytes: int = 0
+    remake_scopes: int = 3
+    durable: bool = True
+
+    def product(self, fingerprint: str) -> ProductRow:
+        """The made product of that fingerprint.
+
+        Raises
+        ------
+        MissingCalibration
+            It does not exist (any more): the plan was overtaken, the next one knows better.
+        """
+        with self.database.read() as connection:
+            row = products.by_fingerprint(connection, fingerprint)
+        if row is None or row.state != "made":
+            raise MissingCalibration(f"the input {fingerprint[:12]} is not there any more")
+        return row
+
+    def file(self, row: ProductRow, role: str) -> Path:
+        """Absolute path of a product's file."""
+        return self.products_root / row.file(role).path

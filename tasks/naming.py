@@ -1,0 +1,49 @@
+"""The names of product files: one module makes them all.
+
+``<night>/<instrument>/<folder>/<recipe>_<key>.<fingerprint>.<ending>``.  The fingerprint (12 digits) makes a final name
+that is never overwritten; the plain name without it is a link to the current one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from nightcrew.planning.groups import plain
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.recipes.catalogue import RECIPES
+
+_SHORT = {"reduce_light": "light", "photometry": "catalogue", "stack_photometry": "catalogue", "bad_pixel_mask": "bad_pixels"}
+
+
+def folder(planned: PlannedProduct) -> PurePosixPath:
+    """Folder of a product, below the products root."""
+    return PurePosixPath(plain(planned.night) or "undated", plain(planned.instrument) or "unknown", RECIPES[planned.recipe].folder)
+
+
+def stem(planned: PlannedProduct) -> str:
+    """``dark_master_60s_-18.8C_...`` without fingerprint and ending."""
+    return f"{_SHORT.get(planned.recipe, planned.recipe)}_{planned.key}"
+
+
+def final(planned: PlannedProduct, ending: str, label: str = "") -> PurePosixPath:
+    """Final name of a product's file; ``label`` tells several files of one product apart."""
+    more = f"_{label}" if label else ""
+    return folder(planned) / f"{stem(planned)}{more}.{planned.fingerprint[:12]}.{ending}"
+
+
+def link(path: PurePosixPath) -> PurePosixPath:
+    """The plain name of a final name: without the fingerprint."""
+    parts = path.name.split(".")
+    short = [part for place, part in enumerate(parts) if not (place == len(parts) - 2 and len(part) == 12)]
+    return path.with_name(".".join(short))
+
+
+def point_at(root: Path, path: PurePosixPath) -> None:
+    """Make the plain name a link to the final one, atomically; an older link is replaced."""
+    plain_name = root / link(path)
+    if plain_name.name == path.name:
+        return
+    temporary = plain_name.with_name(f".{plain_name.name}.link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(path.name)
+    temporary.replace(plain_name)
