@@ -25,8 +25,8 @@ def parse_carefully(raw: bytes) -> tuple[dict[str, HeaderValue], dict[str, str],
     cards: dict[str, HeaderValue] = {}
     comments: dict[str, str] = {}
     duplicates: dict[str, None] = {}
-    for text in _logical_cards(_UNPRINTABLE_RE.sub("?", raw.decode("latin-1"))):
-        keyword, value, comment = _parse(text)
+    for text in logical_cards(raw):
+        keyword, value, comment = parse_card(text)
         if keyword in _COMMENTARY:
             continue
         if keyword in cards:
@@ -38,8 +38,9 @@ def parse_carefully(raw: bytes) -> tuple[dict[str, HeaderValue], dict[str, str],
     return cards, comments, tuple(duplicates)
 
 
-def _logical_cards(text: str) -> Iterator[str]:
-    """Cards joined with the CONTINUE cards that follow them."""
+def logical_cards(raw: bytes) -> Iterator[str]:
+    """Cards as text, each joined with the CONTINUE cards that follow it; unprintable bytes become ``?``."""
+    text = _UNPRINTABLE_RE.sub("?", raw.decode("latin-1"))
     current = ""
     for start in range(0, len(text), CARD):
         card = text[start : start + CARD].ljust(CARD)
@@ -53,7 +54,13 @@ def _logical_cards(text: str) -> Iterator[str]:
         yield current
 
 
-def _parse(text: str) -> tuple[str, HeaderValue, str]:
+def is_plain(text: str) -> bool:
+    """Whether this is one value card exactly as the standard has it."""
+    return len(text) == CARD and _PLAIN_RE.fullmatch(text) is not None
+
+
+def parse_card(text: str) -> tuple[str, HeaderValue, str]:
+    """Keyword, value and comment of one logical card; the raw text where nobody can parse the value."""
     match = _PLAIN_RE.fullmatch(text) if len(text) == CARD else None
     if match:
         return match[1], to_value(match[2]), (match[3] or "").strip()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nightcrew.errors import RejectedInput
 from nightcrew.io.headers import Hdu, HeaderValue, choose_image, scan_hdus
-from nightcrew.io.source import DEFAULT_MAX_BYTES, open_source
+from nightcrew.io.source import DEFAULT_MAX_BYTES, ByteSource, open_source
 
 if TYPE_CHECKING:
     from nightcrew.io.tiles import TileReader
@@ -87,34 +87,17 @@ class Scaling:
         return native.view(self.dtype)
 
 
-class ImageFile:
-    """One image of a FITS file, opened once and read with ``pread`` in row ranges.
+class PixelReader:
+    """Pixels of one image HDU of an open source, in row ranges.
 
-    ``path`` is the file, ``hdu`` the number of the HDU (default: the first that holds an image), ``max_bytes`` the most
-    that the file may declare or expand to.  ``shape`` is ``[y, x]`` or ``[plane, ..., y, x]``, ``dtype`` that of the physical
-    values: the stored integers or floats in native order, unsigned by the BZERO convention, float32 for other scalings
-    (float64 when 32 or 64 bits are stored).  Raises :class:`RejectedInput` when the file holds no such image.
-
-    Plainly stored files may be read from several threads at once; compressed files one range at a time (a lock sees to it).
+    ``shape`` is ``[y, x]`` or ``[plane, ..., y, x]``, ``dtype`` that of the physical values: the stored integers or floats in native
+    order, unsigned by the BZERO convention, float32 for other scalings (float64 when 32 or 64 bits are stored).
     """
 
-    def __init__(self, path: Path | str, hdu: int | str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
-        self.path = Path(path)
-        self._source = open_source(path, max_bytes=max_bytes)
-        try:
-            first_only = hdu == 0 and not isinstance(hdu, bool)
-            hdus = scan_hdus(self._source, first_only=first_only, max_bytes=max_bytes)
-            self.hdu = self._choose(hdus, hdu)
-            self._prepare()
-        except BaseException:
-            self._source.close()
-            raise
-
-    def _choose(self, hdus: tuple[Hdu, ...], wanted: int | str | None) -> Hdu:
-        try:
-            return choose_image(hdus, extension=wanted)
-        except RejectedInput as error:
-            raise RejectedInput(f"{self._source.name}: {error}") from error
+    def __init__(self, source: ByteSource, hdu: Hdu) -> None:
+        self._source = source
+        self.hdu = hdu
+        self._prepare()
 
     def _prepare(self) -> None:
         self.shape = self.hdu.shape
@@ -202,6 +185,25 @@ class ImageFile:
             out[index] = self.read_rows(0, self.shape[-2], index)
         return out.reshape(self.shape)
 
+
+class ImageFile(PixelReader):
+    """One image of a FITS file, opened once and read with ``pread`` in row ranges; see :class:`PixelReader`.
+
+    ``path`` is the file, ``hdu`` the number or EXTNAME of the HDU (default: the first that holds an image), ``max_bytes`` the
+    most that the file may declare or expand to.  Raises :class:`RejectedInput` when the file holds no such image.
+
+    Plainly stored files may be read from several threads at once; compressed files one range at a time (a lock sees to it).
+    """
+
+    def __init__(self, path: Path | str, hdu: int | str | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self.path = Path(path)
+        source = open_source(path, max_bytes=max_bytes)
+        try:
+            super().__init__(source, _choose(source, hdu, max_bytes))
+        except BaseException:
+            source.close()
+            raise
+
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self._source.close()
@@ -211,6 +213,14 @@ class ImageFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _choose(source: ByteSource, wanted: int | str | None, max_bytes: int) -> Hdu:
+    hdus = scan_hdus(source, first_only=wanted == 0, max_bytes=max_bytes)
+    try:
+        return choose_image(hdus, extension=wanted)
+    except RejectedInput as error:
+        raise RejectedInput(f"{source.name}: {error}") from error
 
 
 def read_image(path: Path | str, hdu: int | str | None = None) -> Array:

@@ -6,15 +6,14 @@ are decoded forwards in bounded pieces, so that a decompression bomb costs time 
 
 from __future__ import annotations
 
-import bz2
 import os
 import stat
 import threading
 import zlib
 from pathlib import Path
-from typing import Protocol
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io.decoders import new_decoder
 
 DEFAULT_MAX_BYTES = 4 << 30  # the most that one file may declare or expand to, unless the caller says otherwise
 _CHUNK = 1 << 18  # compressed bytes read at a time
@@ -93,71 +92,6 @@ class ByteSource:
         self.close()
 
 
-class Decoder(Protocol):
-    """One compressed stream: ``decode`` gives up to ``limit`` bytes; it asks for more input by giving none.
-
-    ``finished`` says that the end mark was read, ``complete`` that the input may end here, ``unused`` is what follows the end.
-    """
-
-    @property
-    def finished(self) -> bool: ...
-    @property
-    def complete(self) -> bool: ...
-    @property
-    def unused(self) -> bytes: ...
-    def decode(self, data: bytes, limit: int) -> bytes: ...
-
-
-class _Gzip:
-    def __init__(self) -> None:
-        self._inner = zlib.decompressobj(wbits=31)
-
-    @property
-    def finished(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def complete(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused(self) -> bytes:
-        return self._inner.unused_data
-
-    def decode(self, data: bytes, limit: int) -> bytes:
-        return b"" if self._inner.eof else self._inner.decompress(self._inner.unconsumed_tail + data, limit)
-
-
-class _Bzip2:
-    def __init__(self) -> None:
-        self._inner = bz2.BZ2Decompressor()
-
-    @property
-    def finished(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def complete(self) -> bool:
-        return self._inner.eof
-
-    @property
-    def unused(self) -> bytes:
-        return self._inner.unused_data
-
-    def decode(self, data: bytes, limit: int) -> bytes:
-        return b"" if self._inner.eof else self._inner.decompress(data, limit)
-
-
-def _new_decoder(compression: str) -> Decoder:
-    if compression == "gzip":
-        return _Gzip()
-    if compression == "bzip2":
-        return _Bzip2()
-    from nightcrew.io.lzw import LzwDecoder
-
-    return LzwDecoder()
-
-
 class CompressedSource(ByteSource):
     """A gzip, bzip2 or compress file as a stream of decoded bytes.
 
@@ -179,7 +113,7 @@ class CompressedSource(ByteSource):
         return self._start + len(self._window) if self._ended else None
 
     def _rewind(self) -> None:
-        self._decoder = _new_decoder(self.compression)
+        self._decoder = new_decoder(self.compression)
         self._file_offset = 0
         self._window = bytearray()
         self._start = 0  # stream offset of the window
@@ -214,7 +148,7 @@ class CompressedSource(ByteSource):
             rest += more
         if compression_of(rest) != self.compression:
             return b""
-        self._decoder = _new_decoder(self.compression)
+        self._decoder = new_decoder(self.compression)
         return rest
 
     def _end(self) -> None:
