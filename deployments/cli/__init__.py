@@ -1,0 +1,83 @@
+"""The command line, ``nightcrew``.  Only the module of the command that was called is imported: a quick command stays quick."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Write a commented nightcrew.toml."),
+    "up": ("up", "Run the whole service until it is stopped."),
+    "demo": ("demo", "Run a simulated night through the service."),
+    "reduce": ("reduce", "Reduce one folder at once, without the service."),
+    "status": ("status", "The balance of a night, and what waits for what."),
+    "why": ("why", "Why a file or product is as it is."),
+    "report": ("report", "Write the report of a night now."),
+    "rerun": ("rerun", "Make products again, all or from a step on."),
+    "close": ("close", "Close a night before its time."),
+    "ledger": ("ledger", "Print ledger rows as table, CSV or JSON."),
+    "doctor": ("doctor", "Check the installation, and say how to mend it."),
+    "simulate": ("simulate", "Write simulated frames with their truth."),
+    "frames": ("frames", "Tools for single frames."),
+}
+"""Command -> (module in this package, one line of help); a module that holds several commands names each of them here."""
+
+GROUPS = frozenset({"frames", "simulate"})
+"""Commands with commands of their own."""
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """The command that is called, "" when there is none (``--help``)."""
+    return next((word for word in arguments if not word.startswith("-")), "")
+
+
+def build(wanted: str) -> Callable[..., object]:
+    """The typer application with the command ``wanted`` in full and the others by name."""
+    import typer
+
+    app = typer.Typer(
+        name="nightcrew",
+        help="The crew that works while the observer sleeps: watches folders for raw frames, reduces them, and reports in the morning.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name, (module, about) in COMMANDS.items():
+        if name != wanted:
+            app.command(name, help=about)(_absent)
+        elif name in GROUPS:
+            app.add_typer(importlib.import_module(f"deployments.cli.{module}").app, name=name, help=about)
+        else:
+            app.command(name)(getattr(importlib.import_module(f"deployments.cli.{module}"), name))
+    return app
+
+
+def _options() -> None:
+    """Holds no option yet; makes typer keep the commands as commands."""
+
+
+def _absent() -> None:
+    """Stands for a command that was not called."""
+
+
+def main() -> None:
+    """Entry point: one sentence on stderr and a code above 0 when something cannot be done (2: the user's mistake)."""
+    from nightcrew.errors import NightcrewError, Refused
+
+    try:
+        build(command_of(sys.argv[1:]))()
+    except Refused as error:
+        _complain(str(error))
+        sys.exit(2)
+    except NightcrewError as error:
+        _complain(str(error))
+        sys.exit(1)
+
+
+def _complain(text: str) -> None:
+    # Sentences may quote names from files; a terminal must not obey them.
+    clean = "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    sys.stderr.write(f"nightcrew: {clean}\n")
