@@ -18,7 +18,8 @@ from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
-from nightcrew.io.images import read_image
+from nightcrew.io.headers import HeaderValue
+from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
@@ -26,6 +27,7 @@ from nightcrew.ledger.database import Database
 from nightcrew.ledger.exposures import Reading
 
 UNDATED = "undated"
+LOSSY = "lossy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +120,13 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
 def _tell_apart(database: Database, readings: Sequence[Reading]) -> list[Reading]:
     """Give frames that only seem to be one exposure identities of their own.
 
-    Camera, start, exposure time and kind agree for the frames of a fast series when the start is written to the
-    second.  Then the pixels decide: equal pixels are one exposure under other bytes, other pixels another exposure.
+    Camera, start, exposure time and kind agree for the frames of a fast series whose start is written to the second,
+    and for those of a camera whose clock stands still.  Then the pixels decide: equal pixels are one exposure under
+    other bytes, other pixels another exposure -- unless one file is compressed with loss.
     """
     with database.read() as connection:
         known = exposures.identities(connection, [r.identity for r in readings if r.identity])
-        paths = _paths(database, readings)
+        paths = arrivals.paths_by_id(connection, [r.path_id for r in readings])
     together: dict[str, list[int]] = defaultdict(list)
     for place, reading in enumerate(readings):
         if reading.identity:
@@ -131,30 +134,34 @@ def _tell_apart(database: Database, readings: Sequence[Reading]) -> list[Reading
     result = list(readings)
     for identity, places in together.items():
         hashes = {readings[p].sha256 for p in places} | ({known[identity][1]} if identity in known else set())
-        if len(hashes) == 1 or _is_precise(readings[places[0]]):
+        if len(hashes) == 1:
+            continue
+        pixels = {p: _pixel_hash(paths[readings[p].path_id]) for p in places}
+        before = _pixel_hash(known[identity][2]) if identity in known else ""
+        if len({*pixels.values(), before} - {"", LOSSY}) <= 1:
             continue
         for p in places:
-            result[p] = replace(readings[p], identity=f"{identity}#{_pixel_hash(paths[readings[p].path_id])}")
-        if identity in known:
-            exposures.rename_identity(database, known[identity][0], f"{identity}#{_pixel_hash(known[identity][2])}")
+            result[p] = replace(readings[p], identity=f"{identity}#{pixels[p]}")
+        if before:
+            exposures.rename_identity(database, known[identity][0], f"{identity}#{before}")
     return result
-
-
-def _is_precise(reading: Reading) -> bool:
-    header = reading.header
-    return header is not None and (("." in header.time_utc and not header.time_utc.endswith(".000")) or bool(header.sequence))
-
-
-def _paths(database: Database, readings: Sequence[Reading]) -> dict[int, bytes]:
-    with database.read() as connection:
-        return arrivals.paths_by_id(connection, [r.path_id for r in readings])
 
 
 def _pixel_hash(path: bytes) -> str:
     """Hash of the pixel values, whatever bytes hold them; of the file where the pixels cannot be read."""
     name = Path(os.fsdecode(path))
     try:
-        pixels = read_image(name)
+        with ImageFile(name) as image:
+            if _is_lossy(image.hdu.cards):
+                return LOSSY
+            pixels = image.read()
     except (RejectedInput, TransientError, OSError):
         return hashlib.sha256(path).hexdigest()[:16]
     return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
+
+
+def _is_lossy(cards: Mapping[str, HeaderValue]) -> bool:
+    """Tile compression that does not give the same pixels back: quantised floats, or H-compress with a scale."""
+    if "ZQUANTIZ" in cards and cards["ZQUANTIZ"] not in (None, "NONE", "NO_QUANTIZE"):
+        return True
+    return str(cards.get("ZCMPTYPE", "")).startswith("HCOMPRESS") and cards.get("ZVAL1") not in (None, 0, 0.0)

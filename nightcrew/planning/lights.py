@@ -242,10 +242,15 @@ def _add_stack(builder: Builder, members: Sequence[PlannedProduct], frames: Sequ
         "n_frames": len(frames),
     }
     key = f"{plain(target) or 'no-target'}_{plain(first.filter) or 'no-filter'}_{exposure_text(first.exposure_s)}_{set_up(frames[0])}"
+    inputs = [Input("reduce_light", p.fingerprint) for p in ordered]
+    if parameters.lights.register:
+        # The stars that registration needs stand in the catalogues already.
+        catalogues = {p.inputs[0].fingerprint: p.fingerprint for p in builder.products.values() if p.recipe == "photometry"}
+        inputs += [Input("photometry", catalogues[p.fingerprint]) for p in ordered]
     stack = builder.add(
         "stack",
         key,
-        [Input("reduce_light", p.fingerprint) for p in ordered],
+        inputs,
         parameters={"method": parameters.lights.stack_method, "register": parameters.lights.register},
         facts=facts,
         grade=worst(*(p.grade for p in ordered)),

@@ -32,7 +32,7 @@ _ALL = (
     Recipe("camera_numbers", 1, "masters", "gain and read noise", "masters"),
     Recipe("reduce_light", 1, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
-    Recipe("stack", 1, "lights", "stack", "stacks"),
+    Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

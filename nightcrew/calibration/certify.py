@@ -1,0 +1,56 @@
+"""May a master be used?  Decided by its own numbers; only these may bar it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+# A frame is outlying when its level or noise lies so many robust sigmas (and so much) from its siblings'.
+_OUTLYING_SIGMA = 6.0
+_LEAST_LEVEL_FRACTION = 0.25  # of the frame noise
+_LEAST_NOISE_FRACTION = 0.2  # of the median noise
+# Read noise in the header is a maker's number; a master is barred only when its frames contradict it grossly.
+_NOISE_FACTOR = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Whether a master may be used, and why not."""
+
+    passed: bool
+    reason: str = ""
+
+
+def outlying(levels: Sequence[float], sigmas: Sequence[float]) -> dict[int, str]:
+    """Places of frames that do not belong: their level or spatial scatter is far from their siblings'.
+
+    Needs three frames to tell which one is odd.  The scale is the robust scatter of the siblings, never less than a
+    quarter of a frame's own noise for levels and a fifth of the median for scatter.
+    """
+    if len(levels) < 3:
+        return {}
+    found: dict[int, str] = {}
+    typical = float(np.median(sigmas))
+    for name, values, least in (("level", levels, _LEAST_LEVEL_FRACTION * typical), ("scatter", sigmas, _LEAST_NOISE_FRACTION * typical)):
+        array = np.asarray(values, np.float64)
+        middle = float(np.median(array))
+        scale = max(1.4826 * float(np.median(np.abs(array - middle))), least, 0.2)
+        for place in np.flatnonzero(np.abs(array - middle) > _OUTLYING_SIGMA * scale):
+            found.setdefault(int(place), f"its {name} of {array[place]:.1f} ADU is far from the others' {middle:.1f} ADU")
+    return found
+
+
+def certify(*, used: int, minimum: int, noise_adu: float | None, expected_noise_adu: float | None) -> Certificate:
+    """Certify a master made of ``used`` frames whose single-frame noise is ``noise_adu``.
+
+    ``expected_noise_adu`` is the read noise that the camera should have, already not below step / sqrt(12); None when
+    unknown.  A noise of 0 is what quantisation leaves and passes.
+    """
+    if used < minimum:
+        return Certificate(passed=False, reason=f"too few frames: {used} usable, {minimum} are needed")
+    if noise_adu and expected_noise_adu and noise_adu > _NOISE_FACTOR * expected_noise_adu:
+        reason = f"its frames scatter by {noise_adu:.2f} ADU, the read noise is {expected_noise_adu:.2f} ADU"
+        return Certificate(passed=False, reason=reason)
+    return Certificate(passed=True)

@@ -1,0 +1,95 @@
+"""Opening a raw frame for a unit of work: it must still be the file that was ingested; a quick look at its level."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io.images import ImageFile
+from nightcrew.ledger.rows import FrameRow
+from nightcrew.lights.overscan import overscan_level
+from nightcrew.quality.statistics import median_and_sigma
+
+_SAMPLE_ROWS = 48
+
+
+def file_of(frame: FrameRow) -> Path:
+    """The frame's path, after checking that its bytes are those that were ingested (size and time).
+
+    Raises
+    ------
+    RejectedInput
+        The file is gone.
+    TransientError
+        It changed since: the sweep will ingest it again.
+    """
+    path = Path(os.fsdecode(frame.path))
+    try:
+        stat = path.stat()
+    except FileNotFoundError as error:
+        raise RejectedInput(f"{path.name} is gone from its folder") from error
+    except OSError as error:
+        raise TransientError(f"{path.name} cannot be read now: {error.strerror}") from error
+    if (stat.st_size, stat.st_mtime_ns) != (frame.size, frame.mtime_ns):
+        raise TransientError(f"{path.name} changed since it was ingested")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A quick look at a raw frame: numbers from evenly spread rows of its trimmed part, overscan taken off.
+
+    ``rows`` are those rows (indices in the trimmed frame) and ``sample`` their pixels in ADU, float32.
+    """
+
+    level_adu: float
+    sigma_adu: float
+    saturated_fraction: float
+    overscan_adu: float
+    rows: NDArray[np.intp]
+    sample: NDArray[np.float32]
+
+
+def look(frame: FrameRow) -> Look:
+    """Look at a raw frame.
+
+    Raises
+    ------
+    RejectedInput, TransientError
+        It cannot be read, now or ever; or it has no finite pixel.
+    """
+    header = frame.header
+    with ImageFile(file_of(frame), header.hdu) as image:
+        ny, nx = image.shape[-2:]
+        x0, x1, y0, y1 = header.trim or (0, nx, 0, ny)
+        if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
+            raise RejectedInput(f"the trim region x {x0}:{x1}, y {y0}:{y1} does not lie within the frame of {nx} x {ny} pixels")
+        rows = np.unique(np.linspace(0, y1 - y0 - 1, min(_SAMPLE_ROWS, y1 - y0)).astype(np.intp))
+        raw = np.concatenate([image.read_rows(int(y0 + r), int(y0 + r) + 1) for r in rows])
+        over = _overscan(image, header.overscan)
+    sample = raw[:, x0:x1]
+    finite = sample[np.isfinite(sample)]
+    if finite.size == 0:
+        raise RejectedInput("it has no finite pixel")
+    full = header.saturation_adu if header.saturation_adu is not None else _type_maximum(raw.dtype)
+    saturated = float(np.count_nonzero(finite >= full) / finite.size) if full is not None else 0.0
+    values = sample.astype(np.float32) - np.float32(over)
+    level, sigma = median_and_sigma(finite.astype(np.float64) - over)
+    return Look(level, sigma, saturated, over, rows, values)
+
+
+def _overscan(image: ImageFile, region: tuple[int, int, int, int] | None) -> float:
+    if region is None:
+        return 0.0
+    level = overscan_level(image.read(), region, None, "level").level_adu
+    return float(level[0]) if level is not None else 0.0
+
+
+def _type_maximum(dtype: np.dtype[Any]) -> float | None:
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else None

@@ -1,0 +1,131 @@
+"""Unit of work for one light: the science is in ``nightcrew.lights``; here files go in and a product comes out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from nightcrew.errors import RejectedInput
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.frames.wcs import moved, sky_of
+from nightcrew.io.cardtext import Card
+from nightcrew.io.headers import Hdu
+from nightcrew.io.images import ImageFile
+from nightcrew.io.products import read_image_product
+from nightcrew.ledger.rows import FrameRow, NewProduct
+from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.quality.statistics import frame_statistics
+from tasks.context import UnitContext
+from tasks.frames_in import file_of
+from tasks.images_out import write_image
+
+# Cards of the camera that would lie about a reduced frame.
+_DROPPED = ("BIASSEC", "TRIMSEC", "DATASEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
+# Every card of a world coordinate system: the valid ones are written anew, mangled ones must not stay beside them.
+_WCS = re.compile(
+    r"WCSAXES|WCSNAME|CTYPE\d|CUNIT\d|CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|CD\d_\d|PC\d{1,3}_?\d{0,3}|PV\d_\d+|LONPOLE|LATPOLE"
+    r"|A(P?)_(ORDER|DMAX|\d_\d)|B(P?)_(ORDER|DMAX|\d_\d)|TR\d_\d+|RADESYS|RADECSYS|EQUINOX"
+)
+
+
+def _master(context: UnitContext, planned: PlannedProduct, role: str) -> tuple[Master | None, dict[str, Any]]:
+    for item in planned.inputs:
+        if item.role == role:
+            row = context.product(item.fingerprint)
+            image = read_image_product(context.file(row, "image"))
+            return Master(image.science, image.uncertainty, image.mask), row.facts
+    return None, {}
+
+
+def _the_light(planned: PlannedProduct) -> FrameRow:
+    frame = next((item.frame for item in planned.inputs if item.role == "light"), None)
+    if frame is None:
+        raise RejectedInput("no light among the inputs")
+    return frame
+
+
+def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """Reduce one light with the masters that the plan chose, flag cosmic rays, write the image."""
+    frame = _the_light(planned)
+    header = frame.header
+    with ImageFile(file_of(frame), header.hdu) as image:
+        raw, hdu = image.read(), image.hdu
+    bias, _ = _master(context, planned, "bias_master")
+    dark, dark_facts = _master(context, planned, "dark_master")
+    scale = 1.0
+    if dark is None:
+        dark, _ = _master(context, planned, "thermal_master")
+        scale = float(header.exposure_s or 0.0)
+    kept = dark_facts.get("bias") == "kept"
+    flat, _ = _master(context, planned, "flat_master")
+    pixels, _ = _master(context, planned, "bad_pixel_mask")
+    parameters = ReduceParameters(
+        gain_e_per_adu=header.gain_e_per_adu,
+        read_noise_e=header.read_noise_e,
+        saturation_adu=header.saturation_adu,
+        trim=header.trim,
+        overscan=header.overscan,
+        overscan_method="level",
+        dark_scale=scale,
+        dark_includes_bias=kept,
+        dark_shares_bias=bool(dark is not None and not kept and bias is not None),
+    )
+    reduced = reduce_light(raw, parameters=parameters, bias=bias, dark=dark, flat=flat, bad_pixels=None if pixels is None else pixels.mask)
+    hits = _flag_cosmic_rays(planned, reduced, header.gain_e_per_adu, header.read_noise_e)
+    return _write(context, planned, frame, reduced, hits, hdu)
+
+
+def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: float | None, read_noise_e: float | None) -> int | None:
+    if not planned.parameters["cosmic_rays"]:
+        return None
+    from nightcrew.lights.cosmic_rays import find_cosmic_rays
+
+    noise = read_noise_e if read_noise_e is not None else float(reduced.facts.get("read_noise_e") or 5.0)
+    found = find_cosmic_rays(reduced.science, reduced.mask, read_noise_e=noise, gain_e=1.0 if reduced.unit == "electron" else (gain or 1.0))
+    reduced.mask[found.hit] |= np.uint16(PixelFlag.COSMIC_RAY)
+    return found.n_events
+
+
+def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
+    header = frame.header
+    numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
+    cards: list[Card] = [
+        ("NCDARK", str(planned.parameters["dark"]), "dark step: exact, scaled or none"),
+        ("NCFRAME", frame.sha256, "sha256 of the raw file"),
+    ]
+    if header.gain_e_per_adu:
+        cards.append(("NCGAIN", header.gain_e_per_adu, "[electron/adu] gain that was used"))
+    if hits is not None:
+        cards.append(("NCCOSMIC", hits, "cosmic-ray events flagged"))
+    if header.exposure_s is not None:
+        cards.append(("EXPTIME", header.exposure_s, "[s] exposure time"))
+    cards.append(("DATE-OBS", header.time_utc, "start of the exposure, UTC"))
+    sky = sky_of(hdu)
+    if sky.valid:
+        x0, _, y0, _ = header.trim or (0, 0, 0, 0)
+        cards += moved(sky.cards, x0, y0)
+    row = write_image(
+        context,
+        planned,
+        science=reduced.science,
+        uncertainty=reduced.uncertainty,
+        mask=reduced.mask,
+        unit=reduced.unit,
+        cards=cards,
+        source_header=hdu.raw,
+        drop=(*_DROPPED, *(key for key in hdu.cards if _WCS.fullmatch(key))),
+    )
+    metrics: dict[str, Any] = {
+        "background": numbers.median,
+        "background_sigma": numbers.sigma,
+        "unit": reduced.unit,
+        "cosmic_rays": hits,
+        "flagged_fraction": float(np.count_nonzero(reduced.mask) / reduced.mask.size),
+        "saturated_pixels": int(np.count_nonzero(reduced.mask & np.uint16(PixelFlag.SATURATED))),
+        "notes": list(reduced.facts.get("notes", [])),
+        "wcs": {"valid": sky.valid, "ra_deg": sky.ra_deg, "dec_deg": sky.dec_deg, "scale_arcsec_per_px": sky.scale_arcsec_per_px},
+    }
+    return NewProduct(files=(row,), metrics=metrics, grade=planned.grade, grade_reasons=planned.grade_reasons)

@@ -1,0 +1,335 @@
+"""Units of work for bias, dark, thermal and flat masters: read, look, leave out, combine, certify, write."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.calibration.certify import Certificate, certify, outlying
+from nightcrew.calibration.combine import Combined, combine
+from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
+from nightcrew.calibration.normalisation import FrameCalibration
+from nightcrew.calibration.sources import ArraySource
+from nightcrew.errors import RejectedInput
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.io.products import read_image_product
+from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.quality.flats import FlatLimits, flat_usable
+from nightcrew.quality.grid import block_medians
+from tasks.context import UnitContext
+from tasks.frames_in import Look, file_of, look
+from tasks.images_out import fact_cards, write_image
+
+Image = NDArray[np.float32]
+_CLIPS: dict[str, tuple[str, Clip | None]] = {
+    "median": ("median", None),
+    "mean": ("mean", None),
+    "sigma_clip": ("mean", SigmaClip()),
+    "clip_extremes": ("mean", DropExtremes(low=1, high=1)),
+}
+
+
+@dataclass
+class Stack:
+    """The frames that enter a master, with what was left out and why."""
+
+    frames: list[FrameRow] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    left_out: dict[int, str] = field(default_factory=dict)
+
+    def drop(self, reasons: dict[int, str]) -> None:
+        """Leave out the frames at these places."""
+        for place, reason in reasons.items():
+            self.left_out[self.frames[place].id] = reason
+        keep = [place for place in range(len(self.frames)) if place not in reasons]
+        self.frames = [self.frames[place] for place in keep]
+        self.looks = [self.looks[place] for place in keep]
+
+
+def _gather(planned: PlannedProduct, role: str) -> Stack:
+    """Look at every frame; one that cannot be read is left out with its reason, its siblings go on."""
+    stack = Stack()
+    for item in planned.inputs:
+        if item.role != role or item.frame is None:
+            continue
+        try:
+            seen = look(item.frame)
+        except RejectedInput as error:
+            stack.left_out[item.frame.id] = str(error)
+            continue
+        stack.frames.append(item.frame)
+        stack.looks.append(seen)
+    return stack
+
+
+def _sources(frames: Sequence[FrameRow]) -> list[ArraySource]:
+    return [
+        ArraySource(
+            data=file_of(f),
+            hdu=f.header.hdu,
+            window=f.header.trim,
+            exposure_s=f.header.exposure_s,
+            unit="adu",
+            gain_setting=f.header.gain_setting or "-",
+            name=f.sha256[:12],
+        )
+        for f in frames
+    ]
+
+
+def _combine(context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration]) -> Combined:
+    method, clip = _CLIPS[str(planned.parameters["method"])]
+    if isinstance(clip, DropExtremes) and len(stack.frames) <= clip.low + clip.high:
+        clip = None
+    sources = _sources(stack.frames)
+    return combine(sources, method=method, clip=clip, per_frame=per_frame, memory_bytes=context.memory_bytes, threads=context.threads)
+
+
+def make_bias(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """A bias master: the combined bias frames, in ADU above the overscan."""
+    stack = _gather(planned, "bias")
+    stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
+    return _level_master(context, planned, stack, [FrameCalibration(shift=-s.overscan_adu) for s in stack.looks])
+
+
+def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """A dark master; holds its bias unless the plan gave a bias master to remove."""
+    stack = _gather(planned, "dark")
+    stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
+    bias = [i for i in planned.inputs if i.role == "bias_master"]
+    planes = [(_science(context, bias[0].fingerprint), 1.0)] if bias else []
+    return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
+
+
+def _level_master(context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration]) -> NewProduct:
+    _require_frames(planned, stack)
+    done = _combine(context, planned, stack, per_frame)
+    noise = _frame_noise(stack.looks)
+    certificate = certify(
+        used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=noise, expected_noise_adu=_expected_noise(planned)
+    )
+    return _finish(context, planned, stack, done, certificate, "adu", {"noise_adu": noise}, _read_noise(planned, noise, certificate))
+
+
+def _require_frames(planned: PlannedProduct, stack: Stack) -> None:
+    if not stack.frames:
+        reasons = "; ".join(sorted(set(stack.left_out.values()))) or "there is none"
+        raise RejectedInput(f"no frame of {planned.name} can be used: {reasons}")
+
+
+def _frame_noise(looks: Sequence[Look]) -> float | None:
+    """Noise of one frame in ADU: the robust scatter of neighbouring frames' differences over sqrt(2); None for one frame."""
+    sigmas = []
+    for one, other in itertools.pairwise(looks):
+        if one.sample.shape == other.sample.shape:
+            difference = (one.sample - other.sample).astype(np.float64)
+            median = np.nanmedian(difference)
+            sigmas.append(float(1.4826 * np.nanmedian(np.abs(difference - median)) / np.sqrt(2.0)))
+    return float(np.median(sigmas)) if sigmas else None
+
+
+def _expected_noise(planned: PlannedProduct) -> float | None:
+    """Read noise in ADU as the headers or the profile give it, not below the quantisation limit."""
+    header = next(i.frame.header for i in planned.inputs if i.frame is not None)
+    if header.read_noise_e is None or not header.gain_e_per_adu or planned.recipe != "bias_master":
+        return None
+    return max(header.read_noise_e / header.gain_e_per_adu, 1.0 / math.sqrt(12.0))
+
+
+def _read_noise(planned: PlannedProduct, noise: float | None, certificate: Certificate) -> tuple[Measurement, ...]:
+    if planned.recipe != "bias_master" or not certificate.passed:
+        return ()
+    note = "" if noise else "the frames do not vary: quantisation hides the noise, step / sqrt(12) is its floor"
+    return (Measurement(quantity="bias_noise", value=noise or None, error=None, unit="adu", note=note, where=_where(planned)),)
+
+
+def _where(planned: PlannedProduct) -> dict[str, Any]:
+    return {k: planned.facts[k] for k in ("temperature_c", "exposure_s", "filter", "geometry", "gain_setting") if planned.facts.get(k)}
+
+
+def _finish(
+    context: UnitContext,
+    planned: PlannedProduct,
+    stack: Stack,
+    done: Combined,
+    certificate: Certificate,
+    unit: str,
+    metrics: dict[str, Any],
+    measurements: tuple[Measurement, ...] = (),
+) -> NewProduct:
+    good = done.result[np.isfinite(done.result)]
+    level = float(np.median(good)) if good.size else None
+    floor = 0.0 if planned.recipe == "flat_master" else 1.0 / np.sqrt(12.0 * len(stack.frames))
+    uncertainty = np.maximum(np.nan_to_num(done.uncertainty, nan=floor), np.float32(floor)) if done.uncertainty is not None else None
+    cards = [*fact_cards(planned.facts), ("NCUSED", len(stack.frames), "frames used"), ("NCOK", certificate.passed, "passed certification")]
+    row = write_image(
+        context, planned, science=done.result, uncertainty=uncertainty, mask=done.mask, count=done.count, unit=unit, cards=cards
+    )
+    all_metrics = {
+        **metrics,
+        "level_adu": level,
+        "n_frames": len(stack.frames),
+        "n_offered": int(planned.facts["n_frames"]),
+        "grid": block_medians(done.result),
+        "frame_levels_adu": [round(s.level_adu, 3) for s in stack.looks],
+    }
+    return NewProduct(
+        files=(row,),
+        metrics=all_metrics,
+        grade=planned.grade,
+        grade_reasons=planned.grade_reasons,
+        certified=certificate.passed,
+        certification=certificate.reason,
+        left_out=stack.left_out,
+        measurements=measurements,
+    )
+
+
+def _science(context: UnitContext, fingerprint: str) -> Image:
+    return read_image_product(context.file(context.product(fingerprint), "image")).science
+
+
+def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """Dark rate in ADU/s with the bias removed: sum of t_i (D_i - B) over sum of t_i^2, the least-squares line through 0.
+
+    The weights are those of equal noise in every dark master; each dark's bias is removed only if it still holds it.
+    """
+    bias = read_image_product(context.file(context.product(_one(planned, "bias_master")), "image"))
+    rows = [context.product(i.fingerprint) for i in planned.inputs if i.role == "dark_master"]
+    stack = _gather(planned, "thermal")
+    numerator = np.zeros(bias.science.shape, np.float64)
+    variance = np.zeros(bias.science.shape, np.float64)
+    norm, bias_weight = 0.0, 0.0
+    for row in rows:
+        dark, t = read_image_product(context.file(row, "image")), float(row.facts["exposure_s"])
+        kept = row.facts.get("bias") == "kept"
+        numerator += t * (dark.science - (bias.science if kept else 0.0))
+        variance += (t * _known(dark.uncertainty)) ** 2
+        bias_weight += t if kept else 0.0
+        norm += t * t
+    for seen, f in zip(stack.looks, stack.frames, strict=True):
+        t = float(f.header.exposure_s or 0.0)
+        frame = combine(_sources([f]), method="mean", per_frame=[FrameCalibration(shift=-seen.overscan_adu)]).result
+        numerator += t * (frame - bias.science)
+        bias_weight += t
+        norm += t * t
+    if norm <= 0:
+        raise RejectedInput("no dark with an exposure time above 0")
+    rate = (numerator / norm).astype(np.float32)
+    error = (np.sqrt(variance + (bias_weight * _known(bias.uncertainty)) ** 2) / norm).astype(np.float32)
+    mask = np.where(np.isfinite(rate), 0, int(PixelFlag.NO_DATA)).astype(np.uint16)
+    median = float(np.nanmedian(rate))
+    cards = fact_cards(planned.facts)
+    file = write_image(context, planned, science=rate, uncertainty=error, mask=mask, unit="adu / s", cards=cards)
+    measured = Measurement(quantity="dark_rate", value=median, error=None, unit="adu/s", where=_where(planned))
+    metrics = {"level_adu": median, "noise_adu": None, "n_frames": len(rows) + len(stack.frames), "grid": block_medians(rate)}
+    return NewProduct(
+        files=(file,),
+        metrics=metrics,
+        grade=planned.grade,
+        grade_reasons=planned.grade_reasons,
+        left_out=stack.left_out,
+        measurements=(measured,),
+    )
+
+
+def _one(planned: PlannedProduct, role: str) -> str:
+    return next(i.fingerprint for i in planned.inputs if i.role == role)
+
+
+def _known(plane: NDArray[Any] | None) -> Any:
+    return 0.0 if plane is None else plane
+
+
+def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """A flat master of unit median: every flat dark-corrected with its own master, brought to one level, combined.
+
+    Saturated and faint flats are left out with their reason; zero, negative and undefined pixels are masked.
+    """
+    stack = _gather(planned, "flat")
+    calibrate = _flat_calibrations(context, planned)
+    limits = FlatLimits(
+        min_level_fraction=planned.parameters["minimum_fraction"], max_level_fraction=planned.parameters["maximum_fraction"]
+    )
+    stack.drop(_unusable(stack, calibrate, limits))
+    _require_frames(planned, stack)
+    per_frame = [calibrate(f, s)[0] for f, s in zip(stack.frames, stack.looks, strict=True)]
+    done = _combine(context, planned, stack, per_frame)
+    level = float(np.nanmedian(done.result))
+    if not level > 0:
+        raise RejectedInput("the combined flat has no positive level")
+    flat, mask, cold = _mask_flat(done, level, float(planned.parameters["cold_fraction"]))
+    finished = Combined(
+        result=flat, uncertainty=None if done.uncertainty is None else done.uncertainty / np.float32(level), count=done.count, mask=mask
+    )
+    certificate = certify(used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
+    levels = [calibrate(f, s)[1] for f, s in zip(stack.frames, stack.looks, strict=True)]
+    metrics = {"noise_adu": None, "flat_level_adu": float(np.median(levels)), "cold_pixels": cold, "rms": float(np.nanstd(flat))}
+    return _finish(context, planned, stack, finished, certificate, "", metrics)
+
+
+Calibrate = Callable[[FrameRow, Look], tuple[FrameCalibration, float]]
+
+
+def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibrate:
+    """(calibration that brings a flat to level 1, its level in ADU) of each flat, by the plan's corrections."""
+    rows: dict[str, tuple[ProductRow, Image]] = {}
+    for item in planned.inputs:
+        if item.frame is None:
+            row = context.product(item.fingerprint)
+            rows[item.fingerprint] = (row, read_image_product(context.file(row, "image")).science)
+
+    def calibrate(frame: FrameRow, seen: Look) -> tuple[FrameCalibration, float]:
+        roles: dict[str, str] = planned.parameters["corrections"][frame.sha256]
+        factors = {"bias": 1.0, "dark": 1.0, "thermal": float(frame.header.exposure_s or 0.0)}
+        planes = [(rows[print_][1], factors[role]) for role, print_ in sorted(roles.items())]
+        below = sum((plane[seen.rows] * np.float32(k) for plane, k in planes), np.float32(0.0))
+        level = float(np.nanmedian(seen.sample - below))
+        scale = 1.0 / level if level > 0 else 1.0
+        return FrameCalibration(subtract=planes, scale=scale, shift=-seen.overscan_adu * scale), level
+
+    return calibrate
+
+
+def _unusable(stack: Stack, calibrate: Calibrate, limits: FlatLimits) -> dict[int, str]:
+    reasons = {}
+    for place, (frame, seen) in enumerate(zip(stack.frames, stack.looks, strict=True)):
+        level = calibrate(frame, seen)[1]
+        raw = seen.level_adu + seen.overscan_adu
+        full = frame.header.saturation_adu
+        fine, why = flat_usable(raw, full, saturated_fraction=seen.saturated_fraction, bias_level_adu=raw - level, limits=limits)
+        if not fine:
+            reasons[place] = why
+    return reasons
+
+
+def _mask_flat(done: Combined, level: float, cold_fraction: float) -> tuple[Image, NDArray[np.uint16], int]:
+    """Unit median; BAD_FLAT where the flat is not positive, COLD where it falls far below its neighbourhood."""
+    flat = (done.result / np.float32(level)).astype(np.float32)
+    mask = np.zeros(flat.shape, np.uint16) if done.mask is None else done.mask.copy()
+    with np.errstate(invalid="ignore"):
+        bad = ~(flat > 0)
+        grid = _local_level(flat)
+        cold = (flat < cold_fraction * grid) & ~bad
+    mask[bad] |= np.uint16(PixelFlag.BAD_FLAT)
+    mask[cold] |= np.uint16(PixelFlag.COLD)
+    return flat, mask, int(np.count_nonzero(cold))
+
+
+def _local_level(flat: Image, block: int = 32) -> Image:
+    """Median of each block of pixels, spread back over the block: the flat's shape without its pixels."""
+    ny, nx = flat.shape
+    out = np.empty_like(flat)
+    for y in range(0, ny, block):
+        for x in range(0, nx, block):
+            part = flat[y : y + block, x : x + block]
+            good = part[np.isfinite(part)]
+            out[y : y + block, x : x + block] = np.median(good) if good.size else np.nan
+    return out

@@ -1,0 +1,84 @@
+"""Units of work for catalogues: of a reduced light and of a stack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nightcrew.io.products import ImageProduct, read_image_product, write_table_product
+from nightcrew.ledger.rows import FileRow, NewProduct
+from nightcrew.photometry.measure import Photometry, measure
+from nightcrew.photometry.parameters import PhotometryParameters
+from nightcrew.planning.model import PlannedProduct
+from tasks import naming
+from tasks.context import UnitContext
+from tasks.images_out import provenance, write_image
+
+
+def photometry_parameters(values: dict[str, Any]) -> PhotometryParameters:
+    """The library's parameters from those of the recipe."""
+    return PhotometryParameters(
+        threshold_sigma=values["detection_sigma"],
+        smoothing_px=values["smoothing_px"] or None,
+        radius_px=values["radius_px"],
+        radius_fwhm=values["fwhm_factor"],
+        sky=values["sky"],
+        subframe_half_length_px=values["subframe_px"],
+    )
+
+
+def measure_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """The catalogue of one reduced light."""
+    return _measure(context, planned)
+
+
+def measure_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """The catalogue of one stack; its exposure is that of one frame, as a mean of frames keeps the level of one."""
+    return _measure(context, planned)
+
+
+def _measure(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    source = context.product(planned.inputs[0].fingerprint)
+    image = read_image_product(context.file(source, "image"))
+    gain = image.cards.get("NCGAIN")
+    found = measure(
+        image.science,
+        image.uncertainty,
+        image.mask,
+        exposure_s=planned.facts.get("exposure_s"),
+        gain_e_per_adu=float(gain) if isinstance(gain, int | float) else None,
+        unit="electron" if image.unit.startswith("electron") else "adu",
+        parameters=photometry_parameters(planned.parameters),
+        wcs=_wcs(image),
+    )
+    files = [_write_table(context, planned, found)]
+    if found.sky_subtracted is not None:
+        files.append(
+            write_image(
+                context, planned, science=found.sky_subtracted, uncertainty=image.uncertainty, mask=image.mask, unit=image.unit,
+                label="sky-subtracted", role="sky_subtracted", source_header=image.raw_header,
+            )
+        )  # fmt: skip
+    return NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
+
+
+def _wcs(image: ImageProduct) -> Any:
+    """The product's celestial WCS for astropy, None without one."""
+    if "CTYPE1" not in image.cards:
+        return None
+    import warnings
+
+    from astropy.io.fits import Header
+    from astropy.wcs import WCS, FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        wcs = WCS(Header.fromstring(image.raw_header), relax=True)
+    return wcs if wcs.has_celestial else None
+
+
+def _write_table(context: UnitContext, planned: PlannedProduct, found: Photometry) -> FileRow:
+    path = naming.final(planned, "ecsv")
+    head = {keyword: value for keyword, value, _ in provenance(planned, planned.grade, planned.grade_reasons)}
+    found.catalogue.meta.update(head)
+    written = write_table_product(context.products_root / path, found.catalogue, durable=context.durable)
+    return FileRow(role="catalogue", path=str(path), sha256=written.sha256, size=written.size)
