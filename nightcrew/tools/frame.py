@@ -1,0 +1,204 @@
+"""A frame as the hand tools hold it: pixels with uncertainty and mask, and the cards that go on with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.io.cardtext import Card, format_card, kept_cards
+from nightcrew.io.headers import Hdu, HeaderValue, choose_image, read_hdus
+from nightcrew.io.images import ImageFile, read_image
+from nightcrew.tools.arith import Operand
+from nightcrew.tools.boxes import Box, Region, parse_box
+from nightcrew.tools.times import number_of
+
+Array = NDArray[Any]
+
+_SECTIONS = ("DATASEC", "TRIMSEC", "BIASSEC")
+_REFERENCE = re.compile(r"CRPIX([123])[A-Z]?")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One image of a file.
+
+    ``cards`` are the plain values of its header, those of an extension laid over the primary's.  ``header`` holds the cards that a
+    product carries on, as text of (multiples of) 80 characters: without structure, scaling, checksums and BUNIT.
+    """
+
+    path: Path
+    operand: Operand
+    cards: Mapping[str, HeaderValue]
+    header: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``[y, x]`` or ``[z, y, x]``."""
+        return self.operand.pixels.shape
+
+    @property
+    def unit(self) -> str:
+        """BUNIT, "" when the header has none."""
+        return str(self.cards.get("BUNIT") or "").strip()
+
+
+def extension_of(text: str) -> int | str | None:
+    """A chosen extension as its number or name; "" is none."""
+    bare = text.strip()
+    return int(bare) if bare.isdigit() else bare or None
+
+
+def read_cards(path: Path, extension: int | str | None = None) -> dict[str, HeaderValue]:
+    """The header of the image in ``path`` (of the primary HDU when there is no image), an extension's cards over the primary's."""
+    hdus = read_hdus(path)
+    try:
+        image = choose_image(hdus, extension=extension)
+    except RejectedInput:
+        if extension is not None:
+            raise
+        image = hdus[0]
+    return _laid_over(hdus, image)
+
+
+def read_frame(path: Path, extension: int | str | None = None) -> Frame:
+    """The image of ``path`` with its ``UNCERT`` and ``MASK`` extensions, where they have its shape.
+
+    BLANK pixels of integer images are flagged ``NO_DATA``; leading axes of length 1 are dropped.
+    """
+    hdus = read_hdus(path)
+    with ImageFile(path, extension) as image:
+        hdu, pixels = image.hdu, image.read()
+    while pixels.ndim > 3 and pixels.shape[0] == 1:
+        pixels = pixels[0]
+    if pixels.ndim > 3:
+        raise RejectedInput(f"{path.name} has {pixels.ndim} axes: these tools take images and cubes")
+    cards = _laid_over(hdus, hdu)
+    mask = _companion(path, hdus, hdu, "MASK", pixels.shape)
+    operand = Operand(pixels, _uncertainty(path, hdus, hdu, pixels.shape), _with_blank(pixels, cards, mask))
+    header = () if hdu.index == 0 else tuple(kept_cards(hdus[0].raw, without=set(hdu.cards)))
+    return Frame(path, operand, cards, header + tuple(kept_cards(hdu.raw)))
+
+
+def cut(frame: Frame, box: Box | None) -> tuple[Frame, str]:
+    """The part of ``frame`` inside ``box``, its coordinates put right, and the label of what was taken ("" for all of it)."""
+    if box is None:
+        return frame, ""
+    region = box.within(frame.shape)
+    if region.shape == frame.shape:
+        return frame, region.label
+    parts = (frame.operand.pixels, frame.operand.uncertainty, frame.operand.mask)
+    pixels, uncertainty, mask = (None if part is None else part[region.slices()] for part in parts)
+    assert pixels is not None  # noqa: S101  an operand has pixels; tells the type checker
+    changed, dropped = moved_coordinates(frame.cards, region)
+    header = with_cards(frame.header, changed, dropped)
+    cards = {key: value for key, value in frame.cards.items() if key not in dropped} | {key: value for key, value, _ in changed}
+    return replace(frame, operand=Operand(pixels, uncertainty, mask), header=header, cards=cards), region.label
+
+
+def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region) -> tuple[list[Card], set[str]]:
+    """Cards that change, and keywords that lose their meaning, when ``region`` is cut out of the image that ``cards`` describe.
+
+    CRPIX of every WCS and LTV move by the box's origin (a logical pixel is LTM x physical + LTV), the origin of a camera's sub-frame grows
+    by it, and DATASEC, TRIMSEC, BIASSEC are moved and clipped, or dropped when nothing of them is left.
+    """
+    origin = {"1": region.x0, "2": region.y0, "3": region.z0}
+    changed: list[Card] = []
+    for key, value in cards.items():
+        match = _REFERENCE.fullmatch(key)
+        number = number_of(value)
+        if match and number is not None:
+            changed.append((key, number - origin[match.group(1)], "reference pixel after the cut"))
+    for axis, shift in origin.items():
+        if f"CRPIX{axis}" not in cards and f"CRVAL{axis}" in cards and shift:
+            changed.append((f"CRPIX{axis}", 0.0 - shift, "reference pixel after the cut (was not given: 0)"))
+        before = number_of(cards.get(f"LTV{axis}"))
+        if shift or before is not None:
+            changed.append((f"LTV{axis}", (before or 0.0) - shift, "origin of the physical pixels"))
+    for key, shift in (("XORGSUBF", region.x0), ("YORGSUBF", region.y0)):
+        number = number_of(cards.get(key))
+        if number is not None:
+            changed.append((key, int(number) + shift, "origin of the sub-frame"))
+    sections = {key: _moved_section(str(cards[key]), region) for key in _SECTIONS if key in cards}
+    changed += [(key, section, "") for key, section in sections.items() if section]
+    return changed, {key for key, section in sections.items() if not section}
+
+
+def with_cards(header: Sequence[str], cards: Sequence[Card], dropped: set[str] | None = None) -> tuple[str, ...]:
+    """``header`` with ``cards`` in the place of those of the same keyword (HISTORY and COMMENT always added), the others at the end."""
+    replaced = {card[0]: card for card in cards if card[0] not in ("HISTORY", "COMMENT")}
+    out: list[str] = []
+    done: set[str] = set()
+    for text in header:
+        key = _keyword(text)
+        if key in (dropped or ()) or key in done:
+            continue
+        if key in replaced:
+            done.add(key)
+            out.append(format_card(*replaced[key]))
+        else:
+            out.append(text)
+    return (*out, *(format_card(*card) for card in cards if card[0] not in done))
+
+
+def _keyword(text: str) -> str:
+    if text.startswith("HIERARCH "):
+        return text[9:80].partition("=")[0].strip()
+    return text[:8].strip()
+
+
+def _laid_over(hdus: Sequence[Hdu], image: Hdu) -> dict[str, HeaderValue]:
+    return dict(image.cards) if image.index == 0 else {**hdus[0].cards, **image.cards}
+
+
+def _companion(path: Path, hdus: Sequence[Hdu], image: Hdu, name: str, shape: tuple[int, ...]) -> Array | None:
+    """The extension called ``name`` when it belongs to the image: another HDU of the same shape."""
+    for hdu in hdus:
+        if hdu.index != image.index and str(hdu.cards.get("EXTNAME") or "").strip().upper() == name and hdu.shape == shape:
+            found: Array = read_image(path, hdu.index)
+            return found
+    return None
+
+
+def _uncertainty(path: Path, hdus: Sequence[Hdu], image: Hdu, shape: tuple[int, ...]) -> Array | None:
+    found = _companion(path, hdus, image, "UNCERT", shape)
+    if found is None:
+        return None
+    kinds = [
+        str(h.cards.get("UTYPE") or "StdDevUncertainty") for h in hdus if str(h.cards.get("EXTNAME") or "").strip().upper() == "UNCERT"
+    ]
+    if kinds[0] not in ("StdDevUncertainty", "VarianceUncertainty"):
+        raise RejectedInput(f"{path.name}: its UNCERT extension is a {kinds[0]}; only standard deviations and variances are understood")
+    return np.sqrt(found) if kinds[0] == "VarianceUncertainty" else found
+
+
+def _with_blank(pixels: Array, cards: Mapping[str, HeaderValue], mask: Array | None) -> Array | None:
+    blank = cards.get("BLANK")
+    if pixels.dtype.kind not in "iu" or isinstance(blank, bool) or not isinstance(blank, int):
+        return mask
+    value = blank + (int(number_of(cards.get("BZERO")) or 0) if pixels.dtype.kind == "u" else 0)
+    empty = pixels == value
+    if not empty.any():
+        return mask
+    flags = np.where(empty, int(PixelFlag.NO_DATA), 0).astype(np.uint16)
+    return flags if mask is None else mask | flags
+
+
+def _moved_section(text: str, region: Region) -> str:
+    """A FITS section after the cut, "" when nothing of it is left or it cannot be read."""
+    try:
+        box = parse_box(text)
+    except Refused:
+        return ""
+    x0, y0 = max(box.x0 - region.x0, 0), max(box.y0 - region.y0, 0)
+    width, height = region.x1 - region.x0, region.y1 - region.y0
+    x1 = min(width, (region.x1 if box.x1 is None else box.x1) - region.x0)
+    y1 = min(height, (region.y1 if box.y1 is None else box.y1) - region.y0)
+    return f"[{x0 + 1}:{x1},{y0 + 1}:{y1}]" if x1 > x0 and y1 > y0 else ""
