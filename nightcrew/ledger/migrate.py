@@ -1,0 +1,100 @@
+"""Making and upgrading the ledger's tables.  ``nightcrew up`` (and ``reduce``, on its own fresh ledger) alone migrate.
+
+Before an upgrade SQLite is copied with ``VACUUM INTO``; a ledger that is newer than this code is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+
+from nightcrew.errors import Refused
+from nightcrew.ledger.database import Database
+
+_FOLDER = Path(__file__).parent / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER))
+    return config
+
+
+def revision_of(database: Database) -> str | None:
+    """The ledger's schema revision, None for an empty database."""
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def check(database: Database) -> None:
+    """Refuse a ledger that this code cannot use as it is.
+
+    Raises
+    ------
+    Refused
+        Its tables are missing, older, or made by a newer Nightcrew.
+    """
+    have, want = revision_of(database), ScriptDirectory.from_config(_config()).get_current_head()
+    if have == want:
+        return
+    if have is None:
+        raise Refused("the ledger has no tables yet: run `nightcrew up` once")
+    if have not in _known():
+        raise Refused(f"the ledger was made by a newer Nightcrew (schema {have}, this one knows {want}): update Nightcrew")
+    raise Refused(f"the ledger's schema {have} is older than {want}: `nightcrew up` upgrades it")
+
+
+def _known() -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def upgrade(database: Database) -> None:
+    """Bring the ledger to the newest schema, after a copy of what is there.
+
+    Raises
+    ------
+    Refused
+        The ledger is newer than this code.
+    """
+    have = revision_of(database)
+    if have is not None and have not in _known():
+        check(database)
+    config = _config()
+    if have == ScriptDirectory.from_config(config).get_current_head():
+        return
+    if have is not None:
+        backup(database, f"before-{have}")
+    with database.engine.connect() as connection, connection.begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def backup(database: Database, label: str) -> Path | None:
+    """A whole copy of an SQLite ledger beside it, ``<name>.<label>.bak``; None for other databases."""
+    name = make_url(database.url).database
+    if not database.is_sqlite or not name or name == ":memory:":
+        return None
+    copy = Path(f"{name}.{label}.bak")
+    copy.unlink(missing_ok=True)
+    raw = database.engine.raw_connection()
+    try:
+        raw.cursor().execute("VACUUM INTO ?", (str(copy),))
+    finally:
+        raw.close()
+    return copy
+
+
+def size_bytes(database: Database) -> int | None:
+    """Size of an SQLite ledger."""
+    if not database.is_sqlite:
+        return None
+    with database.read() as connection:
+        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
+        size = connection.execute(text("PRAGMA page_size")).scalar_one()
+    return int(pages) * int(size)

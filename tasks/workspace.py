@@ -1,0 +1,119 @@
+"""One opened Nightcrew: settings, ledger, profiles and folders together; what flows and commands work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from nightcrew.frames.profiles import Profile, Rules, load_profiles
+from nightcrew.frames.site import Site, night_span
+from nightcrew.ingest import Door, Ingested, ingest_batch
+from nightcrew.ledger import migrate, scopes
+from nightcrew.ledger.database import Clock, Database, iso, utc_now
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.recipes.parameters import NightParameters, from_settings
+from nightcrew.settings import Settings
+from tasks.context import UnitContext
+from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Everything that a run needs; cheap to make in each process."""
+
+    settings: Settings
+    database: Database
+    profiles: dict[str, Profile]
+    site: Site
+    parameters: NightParameters
+    context: UnitContext
+
+    @classmethod
+    def open(
+        cls, settings: Settings, *, clock: Clock = utc_now, make_tables: bool = False, parameters: NightParameters | None = None
+    ) -> Workspace:
+        """Open the ledger of a configuration.
+
+        Raises
+        ------
+        Refused
+            The ledger's schema does not fit this code (only ``make_tables`` makes or upgrades it).
+        """
+        database = Database(settings.ledger_url, clock=clock)
+        if make_tables:
+            migrate.upgrade(database)
+        else:
+            migrate.check(database)
+        folder = settings.instruments.folder
+        site = settings.site
+        return cls(
+            settings=settings,
+            database=database,
+            profiles=load_profiles(folder if folder.is_dir() else None),
+            site=Site(
+                longitude_deg=site.longitude_deg, latitude_deg=site.latitude_deg, elevation_m=site.elevation_m, timezone=site.timezone
+            ),
+            parameters=parameters or from_settings(settings),
+            context=UnitContext(
+                database=database,
+                products_root=settings.products.root,
+                memory_bytes=settings.limits.memory_bytes,
+                threads=settings.limits.threads,
+                disk_reserve_bytes=settings.limits.disk_reserve_bytes,
+                remake_scopes=settings.night.remake_nights,
+            ),
+        )
+
+    @property
+    def door(self) -> Door:
+        """What ingest needs."""
+        return Door(
+            profiles=self.profiles,
+            site=self.site,
+            instruments={str(folder.path): folder.instrument for folder in self.settings.folders},
+            max_file_bytes=self.settings.limits.max_file_bytes,
+        )
+
+    def rules_for(self, instrument: str) -> Rules:
+        """Association rules of an instrument: those of its profile, else of the generic one."""
+        profile = self.profiles.get(instrument) or self.profiles.get("generic")
+        return profile.rules if profile is not None else Rules()
+
+    def ingest(self, limit: int | None = None) -> Ingested:
+        """One bounded ingest run."""
+        return ingest_batch(self.database, self.door, limit or self.settings.limits.burst_files)
+
+    def run(self, scope_id: int, *, wish: Wish | None = None, make: Make | None = None) -> ScopeRun:
+        """Plan and make until nothing is left."""
+        return run_scope(self.context, scope_id, self.parameters, self.rules_for, make or make_locally(self.context), wish)
+
+    def close_what_is_over(self) -> list[ScopeRow]:
+        """Close every open night whose noon has passed and that has been quiet, and those that a person asked to close."""
+        now = self.database.clock()
+        quiet = iso(now - timedelta(seconds=self.settings.night.quiet_s))
+        closed: list[ScopeRow] = []
+        with self.database.write() as connection:
+            for scope in scopes.find(connection):
+                if scope.state == "open" and (scope.close_asked or (scope.last_arrival_at <= quiet and self._is_over(scope))):
+                    scopes.close(connection, scope.id, self.database.now())
+                    closed.append(scope)
+        return closed
+
+    def _is_over(self, scope: ScopeRow) -> bool:
+        try:
+            return night_span(scope.name, self.site)[1] <= self.database.clock()
+        except ValueError:
+            return True  # "undated": nothing to wait for
+
+    def close_all(self, scope_ids: Sequence[int]) -> None:
+        """Close these scopes now (``nightcrew reduce``: the folder is all there is)."""
+        with self.database.write() as connection:
+            for scope_id in scope_ids:
+                scopes.close(connection, scope_id, self.database.now())
+
+
+def folder_of(settings: Settings, path: Path) -> str:
+    """The watched folder that a path lies in, "" for none."""
+    return next((str(f.path) for f in settings.folders if path.is_relative_to(f.path)), "")
