@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels import fallback
+from nightcrew.calibration.kernels import fallback, native
 from nightcrew.calibration.kernels.slab import FrameRows, OutRows
 from nightcrew.calibration.methods import Clip, Rule, rule
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise, normalised
@@ -86,6 +86,7 @@ def combine(
     ``method`` and ``clip`` are defined in :mod:`nightcrew.calibration.methods`; ``quantile`` is the argument of that method.
     ``per_frame``: calibration of each frame, before anything else.  NaN and infinite pixels count as masked.
     ``normalise`` brings the calibrated frames to one level; ``unit`` divides result and uncertainty by the result's mean or median.
+    ``kernel``: ``c`` or ``numpy`` instead of whichever there is (they agree).
     ``dtype``: type of result and uncertainty, f4 or f8.  ``memory_bytes`` bounds the buffers (the planes of the result come on top).
 
     Raises ``Refused`` for options that cannot be carried out and frames that do not agree, ``RejectedInput`` for unusable files.
@@ -100,7 +101,7 @@ def combine(
         if normalise is not None:
             calibrations, levels = normalised(frames, calibrations, normalise, threads)
         out = _empty_planes(frames[0].shape, planes, dtype)
-        _run(frames, calibrations, chosen, out, memory_bytes=memory_bytes, threads=threads)
+        _run(frames, calibrations, chosen, out, memory_bytes=memory_bytes, threads=threads, kernel=kernel)
     finally:
         close_all(frames)
     if unit is not None:
@@ -170,13 +171,28 @@ def _rows_of(out: OutRows, y0: int, y1: int) -> OutRows:
 
 
 def _run(
-    frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], chosen: Rule, out: OutRows, *, memory_bytes: int, threads: int
+    frames: list[OpenedFrame],
+    calibrations: Sequence[FrameCalibration],
+    chosen: Rule,
+    out: OutRows,
+    *,
+    memory_bytes: int,
+    threads: int,
+    kernel: Kernel,
 ) -> None:
     """Stream all slabs through the kernel."""
 
     def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
         for frame, calibration in zip(rows, calibrations, strict=True):
             calibration.apply_to(frame, y0, y1)
-        fallback.combine_rows(rows, chosen, _rows_of(out, y0, y1))
+        combine_rows(rows, chosen, _rows_of(out, y0, y1), kernel)
 
     run_slabs(frames, work, memory_bytes=memory_bytes, threads=threads)
+
+
+def combine_rows(rows: list[FrameRows], chosen: Rule, out: OutRows, kernel: Kernel) -> None:
+    """Combine rows in memory with the C kernel, or numpy where there is none."""
+    if kernel == "c" or (kernel == "auto" and native.can_do(rows, chosen)):
+        native.combine_rows(rows, chosen, out)
+    else:
+        fallback.combine_rows(rows, chosen, out)

@@ -82,7 +82,7 @@ class OpenedFrame:
             self.name = source.name or image.name
             self._describe(image)
             plane = _plane(image, source.plane, self.name)
-            self._read, self.dtype, self.compressed = _file_reader(image, plane, "data"), image.dtype, image.compressed
+            self._read, self.dtype, self.compressed = _file_reader(image, plane), image.dtype, image.compressed
             shape = image.shape[-2:]
         if self.dtype.str[1:] not in DTYPES:
             raise RejectedInput(f"{self.name}: pixels of type {self.dtype} cannot be combined")
@@ -126,7 +126,7 @@ class OpenedFrame:
         image = self._image(path, value)
         if image.shape != tuple(shape):
             raise RejectedInput(f"{self.name}: its {what} is {image.shape}, the image {tuple(shape)}")
-        return _file_reader(image, 0, what)
+        return _physical_reader(image, 0)
 
     def rows(self, y0: int, y1: int, buffers: dict[str, Array]) -> FrameRows:
         """Rows y0..y1 of the window; ``buffers`` keeps arrays between calls (one dictionary a thread and frame)."""
@@ -196,23 +196,32 @@ def _stored_zero(image: ImageFile) -> int | None:
     return 0 if float(cards.get("BSCALE", 1.0) or 1.0) == 1.0 and zero == 0 else None
 
 
-def _file_reader(image: ImageFile, plane: int, key: str) -> Reader:
-    ny, nx = image.shape[-2:]
-    zero = _stored_zero(image)
+def _physical_reader(image: ImageFile, plane: int) -> Reader:
     cube_plane = plane if image.n_planes > 1 else None
 
-    def physical(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
+    def read(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
         return image.read_rows(y0, y1, cube_plane), 0
 
-    def stored(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
-        kind = {1: "u1", 2: ">i2", 4: ">i4"}[image.dtype.itemsize] if image.dtype.kind in "iu" else f">f{image.dtype.itemsize}"
-        out = buffers.get(key)
-        if out is None or len(out) < y1 - y0:
-            out = buffers[key] = np.empty((y1 - y0, nx), kind)
-        image.raw_into(out[: y1 - y0], (plane * ny + y0) * nx)
-        return out[: y1 - y0], zero or 0
+    return read
 
-    return physical if zero is None else stored
+
+def _file_reader(image: ImageFile, plane: int) -> Reader:
+    """Rows as stored, into a buffer that is used again, wherever the kernel can take them so."""
+    ny, nx = image.shape[-2:]
+    zero = _stored_zero(image)
+    if zero is None:
+        return _physical_reader(image, plane)
+    size = image.dtype.itemsize
+    kind = f">f{size}" if image.dtype.kind == "f" else "u1" if size == 1 else f">i{size}"
+
+    def read(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
+        out = buffers.get("data")
+        if out is None or len(out) < y1 - y0:
+            out = buffers["data"] = np.empty((y1 - y0, nx), kind)
+        image.raw_into(out[: y1 - y0], (plane * ny + y0) * nx)
+        return out[: y1 - y0], zero
+
+    return read
 
 
 def open_all(inputs: Sequence[Source]) -> list[OpenedFrame]:

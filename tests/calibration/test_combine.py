@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nightcrew.calibration.combine import combine
+from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
@@ -22,7 +23,7 @@ from tests.calibration import reference
 METHODS = ["mean", "median", "sum", "min", "max", "quantile", "std", "var", "root_mean_square"]
 CLIPS: list[Clip | None] = [None, SigmaClip(low=3, high=3), SigmaClip(low=1.5, high=2.5), DropExtremes(low=1, high=2), DropExtremes(high=1)]
 DTYPES = ["u1", "i2", "u2", "i4", "u4", "f4", "f8", ">i2", ">u2", ">f4"]
-KERNELS = ["numpy"]
+KERNELS = ["numpy", pytest.param("c", marks=pytest.mark.skipif(library() is None, reason="no C compiler here"))]
 
 
 def sample(rng: np.random.Generator, dtype: str, n: int, shape: tuple[int, int] = (6, 7)) -> list[NDArray[Any]]:

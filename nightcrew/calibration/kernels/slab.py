@@ -67,6 +67,6 @@ class OutRows:
 def sort_type(frames: list[FrameRows]) -> str:
     """``i2`` when all frames are plain and of one narrow type, ``f4`` when float32 holds every value, else ``f8``."""
     kinds = {frame.kind for frame in frames}
-    if len(kinds) == 1 and kinds <= set(NARROW) and all(frame.plain for frame in frames):
+    if len(kinds) == 1 and len(frames) < 32768 and kinds <= set(NARROW) and all(frame.plain for frame in frames):
         return "i2"
     return "f4" if kinds <= set(SINGLE) else "f8"

@@ -1,0 +1,57 @@
+"""The compiled kernel, loaded once; ``None`` where there is none, and then numpy does the same work."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.calibration.kernels.build import BuildError, find_or_build
+
+MAX_PLANES = 6
+POINTER = np.dtype(np.uintp)
+KINDS = {"u1": 0, "i1": 1, "i2": 2, "u2": 3, "i4": 4, "u4": 5, "f4": 6, "f8": 7}
+
+# mirrors frame_t of source/common.h
+FRAME = np.dtype(
+    [
+        ("data", POINTER),
+        ("mask", POINTER),
+        ("sigma", POINTER),
+        ("plane", POINTER, MAX_PLANES),
+        ("factor", "f8", MAX_PLANES),
+        ("divide", POINTER),
+        *((name, "f8") for name in ("zero", "scale", "shift", "saturation", "weight")),
+        *((name, "i4") for name in ("kind", "swapped", "n_planes", "plain")),
+        ("exclude", "u4"),
+        ("unused", "i4"),
+    ],
+    align=True,
+)
+
+log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=1)
+def library() -> ctypes.CDLL | None:
+    """The kernel, or ``None``: no compiler, or ``NIGHTCREW_KERNEL=numpy`` in the environment."""
+    if os.environ.get("NIGHTCREW_KERNEL", "").lower() == "numpy":
+        return None
+    try:
+        found = ctypes.CDLL(str(find_or_build()))
+    except (BuildError, OSError) as error:
+        log.info("no compiled kernel, numpy is used: %s", error)
+        return None
+    if found.nightcrew_frame_size() != FRAME.itemsize:
+        raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
+    return found
+
+
+def pointer(array: NDArray[Any] | None) -> int:
+    """Address of the first element, 0 for ``None``.  The caller keeps the array alive and C-contiguous."""
+    return 0 if array is None else int(array.__array_interface__["data"][0])

@@ -1,0 +1,282 @@
+/* Combine the same rows of n frames pixel by pixel.
+ *
+ * A block of pixels of every frame is loaded (byte order, calibration, mask), the columns are sorted by a network run
+ * across the frames, clipped by moving both ends inwards, and reduced.  The sums are those of fallback.py in the same
+ * order, so that results are equal to the last bit. */
+#include "common.h"
+
+enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS };
+enum { CLIP_NONE, CLIP_SIGMA, CLIP_DROP };
+enum { BOTH, MINIMUM_ONLY, MAXIMUM_ONLY };
+enum { FLAG_NO_DATA = 32, FLAG_REJECTED = 256 };
+
+typedef struct {
+    int32_t n_frames, sort, method, clip, iterations, drop_low, drop_high, needs_moments, result_f8;
+    int32_t n_comparators, n_full_comparators, unused;
+    double low2, high2, quantile, base;
+    const int32_t *network;       /* i, j, what: what the result needs where every value is good */
+    const int32_t *full_network;  /* sorts completely */
+    const double *factors;        /* error of the result over that of the mean, by number of survivors */
+    void *result, *uncertainty;
+    uint16_t *count, *mask;
+} task_t;
+
+/* Per-pixel numbers of one block. */
+typedef struct {
+    int32_t *good, *a, *b;
+    double *centre, *s1, *s2, *low, *high, *middle, *work;
+    unsigned char *flag;
+    int full; /* all columns have all frames good, and all have the same a and b */
+} block_t;
+
+DEFINE_LOAD(load_f32, float)
+DEFINE_LOAD(load_f64, double)
+
+/* Calibrated values of one frame, float64; masked pixels become NaN. */
+INLINE void load_physical(const frame_t *f, long start, long n, double *restrict work)
+{
+    load_f64(f, start, n, work);
+    for (long k = 0; k < n; k++)
+        work[k] += f->zero;
+    if (f->plain)
+        return;
+    unsigned char saturated[n];
+    for (long k = 0; k < n; k++)
+        saturated[k] = work[k] >= f->saturation;
+    for (int p = 0; p < f->n_planes; p++) {
+        const float *restrict plane = f->plane[p] + start;
+        double factor = f->factor[p];
+        for (long k = 0; k < n; k++)
+            work[k] -= (double)plane[k] * factor;
+    }
+    if (f->divide) {
+        const float *restrict divide = f->divide + start;
+        for (long k = 0; k < n; k++)
+            work[k] /= (double)divide[k];
+    }
+    for (long k = 0; k < n; k++)
+        work[k] = work[k] * f->scale + f->shift;
+    for (long k = 0; k < n; k++)
+        work[k] = saturated[k] ? NAN : work[k];
+    if (f->mask) {
+        const uint16_t *restrict mask = f->mask + start;
+        uint16_t exclude = (uint16_t)f->exclude;
+        for (long k = 0; k < n; k++)
+            work[k] = (mask[k] & exclude) ? NAN : work[k];
+    }
+}
+
+INLINE void load_rows_i2(const frame_t *frames, int n_frames, long start, long n, long stride, int16_t *restrict s, block_t *block)
+{
+    for (int i = 0; i < n_frames; i++) {
+        const frame_t *f = &frames[i];
+        int16_t *restrict row = s + (long)i * stride;
+        if (f->kind == KIND_U8 || f->kind == KIND_I8) {
+            const uint8_t *from = (const uint8_t *)f->data + start;
+            for (long k = 0; k < n; k++)
+                row[k] = f->kind == KIND_U8 ? (int16_t)from[k] : (int16_t)(int8_t)from[k];
+            continue;
+        }
+        const uint16_t *restrict from = (const uint16_t *)f->data + start;
+        /* unsigned numbers lose 32768 (their base); stored with BZERO 32768 they have lost it already */
+        uint16_t flip = f->kind == KIND_U16 ? 0x8000 : 0;
+        if (f->swapped)
+            for (long k = 0; k < n; k++)
+                row[k] = (int16_t)(__builtin_bswap16(from[k]) ^ flip);
+        else
+            for (long k = 0; k < n; k++)
+                row[k] = (int16_t)(from[k] ^ flip);
+    }
+    for (long k = 0; k < n; k++)
+        block->good[k] = n_frames;
+    block->full = 1;
+}
+
+/* Load floats of type T: what is not finite becomes +infinity, so that it sorts to the end. */
+#define DEFINE_LOAD_ROWS(NAME, T, LOAD_PLAIN, LARGEST)                                                       \
+    INLINE void NAME(const frame_t *frames, int n_frames, long start, long n, long stride, T *restrict s, block_t *block) \
+    {                                                                                                        \
+        int32_t *restrict good = block->good;                                                                \
+        long total = 0;                                                                                      \
+        for (long k = 0; k < n; k++)                                                                         \
+            good[k] = 0;                                                                                     \
+        for (int i = 0; i < n_frames; i++) {                                                                 \
+            const frame_t *f = &frames[i];                                                                   \
+            T *restrict row = s + (long)i * stride;                                                          \
+            if (f->plain) {                                                                                  \
+                T zero = (T)f->zero;                                                                         \
+                LOAD_PLAIN(f, start, n, row);                                                                \
+                for (long k = 0; k < n; k++)                                                                 \
+                    row[k] += zero;                                                                          \
+            } else {                                                                                         \
+                load_physical(f, start, n, block->work);                                                     \
+                for (long k = 0; k < n; k++)                                                                 \
+                    row[k] = (T)block->work[k] + (T)0;                                                       \
+            }                                                                                                \
+            for (long k = 0; k < n; k++) {                                                                   \
+                int fine = row[k] <= LARGEST && row[k] >= -LARGEST;                                          \
+                row[k] = fine ? row[k] : (T)INFINITY;                                                        \
+                good[k] += fine;                                                                             \
+            }                                                                                                \
+        }                                                                                                    \
+        for (long k = 0; k < n; k++)                                                                         \
+            total += good[k];                                                                                \
+        block->full = total == n * (long)n_frames;                                                           \
+    }
+
+DEFINE_LOAD_ROWS(load_rows_f4, float, load_f32, 3.4028234663852886e38f)
+DEFINE_LOAD_ROWS(load_rows_f8, double, load_f64, 1.7976931348623157e308)
+
+INLINE void store(void *plane, int f8, long index, double value)
+{
+    if (f8)
+        ((double *)plane)[index] = value;
+    else
+        ((float *)plane)[index] = (float)value;
+}
+
+/* The method's result of every column, into block->work. */
+INLINE void results(const task_t *task, long n, const block_t *block)
+{
+    double *restrict out = block->work, base = task->base;
+    const double *restrict centre = block->centre, *restrict s1 = block->s1, *restrict s2 = block->s2;
+    const int32_t *restrict a = block->a, *restrict b = block->b;
+    switch (task->method) {
+    case MEAN:
+        for (long k = 0; k < n; k++) {
+            double count = b[k] - a[k];
+            out[k] = (count * (centre[k] + base) + s1[k]) / count;
+        }
+        break;
+    case SUM:
+        for (long k = 0; k < n; k++)
+            out[k] = (double)(b[k] - a[k]) * (centre[k] + base) + s1[k];
+        break;
+    case STD:
+    case VAR:
+        for (long k = 0; k < n; k++) {
+            double count = b[k] - a[k], spread = count * s2[k] - s1[k] * s1[k];
+            double variance = (spread > 0.0 ? spread : 0.0) / (count * count);
+            out[k] = task->method == VAR ? variance : sqrt(variance);
+        }
+        break;
+    case RMS:
+        for (long k = 0; k < n; k++) {
+            double count = b[k] - a[k], origin = centre[k] + base;
+            out[k] = sqrt((s2[k] + 2.0 * origin * s1[k] + count * (origin * origin)) / count);
+        }
+        break;
+    case MIN:
+    case MAX:
+        for (long k = 0; k < n; k++)
+            out[k] = (task->method == MIN ? block->low[k] : block->high[k]) + base;
+        break;
+    default:
+        for (long k = 0; k < n; k++)
+            out[k] = block->middle[k] + base;
+    }
+}
+
+/* Variance of the mean of every column's survivors, into block->work. */
+INLINE void mean_variances(const task_t *task, long n, const block_t *block)
+{
+    double *restrict out = block->work;
+    int dropped = task->clip == CLIP_DROP;
+    double n_low = task->drop_low, n_high = task->drop_high;
+    for (long k = 0; k < n; k++) {
+        double count = block->b[k] - block->a[k], s1 = block->s1[k], s2 = block->s2[k], whole = count;
+        if (dropped) { /* Winsorised: what was dropped counts as the nearest survivor */
+            double low = block->low[k] - block->centre[k], high = block->high[k] - block->centre[k];
+            s1 = s1 + n_low * low + n_high * high;
+            s2 = s2 + n_low * low * low + n_high * high * high;
+            whole = count + (n_low + n_high);
+        }
+        double spread = whole * s2 - s1 * s1;
+        out[k] = (spread > 0.0 ? spread : 0.0) / (whole * count * (count - 1.0));
+    }
+}
+
+/* One standard deviation of the result, in place of the variances in block->work. */
+INLINE void uncertainties(const task_t *task, long n, const block_t *block)
+{
+    double *restrict out = block->work;
+    for (long k = 0; k < n; k++) {
+        double count = block->b[k] - block->a[k], variance = out[k];
+        switch (task->method) {
+        case SUM: out[k] = sqrt(variance) * count; break;
+        case STD: out[k] = sqrt(variance / 2.0); break;
+        case VAR: out[k] = variance * sqrt(2.0 * (count - 1.0)); break;
+        case RMS: {
+            double origin = block->centre[k] + task->base, sample = variance * count;
+            double square = (block->s2[k] + 2.0 * origin * block->s1[k] + count * (origin * origin)) / count;
+            double mean = (count * origin + block->s1[k]) / count;
+            out[k] = sqrt((2.0 * sample * sample + 4.0 * mean * mean * sample) / count) / (2.0 * sqrt(square));
+            break;
+        }
+        default: out[k] = sqrt(variance) * task->factors[block->b[k] - block->a[k]];
+        }
+    }
+}
+
+/* Write the planes of one block. */
+INLINE void finish(const task_t *task, long start, long n, const block_t *block)
+{
+    const int32_t *restrict a = block->a, *restrict b = block->b;
+    results(task, n, block);
+    for (long k = 0; k < n; k++)
+        store(task->result, task->result_f8, start + k, b[k] > a[k] ? block->work[k] : NAN);
+    if (task->uncertainty) {
+        mean_variances(task, n, block);
+        uncertainties(task, n, block);
+        for (long k = 0; k < n; k++)
+            store(task->uncertainty, task->result_f8, start + k, b[k] - a[k] > 1 ? block->work[k] : NAN);
+    }
+    if (task->count)
+        for (long k = 0; k < n; k++)
+            task->count[start + k] = (uint16_t)(b[k] - a[k]);
+    if (task->mask)
+        for (long k = 0; k < n; k++)
+            task->mask[start + k] = block->good[k] == 0 ? FLAG_NO_DATA : b[k] == a[k] ? FLAG_REJECTED : 0;
+}
+
+#define T int16_t
+#define FN(name) name##_i2
+#define EXACT 1
+#include "combine_body.h"
+
+#define T float
+#define FN(name) name##_f4
+#define EXACT 0
+#include "combine_body.h"
+
+#define T double
+#define FN(name) name##_f8
+#define EXACT 0
+#include "combine_body.h"
+
+/* Combine n_pixels in blocks of stride (a multiple of 64); returns 0, or -1 when there is no memory. */
+EXPORT int nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride)
+{
+    size_t size = task->sort == 0 ? sizeof(int16_t) : task->sort == 1 ? sizeof(float) : sizeof(double);
+    size_t sorted = (size_t)task->n_frames * stride * size, doubles = 7 * (size_t)stride * sizeof(double);
+    size_t integers = 3 * (size_t)stride * sizeof(int32_t), total = sorted + 64 + doubles + integers + stride;
+    char *memory = aligned_alloc(64, (total + 63) / 64 * 64);
+    if (!memory)
+        return -1;
+    memset(memory, 0, total);
+    double *d = (double *)(memory + (sorted + 63) / 64 * 64);
+    int32_t *i = (int32_t *)(d + 7 * stride);
+    block_t block = {i, i + stride, i + 2 * stride, d, d + stride, d + 2 * stride, d + 3 * stride, d + 4 * stride,
+                     d + 5 * stride, d + 6 * stride, (unsigned char *)(i + 3 * stride), 1};
+    if (task->sort == 0)
+        run_i2(frames, task, n_pixels, stride, (int16_t *)memory, &block);
+    else if (task->sort == 1)
+        run_f4(frames, task, n_pixels, stride, (float *)memory, &block);
+    else
+        run_f8(frames, task, n_pixels, stride, (double *)memory, &block);
+    free(memory);
+    return 0;
+}
+
+EXPORT int nightcrew_frame_size(void) { return (int)sizeof(frame_t); }
+EXPORT int nightcrew_task_size(void) { return (int)sizeof(task_t); }

@@ -1,0 +1,71 @@
+/* What all kernels share: the description of a frame's rows, and how one source is compiled for several processors.
+ *
+ * Results are defined by fallback.py, operation by operation; compile with -ffp-contract=off and without -ffast-math. */
+#ifndef NIGHTCREW_COMMON_H
+#define NIGHTCREW_COMMON_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
+#define CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define CLONES
+#endif
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT __attribute__((visibility("default")))
+#define MAX_PLANES 6
+
+enum { KIND_U8, KIND_I8, KIND_I16, KIND_U16, KIND_I32, KIND_U32, KIND_F32, KIND_F64 };
+
+typedef struct {
+    const void *data;      /* pixels as stored */
+    const uint16_t *mask;  /* or NULL */
+    const float *sigma;    /* or NULL */
+    const float *plane[MAX_PLANES];
+    double factor[MAX_PLANES];
+    const float *divide;  /* or NULL */
+    double zero, scale, shift, saturation, weight;
+    int32_t kind, swapped, n_planes, plain;
+    uint32_t exclude;
+    int32_t unused;
+} frame_t;
+
+/* Stored pixels [start, start + n) as numbers: the byte order undone, zero not yet added. */
+#define LOAD_AS(TO, TYPE, WORD, SWAP)                                                                        \
+    do {                                                                                                     \
+        const WORD *from = (const WORD *)f->data + start;                                                    \
+        if (f->swapped)                                                                                      \
+            for (long k = 0; k < n; k++) {                                                                   \
+                WORD w = SWAP(from[k]);                                                                      \
+                TYPE v;                                                                                      \
+                memcpy(&v, &w, sizeof v);                                                                    \
+                to[k] = (TO)v;                                                                               \
+            }                                                                                                \
+        else                                                                                                 \
+            for (long k = 0; k < n; k++) {                                                                   \
+                TYPE v;                                                                                      \
+                memcpy(&v, &from[k], sizeof v);                                                              \
+                to[k] = (TO)v;                                                                               \
+            }                                                                                                \
+    } while (0)
+#define SAME(x) (x)
+
+#define DEFINE_LOAD(NAME, TO)                                                                                \
+    INLINE void NAME(const frame_t *f, long start, long n, TO *restrict to)                                  \
+    {                                                                                                        \
+        switch (f->kind) {                                                                                   \
+        case KIND_U8: LOAD_AS(TO, uint8_t, uint8_t, SAME); break;                                            \
+        case KIND_I8: LOAD_AS(TO, int8_t, uint8_t, SAME); break;                                             \
+        case KIND_I16: LOAD_AS(TO, int16_t, uint16_t, __builtin_bswap16); break;                             \
+        case KIND_U16: LOAD_AS(TO, uint16_t, uint16_t, __builtin_bswap16); break;                            \
+        case KIND_I32: LOAD_AS(TO, int32_t, uint32_t, __builtin_bswap32); break;                             \
+        case KIND_U32: LOAD_AS(TO, uint32_t, uint32_t, __builtin_bswap32); break;                            \
+        case KIND_F32: LOAD_AS(TO, float, uint32_t, __builtin_bswap32); break;                               \
+        default: LOAD_AS(TO, double, uint64_t, __builtin_bswap64); break;                                    \
+        }                                                                                                    \
+    }
+
+#endif

@@ -1,0 +1,128 @@
+"""Frames from files: every storage that the engine promises, opened once and closed."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from nightcrew.calibration.combine import combine
+from nightcrew.calibration.sources import ArraySource
+from nightcrew.errors import Refused, RejectedInput
+
+SHAPE = (37, 53)
+
+
+def stack(dtype: str, n: int = 5) -> list[NDArray[Any]]:
+    rng = np.random.default_rng(11)
+    values = rng.normal(30000 if dtype == "u2" else 100, 20, (n, *SHAPE))
+    return [v.astype(dtype) for v in values]
+
+
+def write(folder: Path, frames: list[NDArray[Any]], **cards: Any) -> list[Path]:
+    paths = []
+    for number, frame in enumerate(frames):
+        hdu = fits.PrimaryHDU(frame)
+        hdu.header.update(cards)
+        paths.append(folder / f"frame{number}.fits")
+        hdu.writeto(paths[-1])
+    return paths
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "f4", "f8"])
+@pytest.mark.parametrize("kernel", ["auto", "numpy"])
+def test_plain_files_equal_arrays(dtype: str, kernel: Any, tmp_path: Path) -> None:
+    frames = stack(dtype)
+    got, want = combine(write(tmp_path, frames), kernel=kernel), combine(frames, kernel=kernel)
+    for plane in ("result", "uncertainty", "count"):
+        np.testing.assert_array_equal(getattr(got, plane), getattr(want, plane))
+
+
+def test_scaled_files_are_physical_values(tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        hdu = fits.PrimaryHDU(np.full(SHAPE, 10 + number, np.int16))
+        hdu.header["BSCALE"], hdu.header["BZERO"] = 0.5, 100.0
+        hdu.header["BLANK"] = 11
+        paths.append(tmp_path / f"scaled{number}.fits")
+        paths[-1].write_bytes(_bytes_of(hdu))
+    got = combine(paths, method="mean")
+    np.testing.assert_array_equal(got.result, np.full(SHAPE, (105 + 106) / 2, np.float32))
+    assert got.count is not None
+    assert (got.count == 2).all()
+
+
+def _bytes_of(hdu: Any) -> bytes:
+    """The stored integers as they are, with the scaling cards on top."""
+    data: bytes = hdu.data.astype(">i2").tobytes()
+    header: str = hdu.header.tostring()
+    return header.encode() + data + b"\0" * (-len(data) % 2880)
+
+
+def test_compressed_files_equal_plain_ones(tmp_path: Path) -> None:
+    frames = stack("u2")
+    plain = write(tmp_path, frames)
+    gz = [path.with_suffix(".fits.gz") for path in plain]
+    fz = [path.with_suffix(".fits.fz") for path in plain]
+    for source, zipped, tiled, frame in zip(plain, gz, fz, frames, strict=True):
+        zipped.write_bytes(gzip.compress(source.read_bytes()))
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(frame, compression_type="RICE_1")]).writeto(tiled)
+    want = combine(frames)
+    for paths in (gz, fz, [plain[0], gz[1], fz[2], plain[3], gz[4]]):
+        for threads in (1, 2):
+            got = combine(paths, threads=threads, memory_bytes=1 << 14)
+            np.testing.assert_array_equal(got.result, want.result)
+
+
+def test_planes_of_cubes_and_windows(tmp_path: Path) -> None:
+    cube = np.stack(stack("u2"))
+    paths = write(tmp_path, [cube, cube + 7])
+    got = combine([ArraySource(data=path, plane=2, window=(3, 40, 5, 30)) for path in paths], method="mean")
+    np.testing.assert_array_equal(got.result, (cube[2] + 3.5)[5:30, 3:40].astype(np.float32))
+    with pytest.raises(RejectedInput, match="cube of 5 planes"):
+        combine(paths)
+
+
+def test_masks_and_uncertainties_of_a_product(tmp_path: Path) -> None:
+    frames = stack("f4", 3)
+    paths = []
+    for number, frame in enumerate(frames):
+        mask = np.zeros(SHAPE, np.uint16)
+        mask[number, :] = 1
+        path = tmp_path / f"product{number}.fits"
+        fits.HDUList([fits.PrimaryHDU(frame), fits.ImageHDU(mask, name="MASK")]).writeto(path)
+        paths.append(path)
+    got = combine([ArraySource(data=path, hdu=0, mask="MASK") for path in paths], method="max")
+    assert got.count is not None
+    assert got.count[:3].tolist() == np.full((3, SHAPE[1]), 2).tolist()
+    np.testing.assert_array_equal(got.result[0], np.maximum(frames[1], frames[2])[0])
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_files_are_closed_whatever_happens(tmp_path: Path) -> None:
+    paths = write(tmp_path, stack("u2"), GAIN=100)
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    other = write(odd, stack("u2", 1), GAIN=200)
+    before = open_files()
+    combine(paths)
+    with pytest.raises(Refused, match=r"gain setting: frame0\.fits has GAIN 200, 5 of 6 have GAIN 100"):
+        combine([*paths, *other])
+    with pytest.raises(Refused):
+        combine(paths, method="quantile", quantile=3)
+    assert open_files() == before
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    paths = write(tmp_path, stack("u2"))
+    paths[1].write_bytes(paths[1].read_bytes()[:4000])
+    with pytest.raises(RejectedInput, match=r"frame1\.fits.*cut short"):
+        combine(paths)
