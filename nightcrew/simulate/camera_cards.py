@@ -47,7 +47,7 @@ def _camera_cards(plan: NightPlan) -> list[CameraCard]:
     camera = plan.camera
     return [
         ("INSTRUME", INSTRUMENT, "simulated camera, its truth is known"),
-        ("DETSER", camera.serial, "serial number of the camera"),
+        ("SERIALNO", camera.serial, "serial number of the camera"),
         ("XBINNING", 1, "binning in X"),
         ("YBINNING", 1, "binning in Y"),
         ("XORGSUBF", 0, "subframe X position in binned pixels"),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from nightcrew.errors import Refused
+from nightcrew.frames.site import Site
 from nightcrew.simulate.detector import CameraModel
-from nightcrew.simulate.pointing import Observatory, altitude_deg, night_start_utc
+from nightcrew.simulate.pointing import altitude_deg, night_start_utc
 from nightcrew.simulate.sky import Psf, PsfShape
 
 LOWEST_ALTITUDE_DEG = 15.0
@@ -55,7 +56,7 @@ class NightPlan:
     """Everything that, with a seed, decides each byte of a simulated night."""
 
     night: str  # ISO date of the local noon that begins it
-    site: Observatory
+    site: Site
     camera: CameraModel
     filters: tuple[FilterModel, ...]
     targets: tuple[Target, ...]
@@ -107,7 +108,7 @@ class NightPlan:
                 )
 
 
-SITE = Observatory(longitude_deg=-70.4042, latitude_deg=-24.6272, elevation_m=2635.0, timezone="America/Santiago")
+SITE = Site(longitude_deg=-70.4042, latitude_deg=-24.6272, elevation_m=2635.0, timezone="America/Santiago")
 
 FILTERS = (
     FilterModel(name="B", zero_point_mag=21.6, extinction_mag=0.25, sky_e_per_s=1.5, colour_factor=1.0, fwhm_factor=1.06),

@@ -8,17 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.frames.site import Site
+
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Observatory:
-    """The site; longitude counts eastward."""
-
-    longitude_deg: float
-    latitude_deg: float
-    elevation_m: float
-    timezone: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +38,7 @@ def sidereal_time_deg(time_utc: datetime, longitude_deg: float) -> float:
     return (greenwich_h * 15 + longitude_deg) % 360
 
 
-def altitude_deg(ra_deg: float, dec_deg: float, time_utc: datetime, site: Observatory) -> float:
+def altitude_deg(ra_deg: float, dec_deg: float, time_utc: datetime, site: Site) -> float:
     """True altitude above the horizon."""
     hour_angle = np.radians(sidereal_time_deg(time_utc, site.longitude_deg) - ra_deg)
     dec, latitude = np.radians(dec_deg), np.radians(site.latitude_deg)
@@ -109,4 +101,5 @@ def sexagesimal(value: float, decimals: int = 1) -> str:
     minutes, seconds = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     sign = "-" if value < 0 else "+"
-    return f"{sign}{hours:02d} {minutes:02d} {seconds:02d}.{part:0{decimals}d}"
+    fraction = f".{part:0{decimals}d}" if decimals else ""
+    return f"{sign}{hours:02d} {minutes:02d} {seconds:02d}{fraction}"

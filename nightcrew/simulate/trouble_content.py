@@ -90,7 +90,7 @@ def _bias_with_star(spot: Spot) -> Path:
 
 
 def _other_camera(spot: Spot) -> Path:
-    content = replace_card(spot.exposure(), "DETSER", format_card("DETSER", "NC-9999", "serial number of the camera"))
+    content = replace_card(spot.exposure(), "SERIALNO", format_card("DETSER", "NC-9999", "serial number of the camera"))
     image = camera_file.pixels(content)
     ny, nx = image.shape
     smaller = np.ascontiguousarray(image[: ny // 2, : nx // 2])
@@ -131,10 +131,18 @@ def _gz_bomb(spot: Spot) -> Path:
     side = 4_000_000_000  # pixels that the header promises: far above any camera
     for keyword in ("NAXIS1", "NAXIS2"):
         header = replace_card(header, keyword, format_card(keyword, side))
+    return _pack_with_zeros(spot, header)
+
+
+def _gz_bomb_tail(spot: Spot) -> Path:
+    return _pack_with_zeros(spot, spot.exposure())
+
+
+def _pack_with_zeros(spot: Spot, content: bytes) -> Path:
     zeros = bytes(1 << 20)
     path = spot.folder / f"{spot.next_name()}.gz"
     with path.open("xb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-        packed.write(header)
+        packed.write(content)
         for _ in range(BOMB_BYTES >> 20):
             packed.write(zeros)
     return path
@@ -153,6 +161,7 @@ KINDS: tuple[TroubleKind, ...] = (
         states=SET_ASIDE,
         words=("duplicate", "same content", "same bytes"),
         description="a light once more under another name",
+        repeats_source=True,
     ),
     TroubleKind(
         name="text_file",
@@ -246,10 +255,28 @@ KINDS: tuple[TroubleKind, ...] = (
     ),
     TroubleKind(name="huge_header", make=_huge_header, states=ANY_GRADE, description="a header of 20,000 cards"),
     TroubleKind(
-        name="gz_duplicate", make=_gz_duplicate, states=SET_ASIDE, words=("same exposure", "duplicate"), description="a light, gzipped too"
+        name="gz_duplicate",
+        make=_gz_duplicate,
+        states=SET_ASIDE,
+        words=("same exposure", "duplicate"),
+        description="a light, gzipped too",
+        repeats_source=True,
     ),
     TroubleKind(
-        name="edited_duplicate", make=_edited_duplicate, states=(*SET_ASIDE, "done"), description="a light with an edited header beside it"
+        name="edited_duplicate",
+        make=_edited_duplicate,
+        states=SET_ASIDE,
+        words=("same exposure", "duplicate"),
+        description="a light with an edited header beside it",
+        repeats_source=True,
     ),
-    TroubleKind(name="gz_bomb", make=_gz_bomb, description="half a gigabyte of zeros in half a megabyte"),
+    TroubleKind(
+        name="gz_bomb", make=_gz_bomb, words=("limit", "too large", "more than"), description="half a gigabyte of zeros in half a megabyte"
+    ),
+    TroubleKind(
+        name="gz_bomb_tail",
+        make=_gz_bomb_tail,
+        states=(*ANY_GRADE, *REJECTED),
+        description="a good light with half a gigabyte of zeros behind it, gzipped to half a megabyte",
+    ),
 )

@@ -66,3 +66,4 @@ class TroubleKind:
     states: tuple[str, ...] = REJECTED
     words: tuple[str, ...] = ()  # any of them, without case, in the reason
     description: str = ""
+    repeats_source: bool = False  # the same exposure as the innocent frame

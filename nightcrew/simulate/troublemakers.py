@@ -33,7 +33,12 @@ def plant(name: str, folder: Path, source: Path) -> PlantedTrouble:
     delay_s = _FIRST_DELAY_S + _NEXT_DELAY_S * list(KINDS).index(name)
     path = kind.make(Spot(folder, source, delay_s))
     return PlantedTrouble(
-        path=str(path.relative_to(folder)), kind=name, expected_words=kind.words, states=kind.states, description=kind.description
+        path=str(path.relative_to(folder)),
+        kind=name,
+        expected_words=kind.words,
+        states=kind.states,
+        description=kind.description,
+        twin=source.name if kind.repeats_source else "",
     )
 
 

@@ -88,6 +88,7 @@ class PlantedTrouble:
     expected_words: tuple[str, ...]
     states: tuple[str, ...]
     description: str = ""
+    twin: str = ""  # the file that this one repeats: either of the two may be the one that counts
     adds_file: bool = True  # false: the trouble lies in the order of files that are there anyway
 
 
