@@ -23,6 +23,7 @@ from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, flat_usable
 from nightcrew.quality.grid import block_medians
+from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
 from tasks.frames_in import Look, file_of, look
 from tasks.images_out import fact_cards, write_image
@@ -125,13 +126,15 @@ def _require_frames(planned: PlannedProduct, stack: Stack) -> None:
 
 
 def _frame_noise(looks: Sequence[Look]) -> float | None:
-    """Noise of one frame in ADU: the robust scatter of neighbouring frames' differences over sqrt(2); None for one frame."""
-    sigmas = []
-    for one, other in itertools.pairwise(looks):
-        if one.sample.shape == other.sample.shape:
-            difference = (one.sample - other.sample).astype(np.float64)
-            median = np.nanmedian(difference)
-            sigmas.append(float(1.4826 * np.nanmedian(np.abs(difference - median)) / np.sqrt(2.0)))
+    """Noise of one frame in ADU: the clipped scatter of neighbouring frames' differences over sqrt(2); None for one frame.
+
+    A clipped standard deviation, not a MAD: the differences of whole ADU make a MAD jump in steps of 1 ADU.
+    """
+    sigmas = [
+        clipped_mean_sigma(one.sample - other.sample)[1] / math.sqrt(2.0)
+        for one, other in itertools.pairwise(looks)
+        if one.sample.shape == other.sample.shape
+    ]
     return float(np.median(sigmas)) if sigmas else None
 
 
@@ -230,11 +233,15 @@ def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     file = write_image(context, planned, science=rate, uncertainty=error, mask=mask, unit="adu / s", cards=cards)
     measured = Measurement(quantity="dark_rate", value=median, error=None, unit="adu/s", where=_where(planned))
     metrics = {"level_adu": median, "noise_adu": None, "n_frames": len(rows) + len(stack.frames), "grid": block_medians(rate)}
+    used = sum(int(row.metrics["n_frames"]) for row in rows) + len(stack.frames)
+    certificate = certify(used=used, minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
     return NewProduct(
         files=(file,),
         metrics=metrics,
         grade=planned.grade,
         grade_reasons=planned.grade_reasons,
+        certified=certificate.passed,
+        certification=certificate.reason,
         left_out=stack.left_out,
         measurements=(measured,),
     )

@@ -31,7 +31,10 @@ _FRAMES_FOR_CAMERA_NUMBERS = 6
 def set_up(frame: FrameRow) -> str:
     """Part of a key that keeps set-ups apart: geometry, and a short hash of camera, gain setting and mode."""
     camera, geometry, gain, mode = equal_keys(frame.header)
-    words = [plain(geometry)]
+    first = frame.header
+    words = [f"{first.nx}x{first.ny}"]
+    if geometry != f"{first.nx}x{first.ny}+0+0b1x1":
+        words = [plain(geometry)]
     if gain:
         words.append("g" + plain(gain))
     words.append(hashlib.sha256("\0".join((camera, gain, mode)).encode()).hexdigest()[:6])
@@ -114,10 +117,17 @@ def _add_dark(builder: Builder, cluster: Sequence[FrameRow], parameters: dict[st
     )
 
 
-def _usable_darks(builder: Builder) -> list[PlannedProduct]:
-    darks = [p for p in builder.products.values() if p.recipe == "dark_master" and p.status != "failed"]
-    rows = ((p, builder.product_row(p.fingerprint)) for p in darks)
-    return [p for p, row in rows if row is None or row.state != "made" or row.usable]
+def _darks(builder: Builder, *, alone: bool) -> list[PlannedProduct]:
+    """Dark masters that may serve; ``alone``: by themselves, else as one point of a rate, where few frames do no harm."""
+    found = []
+    for product in builder.products.values():
+        row = builder.product_row(product.fingerprint)
+        if product.recipe != "dark_master" or product.status == "failed" or not product.facts["exposure_s"]:
+            continue
+        few = row is not None and row.certification.startswith("too few")
+        if row is None or row.state != "made" or row.usable or (few and not row.marked_bad and not alone):
+            found.append(product)
+    return found
 
 
 def _equal_facts(product: PlannedProduct) -> tuple[str, ...]:
@@ -127,8 +137,7 @@ def _equal_facts(product: PlannedProduct) -> tuple[str, ...]:
 def plan_thermal(builder: Builder) -> None:
     """The dark rate per second, bias removed, from each cluster's darks (and frames of kind ``thermal``)."""
     rules = builder.snapshot.rules
-    darks = [p for p in _usable_darks(builder) if (p.facts["exposure_s"] or 0.0) > 0]
-    for group in by_key(darks, _equal_facts):
+    for group in by_key(_darks(builder, alone=False), _equal_facts):
         for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
             _add_thermal(builder, sorted(cluster, key=lambda p: p.fingerprint), [])
     for frames in by_key(_kinds(builder, "thermal"), lambda f: equal_keys(f.header)):
@@ -153,7 +162,7 @@ def _add_thermal(builder: Builder, darks: Sequence[PlannedProduct], frames: Sequ
         "thermal_master",
         f"{'frames_' if frames else ''}{temperature_text(median_temperature(source))}_{set_up(source[0])}",
         inputs,
-        parameters={"method": builder.snapshot.parameters.masters.method},
+        parameters={"minimum": builder.snapshot.rules.minimum_dark},
         facts=facts_of(source, bias="removed"),
         grade=worst(*grades),
         reasons=[*(r for dark in darks for r in dark.grade_reasons), *choice.reasons],
@@ -168,8 +177,7 @@ def plan_bad_pixels(builder: Builder) -> None:
     makes only the lights of its filter stale (docs/decisions/0005-bad-pixels.md).
     """
     rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
-    darks = [p for p in _usable_darks(builder) if (p.facts["exposure_s"] or 0.0) > 0]
-    for group in by_key(darks, _equal_facts):
+    for group in by_key(_darks(builder, alone=True), _equal_facts):
         for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
             longest = max(cluster, key=lambda p: (p.facts["exposure_s"], p.fingerprint))
             frames = [i.frame for i in longest.inputs if i.frame is not None]

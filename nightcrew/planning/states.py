@@ -30,6 +30,7 @@ class FrameState:
 def frame_states(snapshot: Snapshot, plan: Plan) -> dict[int, FrameState]:
     """State of every frame of the scope, by frame id."""
     users = _users(plan)
+    rates = _rates(snapshot, plan)
     states: dict[int, FrameState] = {}
     for frame in snapshot.frames:
         if frame.id in plan.excluded:
@@ -37,7 +38,7 @@ def frame_states(snapshot: Snapshot, plan: Plan) -> dict[int, FrameState]:
         elif frame.id in plan.waiting:
             states[frame.id] = FrameState("waiting", plan.waiting[frame.id])
         else:
-            states[frame.id] = _state(snapshot, frame.header.kind, frame.id, users.get(frame.id, []))
+            states[frame.id] = _state(snapshot, frame.header.kind, frame.id, users.get(frame.id, []), rates)
     return states
 
 
@@ -54,7 +55,17 @@ def _users(plan: Plan) -> dict[int, list[PlannedProduct]]:
     return users
 
 
-def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProduct]) -> FrameState:
+def _rates(snapshot: Snapshot, plan: Plan) -> dict[str, str]:
+    """Fingerprint of a dark master -> key of the usable thermal master that it is a point of."""
+    found: dict[str, str] = {}
+    for product in plan.products:
+        row = snapshot.products.get(product.fingerprint)
+        if product.recipe == "thermal_master" and row is not None and row.usable:
+            found |= {item.fingerprint: product.key for item in product.inputs if item.role == "dark_master"}
+    return found
+
+
+def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProduct], rates: dict[str, str]) -> FrameState:
     if not users:
         return FrameState("waiting", "no plan takes it yet")
     for product in users:
@@ -65,7 +76,7 @@ def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProd
     rows = [snapshot.products[product.fingerprint] for product in users]
     if kind == "light":
         return _light_state(rows[0])
-    return _calibration_state(snapshot, frame_id, rows[0])
+    return _calibration_state(snapshot, frame_id, rows[0], rates)
 
 
 def _light_state(row: ProductRow) -> FrameState:
@@ -75,10 +86,12 @@ def _light_state(row: ProductRow) -> FrameState:
     return FrameState("done", f"grade {row.grade}" + (f": {reasons}" if reasons else ""))
 
 
-def _calibration_state(snapshot: Snapshot, frame_id: int, row: ProductRow) -> FrameState:
+def _calibration_state(snapshot: Snapshot, frame_id: int, row: ProductRow, rates: dict[str, str]) -> FrameState:
     left_out = snapshot.left_out.get(row.id, {}).get(frame_id)
     if left_out:
         return FrameState("set_aside", f"left out of {row.recipe.replace('_', ' ')} {row.key}: {left_out}")
+    if not row.usable and row.fingerprint in rates:
+        return FrameState("done", f"in thermal master {rates[row.fingerprint]}; its own dark master is not used: {row.barred_because}")
     if not row.usable:
         return FrameState("set_aside", f"in {row.recipe.replace('_', ' ')} {row.key}, which is not used: {row.barred_because}")
     return FrameState("done", f"in {row.recipe.replace('_', ' ')} {row.key}")
