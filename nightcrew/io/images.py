@@ -51,7 +51,7 @@ class Scaling:
         self.stored = np.dtype(_STORED[bitpix])
         self.scale = _number(cards, "BSCALE", 1.0, name)
         self.zero = _number(cards, "BZERO", 0.0, name)
-        blank = cards.get("BLANK")
+        blank = cards.get("BLANK", cards.get("ZBLANK"))
         self.blank = blank if bitpix > 0 and isinstance(blank, int) and not isinstance(blank, bool) else None
         self.identity = self.scale == 1.0 and self.zero == 0.0
         self.unsigned = self.scale == 1.0 and (bitpix, self.zero) in _UNSIGNED
@@ -64,27 +64,22 @@ class Scaling:
             return self.stored.newbyteorder("=")
         return np.dtype("f4" if self.bitpix in (8, 16, -32) else "f8")
 
-    def apply(self, stored: Array) -> Array:
-        """Physical values in native byte order; ``stored`` is big-endian as in the file and not changed."""
-        if self.unsigned:
-            return self._flip_sign_bit(stored)
-        native = stored.astype(stored.dtype.newbyteorder("="), copy=True)
+    def apply(self, stored: Array, *, own: bool = False) -> Array:
+        """Physical values in native byte order; with ``own`` the caller gives ``stored`` away, else it is not changed."""
+        native = stored.astype(stored.dtype.newbyteorder("="), copy=not own)
         if self.identity:
             return native
+        if self.unsigned:  # adding 2^(n-1) modulo 2^n flips the sign bit
+            word = np.dtype(f"u{self.dtype.itemsize}")
+            bits = native.view(word)
+            bits ^= word.type(1 << (8 * self.dtype.itemsize - 1))
+            return bits.view(self.dtype)
         values = native.astype(self.dtype)
         values *= self.scale
         values += self.zero
         if self.blank is not None:
             values[native == self.blank] = np.nan
         return values
-
-    def _flip_sign_bit(self, stored: Array) -> Array:
-        """Adding or subtracting 2^(n-1) modulo 2^n is the exclusive or with the sign bit."""
-        bits = self.dtype.itemsize * 8
-        word = np.dtype(f"u{self.dtype.itemsize}")
-        native = stored.astype(stored.dtype.newbyteorder("="), copy=True).view(word)
-        native ^= word.type(1 << (bits - 1))
-        return native.view(self.dtype)
 
 
 class PixelReader:
@@ -102,15 +97,13 @@ class PixelReader:
     def _prepare(self) -> None:
         self.shape = self.hdu.shape
         self._scaling = Scaling(self.hdu.cards, self._source.name)
+        self.dtype: np.dtype[Any] = self._scaling.dtype
+        self._check_complete()
         self._tiles: TileReader | None = None
         if self.hdu.kind == "TILE":
             from nightcrew.io.tiles import TileReader
 
             self._tiles = TileReader(self._source, self.hdu)
-            self.dtype: np.dtype[Any] = self._tiles.dtype
-            return
-        self.dtype = self._scaling.dtype
-        self._check_complete()
 
     def _check_complete(self) -> None:
         """No array is made for data that cannot be there."""
@@ -171,10 +164,10 @@ class PixelReader:
         """
         first = self._checked_range(y0, y1, plane)
         if self._tiles is not None:
-            return self._tiles.rows(first, first + y1 - y0)
+            return self._scaling.apply(self._tiles.rows(first, first + y1 - y0), own=True)
         raw = self.raw_rows(y0, y1, plane)
         assert raw is not None  # noqa: S101  only tile-compressed images have no raw rows
-        return self._scaling.apply(raw)
+        return self._scaling.apply(raw, own=True)
 
     def read(self, plane: int | None = None) -> Array:
         """The whole image ``[y, x]``; a cube without ``plane`` as ``[plane, y, x]`` in its full shape."""

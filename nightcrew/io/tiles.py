@@ -1,41 +1,146 @@
-"""Tile-compressed images (FITS 4.0, section 10) by rows."""
+"""Tile-compressed images (FITS 4.0, section 10) by rows: only the tiles that a range needs are read and decoded."""
 
 from __future__ import annotations
 
-import io
+import math
+import threading
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nightcrew.io import tilecodecs
 from nightcrew.io.headers import Hdu
 from nightcrew.io.source import ByteSource
+from nightcrew.io.tilecodecs import DamagedTileError
+from nightcrew.io.tiletable import TileTable
 
 Array = npt.NDArray[Any]
 
+_NATIVE = {8: "u1", 16: "i2", 32: "i4", 64: "i8", -32: "f4", -64: "f8"}
+_SPARSE = 1 << 16  # gaps in the heap that are read along rather than jumped over
+_RUN = 1 << 20  # compressed bytes read at a time
+
 
 class TileReader:
-    """Rows of one tile-compressed image."""
+    """Rows of one tile-compressed image as stored numbers (before BSCALE and BZERO), in native byte order.
+
+    Nothing that the table says is trusted: numbers of tiles, places in the heap and streams are checked before memory is
+    taken.  Raises :class:`RejectedInput` naming what is wrong.  Safe to share between threads.
+    """
 
     def __init__(self, source: ByteSource, hdu: Hdu) -> None:
         self._source = source
-        self._hdu = hdu
-        self._cache: Array | None = None
-        whole = self._whole()
-        self.dtype = whole.dtype
-        self._cache = whole.reshape(-1, hdu.shape[-1])
-
-    def _whole(self) -> Array:
-        from astropy.io import fits
-
-        data = self._source.read_at(self._hdu.data_offset, -(-self._hdu.data_size // 2880) * 2880)
-        empty = fits.PrimaryHDU().header.tostring().encode()
-        raw = self._hdu.raw + b" " * (-len(self._hdu.raw) % 2880)
-        with fits.open(io.BytesIO(empty + raw + data), memmap=False) as opened:
-            values: Array = np.asarray(opened[1].data)
-        return values.astype(values.dtype.newbyteorder("="))
+        self._data_offset = hdu.data_offset
+        self._table = TileTable(source, hdu)
+        self.shape = hdu.shape
+        self.tile, self.grid, self.codec = self._table.tile, self._table.grid, self._table.codec
+        self.dtype = np.dtype(_NATIVE[self.codec.bitpix])
+        self._decode = tilecodecs.decoder(self.codec)
+        self._ragged = any(n % t for n, t in zip(self.shape, self.tile, strict=True))
+        self._worth_keeping = math.prod(self.tile[:-1]) > 1
+        self._kept: dict[int, Array] = {}
+        self._lock = threading.Lock()
 
     def rows(self, first: int, last: int) -> Array:
-        """Physical values of rows ``first:last`` of the stream of all planes."""
-        assert self._cache is not None  # noqa: S101
-        return self._cache[first:last].copy()
+        """Stored numbers of the rows ``first:last``, counted through all planes, as ``[last-first, nx]``."""
+        out = np.empty((last - first, self.shape[-1]), self.dtype)
+        ny = self.shape[-2]
+        row = first
+        while row < last:
+            plane, y0 = divmod(row, ny)
+            y1 = min(ny, y0 + last - row)
+            self._plane_rows(plane, y0, y1, out[row - first : row - first + y1 - y0])
+            row += y1 - y0
+        return out
+
+    def _plane_rows(self, plane: int, y0: int, y1: int, out: Array) -> None:
+        leading = np.unravel_index(plane, self.shape[:-2]) if len(self.shape) > 2 else ()
+        index = tuple(int(i) // t for i, t in zip(leading, self.tile, strict=False))
+        inside = tuple(int(i) % t for i, t in zip(leading, self.tile, strict=False))
+        high, wide, across = self.tile[-2], self.tile[-1], self.grid[-1]
+        ty0, ty1 = y0 // high, -(-y1 // high)
+        start = self._number_of((*index, ty0, 0))
+        tiles = self._tiles(start, start + (ty1 - ty0) * across)
+        for ty in range(ty0, ty1):
+            top, bottom = max(y0, ty * high), min(y1, (ty + 1) * high)
+            for tx in range(across):
+                pixels = next(tiles)[inside]
+                out[top - y0 : bottom - y0, tx * wide : (tx + 1) * wide] = pixels[top - ty * high : bottom - ty * high]
+        tiles.close()
+
+    def _number_of(self, index: tuple[int, ...]) -> int:
+        number = 0
+        for i, n in zip(index, self.grid, strict=True):
+            number = number * n + i
+        return number
+
+    def _shape_of(self, number: int) -> tuple[int, ...]:
+        if not self._ragged:
+            return self.tile
+        index = []
+        for n in reversed(self.grid):
+            number, i = divmod(number, n)
+            index.append(i)
+        return tuple(min(t, n - i * t) for i, t, n in zip(reversed(index), self.tile, self.shape, strict=True))
+
+    def _tiles(self, first: int, last: int) -> Generator[Array, None, None]:
+        """Pixels of the tiles ``first:last`` in order; the last ones are kept, since the next range may share their rows."""
+        with self._lock:
+            kept = self._kept
+        decoded = self._fresh([number for number in range(first, last) if number not in kept])
+        keep: dict[int, Array] = {}
+        for number in range(first, last):
+            pixels = kept[number] if number in kept else next(decoded)
+            if self._worth_keeping and number >= last - self.grid[-1]:
+                keep[number] = pixels
+            if len(keep) == self.grid[-1]:
+                with self._lock:
+                    self._kept = keep
+            yield pixels
+
+    def _fresh(self, numbers: list[int]) -> Iterator[Array]:
+        """Decoded tiles; their bytes are read in as few steps as their places in the heap allow."""
+        begins, lengths = self._table.begins[numbers].tolist(), self._table.lengths[numbers].tolist()
+        done = 0
+        while done < len(numbers):
+            begin, stop, data = self._read_run(begins, lengths, done)
+            for i in range(done, stop):
+                at = begins[i] - begin
+                yield self._one(numbers[i], data[at : at + lengths[i]])
+            done = stop
+
+    def _read_run(self, begins: list[int], lengths: list[int], start: int) -> tuple[int, int, Array]:
+        """Bytes from tile ``start`` to before ``stop``: offset of the first byte, ``stop``, the bytes with their margin."""
+        begin, end, stop = begins[start], begins[start] + lengths[start], start + 1
+        while stop < len(begins) and end - begin < _RUN and max(begin, end - _SPARSE) <= begins[stop] <= end + _SPARSE:
+            end = max(end, begins[stop] + lengths[stop])
+            stop += 1
+        data = self._source.read_at(self._data_offset + begin, end - begin)
+        if len(data) < end - begin:
+            raise self._table.fault("the data are cut short")
+        return begin, stop, tilecodecs.guarded(data, math.prod(self.tile))
+
+    def _one(self, number: int, data: Array) -> Array:
+        shape = self._shape_of(number)
+        try:
+            holder = self._table.holders[number]
+            if holder == 0:
+                numbers = self._decode(data, shape)
+                return self._to_floats(number, numbers) if self.codec.quantised else numbers
+            plain = tilecodecs.gunzip(data, math.prod(shape)) if holder == 1 else data.tobytes()
+            return tilecodecs.as_numbers(plain, shape, floats=self.codec.bitpix < 0)
+        except DamagedTileError as error:
+            raise self._table.fault(f"tile {number} is damaged: {error}") from error
+
+    def _to_floats(self, number: int, numbers: Array) -> Array:
+        cell = self._table.cell
+        scale, zero, blank = cell("ZSCALE", number), cell("ZZERO", number), cell("ZBLANK", number)
+        row = number + self._table.number("ZDITHER0", 0)
+        values = tilecodecs.dequantise(self.codec, numbers, 1.0 if scale is None else scale, zero or 0.0, row)
+        if blank is None:
+            return values
+        values = values.copy()
+        values[numbers == int(blank)] = np.nan
+        return values
