@@ -28,7 +28,9 @@ class FrameHeader:
     kind: FrameKind
     instrument: str
     profile: str
+    other_reason: str = ""  # why the kind is "other", one sentence
     camera: str = ""  # make, model and serial as the header gives them: keeps mixed cameras apart
+    detector: str = ""  # chip of a camera that has several
     nx: int = 0
     ny: int = 0
     hdu: int = 0  # index of the HDU that holds the image
@@ -37,6 +39,7 @@ class FrameHeader:
     binning_x: int = 1
     binning_y: int = 1
     gain_setting: str = ""
+    offset_setting: str = ""  # the camera's black-level setting: it moves the bias
     readout_mode: str = ""
     exposure_s: float | None = None
     temperature_c: float | None = None
@@ -67,7 +70,7 @@ class FrameHeader:
     def from_dict(cls, values: dict[str, Any]) -> FrameHeader:
         """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
         known = cls.__dataclass_fields__
-        clean = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+        clean: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         return cls(**clean)
 
     def canonical(self) -> str:
