@@ -10,7 +10,7 @@ from nightcrew.io.headers import CARD, HeaderValue, to_value
 # the grammar of nightcrew.io.headers for one card without its newline
 _PLAIN_RE = re.compile(
     r"(?=.{8}= )([A-Z0-9_-]++) *+= ++"
-    r"('(?:[^']|'')*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
+    r"('[^']*+(?:''[^']*+)*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
     r" *+(?:/(.*))?"
 )
 _COMMENTARY = ("", "COMMENT", "HISTORY", "END")

@@ -30,7 +30,7 @@ _END = b"END" + b" " * 77
 # keyword, value and comment of a well-formed card, or the whole line in the last group; lines are 80 characters + newline
 _CARD_RE = re.compile(
     r"(?=.{8}= )([A-Z0-9_-]++) *+= ++"
-    r"('(?:[^'\n]|'')*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
+    r"('[^'\n]*+(?:''[^'\n]*+)*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
     r" *+(?:/([^\n]*+))?+\n|(.*+)\n"
 )
 _COMMENTARY = ("COMMENT ", "HISTORY ", "        ")
@@ -74,16 +74,13 @@ def to_value(text: str) -> HeaderValue:
         return None
     first = text[0]
     if first == "'":
-        inner = text[1:-1]
-        return (inner.replace("''", "'") if "''" in inner else inner).rstrip()
-    if first == "T":
-        return True
-    if first == "F":
-        return False
-    try:
-        return int(text)
-    except ValueError:
+        value = text[1:-1].rstrip()
+        return value.replace("''", "'") if "''" in value else value
+    if first in "TF":
+        return first == "T"
+    if "." in text or "E" in text or "D" in text:
         return float(text.replace("D", "E"))
+    return int(text)
 
 
 def parse_cards(raw: bytes) -> tuple[dict[str, HeaderValue], dict[str, str], tuple[str, ...]]:
@@ -104,12 +101,15 @@ def parse_cards(raw: bytes) -> tuple[dict[str, HeaderValue], dict[str, str], tup
                 continue
             return _carefully(raw)
         if keyword in cards:
-            if keyword not in ("COMMENT", "HISTORY"):
-                duplicates[keyword] = None
+            duplicates[keyword] = None
             continue
         cards[keyword] = to_value(value)
         if comment:
             comments[keyword] = comment.strip()
+    for keyword in ("COMMENT", "HISTORY"):  # they are text, even where they look like values
+        cards.pop(keyword, None)
+        comments.pop(keyword, None)
+        duplicates.pop(keyword, None)
     return cards, comments, tuple(duplicates)
 
 

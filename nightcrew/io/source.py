@@ -16,6 +16,7 @@ from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.decoders import new_decoder
 
 DEFAULT_MAX_BYTES = 4 << 30  # the most that one file may declare or expand to, unless the caller says otherwise
+_HEAD = 4 * 2880  # most headers, in one read
 _CHUNK = 1 << 18  # compressed bytes read at a time
 _PIECE = 1 << 20  # decoded bytes produced at a time
 _KEEP = 1 << 20  # decoded bytes kept for small steps backwards
@@ -41,10 +42,16 @@ class ByteSource:
 
     compression = ""
 
-    def __init__(self, path: Path | str, descriptor: int) -> None:
-        self.name = shown(path)
+    def __init__(self, path: Path | str, descriptor: int, stored_bytes: int, head: bytes) -> None:
+        self._path = path
         self._fd = descriptor
-        self.stored_bytes = os.fstat(descriptor).st_size
+        self._head = head  # the first bytes, which were read to see what the file is
+        self.stored_bytes = stored_bytes
+
+    @property
+    def name(self) -> str:
+        """The file's name, escaped for messages."""
+        return shown(self._path)
 
     @property
     def size(self) -> int | None:
@@ -59,6 +66,8 @@ class ByteSource:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """Up to ``count`` bytes from ``offset``; fewer only at the end of the stream."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
         data = self._pread(count, offset)
         while 0 < len(data) < count:
             more = self._pread(count - len(data), offset + len(data))
@@ -99,8 +108,8 @@ class CompressedSource(ByteSource):
     what is decoded in all; a stream that goes on beyond it is rejected.
     """
 
-    def __init__(self, path: Path | str, descriptor: int, compression: str, max_bytes: int) -> None:
-        super().__init__(path, descriptor)
+    def __init__(self, path: Path | str, descriptor: int, stored_bytes: int, compression: str, max_bytes: int) -> None:
+        super().__init__(path, descriptor, stored_bytes, b"")
         self.compression = compression
         self.max_bytes = max_bytes
         self.ended_cleanly = False
@@ -226,12 +235,14 @@ def open_source(path: Path | str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Byte
     except (OSError, ValueError) as error:
         raise TransientError(f"{shown(path)}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise RejectedInput(f"{shown(path)}: is not a regular file")
-        compression = compression_of(os.pread(descriptor, 4, 0))
+        head = os.pread(descriptor, _HEAD, 0)
+        compression = compression_of(head)
         if compression:
-            return CompressedSource(path, descriptor, compression, max_bytes)
-        return ByteSource(path, descriptor)
+            return CompressedSource(path, descriptor, status.st_size, compression, max_bytes)
+        return ByteSource(path, descriptor, status.st_size, head)
     except OSError as error:
         os.close(descriptor)
         raise TransientError(f"{shown(path)}: cannot be read now ({error.strerror})") from error
