@@ -15,6 +15,12 @@ from nightcrew.settings import Settings
 _LOG = logging.getLogger("nightcrew")
 
 
+def log_to_stderr() -> None:
+    """Our own words at INFO, those of libraries from WARNING on."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _LOG.setLevel(logging.INFO)
+
+
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = threading.Event()
@@ -43,11 +49,14 @@ def watcher(settings: Settings) -> None:
 
 
 def pages(settings: Settings) -> None:
-    """Serve report pages and products."""
-    from deployments.pages import page_server
+    """Serve the report pages."""
+    from reports.server import Access, PageServer
 
     stop = stop_on_signals()
-    server = page_server(settings.reports.address, settings.reports.port, reports=settings.reports.root, products=settings.products.root)
+    settings.reports.root.mkdir(parents=True, exist_ok=True)
+    password = settings.reports.password.get_secret_value() if settings.reports.password else ""
+    access = Access(user=settings.reports.user, password=password)
+    server = PageServer(settings.reports.root, settings.reports.address, settings.reports.port, access)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stop.wait()
     server.shutdown()
@@ -73,7 +82,7 @@ CHILDREN: dict[str, Callable[[Settings], None]] = {"watcher": watcher, "pages": 
 
 def main(name: str) -> int:
     """Run one child; the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         CHILDREN[name](Settings.load())
     except NightcrewError as error:

@@ -39,6 +39,7 @@ def child_environment(settings: Settings, api_url: str, given: Mapping[str, str]
             "DO_NOT_TRACK": "1",
             "PREFECT_HOME": str(settings.state.root / "prefect"),
             "PREFECT_API_URL": api_url,
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "nightcrew,tasks,reports",  # their words appear in the run's log
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -11,19 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+from flows.parent import die_with_parent
+
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _STEADY_S = 60.0  # a child that lived so long starts with a short pause again
 _LOG_BYTES = 20_000_000
-
-
-def die_with_parent(parent: int | None = None, number: int = signal.SIGTERM) -> None:
-    """Ask the kernel for signal ``number`` when the thread that started this process ends."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
-    if parent is not None and os.getppid() != parent:
-        os._exit(1)  # the parent died before the kernel heard us
 
 
 @dataclass

@@ -91,9 +91,17 @@ class ReportsSettings(Section):
 
     root: ConfigPath = Field(Path("reports"), description="folder of the report pages")
     time: Clock = Field("08:00", description="local time of the morning report, HH:MM")
-    address: str = Field("127.0.0.1", description="address that the page server listens on; there is no log-in, so keep it on loopback")
+    address: str = Field("127.0.0.1", description="address that the page server listens on; other than loopback only with a password")
     port: int = Field(8765, ge=0, le=65535, description="port of the page server; 0: any free one")
+    user: str = Field("observer", description="log-in name of the pages, when they have a password")
+    password: SecretStr | None = Field(None, exclude=True, description="of the pages; only from the environment")
     link: str = Field("", description="address of the pages as seen by readers of the mail; empty: http://address:port")
+
+    @model_validator(mode="after")
+    def _closed_door(self) -> Self:
+        if not _is_loopback(self.address) and self.password is None:
+            raise ValueError(f"set NIGHTCREW_REPORTS__PASSWORD to show the pages on {self.address!r}, or keep address = '127.0.0.1'")
+        return self
 
 
 class MailSettings(Section):
@@ -210,6 +218,10 @@ class StateSettings(Section):
     root: ConfigPath = Field(Path("state"), description="folder of ledger, logs, locks and Prefect's database; on a local disk")
 
 
+def _is_loopback(address: str) -> bool:
+    return address in {"localhost", "::1"} or address.startswith("127.")
+
+
 class PrefectSettings(Section):
     """The Prefect server that `nightcrew up` runs, or one that exists."""
 
@@ -221,7 +233,7 @@ class PrefectSettings(Section):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
-        if self.address not in {"127.0.0.1", "::1", "localhost"} and self.auth is None:
+        if not _is_loopback(self.address) and self.auth is None:
             raise ValueError(
                 "the Prefect server hands out stored secrets to anyone who reaches it: "
                 f"set NIGHTCREW_PREFECT__AUTH=user:password to listen on {self.address!r}, or keep address = '127.0.0.1'"

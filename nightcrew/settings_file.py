@@ -24,7 +24,7 @@ from nightcrew.settings import Settings
 FILE_NAME = "nightcrew.toml"
 PREFIX = "NIGHTCREW_"
 OTHER_VARIABLES = frozenset({"NIGHTCREW_CONFIG"})  # ours, but no option
-SECRETS = {("mail", "password"), ("prefect", "auth")}
+SECRETS = {("mail", "password"), ("prefect", "auth"), ("reports", "password")}
 _PREAMBLE = """\
 # The configuration of Nightcrew.  Every option stands here with its default; change what you need, delete the rest.
 # The environment overrides: NIGHTCREW_<SECTION>__<KEY>.  Relative paths count from the folder of this file.
@@ -51,7 +51,23 @@ def load(path: Path | str | None = None) -> Settings:
                 f"{_place(file, text, (section, key))}: {section}.{key}: a secret may not stand in this file; "
                 f"set {PREFIX}{section.upper()}__{key.upper()} in the environment"
             )
-    return _validated(values, text, file).anchored(file.parent.absolute(), file)
+    settings = _validated(values, text, file).anchored(file.parent.absolute(), file)
+    _check_folders(settings, file, text)
+    return settings
+
+
+def _check_folders(settings: Settings, file: Path, text: str) -> None:
+    """Refuse watched folders that lie in one another, or in our own: a file would be seen twice, or products as raw frames."""
+    watched = [Path(os.path.realpath(folder.path)) for folder in settings.folders]
+    ours = {"products.root": settings.products.root, "reports.root": settings.reports.root, "state.root": settings.state.root}
+    for place, path in enumerate(watched):
+        where = f"{_place(file, text, ('folders', place, 'path'))}: folders.{place}.path"
+        for other, outer in enumerate(watched):
+            if other != place and path.is_relative_to(outer) and (settings.folders[other].recursive or path == outer):
+                raise Refused(f"{where}: {path} lies in the watched folder {outer}; its files would be seen twice")
+        for name, root in ours.items():
+            if path.is_relative_to(os.path.realpath(root)):
+                raise Refused(f"{where}: {path} lies in {name}; our own files would be taken for raw frames")
 
 
 def _find(path: Path | str | None) -> Path | None:

@@ -1,0 +1,198 @@
+"""From what is due in the ledger to runs in Prefect: a dispatch row per attempt, asked again until accepted.
+
+The row's id is the idempotency key, so an answer that was lost starts nothing twice; a new row is made once the last run
+ended, since Prefect gives the same failed run back for a repeated key.  Nothing here decides what is to be made.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flows.catalogue import FLOW_OF_SCOPE
+from nightcrew.errors import TransientError
+from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger.dispatches import DispatchRow
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.settings import Settings
+from tasks.workspace import Workspace
+
+_LOG = logging.getLogger("nightcrew.dispatch")
+_LOOK_S = 0.5
+_CLOSE_EVERY_S = 2.0
+_ALIVE_EVERY_S = 60.0
+_SWEEP_PATIENCE_S = 600.0
+_NIGHTS_AT_ONCE = 1  # the newest first; a plan fills the machine by itself
+
+
+class Runs(Protocol):
+    """What the dispatcher needs of Prefect.  Both raise TransientError while the server cannot be reached."""
+
+    def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
+        """Ask for a run; the id of the run.  Asked again for the same row it gives the same run."""
+
+    def outcome(self, run_id: str) -> str | None:
+        """How a run ended (``Completed``, or another state with its message), None while it has not."""
+
+
+@dataclass
+class Pauses:
+    """Growing pauses for what makes no progress: a run that ends without changing anything is not started at once again."""
+
+    first_s: float = 2.0
+    longest_s: float = 300.0
+    _known: dict[Hashable, tuple[object, float, float]] = field(default_factory=dict)
+
+    def may(self, key: Hashable, progress: object, now_s: float) -> bool:
+        """May ``key`` be tried now?  Yes at once when ``progress`` differs from the last try's."""
+        known = self._known.get(key)
+        return known is None or known[0] != progress or now_s >= known[2]
+
+    def tried(self, key: Hashable, progress: object, now_s: float) -> None:
+        """It was tried with this ``progress``; the pause until the next grows while it stays the same."""
+        known = self._known.get(key)
+        pause_s = min(known[1] * 2, self.longest_s) if known is not None and known[0] == progress else self.first_s
+        self._known[key] = (progress, pause_s, now_s + pause_s)
+
+
+class Dispatcher:
+    """See the module; :meth:`step` is one look."""
+
+    def __init__(self, space: Workspace, runs: Runs, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._space = space
+        self._runs = runs
+        self._clock = clock
+        self._pauses = Pauses()
+        self._server = Pauses(first_s=1.0, longest_s=30.0)
+        self._started = space.database.now()
+        self._started_s = clock()
+        self._close_at_s = clock()
+        self._alive_at_s = clock()
+
+    def step(self) -> None:
+        """Reconcile with Prefect, want what is due, ask for it."""
+        try:
+            self._reconcile()
+            self._want_ingest()
+            self._close_nights()
+            self._want_nights()
+            self._ask()
+            self._say_alive()
+        except TransientError as error:
+            _LOG.warning("%s", error)
+
+    def _living(self) -> list[DispatchRow]:
+        with self._space.database.read() as connection:
+            return dispatches.all_living(connection)
+
+    def _reconcile(self) -> None:
+        """End the rows whose runs have ended."""
+        for row in self._living():
+            if not row.run_id or not self._server_may():
+                continue
+            try:
+                outcome = self._runs.outcome(row.run_id)
+            except TransientError as error:
+                self._server_failed(error)
+                return
+            if outcome is not None:
+                dispatches.change(self._space.database, row.id, "ended", outcome=outcome)
+                if outcome != "Completed":
+                    messages.happened(self._space.database, "service", "problem", f"the run of {row.flow} ended {outcome}", row.scope_id)
+                    _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
+
+    def _want_ingest(self) -> None:
+        database = self._space.database
+        with database.read() as connection:
+            if not arrivals.count_to_read(connection) or dispatches.living(connection, "ingest", None):
+                return
+            waiting = frozenset(row.id for row in arrivals.to_read(connection, self._space.settings.limits.burst_files))
+        if self._pauses.may("ingest", waiting, self._clock()):
+            self._pauses.tried("ingest", waiting, self._clock())
+            dispatches.request(database, "ingest", None)
+
+    def _close_nights(self) -> None:
+        now_s = self._clock()
+        if now_s < self._close_at_s or not self._swept():
+            return
+        self._close_at_s = now_s + _CLOSE_EVERY_S
+        database = self._space.database
+        with database.read() as connection:
+            settled = not arrivals.count_to_read(connection) and any(row.state == "open" for row in scopes.find(connection))
+        if settled:
+            for scope in self._space.close_what_is_over():
+                _LOG.info("closed %s", scope.title)
+
+    def _swept(self) -> bool:
+        """Has every folder been swept since we started (or did one fail to answer for long)?  Else nothing is known to be missing."""
+        with self._space.database.read() as connection:
+            signs = messages.signs_of_life(connection)
+        names = [f"sweep {folder.path}"[:48] for folder in self._space.settings.folders]
+        fresh = all(name in signs and signs[name][0] >= self._started for name in names)
+        return fresh or self._clock() - self._started_s > _SWEEP_PATIENCE_S
+
+    def _want_nights(self) -> None:
+        database = self._space.database
+        with database.read() as connection:
+            due = [scope for scope in scopes.due(connection, database.now()) if scope.kind in FLOW_OF_SCOPE]
+            if not due:
+                return
+            living = [row for row in dispatches.all_living(connection) if row.scope_id is not None]
+        room = _NIGHTS_AT_ONCE - len(living)
+        for scope in due:
+            progress = (scope.planned_mark, scope.wake_at)
+            if room <= 0:
+                return
+            if any(row.scope_id == scope.id for row in living) or not self._pauses.may(scope.id, progress, self._clock()):
+                continue
+            self._pauses.tried(scope.id, progress, self._clock())
+            dispatches.request(database, FLOW_OF_SCOPE[scope.kind], scope.id)
+            room -= 1
+
+    def _ask(self) -> None:
+        """Ask for the rows that have no run yet; a second wish for a scope waits until its first run has ended."""
+        rows = self._living()
+        busy = {row.scope_id for row in rows if row.run_id and row.scope_id is not None}
+        for row in rows:
+            if row.run_id or row.scope_id in busy or not self._server_may():
+                continue
+            try:
+                run_id = self._runs.start(row, self._scope(row))
+            except TransientError as error:
+                self._server_failed(error)
+                return
+            dispatches.change(self._space.database, row.id, "accepted", run_id=run_id)
+            if row.scope_id is not None:
+                busy.add(row.scope_id)
+            _LOG.info("asked for %s, scope %s: run %s", row.flow, row.scope_id, run_id)
+
+    def _scope(self, row: DispatchRow) -> ScopeRow | None:
+        if row.scope_id is None:
+            return None
+        with self._space.database.read() as connection:
+            return scopes.get(connection, row.scope_id)
+
+    def _server_may(self) -> bool:
+        return self._server.may("server", "down", self._clock())
+
+    def _server_failed(self, error: TransientError) -> None:
+        self._server.tried("server", "down", self._clock())
+        _LOG.warning("%s", error)
+
+    def _say_alive(self) -> None:
+        if self._clock() >= self._alive_at_s:
+            self._alive_at_s = self._clock() + _ALIVE_EVERY_S
+            messages.alive(self._space.database, "dispatcher")
+
+
+def dispatch_for_ever(settings: Settings, stop: threading.Event) -> None:
+    """Dispatch until ``stop`` is set."""
+    from deployments.runs import PrefectRuns
+
+    dispatcher = Dispatcher(Workspace.open(settings), PrefectRuns())
+    while not stop.wait(_LOOK_S):
+        dispatcher.step()

@@ -1,0 +1,73 @@
+"""What a run shows in Prefect's pages: tables of masters and of rejected files, links to report and products."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_table_artifact
+
+from nightcrew.ledger import arrivals, products
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.recipes.catalogue import RECIPES
+from tasks.workspace import Workspace
+
+_MOST_ROWS = 200
+
+
+def artifact_key(*parts: str) -> str:
+    """A key as Prefect wants it: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def tell_of_masters(space: Workspace, scope: ScopeRow) -> None:
+    """A table of the scope's current masters."""
+    with space.database.read() as connection:
+        rows = products.current_of_scope(connection, scope.id)
+    table: list[dict[str, Any]] = [
+        {
+            "master": RECIPES[row.recipe].title,
+            "of": row.key.replace("_", " "),
+            "frames": row.metrics.get("n_frames"),
+            "level (ADU)": _rounded(row.metrics.get("level_adu")),
+            "noise (ADU)": _rounded(row.metrics.get("noise_adu")),
+            "grade": row.grade,
+            "used": "yes" if row.usable else row.barred_because,
+        }
+        for row in rows
+        if row.recipe in RECIPES and RECIPES[row.recipe].is_master
+    ]
+    if table:
+        create_table_artifact(
+            key=artifact_key("masters", scope.name, scope.instrument), table=table[:_MOST_ROWS], description=f"Masters of {scope.title}"
+        )
+
+
+def tell_of_rejected(space: Workspace, scope: ScopeRow) -> None:
+    """A table of the scope's rejected files, each with its reason."""
+    with space.database.read() as connection:
+        rows = [row for row in arrivals.of_scope(connection, scope.id) if row.state == "rejected"]
+    if rows:
+        table = [{"file": _shown(row.path), "kind": row.kind, "reason": row.reason} for row in rows]
+        create_table_artifact(
+            key=artifact_key("rejected", scope.name, scope.instrument),
+            table=table[:_MOST_ROWS],
+            description=f"Rejected files of {scope.title}",
+        )
+
+
+def link_to_report(space: Workspace, page: str, title: str) -> None:
+    """Links to a report page (below the report folder) and to the products."""
+    base = space.settings.reports.link or f"http://{space.settings.reports.address}:{space.settings.reports.port}"
+    create_link_artifact(
+        key=artifact_key("report", title), link=f"{base}/{page}", link_text=f"Report of {title}", description=f"Report of {title}"
+    )
+    create_link_artifact(key="products", link=f"{base}/products/", link_text="Products", description="All products")
+
+
+def _rounded(value: Any) -> float | None:
+    return round(float(value), 3) if isinstance(value, int | float) else None
+
+
+def _shown(path: bytes) -> str:
+    return path.decode(errors="replace")

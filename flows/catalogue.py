@@ -1,0 +1,16 @@
+"""The flows that are served, by name; each stands at a module path, never at a file path.  No Prefect here."""
+
+from __future__ import annotations
+
+DEPLOYMENT = "nightcrew"
+"""Name of every served deployment: ``night/nightcrew``."""
+
+FLOWS: dict[str, str] = {
+    "ingest": "flows.ingest:ingest",
+    "night": "flows.night:reduce_night",
+    "morning": "flows.morning:morning_report",
+}
+"""Flow name -> module path."""
+
+FLOW_OF_SCOPE: dict[str, str] = {"night": "night"}
+"""Kind of scope -> the flow that plans it; kinds without one are not dispatched."""

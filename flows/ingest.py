@@ -1,0 +1,43 @@
+"""The flow that reads what arrived: one run a burst, a task for each bounded batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.opened import workspace
+from flows.parent import die_with_parent
+from flows.policy import our_task
+from nightcrew.ingest import Ingested
+from nightcrew.ledger import arrivals
+
+_BATCHES = 20  # of one run; what is left is the next run's
+
+
+def read_batch(title: str, limit: int) -> Ingested:
+    """Ingest up to ``limit`` arrivals."""
+    del title
+    space = workspace()
+    return space.ingest(limit)
+
+
+@flow(name="ingest", persist_result=False)
+def ingest() -> dict[str, Any]:
+    """Read the files that arrived: each becomes a frame, a rejection or a file set aside, with its reason."""
+    die_with_parent()
+    space = workspace()
+    limit = space.settings.limits.burst_files
+    task = our_task(read_batch, name="read files")
+    files = frames = rejected = set_aside = 0
+    for _ in range(_BATCHES):
+        with space.database.read() as connection:
+            waiting = arrivals.count_to_read(connection)
+        if not waiting:
+            break
+        done: Ingested = task(f"read {min(waiting, limit)} files", limit)
+        files, frames = files + done.files - done.again, frames + done.frames
+        rejected, set_aside = rejected + done.rejected, set_aside + done.set_aside
+        if done.again == done.files:  # they change or cannot be opened just now: later
+            break
+    return {"files": files, "frames": frames, "rejected": rejected, "set_aside": set_aside}

@@ -1,0 +1,206 @@
+"""The dispatcher: a row per attempt, asked until accepted, a new one once the last run ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.dispatch import Dispatcher, Pauses
+from nightcrew.errors import TransientError
+from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger.dispatches import DispatchRow
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.settings import FolderSettings, NightSettings, Settings
+from tasks.workspace import Workspace
+
+
+class FakeRuns:
+    """Prefect as the dispatcher sees it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str, str]] = []
+        self.outcomes: dict[str, str] = {}
+        self.down = False
+
+    def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
+        if self.down:
+            raise TransientError("Prefect's server cannot be asked now")
+        self.asked.append((row.id, row.flow, scope.title if scope else ""))
+        return f"run-{row.id}"
+
+    def outcome(self, run_id: str) -> str | None:
+        if self.down:
+            raise TransientError("Prefect's server cannot be asked now")
+        return self.outcomes.get(run_id)
+
+
+class World:
+    """A ledger, a fake Prefect and a clock."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "raw").mkdir()
+        settings = Settings(folders=(FolderSettings(path=Path("raw")),), night=NightSettings(quiet_s=0.0)).anchored(root)
+        self.space = Workspace.open(settings, make_tables=True)
+        self.database = self.space.database
+        self.runs = FakeRuns()
+        self.now_s = 0.0
+        self.boss = Dispatcher(self.space, self.runs, clock=lambda: self.now_s)
+
+    def step(self, seconds: float = 1.0) -> None:
+        self.now_s += seconds
+        self.boss.step()
+
+    def scope(self, name: str = "2026-03-14") -> int:
+        with self.database.write() as connection:
+            made = scopes.ensure(connection, "night", name, "CAM", self.database.now())
+            scopes.arrived(connection, [made], self.database.now())
+        return made
+
+    def planned(self, scope_id: int) -> None:
+        with self.database.write() as connection:
+            scopes.planned(connection, scope_id, read_mark=scopes.get(connection, scope_id).mark, wake_at="")
+
+    def arrival(self, name: bytes) -> None:
+        arrivals.record(self.database, [arrivals.Seen(path=name, folder=str(self.space.settings.folders[0].path), size=1, mtime_ns=1)])
+
+    @property
+    def rows(self) -> list[DispatchRow]:
+        with self.database.read() as connection:
+            return dispatches.recent(connection)[::-1]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_due_scope_is_dispatched_once(world: World) -> None:
+    world.scope()
+    for _ in range(5):
+        world.step()
+    assert world.runs.asked == [(1, "night", "2026-03-14/CAM")]
+    assert [(row.state, row.run_id) for row in world.rows] == [("accepted", "run-1")]
+
+
+def test_a_scope_that_is_planned_is_left_alone(world: World) -> None:
+    world.planned(world.scope())
+    world.step()
+    assert world.runs.asked == []
+
+
+def test_a_failed_run_is_dispatched_anew_under_another_key_and_told(world: World) -> None:
+    world.scope()
+    world.step()
+    world.runs.outcomes["run-1"] = "Failed: the disk burned"
+    world.step()
+    world.step(5)
+    assert [row for row, _, _ in world.runs.asked] == [1, 2]
+    assert world.rows[0].outcome == "Failed: the disk burned"
+    with world.database.read() as connection:
+        assert any("the disk burned" in text for _, _, _, text in messages.happenings(connection, ""))
+
+
+def test_a_run_that_changes_nothing_is_repeated_ever_more_rarely(world: World) -> None:
+    world.scope()
+    for _ in range(200):
+        world.step()
+        for row in world.rows:
+            world.runs.outcomes[f"run-{row.id}"] = "Crashed: out of memory"
+    assert 5 <= len(world.runs.asked) <= 9
+
+
+def test_new_marks_after_a_plan_are_dispatched_at_once(world: World) -> None:
+    scope = world.scope()
+    world.step()
+    world.planned(scope)
+    world.runs.outcomes["run-1"] = "Completed"
+    world.step()
+    with world.database.write() as connection:
+        scopes.mark(connection, [scope], world.database.now())
+    world.step(0.1)
+    assert len(world.runs.asked) == 2
+
+
+def test_the_newest_night_goes_first_and_one_at_a_time(world: World) -> None:
+    old, new = world.scope("2026-03-13"), world.scope("2026-03-14")
+    world.step()
+    world.step()
+    assert [title for _, _, title in world.runs.asked] == ["2026-03-14/CAM"]
+    world.planned(new)
+    world.runs.outcomes["run-1"] = "Completed"
+    world.step()
+    world.step()
+    assert [title for _, _, title in world.runs.asked] == ["2026-03-14/CAM", "2026-03-13/CAM"]
+    del old
+
+
+def test_a_server_that_is_down_is_asked_again_for_the_same_row(world: World) -> None:
+    world.scope()
+    world.runs.down = True
+    for _ in range(5):
+        world.step()
+    assert [row.state for row in world.rows] == ["new"]
+    world.runs.down = False
+    world.step(60)
+    assert [(row.id, row.state) for row in world.rows] == [(1, "accepted")]
+
+
+def test_a_burst_of_arrivals_makes_one_ingest(world: World) -> None:
+    for number in range(50):
+        world.arrival(b"/raw/%d.fits" % number)
+        world.step(0.1)
+    assert [flow for _, flow, _ in world.runs.asked] == ["ingest"]
+
+
+def test_arrivals_that_cannot_be_read_yet_do_not_make_a_storm(world: World) -> None:
+    world.arrival(b"/raw/busy.fits")
+    for _ in range(100):
+        world.step()
+        for row in world.rows:
+            world.runs.outcomes[f"run-{row.id}"] = "Completed"
+    assert 4 <= len(world.runs.asked) <= 8
+
+
+def test_a_wish_for_a_scope_waits_for_its_running_plan(world: World) -> None:
+    scope = world.scope()
+    world.step()
+    dispatches.request(world.database, "night", scope, {"from_step": "lights"})
+    world.step()
+    assert len(world.runs.asked) == 1
+    world.planned(scope)
+    world.runs.outcomes["run-1"] = "Completed"
+    world.step()
+    assert [row.wish for row in world.rows if row.state == "accepted"] == [{"from_step": "lights"}]
+
+
+def test_a_night_closes_only_after_a_sweep(world: World) -> None:
+    scope = world.scope("2020-01-01")
+    world.planned(scope)
+    world.step(5)
+    with world.database.read() as connection:
+        assert scopes.get(connection, scope).state == "open"
+    messages.alive(world.database, f"sweep {world.space.settings.folders[0].path}"[:48])
+    world.step(5)
+    with world.database.read() as connection:
+        assert scopes.get(connection, scope).state == "closed"
+
+
+def test_a_night_does_not_close_while_arrivals_wait(world: World) -> None:
+    scope = world.scope("2020-01-01")
+    messages.alive(world.database, f"sweep {world.space.settings.folders[0].path}"[:48])
+    world.arrival(b"/raw/late.fits")
+    world.step(5)
+    with world.database.read() as connection:
+        assert scopes.get(connection, scope).state == "open"
+
+
+def test_pauses_grow_and_end_with_progress() -> None:
+    pauses = Pauses(first_s=1, longest_s=4)
+    assert pauses.may("a", 1, 0)
+    pauses.tried("a", 1, 0)
+    assert (pauses.may("a", 1, 0.9), pauses.may("a", 1, 1.0), pauses.may("a", 2, 0)) == (False, True, True)
+    for start in (1, 3, 7, 11):
+        pauses.tried("a", 1, start)
+    assert not pauses.may("a", 1, 14.9)
+    assert pauses.may("a", 1, 15)
