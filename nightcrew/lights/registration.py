@@ -1,0 +1,185 @@
+"""Where the pixels of one frame lie on another, from the stars that both show.
+
+astroalign (Beroiz et al. 2020, doi:10.1016/j.ascom.2020.100384) finds which stars belong together by the shapes of
+triangles, without knowing shift, rotation or scale.  It draws its samples at random, so its transform is only the start:
+all stars of both catalogues are then paired by position and the similarity transform is fitted to the pairs by least
+squares until they no longer change.  The result therefore depends neither on chance nor on the order of the stars.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Double = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrationParameters:
+    """When a transform is believed."""
+
+    max_control_points: int = 30
+    """Brightest stars given to astroalign (its cost grows with the square)."""
+    max_stars: int = 500
+    match_radius_px: float = 2.0
+    min_matched: int = 4
+    min_matched_fraction: float = 0.2
+    """Of the stars that both frames should show in their common field."""
+    max_scale_change: float = 0.02
+    max_rms_px: float = 0.7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How a frame lies on the reference: ``reference = matrix @ (x, y, 1)`` for 0-based pixel positions of the frame.
+
+    ``matrix`` is (2, 3), or ``None`` with the ``reason`` in words when no transform was found.
+    """
+
+    matrix: Double | None
+    reason: str = ""
+    n_matched: int = 0
+    rms_px: float | None = None
+    scale: float | None = None
+    rotation_deg: float | None = None
+    shift_px: tuple[float, float] | None = None
+    """Where the frame's centre of stars moves: (x, y)."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a transform."""
+        return self.matrix is not None
+
+
+def identity() -> Registration:
+    """The reference on itself."""
+    return Registration(matrix=np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), rms_px=0.0, scale=1.0, rotation_deg=0.0, shift_px=(0.0, 0.0))
+
+
+def register(
+    positions: Double,
+    flux: Double,
+    reference_positions: Double,
+    reference_flux: Double,
+    parameters: RegistrationParameters | None = None,
+) -> Registration:
+    """Transform from a frame to the reference, by sources at ``positions`` ([n, 2]: x, y in px) of ``flux`` (any unit).
+
+    Give sources without flags where possible.  Nothing is raised for frames that do not fit: see ``reason``.
+    """
+    parameters = parameters or RegistrationParameters()
+    frame = _brightest(positions, flux, parameters.max_stars)
+    reference = _brightest(reference_positions, reference_flux, parameters.max_stars)
+    for name, stars in (("frame", frame), ("reference", reference)):
+        if len(stars) < 3:
+            return Registration(matrix=None, reason=f"the {name} shows only {len(stars)} stars, 3 are needed")
+    start = _first_guess(frame, reference, parameters.max_control_points)
+    if isinstance(start, str):
+        return Registration(matrix=None, reason=start)
+    return _judged(*_refined(frame, reference, start, parameters.match_radius_px), frame, reference, parameters)
+
+
+def _brightest(positions: Double, flux: Double, number: int) -> Double:
+    """Finite positions, the brightest first, ties by y and x: the given order does not matter."""
+    positions, flux = np.asarray(positions, np.float64).reshape(-1, 2), np.asarray(flux, np.float64)
+    finite = np.isfinite(positions).all(axis=1) & np.isfinite(flux)
+    positions, flux = positions[finite], flux[finite]
+    return positions[np.lexsort((positions[:, 0], positions[:, 1], -flux))[:number]]
+
+
+def _first_guess(frame: Double, reference: Double, control_points: int) -> Double | str:
+    """astroalign's transform (2, 3), or why there is none; tried with more stars before giving up."""
+    import astroalign
+
+    reason = "no transform found"
+    for number in (control_points, 2 * control_points):
+        try:
+            transform, _ = astroalign.find_transform(frame[:number], reference[:number], max_control_points=number)
+            return np.asarray(transform.params[:2], np.float64)
+        except (astroalign.MaxIterError, ValueError, IndexError, TypeError) as error:
+            reason = f"no pattern of the {min(number, len(frame))} brightest stars found on the reference ({_sentence(error)})"
+    return reason
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")[:120] or type(error).__name__
+
+
+def _apply(matrix: Double, positions: Double) -> Double:
+    return np.asarray(positions @ matrix[:, :2].T + matrix[:, 2])
+
+
+def _pairs(moved: Double, reference: Double, radius_px: float) -> NDArray[np.intp]:
+    """Pairs [n, 2] of stars that are each other's nearest within ``radius_px``."""
+    from scipy.spatial import cKDTree
+
+    distance, there = (np.asarray(found) for found in cKDTree(reference).query(moved, distance_upper_bound=radius_px))
+    back = np.asarray(cKDTree(moved).query(reference, distance_upper_bound=radius_px)[1])
+    own = np.flatnonzero(np.isfinite(distance))
+    mutual = own[back[there[own]] == own]
+    return np.column_stack([mutual, there[mutual]])
+
+
+def _similarity(source: Double, target: Double) -> Double:
+    """Least-squares similarity transform (2, 3): with positions as complex numbers, ``target = a source + b``."""
+    s, t = source @ np.array([1.0, 1j]), target @ np.array([1.0, 1j])
+    s0, t0 = s.mean(), t.mean()
+    a = np.vdot(s - s0, t - t0) / np.vdot(s - s0, s - s0).real
+    b = t0 - a * s0
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def _refined(frame: Double, reference: Double, matrix: Double, radius_px: float) -> tuple[Double, NDArray[np.intp]]:
+    """Pair, fit, pair again with the better transform until the pairs stay (at most 20 times)."""
+    before: NDArray[np.intp] = np.empty((0, 2), np.intp)
+    for round_number in range(20):
+        pairs = _pairs(_apply(matrix, frame), reference, 2 * radius_px if round_number < 2 else radius_px)
+        if len(pairs) < 3 or (round_number > 2 and np.array_equal(pairs, before)):
+            return matrix, pairs
+        matrix, before = _similarity(frame[pairs[:, 0]], reference[pairs[:, 1]]), pairs
+    return matrix, before
+
+
+def _judged(matrix: Double, pairs: NDArray[np.intp], frame: Double, reference: Double, parameters: RegistrationParameters) -> Registration:
+    """The transform with its numbers, or the rule that it breaks."""
+    n = len(pairs)
+    scale, rotation = math.hypot(matrix[0, 0], matrix[1, 0]), math.degrees(math.atan2(matrix[1, 0], matrix[0, 0]))
+    residual = _apply(matrix, frame[pairs[:, 0]]) - reference[pairs[:, 1]] if n else np.full((1, 2), np.inf)
+    rms = float(np.sqrt((residual**2).sum(axis=1).mean()))
+    expected = _common(matrix, frame, reference)
+    needed = max(parameters.min_matched, math.ceil(parameters.min_matched_fraction * expected))
+    needed = min(needed, len(frame), len(reference)) if min(len(frame), len(reference)) == 3 else needed
+    if n < needed:
+        return Registration(matrix=None, reason=f"only {n} of {expected} stars fall on each other, {needed} are needed", n_matched=n)
+    if abs(scale - 1.0) > parameters.max_scale_change:
+        return Registration(matrix=None, reason=f"the scale would change by a factor of {scale:.3f}: a false match", n_matched=n)
+    if rms > parameters.max_rms_px:
+        return Registration(matrix=None, reason=f"stars miss each other by {rms:.2f} px, limit {parameters.max_rms_px:.2f}", n_matched=n)
+    centre = frame.mean(axis=0)
+    shift = _apply(matrix, centre[None, :])[0] - centre
+    return Registration(
+        matrix=matrix, n_matched=n, rms_px=rms, scale=scale, rotation_deg=rotation, shift_px=(float(shift[0]), float(shift[1]))
+    )
+
+
+def _common(matrix: Double, frame: Double, reference: Double) -> int:
+    """Stars that both lists should share: those of each that fall within the other's extent, the smaller number."""
+    moved = _apply(matrix, frame)
+    inside = np.all((moved >= reference.min(axis=0)) & (moved <= reference.max(axis=0)), axis=1)
+    also = np.all((reference >= moved.min(axis=0)) & (reference <= moved.max(axis=0)), axis=1)
+    return int(min(np.count_nonzero(inside), np.count_nonzero(also)))
+
+
+def reference_index(times_utc: list[str], ids: list[str]) -> int:
+    """Which frame is the reference: the earliest (ISO times compare as text), ties by id; does not depend on the order given.
+
+    :raises ValueError: no frame, or lists of different length.
+    """
+    order: list[tuple[Any, ...]] = sorted((time, name, i) for i, (time, name) in enumerate(zip(times_utc, ids, strict=True)))
+    if not order:
+        raise ValueError("no frame to choose a reference from")
+    return int(order[0][2])

@@ -1,0 +1,113 @@
+"""Registration on positions of known transform."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightcrew.lights.registration import identity, reference_index, register
+
+
+def stars(n: int = 80, seed: int = 0, size: float = 1000.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, size, (n, 2)), 10 ** rng.uniform(3, 5, n)
+
+
+def moved(positions: np.ndarray, angle_deg: float, dx: float, dy: float, scale: float = 1.0) -> np.ndarray:
+    """Positions of the frame whose transform to the reference is rotation, scale and shift."""
+    a = scale * np.exp(1j * np.radians(angle_deg))
+    z = (positions @ np.array([1, 1j]) - (dx + 1j * dy)) / a
+    return np.column_stack([z.real, z.imag])
+
+
+@pytest.mark.parametrize(("angle", "dx", "dy"), [(0.0, 12.3, -7.8), (0.15, 20.0, 20.0), (180.0, 1000.0, 1000.0), (-35.0, 200.0, -150.0)])
+def test_recovers_shift_and_rotation(angle: float, dx: float, dy: float) -> None:
+    rng = np.random.default_rng(1)
+    reference, flux = stars()
+    frame = moved(reference, angle, dx, dy) + rng.normal(0, 0.05, reference.shape)
+    found = register(frame, flux * rng.normal(1, 0.02, flux.size), reference, flux)
+    assert found.ok
+    assert found.matrix is not None
+    expected = np.array(
+        [[np.cos(np.radians(angle)), -np.sin(np.radians(angle)), dx], [np.sin(np.radians(angle)), np.cos(np.radians(angle)), dy]]
+    )
+    corners = np.array([[0, 0, 1], [1000, 0, 1], [0, 1000, 1]])
+    assert np.abs(corners @ (found.matrix - expected).T).max() < 0.1
+    assert found.rms_px == pytest.approx(0.07, abs=0.02)
+    assert found.n_matched == len(reference)
+
+
+def test_stars_that_only_one_frame_shows_do_no_harm() -> None:
+    reference, flux = stars(120)
+    extra, extra_flux = stars(60, seed=9)
+    frame = np.vstack([moved(reference, 0.1, 30, 5)[:90], extra])
+    found = register(frame, np.concatenate([flux[:90], extra_flux * 0.3]), reference, flux)
+    assert found.n_matched >= 90
+    assert found.rotation_deg == pytest.approx(0.1, abs=0.01)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000))
+def test_order_of_the_stars_does_not_matter(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference, flux = stars(40, seed=seed)
+    frame = moved(reference, 0.2, -15.0, 8.0) + rng.normal(0, 0.1, reference.shape)
+    order = rng.permutation(40)
+    first, second = register(frame, flux, reference, flux), register(frame[order], flux[order], reference[::-1], flux[::-1])
+    assert first.ok
+    assert second.ok
+    assert first.matrix is not None
+    assert second.matrix is not None
+    assert np.array_equal(first.matrix, second.matrix)
+
+
+def test_too_few_stars_is_a_reason() -> None:
+    reference, flux = stars()
+    found = register(reference[:2], flux[:2], reference, flux)
+    assert not found.ok
+    assert found.reason == "the frame shows only 2 stars, 3 are needed"
+
+
+def test_another_field_is_a_reason() -> None:
+    reference, flux = stars(50, seed=2)
+    other, other_flux = stars(50, seed=3)
+    found = register(other, other_flux, reference, flux)
+    assert not found.ok
+    assert found.reason
+
+
+def test_another_scale_is_a_false_match() -> None:
+    reference, flux = stars()
+    found = register(moved(reference, 0.0, 0.0, 0.0, scale=1.3), flux, reference, flux)
+    assert "scale would change" in found.reason
+
+
+def test_three_stars_are_enough_when_they_fit() -> None:
+    reference = np.array([[10.0, 10.0], [200.0, 30.0], [90.0, 170.0]])
+    flux = np.array([3.0, 2.0, 1.0])
+    found = register(reference - [4.0, 5.0], flux, reference, flux)
+    assert found.ok
+    assert found.shift_px == pytest.approx((4.0, 5.0))
+
+
+def test_not_finite_positions_are_left_out() -> None:
+    reference, flux = stars()
+    broken = reference - 3.0
+    broken[5] = np.nan
+    assert register(broken, flux, reference, flux).n_matched == len(reference) - 1
+
+
+def test_identity() -> None:
+    matrix = identity().matrix
+    assert matrix is not None
+    assert np.array_equal(matrix @ [3.0, 4.0, 1.0], [3.0, 4.0])
+
+
+def test_reference_is_the_earliest_then_the_first_by_id() -> None:
+    times, ids = ["2024-01-01T03:00:00", "2024-01-01T01:00:00", "2024-01-01T01:00:00"], ["a", "c", "b"]
+    assert reference_index(times, ids) == 2
+    assert ids[2 - reference_index(times[::-1], ids[::-1])] == "b"
+    with pytest.raises(ValueError, match="no frame"):
+        reference_index([], [])

@@ -1,0 +1,95 @@
+"""Numbers of one frame and the judgement of flats."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightcrew.quality.flats import FlatLimits, flat_usable
+from nightcrew.quality.statistics import clipped_mean_sigma, frame_statistics, pixel_noise, sample_pixels
+
+
+def test_median_and_sigma_of_a_gaussian_frame_with_stars() -> None:
+    rng = np.random.default_rng(1)
+    image = rng.normal(500.0, 12.0, (900, 1000))
+    image.ravel()[::997] = 60000.0
+    found = frame_statistics(np.rint(image).astype(np.uint16), saturation=60000.0)
+    assert found.median == pytest.approx(500.0, abs=0.6)
+    assert found.sigma == pytest.approx(12.0, rel=0.05)
+    assert found.maximum == 60000.0
+    assert found.saturated_fraction == pytest.approx(1 / 997, rel=0.01)
+    assert found.finite_fraction == 1.0
+
+
+def test_missing_and_masked_pixels_take_no_part() -> None:
+    image = np.full((50, 50), 7.0)
+    image[0] = np.nan
+    image[1] = 1e9
+    mask = np.zeros((50, 50), np.bool_)
+    mask[1] = True
+    found = frame_statistics(image, mask=mask)
+    assert (found.minimum, found.maximum, found.sigma) == (7.0, 7.0, 0.0)
+    assert found.finite_fraction == 48 / 50
+
+
+def test_frame_without_a_finite_pixel_has_no_numbers() -> None:
+    found = frame_statistics(np.full((5, 5), np.nan))
+    assert found.median is None
+    assert found.finite_fraction == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 5000))
+def test_sample_is_bounded_and_favours_no_column(ny: int, nx: int, wanted: int) -> None:
+    columns = np.broadcast_to(np.arange(nx), (ny, nx))
+    sample = sample_pixels(np.ascontiguousarray(columns), wanted)
+    assert sample.size >= 1
+    assert sample.size <= max(4 * wanted, ny * nx if ny * nx <= wanted else 4 * wanted)
+    if sample.size > 3 * nx:
+        assert np.unique(sample).size == nx
+
+
+def test_clip_resolves_what_the_mad_cannot() -> None:
+    rng = np.random.default_rng(2)
+    values = np.concatenate([rng.choice([10.0, 11.0], 10_000, p=[0.9, 0.1]), np.full(5, 500.0)])
+    mean, sigma, n = clipped_mean_sigma(values)
+    assert mean == pytest.approx(10.1, abs=0.02)
+    assert sigma == pytest.approx(0.3, abs=0.02)
+    assert n == 10_000
+
+
+def test_clip_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no finite value"):
+        clipped_mean_sigma(np.array([np.nan]))
+
+
+def test_pixel_noise_ignores_gradients_and_stars() -> None:
+    rng = np.random.default_rng(3)
+    image = rng.normal(0, 5.0, (300, 300)) + np.linspace(0, 500, 300)[None, :] + np.linspace(0, 900, 300)[:, None]
+    image[50:60, 50:60] += 1e4
+    assert pixel_noise(image) == pytest.approx(5.0, rel=0.03)
+    assert pixel_noise(np.ones((5, 1))) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("median", "saturation", "saturated", "reason"),
+    [
+        (30000.0, 60000.0, 0.0, ""),
+        (1500.0, 60000.0, 0.0, "too faint: 0.8 %"),
+        (58000.0, 60000.0, 0.0, "too bright: 96.6 %"),
+        (30000.0, 60000.0, 0.02, "saturated: 2.00 %"),
+        (900.0, None, None, "too faint"),
+        (5000.0, None, None, ""),
+        (None, 60000.0, None, "no finite pixel"),
+    ],
+)
+def test_flats_are_judged_above_the_bias(median: float | None, saturation: float | None, saturated: float | None, reason: str) -> None:
+    usable, why = flat_usable(median, saturation, saturated_fraction=saturated, bias_level_adu=1000.0)
+    assert usable == (reason == "")
+    assert reason in why
+
+
+def test_limits_of_flats_can_be_chosen() -> None:
+    assert not flat_usable(30000.0, 60000.0, limits=FlatLimits(max_level_fraction=0.4))[0]
