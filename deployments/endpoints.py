@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import json
+import os
 import socket
 import urllib.error
 import urllib.request
@@ -60,3 +62,18 @@ def answers(address: str, timeout_s: float = 2.0) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def running_pid(state_root: Path) -> int | None:
+    """Process of the service that runs on this state folder, None when none does (its lock tells, not a stale file)."""
+    try:
+        descriptor = os.open(state_root / "up.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int(os.pread(descriptor, 32, 0).decode().strip() or 0)
+    finally:
+        os.close(descriptor)
+    return None

@@ -1,17 +1,22 @@
-"""What the commands share: options, opening the ledger, printing."""
+"""What the commands share: options, opening the ledger, finding scopes, printing."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from nightcrew.ledger.database import Database
+    from nightcrew.ledger.rows import ScopeRow
     from nightcrew.settings import Settings
+    from tasks.workspace import Workspace
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Configuration file; without it $NIGHTCREW_CONFIG or ./nightcrew.toml.")
@@ -34,19 +39,62 @@ def say_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
 
 
+def say_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print columns side by side; numbers to the right."""
+    cells = [[clean("" if cell is None else cell) for cell in row] for row in rows]
+    widths = [
+        max(len(heading), *(len(row[place]) for row in cells), 0) if cells else len(heading) for place, heading in enumerate(headings)
+    ]
+    right = [
+        bool(rows) and all(isinstance(row[place], int | float) or row[place] is None for row in rows) for place in range(len(headings))
+    ]
+    for line in [list(headings), *cells]:
+        shown = [cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in zip(line, widths, right, strict=True)]
+        sys.stdout.write("  ".join(shown).rstrip() + "\n")
+
+
 def shown(path: bytes | str) -> str:
     """A path from the ledger, for people."""
     return clean(path.decode(errors="replace") if isinstance(path, bytes) else path)
 
 
 def open_ledger(settings: Settings) -> Database:
-    """The ledger, which must exist."""
+    """The ledger, which must exist; ``Refused`` otherwise."""
     from sqlalchemy.engine import make_url
 
     from nightcrew.errors import Refused
+    from nightcrew.ledger import migrate
     from nightcrew.ledger.database import Database
 
     url = make_url(settings.ledger_url)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         raise Refused(f"there is no ledger at {url.database} yet: run `nightcrew up`, or name the configuration with --config")
-    return Database(settings.ledger_url)
+    database = Database(settings.ledger_url)
+    migrate.check(database)
+    return database
+
+
+def open_space(config: Path | None) -> Workspace:
+    """Everything opened, on a ledger that exists."""
+    from nightcrew.settings import Settings
+    from tasks.workspace import Workspace
+
+    settings = Settings.load(config)
+    open_ledger(settings).close()
+    return Workspace.open(settings)
+
+
+def scopes_named(connection: Connection, what: str) -> list[ScopeRow]:
+    """Scopes called ``2026-03-14``, ``2026-03-14/NCSIM`` or ``last``; ``Refused`` with those that exist when there is none."""
+    from nightcrew.errors import Refused
+    from nightcrew.ledger import scopes
+
+    every = scopes.find(connection)
+    name, _, instrument = what.partition("/")
+    if what == "last" and every:
+        name, instrument = every[0].name, ""
+    found = [row for row in every if row.name == name and instrument in ("", row.instrument)]
+    if not found:
+        known = ", ".join(row.title for row in every[:8]) or "none yet"
+        raise Refused(f"there is no night called {what!r}; the newest are: {known}")
+    return found

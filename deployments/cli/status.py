@@ -1,0 +1,106 @@
+"""``nightcrew status``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.cli.common import ConfigOption, JsonOption, open_ledger, say, say_json, say_table, scopes_named
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from nightcrew.ledger.rows import ScopeRow
+    from nightcrew.settings import Settings
+
+_STATES = ("done", "degraded", "waiting", "rejected", "set_aside")
+_MOST_REASONS = 12
+
+
+def status(
+    night: Annotated[str, typer.Argument(help="Night such as 2026-03-14, or 2026-03-14/INSTRUMENT; last: the newest.")] = "last",
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """The balance of a night: what was seen, what became of it, what waits and for what; and whether the service runs."""
+    from nightcrew.errors import Refused
+    from nightcrew.settings import Settings
+
+    settings = Settings.load(config)
+    database = open_ledger(settings)
+    service = _service(settings)
+    with database.read() as connection:
+        try:
+            found = [_of_scope(connection, scope) for scope in scopes_named(connection, night)]
+        except Refused:
+            if night != "last":
+                raise
+            found = []
+        rest = _without_scope(connection)
+    if json:
+        say_json({"service": service, "scopes": found, "without_night": rest})
+        return
+    say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
+    for one in found:
+        _print(one)
+    if rest["seen"]:
+        say(f"\nWithout a night: {rest['seen']} files")
+        _print_reasons(rest["reasons"])
+    if not found:
+        say("No night is in the ledger yet.")
+
+
+def _service(settings: Settings) -> dict[str, Any]:
+    from deployments.endpoints import Endpoints, running_pid
+
+    endpoints = Endpoints.read(settings.state.root)
+    runs = running_pid(settings.state.root) is not None
+    return {"runs": runs, "ui_url": endpoints.ui_url if endpoints else "", "pages_url": endpoints.pages_url if endpoints else ""}
+
+
+def _of_scope(connection: Connection, scope: ScopeRow) -> dict[str, Any]:
+    from nightcrew.ledger import arrivals
+
+    rows = arrivals.of_scope(connection, scope.id)
+    counts = Counter((row.kind or "unknown", row.state) for row in rows)
+    kinds = sorted({kind for kind, _ in counts})
+    balance = [{"kind": kind, **{state: counts[kind, state] for state in _STATES}} for kind in kinds]
+    reasons = Counter((row.state, row.reason) for row in rows if row.state not in ("done",))
+    return {
+        "night": scope.name,
+        "instrument": scope.instrument,
+        "state": scope.state,
+        "planned": scope.mark <= scope.planned_mark,
+        "wakes_at": scope.wake_at,
+        "seen": len(rows),
+        "balance": balance,
+        "reasons": _reasons(reasons),
+    }
+
+
+def _without_scope(connection: Connection) -> dict[str, Any]:
+    from nightcrew.ledger import arrivals
+
+    rows = arrivals.without_scope(connection)
+    return {"seen": len(rows), "reasons": _reasons(Counter((row.state, row.reason) for row in rows))}
+
+
+def _reasons(counted: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [{"state": state, "reason": reason, "files": files} for (state, reason), files in counted.most_common()]
+
+
+def _print(one: dict[str, Any]) -> None:
+    say(f"\n{one['night']}  {one['instrument']}  {one['state']}" + ("" if one["planned"] else ", being planned"))
+    rows: list[list[object]] = [[row["kind"], sum(row[s] for s in _STATES), *(row[s] for s in _STATES)] for row in one["balance"]]
+    rows.append(["together", one["seen"], *(sum(row[s] for row in one["balance"]) for s in _STATES)])
+    say_table(("kind", "seen", "done", "degraded", "waiting", "rejected", "set aside"), rows)
+    _print_reasons(one["reasons"])
+
+
+def _print_reasons(reasons: list[dict[str, Any]]) -> None:
+    for row in reasons[:_MOST_REASONS]:
+        say(f"  {row['files']:>5} x {row['state'].replace('_', ' ')}: {row['reason']}")
+    if len(reasons) > _MOST_REASONS:
+        say(f"  ... and {len(reasons) - _MOST_REASONS} further reasons (--json shows all)")

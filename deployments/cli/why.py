@@ -1,0 +1,91 @@
+"""``nightcrew why``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json, say_table, shown
+
+if TYPE_CHECKING:
+    from nightcrew.planning.explain import Explanation
+    from nightcrew.planning.model import Plan, Snapshot
+    from tasks.workspace import Workspace
+
+
+def why(
+    what: Annotated[str, typer.Argument(help="A file (path or the end of one) or a product (file or first digits of its fingerprint).")],
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Why a file or product is as it is: for each calibration the candidates, the rule that each failed, and what would mend it."""
+    space = open_space(config)
+    answers = explanations(space, what)
+    if json:
+        say_json([answer.as_dict() for answer in answers])
+        return
+    for answer in answers:
+        _print(answer)
+
+
+def explanations(space: Workspace, what: str) -> list[Explanation]:
+    """Answers for every file or product that ``what`` names; ``Refused`` when there is none."""
+    from nightcrew.errors import Refused
+    from nightcrew.ledger import arrivals, products
+    from nightcrew.planning.explain import explain_file, explain_product
+
+    path = Path(what).absolute()
+    with space.database.read() as connection:
+        rows = arrivals.find(connection, os.fsencode(path)) or arrivals.find(connection, os.fsencode(what))
+        product = None if rows else products.by_fingerprint(connection, _fingerprint_in(what))
+        dependants = products.dependants(connection, product.fingerprint) if product else []
+    if not rows and product is None:
+        raise Refused(f"neither a file nor a product of the ledger is called {what!r}; `nightcrew ledger files` lists the files")
+    answers = []
+    for row in rows:
+        snapshot, plan = _look(space, row.scope_id)
+        answers.append(explain_file(row, snapshot, plan))
+    if product is not None:
+        answers.append(explain_product(product, _look(space, product.scope_id)[1], dependants))
+    return answers
+
+
+def _fingerprint_in(what: str) -> str:
+    """The fingerprint in a product's file name (``..._60s.0123456789ab.fits``), or ``what`` itself."""
+    parts = [part for part in Path(what).name.split(".") if len(part) >= 8 and all(char in "0123456789abcdef" for char in part)]
+    return parts[-1] if parts else what
+
+
+def _look(space: Workspace, scope_id: int | None) -> tuple[Snapshot | None, Plan | None]:
+    """Snapshot and plan of a scope, without changing anything."""
+    from nightcrew.ledger import scopes
+    from nightcrew.planning import snapshot as snapshots
+    from nightcrew.planning.night import plan_night
+
+    if scope_id is None:
+        return None, None
+    with space.database.read() as connection:
+        instrument = scopes.get(connection, scope_id).instrument
+        seen = snapshots.load(connection, scope_id, space.parameters, space.rules_for(instrument))
+    return seen, plan_night(seen, space.database.now())
+
+
+def _print(answer: Explanation) -> None:
+    say(f"{shown(answer.subject)}\n  {answer.verdict}")
+    for name, value in answer.facts.items():
+        say(f"  {name.replace('_', ' ')}: {value}")
+    for note in answer.notes:
+        say(f"  note: {note}")
+    for product in answer.products:
+        words = ", ".join(str(product[key]) for key in ("status", "grade", "reason") if product.get(key))
+        say(f"  {product['recipe'].replace('_', ' ')} {product['key']} ({product['fingerprint'][:12]}): {words}")
+    for choice in answer.choices:
+        outcome = f"{choice.fingerprint[:12]}, grade {choice.grade}" if choice.found else "nothing fits"
+        say(f"\n  needs {choice.need}: {outcome}" + (f" ({'; '.join(choice.reasons)})" if choice.reasons else ""))
+        rows = [["   ", c.name, c.grade, c.verdict or "chosen", c.mend] for c in choice.considered]
+        if rows:
+            say_table(("   ", "candidate", "grade", "verdict", "what would mend it"), rows)
+    say()
