@@ -7,6 +7,11 @@ _RAW_STARTS = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb",
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
+def is_tiff_like(head: bytes) -> bool:
+    """Whether the file has TIFF's directories (many camera raw formats do)."""
+    return head.startswith((*_TIFF_STARTS, b"IIRO", b"IIRS", b"MMOR", b"IIU\0"))
+
+
 def kind_of(head: bytes, name: str) -> str:
     """``"fits"``, ``"tiff"``, ``"camera_raw"``, ``"hdf5"`` or ``"foreign"`` from the first 16 bytes or more of a file."""
     if head[:9].upper() == b"SIMPLE  =":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import BLOCK, Hdu, UnfinishedHeader, scan_hdus
-from nightcrew.io.magic import kind_of
+from nightcrew.io.magic import is_tiff_like, kind_of
 from nightcrew.io.source import DEFAULT_MAX_BYTES, ByteSource, CompressedSource, open_source, shown
 
 _SLACK = 1 << 20  # decoded bytes after the last HDU that are tolerated in a compressed file
@@ -93,7 +93,7 @@ def _kind(source: ByteSource, path: Path | str) -> tuple[str, str]:
 
 def _check_other(source: ByteSource, kind: str, reason: str) -> Structure:
     stored, expected = source.stored_bytes, 0
-    if kind in ("tiff", "camera_raw") and not source.compression:
+    if not source.compression and is_tiff_like(source.read_at(0, 4)):
         from nightcrew.io.tiff import expected_length
 
         expected = expected_length(source)
