@@ -59,11 +59,7 @@ def write_frame(path: Path, operand: Operand, header: Sequence[str], *, unit: st
         import gzip
 
         data = gzip.compress(data, compresslevel=1, mtime=0)
-
-    def writer(file: BinaryIO) -> None:
-        file.write(data)
-
-    return write_new(path, writer)
+    return write_bytes(path, data)
 
 
 def check_output(path: Path) -> None:
@@ -77,6 +73,15 @@ def check_output(path: Path) -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise Refused(f"{path} cannot be written: no files can be made in {folder}")
+
+
+def write_bytes(path: Path, data: bytes) -> Path:
+    """Write ``data`` to a new file, whole or not at all."""
+
+    def writer(file: BinaryIO) -> None:
+        file.write(data)
+
+    return write_new(path, writer)
 
 
 def write_report(path: Path, text: str, *, append: bool = False) -> Path:
