@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.photometry.flags import SourceFlag
 from nightcrew.simulate.comparison import Item
 from nightcrew.simulate.expected import ExpectedLight
 from nightcrew.simulate.truth import FrameTruth, Truth
@@ -21,6 +23,17 @@ MAGNITUDE_ERROR_TOLERANCE = 0.10
 BRIGHT_ERROR_MAG = 0.01  # a star is bright when noise alone moves its magnitude by less
 MEASURABLE_ERROR_MAG = 0.1  # below S/N 10 magnitudes are no longer normally distributed
 
+# what makes a measured magnitude incomparable, whatever its cause
+SPOILING_FLAGS = (
+    SourceFlag.SATURATED
+    | SourceFlag.EDGE
+    | SourceFlag.PIXELS_REPLACED
+    | SourceFlag.CORE_REPLACED
+    | SourceFlag.PIXELS_LOST
+    | SourceFlag.CROWDED
+    | SourceFlag.NO_POSITIVE_SUM
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class StarTable:
@@ -32,6 +45,25 @@ class StarTable:
     magnitude_error: Floats
     radius_px: Floats
     flagged: Mask
+
+
+def star_table(catalogue: Any) -> StarTable:
+    """From a catalogue of :func:`nightcrew.photometry.catalogue.build_catalogue` (or its ECSV read back), sky subtracted, in e-.
+
+    Masked values become NaN and are left out; so are sources with a flag of ``SPOILING_FLAGS``.
+    """
+    columns = {
+        name: np.ma.filled(np.ma.asarray(catalogue[name], dtype=np.float64), np.nan) for name in ("x_px", "y_px", "mag", "mag_error")
+    }
+    flags = np.ma.filled(np.ma.asarray(catalogue["flags"]), 0).astype(np.int64)
+    return StarTable(
+        x_px=columns["x_px"],
+        y_px=columns["y_px"],
+        magnitude=columns["mag"],
+        magnitude_error=columns["mag_error"],
+        radius_px=np.full(flags.size, float(catalogue.meta["radius_px"])),
+        flagged=(flags & int(SPOILING_FLAGS)) != 0,
+    )
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import numpy as np
 
 from nightcrew.simulate.detector import PixelList
 
-CHARGE_PER_PIXEL_E = (500.0, 5000.0)  # log-uniform, mean over the track
+CHARGE_PER_PIXEL_E = (500.0, 5000.0)  # log-uniform, for a path of one pixel; each pixel varies by +-30 %
 LENGTH_PX = (1.0, 6.0)
 # A corner that the track only grazes is left out: nobody could see it, and truth would call it missed.
 _SMALLEST_STEP_FRACTION = 0.25
+_STEPS_PER_PIXEL = 10
 
 
 def cosmic_rays(rng: np.random.Generator, shape: tuple[int, int], per_mpx_s: float, exposure_s: float) -> PixelList:
@@ -28,11 +29,12 @@ def _track(rng: np.random.Generator, shape: tuple[int, int]) -> dict[tuple[int, 
     length, angle = rng.uniform(*LENGTH_PX), rng.uniform(0, 2 * np.pi)
     y0, x0 = rng.uniform(0, shape[0]), rng.uniform(0, shape[1])
     mean_e = float(np.exp(rng.uniform(*np.log(CHARGE_PER_PIXEL_E))))
-    steps = np.arange(0.05, length, 0.1)
+    steps = np.arange(0.5, length * _STEPS_PER_PIXEL) / _STEPS_PER_PIXEL
     y = np.floor(y0 + steps * np.sin(angle)).astype(int)
     x = np.floor(x0 + steps * np.cos(angle)).astype(int)
     inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
     pixels, counts = np.unique(np.stack([y[inside], x[inside]], axis=1), axis=0, return_counts=True)
-    kept = counts >= _SMALLEST_STEP_FRACTION * 10
-    factors = rng.uniform(0.7, 1.3, len(pixels))
-    return {(int(p[0]), int(p[1])): mean_e * float(f) for p, f, k in zip(pixels, factors, kept, strict=True) if k}
+    path = counts / _STEPS_PER_PIXEL
+    charge = mean_e * path * rng.uniform(0.7, 1.3, len(pixels))
+    kept = path >= _SMALLEST_STEP_FRACTION
+    return {(int(y), int(x)): float(value) for (y, x), value in zip(pixels[kept], charge[kept], strict=True)}

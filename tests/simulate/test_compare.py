@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.photometry.flags import SourceFlag
 from nightcrew.simulate.compare import RecoveredNight, compare_night
 from nightcrew.simulate.compare_files import untwine
 from nightcrew.simulate.compare_pixels import RecoveredLight, pixel_pulls, variance_ratio
-from nightcrew.simulate.compare_stars import StarTable, predicted_error_mag
+from nightcrew.simulate.compare_stars import StarTable, predicted_error_mag, residuals, star_table
 from nightcrew.simulate.comparison import Comparison
 from nightcrew.simulate.expected import expected_light
 from nightcrew.simulate.randomness import generator
@@ -190,3 +191,23 @@ def test_either_of_two_twins_may_be_the_one_set_aside() -> None:
     assert untwine(truth.troubles, perfect_states(truth)) == perfect_states(truth)
     both = perfect_states(truth) | {duplicate.twin: ("set_aside", "duplicate")}
     assert untwine(truth.troubles, both) == both
+
+
+def test_catalogue_of_the_pipeline_is_understood() -> None:
+    from nightcrew.photometry.measure import measure
+    from nightcrew.photometry.parameters import PhotometryParameters
+
+    _, truth = tiny_night()
+    light = lights()[0]
+    frame = truth.frame(light.name)
+    parameters = PhotometryParameters(fwhm_px=3.0)
+    catalogue = measure(
+        light.science_e, light.uncertainty_e, light.mask, exposure_s=30.0, gain_e_per_adu=1.3, parameters=parameters
+    ).catalogue
+    table = star_table(catalogue)
+    assert len(table.magnitude) == len(catalogue)
+    result = residuals(truth, frame, table, expected_light(truth, frame))
+    assert result.delta_mag.size > 3
+    assert np.abs(result.delta_mag / result.predicted_error_mag).max() < 6
+    catalogue["flags"] = int(SourceFlag.SATURATED)
+    assert residuals(truth, frame, star_table(catalogue), expected_light(truth, frame)).delta_mag.size == 0
