@@ -15,16 +15,19 @@ from pathlib import Path
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.identity import exposure_identity
+from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
-from nightcrew.io.headers import HeaderValue
+from nightcrew.io.headers import HeaderValue, read_hdus
 from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.exposures import Reading
+from nightcrew.ledger.rows import FrameRow
+from nightcrew.planning.snapshot import frames_of
 
 UNDATED = "undated"
 LOSSY = "lossy"
@@ -165,3 +168,33 @@ def _is_lossy(cards: Mapping[str, HeaderValue]) -> bool:
     if "ZQUANTIZ" in cards and cards["ZQUANTIZ"] not in (None, "NONE", "NO_QUANTIZE"):
         return True
     return str(cards.get("ZCMPTYPE", "")).startswith("HCOMPRESS") and cards.get("ZVAL1") not in (None, 0, 0.0)
+
+
+def renormalise(database: Database, door: Door, scope_ids: Sequence[int]) -> set[int]:
+    """Read the headers of known frames anew with the profiles of now; the scopes in which a value changed.
+
+    The pixels are not touched; a frame whose file is gone or changed keeps its values.
+    """
+    touched: set[int] = set()
+    for scope_id in scope_ids:
+        with database.read() as connection:
+            frames = frames_of(connection, scope_id)
+            folders = arrivals.folders_of_scope(connection, scope_id)
+        for frame in frames:
+            header = _read_again(frame, folders.get(frame.path, ""), door)
+            if header is not None and exposures.header_hash(header) != frame.header_hash:
+                with database.write() as connection:
+                    touched |= exposures.replace_header(connection, frame.id, header, database.now())
+    return touched
+
+
+def _read_again(frame: FrameRow, folder: str, door: Door) -> FrameHeader | None:
+    path = Path(os.fsdecode(frame.path))
+    try:
+        hdus = read_hdus(path)
+        profile = choose_profile(hdus, door.profiles, _wanted(door, folder))
+        header = normalise(hdus, str(path), profile, door.site, None)
+    except (RejectedInput, TransientError, OSError):
+        return None
+    structure_notes = tuple(note for note in frame.header.notes if note not in header.notes and "padding" in note)
+    return replace(header, notes=(*header.notes, *structure_notes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
-from nightcrew.ingest import Door, Ingested, ingest_batch
-from nightcrew.ledger import migrate, scopes
+from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
+from nightcrew.io.atomic import PART_PREFIX, part_files
+from nightcrew.ledger import messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.parameters import NightParameters, from_settings
@@ -82,12 +84,40 @@ class Workspace:
         return profile.rules if profile is not None else Rules()
 
     def ingest(self, limit: int | None = None) -> Ingested:
-        """One bounded ingest run."""
+        """One bounded ingest run; headers are read again when a profile was mended."""
+        self.renormalise()
         return ingest_batch(self.database, self.door, limit or self.settings.limits.burst_files)
 
     def run(self, scope_id: int, *, wish: Wish | None = None, make: Make | None = None) -> ScopeRun:
         """Plan and make until nothing is left."""
         return run_scope(self.context, scope_id, self.parameters, self.rules_for, make or make_locally(self.context), wish)
+
+    def renormalise(self) -> int:
+        """Read known headers again when the profiles changed since the last time; how many scopes that touched.
+
+        Open scopes and the last ``night.remake_nights`` closed ones are read; older ones wait for ``nightcrew rerun``.
+        """
+        profiles = hashlib.sha256("".join(p.model_dump_json() for _, p in sorted(self.profiles.items())).encode()).hexdigest()
+        with self.database.read() as connection:
+            known = messages.signs_of_life(connection).get("profiles", ("", ""))[1]
+            nights = scopes.find(connection, kind="night")
+        if known == profiles:
+            return 0
+        newest = [scope.id for place, scope in enumerate(nights) if scope.state == "open" or place < self.settings.night.remake_nights]
+        touched = renormalise(self.database, self.door, newest) if known else set()
+        messages.alive(self.database, "profiles", profiles)
+        return len(touched)
+
+    def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
+        """Remove half-written files that dead workers left (never a file under a final name); how many."""
+        limit = self.database.clock().timestamp() - older_than_s
+        removed = 0
+        for folder in {path.parent for path in self.context.products_root.rglob(f"{PART_PREFIX}*")}:
+            for part in part_files(folder):
+                if part.stat().st_mtime <= limit:
+                    part.unlink(missing_ok=True)
+                    removed += 1
+        return removed
 
     def close_what_is_over(self) -> list[ScopeRow]:
         """Close every open night whose noon has passed and that has been quiet, and those that a person asked to close."""

@@ -48,8 +48,13 @@ def resolve(name: str, built_in: Mapping[str, ProfileFile], own: Mapping[str, Pr
     """The complete profile ``name``: its file over what it extends, the user's files over the built-in ones."""
     merged: dict[str, Any] = {}
     chain = _chain(name, built_in, own)
-    for file in chain:
+    for place, file in enumerate(chain):
+        # A user's file over the built-in one of the same name: the mended profile stays chosen for its camera.
+        mends = place > 0 and chain[place - 1].path.stem == file.path.stem
+        match = merged.get("match") if mends else None
         merged = _over(merged, file.values)
+        if match is not None:
+            merged.setdefault("match", match)
     file = chain[-1]
     merged["name"] = name
     try:
@@ -88,7 +93,7 @@ def _basis(file: ProfileFile, built_in: Mapping[str, ProfileFile], own: Mapping[
 
 
 def _over(basis: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """``values`` over ``basis``: tables are merged key by key, lists and single values replaced; a match is never inherited."""
+    """``values`` over ``basis``: tables are merged key by key, lists and single values replaced; the match stays behind."""
     merged = {key: value for key, value in basis.items() if key not in ("match", "description", "extends")}
     for key, value in values.items():
         old = merged.get(key)

@@ -1,6 +1,6 @@
 """Exposures: from a path that was read to a frame, with the two identities (content, exposure) that keep doubles out.
 
-The same content under two paths is one exposure: the path that sorts first counts.  The same exposure under other
+The same content under two paths is one exposure: the shortest path counts, then the one that sorts first.  The same exposure under other
 bytes (compressed, an edited header) is one exposure too: the file changed last counts.  Both rules look at the set of
 files, never at the order in which they came.
 """
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger import scopes
@@ -117,7 +117,7 @@ def _elect(connection: Connection, frame_id: int, headers: dict[int, FrameHeader
         connection.execute(update(frame).where(frame.c.id == frame_id).values(path_id=0))
         return {mine.scope_id}
     newest = max(present, key=lambda row: (row.mtime_ns, row.sha256))
-    winner = min((row for row in present if row.sha256 == newest.sha256), key=lambda row: row.path)
+    winner = min((row for row in present if row.sha256 == newest.sha256), key=lambda row: (len(row.path), row.path))
     for row in present:
         if row.id != winner.id:
             same = row.sha256 == winner.sha256
@@ -159,16 +159,12 @@ def rename_identity(database: Database, frame_id: int, identity: str) -> None:
         connection.execute(update(frame).where(frame.c.id == frame_id).values(identity=identity))
 
 
-def replace_header(connection: Connection, frame_id: int, header: FrameHeader, scope_id: int) -> None:
-    """A mended profile reads the same bytes anew."""
-    connection.execute(
-        update(frame)
-        .where(frame.c.id == frame_id)
-        .values(header=header.canonical(), header_hash=header_hash(header), kind=header.kind, scope_id=scope_id)
-    )
+def replace_header(connection: Connection, frame_id: int, header: FrameHeader, now: str) -> set[int]:
+    """A mended profile reads the same bytes anew; the scopes that must look again (the night may change, too)."""
+    old = int(connection.execute(select(frame.c.scope_id).where(frame.c.id == frame_id)).scalar_one())
+    scope_id = scopes.ensure(connection, "night", header.night or "undated", header.instrument, now)
+    values = {"header": header.canonical(), "header_hash": header_hash(header), "kind": header.kind, "scope_id": scope_id}
+    connection.execute(update(frame).where(frame.c.id == frame_id).values(**values))
     connection.execute(update(path).where(path.c.frame_id == frame_id).values(scope_id=scope_id, kind=header.kind))
-
-
-def drop_frame(connection: Connection, frame_id: int) -> None:
-    """Forget an exposure that no product used and that no path holds."""
-    connection.execute(delete(frame).where(frame.c.id == frame_id))
+    scopes.mark(connection, {old, scope_id}, now)
+    return {old, scope_id}

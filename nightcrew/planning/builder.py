@@ -76,7 +76,7 @@ class Builder:
         """Plan a product; masters become candidates of association at once."""
         declared = RECIPES[recipe]
         unique_reasons = tuple(dict.fromkeys(reasons))
-        print_ = fingerprint(recipe, declared.version, key, parameters, inputs, grade + "\0".join(unique_reasons))
+        print_ = fingerprint(recipe, declared.version, key, parameters, facts, inputs, grade + "\0".join(unique_reasons))
         status, reason = self._status(recipe, key, print_, inputs)
         scope = self.snapshot.scope
         product = PlannedProduct(

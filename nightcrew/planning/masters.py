@@ -282,7 +282,12 @@ def plan_camera_numbers(builder: Builder) -> None:
         if len(group) < 2 or len(same) < 2 or not builder.is_quiet(group) or not builder.is_quiet(same):
             continue
         chosen = in_order(group)[:_FRAMES_FOR_CAMERA_NUMBERS]
-        pairs = [f for by_filter in by_key(same, lambda f: f.header.filter) for f in in_order(by_filter)[:_FRAMES_FOR_CAMERA_NUMBERS]]
+        pairs = []
+        for by_filter in by_key(same, lambda f: f.header.filter):
+            # An even number of each filter: pairs are taken one after the other and must not mix filters.
+            pairs += in_order(by_filter)[: min(_FRAMES_FOR_CAMERA_NUMBERS, len(by_filter) // 2 * 2)]
+        if not pairs:
+            continue
         builder.add(
             "camera_numbers",
             set_up(group[0]),

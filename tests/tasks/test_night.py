@@ -1,0 +1,328 @@
+"""A night through the local executor: what is made, remade, and left alone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nightcrew.ledger import claims, products
+from nightcrew.ledger.products import Recorded
+from nightcrew.ledger.rows import NewProduct
+from nightcrew.settings import NightSettings
+from tasks import run as unit_runner
+from tasks.executor import ScopeRun, look, make_locally
+from tasks.run import run_unit
+from tests.support.small_nights import Bench, make_raw, shuffled, small_plan
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small night's raw frames, with troublemakers."""
+    out = tmp_path_factory.mktemp("small-night")
+    make_raw(out, small_plan(troubles=("truncated", "duplicate", "text_file", "bright_flat")))
+    return out / "raw"
+
+
+@pytest.fixture(scope="module")
+def reference(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the night gives when it is taken in at once."""
+    bench = Bench(raw, tmp_path_factory.mktemp("reference"))
+    bench.night()
+    return bench.content()
+
+
+@pytest.fixture
+def bench(raw: Path, tmp_path: Path) -> Bench:
+    """A workspace over the raw frames."""
+    return Bench(raw, tmp_path / "out")
+
+
+def made(runs: list[ScopeRun]) -> int:
+    return sum(run.made for run in runs)
+
+
+def test_a_night_makes_what_it_should(bench: Bench) -> None:
+    runs = bench.night()
+    assert [outcome for run in runs for outcome in run.outcomes if outcome.state != "made"] == []
+    count = Counter(row.recipe for row in bench.products())
+    assert count == {
+        "bias_master": 1,
+        "dark_master": 2,
+        "thermal_master": 1,
+        "bad_pixel_mask": 1,
+        "flat_master": 2,
+        "camera_numbers": 1,
+        "reduce_light": 4,
+        "photometry": 4,
+        "stack": 2,
+        "stack_photometry": 2,
+    }
+    assert {row.grade for row in bench.products()} == {"A"}
+
+
+def test_the_balance_closes_and_every_troublemaker_is_named(bench: Bench, raw: Path) -> None:
+    bench.night()
+    rows = bench.files()
+    assert len(rows) == sum(1 for path in raw.iterdir())
+    assert {row.state for row in rows} == {"done", "rejected", "set_aside"}
+    reasons = " | ".join(row.reason for row in rows if row.state in ("rejected", "set_aside"))
+    for words in ("data cut short", "duplicate: the same bytes", "not a FITS file", "too bright"):
+        assert words in reasons
+
+
+def test_a_second_run_makes_nothing(bench: Bench) -> None:
+    bench.night()
+    bench.see()
+    bench.ingest()
+    assert made(bench.run()) == 0
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.integers(0, 10_000), burst=st.integers(1, 40), between=st.integers(1, 3))
+def test_order_and_bursts_do_not_matter(
+    raw: Path, reference: dict[str, str], tmp_path_factory: pytest.TempPathFactory, order: int, burst: int, between: int
+) -> None:
+    bench = Bench(raw, tmp_path_factory.mktemp("order"))
+    paths = shuffled(raw.iterdir(), order)
+    for number, start in enumerate(range(0, len(paths), burst)):
+        bench.see(paths[start : start + burst])
+        bench.ingest(limit=7)
+        if number % between == 0 and burst > 8:
+            bench.run()
+    bench.close()
+    bench.run()
+    assert bench.content() == reference
+
+
+def test_a_deleted_master_comes_back(bench: Bench, reference: dict[str, str]) -> None:
+    bench.night()
+    victim = next(row for row in bench.products() if row.recipe == "flat_master")
+    (bench.settings.products.root / victim.files[0].path).unlink()
+    assert made(bench.run()) == 1
+    assert bench.content() == reference
+
+
+def test_a_light_waits_for_its_late_flat_and_is_reduced_with_it(raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
+    bench = Bench(raw, tmp_path)
+    late = sorted(raw.glob("flat-V-*"))
+    bench.see(path for path in sorted(raw.iterdir()) if path not in late)
+    bench.ingest()
+    bench.run()
+    state, reason = bench.state_of("crew-1-V-001.fit")
+    assert state == "waiting"
+    assert "flat master V" in reason
+    assert bench.state_of("crew-1-B-001.fit")[0] == "done"
+    before = {path for path in bench.content() if "_B_" in path}
+    bench.see(late)
+    bench.ingest()
+    bench.run()
+    assert bench.state_of("crew-1-V-001.fit")[0] == "done"
+    bench.close()
+    bench.run()
+    assert bench.content() == reference
+    assert before <= set(bench.content())
+
+
+def test_a_light_without_flat_is_graded_d_when_the_night_closes(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.night([path for path in sorted(raw.iterdir()) if not path.name.startswith("flat-V")])
+    state, reason = bench.state_of("crew-1-V-001.fit")
+    assert state == "degraded"
+    assert "no flat in V" in reason
+
+
+def test_a_dark_of_another_exposure_is_scaled_and_graded_c(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.night([path for path in sorted(raw.iterdir()) if not path.name.startswith("dark-30")])
+    lights = [row for row in bench.products() if row.recipe == "reduce_light"]
+    assert {row.grade for row in lights} == {"C"}
+    assert "scaled from the thermal rate" in bench.state_of("crew-1-B-001.fit")[1]
+
+
+def test_a_mended_profile_remakes_exactly_what_it_touches(bench: Bench) -> None:
+    bench.night()
+    before = bench.content()
+    own = bench.settings.instruments.folder
+    own.mkdir(parents=True)
+    (own / "nightcrew_simulated.toml").write_text('[keywords]\nexposure = [{ keyword = "EXPTIME", unit = "ms" }]\n')
+    mended = Bench(bench.folder, own.parent)
+    mended.ingest()
+    mended.run()
+    lights = [row for row in mended.products() if row.recipe == "reduce_light"]
+    assert {row.facts["exposure_s"] for row in lights} == {0.03}
+    assert {row.grade for row in lights} == {"A"}
+    untouched = {path for path in before if "bias_master" in path}
+    assert {path for path in mended.content() if path in before} == untouched
+    (own / "nightcrew_simulated.toml").unlink()
+    back = Bench(bench.folder, own.parent)
+    back.ingest()
+    assert made(back.run()) == 0
+    assert back.content() == before
+
+
+def test_two_workers_on_one_product_make_it_once(bench: Bench) -> None:
+    bench.see()
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
+    unit = plan.with_status("ready")[0]
+    outcomes: list[str] = []
+    workers = [threading.Thread(target=lambda: outcomes.append(run_unit(bench.space.context, unit).state)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(outcomes) in (["made", "taken"], ["made", "made"])
+    with bench.space.database.read() as connection:
+        rows = [row for row in products.of_scope(connection, scope.id) if row.fingerprint == unit.fingerprint]
+    assert len(rows) == 1
+
+
+def test_a_worker_that_wakes_late_cannot_overwrite(bench: Bench) -> None:
+    bench.see()
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    database = bench.space.database
+    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
+    unit = plan.with_status("ready")[0]
+    late = claims.take(database, scope.id, unit.recipe, unit.key, unit.fingerprint)
+    assert late is not None
+    claims.end(database, late, "died")
+    assert run_unit(bench.space.context, unit).state == "made"
+    recorded: Recorded = unit_runner._recorded(unit)
+    stale = NewProduct(files=(), metrics={}, grade="A", grade_reasons=())
+    assert products.commit(database, late, recorded, stale, remake_scopes=0) is None
+    with database.read() as connection:
+        row = products.by_fingerprint(connection, unit.fingerprint)
+    assert row is not None
+    assert row.files
+
+
+def test_one_running_plan_a_scope(bench: Bench) -> None:
+    bench.see()
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    held = claims.take(bench.space.database, scope.id, claims.PLAN, "", "")
+    assert held is not None
+    assert bench.space.run(scope.id).busy
+    claims.end(bench.space.database, held, "done")
+    assert not bench.space.run(scope.id).busy
+
+
+def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
+    bench.see()
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
+    unit = next(p for p in plan.products if p.recipe == "bias_master")
+    for _ in range(3):
+        claimed = claims.take(bench.space.database, scope.id, unit.recipe, unit.key, unit.fingerprint)
+        assert claimed is not None
+        claims.end(bench.space.database, claimed, "died")
+    bench.run()
+    assert bench.state_of("bias-001.fit") == ("rejected", "bias master: gave up: the process died 3 times while making it")
+    from tasks.executor import Wish
+
+    bench.run(Wish(retry=True))
+    assert bench.state_of("bias-001.fit")[0] == "done"
+
+
+def test_killed_in_the_middle_and_started_again(raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.see()
+    bench.ingest()
+    bench.close()
+    script = "import sys\nfrom tests.support.killed import main\nmain(sys.argv[1], sys.argv[2], int(sys.argv[3]))\n"
+    for units in (2, 5):
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(raw), str(tmp_path), str(units)], cwd=Path(__file__).parents[2], check=False, timeout=120
+        )
+        assert done.returncode == -9
+    bench.run()
+    assert bench.content() == reference
+    bench.space.sweep_leftovers(older_than_s=-1e9)
+    assert list(bench.settings.products.root.rglob(".nightcrew-*")) == []
+
+
+def test_a_frame_that_vanishes_is_left_out_of_its_master(raw: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "raw"
+    shutil.copytree(raw, copy)
+    bench = Bench(copy, tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    (copy / "bias-002.fit").unlink()
+    bench.close()
+    bench.run()
+    state, reason = bench.state_of("bias-002.fit")
+    assert state == "set_aside"
+    assert "gone" in reason
+
+
+def test_raw_frames_are_never_touched(raw: Path, tmp_path: Path) -> None:
+    before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in raw.iterdir()}
+    Bench(raw, tmp_path).night()
+    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in raw.iterdir()} == before
+
+
+def test_products_hold_no_path_and_no_time_of_making(bench: Bench) -> None:
+    bench.night()
+    light = next(row for row in bench.products() if row.recipe == "reduce_light")
+    head = (bench.settings.products.root / light.files[0].path).read_bytes()[:28_800]
+    assert os.fsencode(bench.folder) not in head
+    assert b"2026-05-17T18" not in head
+
+
+def test_plain_names_are_links_to_the_current_product(bench: Bench) -> None:
+    bench.night()
+    root = bench.settings.products.root
+    for row in bench.products():
+        for file in row.files:
+            links = [
+                link for link in (root / file.path).parent.iterdir() if link.is_symlink() and link.readlink().name == Path(file.path).name
+            ]
+            assert len(links) == 1
+
+
+def test_groups_that_still_grow_wait(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path, night=NightSettings(group_quiet_s=600.0, quiet_s=0.0))
+    bench.see()
+    bench.ingest()
+    runs = bench.run()
+    assert made(runs) == 0
+    assert "still coming in" in bench.state_of("bias-001.fit")[1]
+    assert bench.scopes()[0].wake_at != ""
+    bench.close()
+    assert made(bench.run()) > 0
+
+
+def test_a_bug_in_one_unit_does_not_stop_its_siblings(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tasks.lights
+
+    real = tasks.lights.reduce
+    seen: list[str] = []
+
+    def broken(context, planned):  # type: ignore[no-untyped-def]
+        seen.append(planned.key)
+        if len(seen) == 1:
+            raise ZeroDivisionError("planted")
+        return real(context, planned)
+
+    monkeypatch.setattr(tasks.lights, "reduce", broken)
+    bench.night()
+    states = Counter(row.state for row in bench.files() if row.kind == "light" and row.state != "set_aside")
+    assert states["rejected"] == 2  # the truncated one and the one with the bug
+    assert states["done"] == 3
+    assert make_locally(bench.space.context)([]) == []
