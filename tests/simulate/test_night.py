@@ -176,3 +176,11 @@ def test_progress_counts_every_frame(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     truth = simulate_night(tmp_path, tiny_plan(), 1, lambda done, total, name: seen.append((done, total)))
     assert seen == [(number, len(truth.frames)) for number in range(1, len(truth.frames) + 1)]
+
+
+def test_overscan_stands_in_the_header_where_it_is_in_the_frame(tmp_path: Path) -> None:
+    camera = replace(tiny_plan().camera, overscan_columns=16, bias_drift_adu=3.0)
+    truth = simulate_night(tmp_path, replace(tiny_plan(), camera=camera, troubles=()), 1)
+    hdus = read_hdus(tmp_path / "raw" / truth.frames[0].name)
+    header = normalise(hdus, truth.frames[0].name, choose_profile(hdus, load_profiles(None), None), truth.plan.site, None)
+    assert (header.nx, header.trim, header.overscan) == (208, (0, 192, 0, 160), (192, 208, 0, 160))
