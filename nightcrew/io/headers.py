@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,21 +222,23 @@ def _tile_shape(cards: dict[str, HeaderValue], name: str, max_bytes: int) -> tup
     return tuple(reversed(axes))
 
 
+def iter_hdus(source: ByteSource, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Iterator[Hdu]:
+    """The header-data units of an open source one by one; each costs (and of a compressed file decodes) no more than it must."""
+    offset = 0
+    for index in range(MAX_HDUS):
+        if index and source.size is not None and offset >= source.size:
+            return
+        if index and source.read_at(offset, 8).upper() != b"XTENSION":
+            return  # the end, or the data are cut short, or special records follow
+        hdu = _make_hdu(_read_header(source, offset, index), offset, index, source.name, max_bytes)
+        offset = hdu.end_offset
+        yield hdu
+
+
 def scan_hdus(source: ByteSource, *, first_only: bool = False, max_bytes: int = DEFAULT_MAX_BYTES) -> tuple[Hdu, ...]:
     """As :func:`read_hdus`, from a source that is already open."""
-    hdus: list[Hdu] = []
-    offset = 0
-    while len(hdus) < MAX_HDUS:
-        if hdus and source.size is not None and offset >= source.size:
-            break
-        if hdus and source.read_at(offset, 8).upper() != b"XTENSION":
-            break  # the end, the data are cut short, or special records follow
-        hdu = _make_hdu(_read_header(source, offset, len(hdus)), offset, len(hdus), source.name, max_bytes)
-        hdus.append(hdu)
-        offset = hdu.end_offset
-        if first_only:
-            break
-    return tuple(hdus)
+    hdus = iter_hdus(source, max_bytes=max_bytes)
+    return (next(hdus),) if first_only else tuple(hdus)
 
 
 def read_hdus(path: Path | str, *, first_only: bool = False, max_bytes: int = DEFAULT_MAX_BYTES) -> tuple[Hdu, ...]:
@@ -255,22 +257,26 @@ def choose_image(hdus: Sequence[Hdu], *, extension: int | str | None = None) -> 
 
     Raises :class:`RejectedInput` when there is none, or the one asked for is absent or holds no image.
     """
-    if extension is None:
-        candidates = [h for h in hdus if _is_image(h)]
-        if not candidates:
-            raise RejectedInput(_why_no_image(hdus))
-        return candidates[0]
     for hdu in hdus:
-        name = str(hdu.cards.get("EXTNAME") or "").strip().upper()
-        if extension in (hdu.index,) or (isinstance(extension, str) and name == extension.strip().upper()):
-            if not _is_image(hdu):
-                raise RejectedInput(f"extension {extension} holds no image ({_describe(hdu)})")
+        if is_wanted_image(hdu, extension):
             return hdu
+        if extension is not None and _is_called(hdu, extension):
+            raise RejectedInput(f"extension {extension} holds no image ({_describe(hdu)})")
+    if extension is None:
+        raise RejectedInput(_why_no_image(hdus))
     raise RejectedInput(f"there is no extension {extension}; the file has {len(hdus)} HDU(s)")
 
 
-def _is_image(hdu: Hdu) -> bool:
-    return hdu.kind in ("IMAGE", "TILE") and len(hdu.shape) >= 2 and min(hdu.shape) > 0
+def is_wanted_image(hdu: Hdu, extension: int | str | None) -> bool:
+    """Whether this HDU holds an image, and is the extension asked for (None: any)."""
+    image = hdu.kind in ("IMAGE", "TILE") and len(hdu.shape) >= 2 and min(hdu.shape) > 0
+    return image and (extension is None or _is_called(hdu, extension))
+
+
+def _is_called(hdu: Hdu, extension: int | str) -> bool:
+    if isinstance(extension, int):
+        return hdu.index == extension
+    return str(hdu.cards.get("EXTNAME") or "").strip().upper() == extension.strip().upper()
 
 
 def _describe(hdu: Hdu) -> str:

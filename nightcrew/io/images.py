@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nightcrew.errors import RejectedInput
-from nightcrew.io.headers import Hdu, HeaderValue, choose_image, scan_hdus
+from nightcrew.io.headers import Hdu, HeaderValue, choose_image, is_wanted_image, iter_hdus
 from nightcrew.io.source import DEFAULT_MAX_BYTES, ByteSource, open_source
 
 if TYPE_CHECKING:
@@ -209,9 +209,14 @@ class ImageFile(PixelReader):
 
 
 def _choose(source: ByteSource, wanted: int | str | None, max_bytes: int) -> Hdu:
-    hdus = scan_hdus(source, first_only=wanted == 0, max_bytes=max_bytes)
+    """The HDU asked for, without looking (and decoding) further than to it."""
+    seen = []
+    for hdu in iter_hdus(source, max_bytes=max_bytes):
+        if is_wanted_image(hdu, wanted):
+            return hdu
+        seen.append(hdu)
     try:
-        return choose_image(hdus, extension=wanted)
+        return choose_image(seen, extension=wanted)
     except RejectedInput as error:
         raise RejectedInput(f"{source.name}: {error}") from error
 

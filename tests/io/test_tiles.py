@@ -1,0 +1,139 @@
+"""Tile-compressed images that lie: tables and streams are checked before they reach the decoders."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nightcrew.errors import RejectedInput
+from nightcrew.io import tilecodecs
+from nightcrew.io.headers import read_hdus
+from nightcrew.io.images import read_image
+from nightcrew.io.tilecodecs import Codec, DamagedTileError
+
+DATA = np.random.default_rng(1).integers(0, 3000, (24, 20)).astype("i2")
+
+
+def make(path: Path, algorithm: str = "RICE_1", tile: tuple[int, int] = (8, 20)) -> bytearray:
+    fits.CompImageHDU(DATA, compression_type=algorithm, tile_shape=tile).writeto(path, overwrite=True)
+    return bytearray(path.read_bytes())
+
+
+def set_card(data: bytearray, key: str, value: str) -> None:
+    at = data.index(f"{key:<8}=".encode(), 2880)
+    data[at : at + 80] = f"{key:<8}= {value}".ljust(80).encode()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [
+        ("ZTILE1", "0", "a tile has no pixels"),
+        ("ZTILE2", "1", "3 table rows for 24 tiles"),
+        ("ZTILE2", "'x'", "ZTILE2 = 'x' is not a count"),
+        ("ZCMPTYPE", "'LZMA'", "compression 'LZMA' is unknown"),
+        ("ZBITPIX", "12", "ZBITPIX = 12 is none of"),
+        ("ZNAXIS1", "-20", "ZNAXIS1 = -20 is negative"),
+        ("ZNAXIS1", "4000000000", "more than the limit"),
+        ("ZNAXIS1", "0", "no image"),
+        ("TFORM1", "'1PX(3)'", "COMPRESSED_DATA is missing"),
+        ("TFORM1", "'??'", "TFORM1 is not understood"),
+        ("TFORM1", "'1QB(3)'", "do not fill the row"),
+        ("ZVAL2", "3", "Rice blocks of 32 pixels of 3 bytes"),
+        ("ZVAL1", "0", "Rice blocks of 0 pixels"),
+        ("PCOUNT", "10", "lies outside the heap"),
+        ("ZNAXIS2", "16", "3 table rows for 2 tiles"),
+    ],
+)
+def test_lies_in_the_header(tmp_path: Path, key: str, value: str, cause: str) -> None:
+    path = tmp_path / "a.fits.fz"
+    data = make(path)
+    set_card(data, key, value)
+    path.write_bytes(data)
+    with pytest.raises(RejectedInput, match=cause):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("count", "offset"), [(-1, 0), (10, -5), (2**31 - 1, 0), (10, 2**31 - 1), (0, 0)])
+def test_lies_in_the_table(tmp_path: Path, count: int, offset: int) -> None:
+    path = tmp_path / "a.fits.fz"
+    data = make(path)
+    at = read_hdus(path)[1].data_offset
+    data[at + 8 : at + 16] = struct.pack(">ii", count, offset)
+    path.write_bytes(data)
+    with pytest.raises(RejectedInput, match="tile 1 has no data, or lies outside the heap"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("algorithm", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1"])
+def test_ruined_stream_names_its_tile(tmp_path: Path, algorithm: str) -> None:
+    path = tmp_path / "a.fits.fz"
+    data = make(path, algorithm)
+    hdu = read_hdus(path)[1]
+    count, offset = struct.unpack(">ii", data[hdu.data_offset + 8 : hdu.data_offset + 16])
+    begin = hdu.data_offset + 24 + offset
+    data[begin : begin + count] = bytes(255 for _ in range(count))
+    path.write_bytes(data)
+    with pytest.raises(RejectedInput, match="tile 1 is damaged"):
+        read_image(path)
+
+
+def test_cut_file_is_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "a.fits.fz"
+    data = make(path)
+    path.write_bytes(data[: read_hdus(path)[1].data_offset + 40])
+    with pytest.raises(RejectedInput, match="data cut short"):
+        read_image(path)
+
+
+def test_bomb_in_a_gzip_tile() -> None:
+    import gzip
+
+    codec = Codec("GZIP_1", 16, quantised=False)
+    bomb = tilecodecs.guarded(gzip.compress(bytes(50 << 20)), 100)
+    with pytest.raises(DamagedTileError, match="holds 801 bytes for 100 pixels"):
+        tilecodecs.decoder(codec)(bomb, (10, 10))
+
+
+FUZZ = """
+    import sys
+    import numpy as np
+    from astropy.io.fits.hdu.compressed import _compression as c
+    from nightcrew.io.tilecodecs import Codec, DamagedTileError, decoder, guarded
+
+    rng = np.random.default_rng(int(sys.argv[1]))
+    for k in range(400):
+        h, w = int(rng.integers(4, 30)), int(rng.integers(4, 40))
+        a = (rng.normal(1000, 30, (h, w)) * rng.choice([1, 1, 30])).astype("i2")
+        plio = np.frombuffer(c.compress_plio_1_c(np.abs(a).astype("i4").tobytes(), h * w), "i2").astype(">i2").tobytes()
+        streams = [
+            (Codec("HCOMPRESS_1", 16, False, smooth=bool(k % 3)), c.compress_hcompress_1_c(a.astype("i8").tobytes(), h, w, 0, 8), a),
+            (Codec("RICE_1", 16, False, "", 32, 2), c.compress_rice_1_c(a.tobytes(), 32, 2), a),
+            (Codec("PLIO_1", 16, False), plio, np.abs(a)),
+        ]
+        for codec, good, expected in streams:
+            decode = decoder(codec)
+            for j in range(10):
+                bad = bytearray(good)
+                if j and rng.random() < 0.3:
+                    bad = bad[: rng.integers(1, len(bad))]
+                for _ in range(rng.integers(1, 6) if j else 0):
+                    bad[rng.integers(0, min(len(bad), rng.choice([30, 10000])))] = rng.integers(0, 256)
+                try:
+                    got = decode(guarded(bytes(bad), h * w)[: len(bad)], (h, w))
+                    assert j or np.array_equal(got, expected)
+                except DamagedTileError:
+                    assert j
+"""
+
+
+def test_damaged_streams_never_bring_the_process_down() -> None:
+    """In a process of its own: without the checks the HCOMPRESS decoder writes beyond its memory and aborts."""
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(FUZZ), "7"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
