@@ -94,6 +94,14 @@ def test_a_cache_that_others_can_write_is_not_used(monkeypatch: pytest.MonkeyPat
         build.find_or_build()
 
 
+@needs_compiler
+@pytest.mark.parametrize("level", ["base", "v3", "v4"])
+def test_levels_are_compiled_apart(level: str) -> None:
+    assert build.file_name(level).endswith(f"-{level}.so")
+    assert len({build.file_name(name) for name in build.LEVELS}) == 3
+    assert build.processor_level() in build.LEVELS
+
+
 def test_the_environment_switches_the_kernel_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIGHTCREW_KERNEL", "numpy")
     assert library.__wrapped__() is None

@@ -37,19 +37,27 @@ FRAME = np.dtype(
 log = logging.getLogger(__name__)
 
 
+class Kernel:
+    """The functions of the compiled library."""
+
+    def __init__(self, path: str) -> None:
+        found = ctypes.CDLL(path)
+        self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
+        self.frame_size, self.light_size = int(found.nightcrew_frame_size()), int(found.nightcrew_light_size())
+        if self.frame_size != FRAME.itemsize:
+            raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
+
+
 @lru_cache(maxsize=1)
-def library() -> ctypes.CDLL | None:
+def library() -> Kernel | None:
     """The kernel, or ``None``: no compiler, or ``NIGHTCREW_KERNEL=numpy`` in the environment."""
     if os.environ.get("NIGHTCREW_KERNEL", "").lower() == "numpy":
         return None
     try:
-        found = ctypes.CDLL(str(find_or_build()))
+        return Kernel(str(find_or_build()))
     except (BuildError, OSError) as error:
         log.info("no compiled kernel, numpy is used: %s", error)
         return None
-    if found.nightcrew_frame_size() != FRAME.itemsize:
-        raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
-    return found
 
 
 def pointer(array: NDArray[Any] | None) -> int:

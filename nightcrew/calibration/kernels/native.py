@@ -76,7 +76,7 @@ def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     table = describe(frames)
     size = int(kind[1])
     stride = min(2048, max(64, BLOCK_BYTES // (n * size) // 64 * 64))
-    status = kernel.nightcrew_combine(
+    status = kernel.combine(
         ctypes.c_void_p(pointer(table)), ctypes.c_void_p(pointer(task)), ctypes.c_long(out.result.size), ctypes.c_long(stride)
     )
     if status:

@@ -255,7 +255,7 @@ INLINE void finish(const task_t *task, long start, long n, const block_t *block)
 #include "combine_body.h"
 
 /* Combine n_pixels in blocks of stride (a multiple of 64); returns 0, or -1 when there is no memory. */
-EXPORT int nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride)
+PUBLIC int nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride)
 {
     size_t size = task->sort == 0 ? sizeof(int16_t) : task->sort == 1 ? sizeof(float) : sizeof(double);
     size_t sorted = (size_t)task->n_frames * stride * size, doubles = 7 * (size_t)stride * sizeof(double);
@@ -278,5 +278,5 @@ EXPORT int nightcrew_combine(const frame_t *frames, const task_t *task, long n_p
     return 0;
 }
 
-EXPORT int nightcrew_frame_size(void) { return (int)sizeof(frame_t); }
-EXPORT int nightcrew_task_size(void) { return (int)sizeof(task_t); }
+PUBLIC int nightcrew_frame_size(void) { return (int)sizeof(frame_t); }
+PUBLIC int nightcrew_task_size(void) { return (int)sizeof(task_t); }

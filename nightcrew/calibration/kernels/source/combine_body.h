@@ -222,7 +222,7 @@ INLINE void FN(reduce)(const T *restrict s, long stride, const task_t *task, lon
         FN(ends)(s, stride, task->n_frames, n, block);
 }
 
-CLONES static void FN(run)(const frame_t *frames, const task_t *task, long n_pixels, long stride, T *s, block_t *block)
+static void FN(run)(const frame_t *frames, const task_t *task, long n_pixels, long stride, T *s, block_t *block)
 {
     for (long start = 0; start < n_pixels; start += stride) {
         long n = n_pixels - start < stride ? n_pixels - start : stride;

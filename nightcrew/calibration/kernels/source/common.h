@@ -9,13 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__linux__)
-#define CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
+#define PUBLIC __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
-#define EXPORT __attribute__((visibility("default")))
 #define MAX_PLANES 6
 
 enum { KIND_U8, KIND_I8, KIND_I16, KIND_U16, KIND_I32, KIND_U32, KIND_F32, KIND_F64 };
