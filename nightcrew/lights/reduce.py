@@ -14,8 +14,9 @@ With everything in electrons, ``n = F m`` the photoelectrons expected in the pix
 ``variance = [r^2 (1 + o^2) + n + T + c_B u_B^2 + k^2 u_D^2] / F^2 + (m u_F / F)^2``
 
 * ``r`` read noise (never below the quantisation limit ``gain step / sqrt(12)``), ``o`` error of the overscan level in units of it;
-* ``u_B``, ``u_D``, ``u_F`` uncertainties of the masters; ``c_B = 1``, or ``1 - 2 k`` where the dark was made with the same
-  bias master (its error then enters once with ``1 - k``, not twice), or 0 when no bias is taken off;
+* ``u_B``, ``u_D``, ``u_F`` uncertainties of the masters, each from the scatter of its own frames; ``c_B = 1``, or
+  ``(1 - k)^2`` where the same bias master was taken off the dark's frames (its error then cancels, for ``k = 1`` wholly),
+  or 0 when no bias is taken off;
 * ``T = k (D - B)`` from the masters, for a dark with its bias removed ``k D``.
 
 ``m`` is **not** the pixel's own count: a variance that rises and falls with the pixel's own noise makes every weighted mean
@@ -77,7 +78,9 @@ class ReduceParameters:
     """Exposure of the light over that of the dark (``k``)."""
     dark_includes_bias: bool = False
     dark_shares_bias: bool = False
-    """The dark had the very bias master removed that is given here."""
+    """The very bias master given here was taken off the dark's frames, and its error is not in the dark's uncertainty.
+
+    ``False`` is the cautious choice, and the right one for a thermal rate whose uncertainty holds the bias's error."""
     quantisation_step_adu: float = 1.0
 
 
@@ -235,7 +238,7 @@ class _Job:
         if self.dark is not None and self.dark.uncertainty is not None:
             total = total + np.float32(k2 * gain2) * np.square(self.dark.uncertainty[y0:y1], dtype=np.float32)
         if self.bias_taken_off is not None and self.bias_taken_off.uncertainty is not None:
-            share = 1.0 - 2.0 * self.parameters.dark_scale if self.dark is not None and self.parameters.dark_shares_bias else 1.0
+            share = (1.0 - self.parameters.dark_scale) ** 2 if self.dark is not None and self.parameters.dark_shares_bias else 1.0
             total = total + np.float32(share * gain2) * np.square(self.bias_taken_off.uncertainty[y0:y1], dtype=np.float32)
         return total  # type: ignore[no-any-return]
 
@@ -301,6 +304,7 @@ class _Job:
             "notes": self.notes + [f"no {name}: step skipped" for name in missing],
             "gain_e_per_adu": self.parameters.gain_e_per_adu,
             "read_noise": math.sqrt(self.read_variance),
+            "read_noise_e": math.sqrt(self.read_variance) if self.parameters.gain_e_per_adu else None,
             "saturation_adu": self.saturation_adu,
             "median": median,
             "sigma": sigma,

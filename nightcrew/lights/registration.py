@@ -96,7 +96,7 @@ def _first_guess(frame: Double, reference: Double, control_points: int) -> Doubl
     import astroalign
 
     reason = "no transform found"
-    for number in (control_points, 2 * control_points):
+    for number in (control_points, 3 * control_points // 2):
         try:
             transform, _ = astroalign.find_transform(frame[:number], reference[:number], max_control_points=number)
             return np.asarray(transform.params[:2], np.float64)

@@ -84,6 +84,7 @@ def rounded(values: Double, column_format: str) -> Double:
     digits, kind = int(column_format[2:-1]), column_format[-1]
     if kind == "f":
         return np.round(values, digits) + 0.0
+    values = np.where(np.abs(values) < 1e-250, 0.0, values)
     exponent = np.floor(np.log10(np.where(values == 0, 1.0, np.abs(values))))
     decimals = digits - 1 - exponent
     up, down = 10.0 ** np.maximum(decimals, 0), 10.0 ** np.maximum(-decimals, 0)

@@ -223,7 +223,8 @@ class TestAcceptance:
         mean = np.average(light.science[empty], weights=weight)
         assert abs(mean - 30.0) < 0.3  # a variance from own counts would put it 1 e too low
 
-    def test_shared_bias_enters_once(self) -> None:
+    @pytest.mark.parametrize("scale", [1.0, 2.5])
+    def test_error_of_a_shared_bias_cancels(self, scale: float) -> None:
         rng = np.random.default_rng(5)
         shape = (400, 400)
         bias_error = rng.normal(0, 4.0, shape)
@@ -231,8 +232,8 @@ class TestAcceptance:
         dark_of_frames = rng.normal(0, 2.0, shape)
         light = reduce_light(
             raw.astype(np.float32),
-            parameters=ReduceParameters(gain_e_per_adu=1.0, read_noise_e=10.0, dark_shares_bias=True),
+            parameters=ReduceParameters(gain_e_per_adu=1.0, read_noise_e=10.0, dark_shares_bias=True, dark_scale=scale),
             bias=Master((300 + bias_error).astype(np.float32), plane(4.0, shape)),
-            dark=Master((dark_of_frames - bias_error).astype(np.float32), plane(float(np.hypot(2, 4)), shape)),
+            dark=Master((dark_of_frames - bias_error).astype(np.float32), plane(2.0, shape)),
         )
         assert np.mean(light.uncertainty**2) == pytest.approx(light.science.var(), rel=0.02)
