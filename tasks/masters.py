@@ -21,6 +21,7 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
 from nightcrew.planning.model import PlannedProduct
+from nightcrew.quality.camera_numbers import central_region, dark_current, dark_level
 from nightcrew.quality.flats import FlatLimits, flat_usable
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
@@ -231,7 +232,7 @@ def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     median = float(np.nanmedian(rate))
     cards = fact_cards(planned.facts)
     file = write_image(context, planned, science=rate, uncertainty=error, mask=mask, unit="adu / s", cards=cards)
-    measured = Measurement(quantity="dark_rate", value=median, error=None, unit="adu/s", where=_where(planned))
+    measured = _dark_rate(context, planned, rows, float(np.nanmedian(central_region(rate))))
     metrics = {"level_adu": median, "noise_adu": None, "n_frames": len(rows) + len(stack.frames), "grid": block_medians(rate)}
     used = sum(int(row.metrics["n_frames"]) for row in rows) + len(stack.frames)
     certificate = certify(used=used, minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
@@ -245,6 +246,19 @@ def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         left_out=stack.left_out,
         measurements=(measured,),
     )
+
+
+def _dark_rate(context: UnitContext, planned: PlannedProduct, rows: Sequence[ProductRow], middle: float) -> Measurement:
+    """The sensor's dark rate in the middle of the frame: the slope of the darks' levels over exposure, offset free.
+
+    With darks of one exposure only it is the median of the rate itself, which leans on the bias.
+    """
+    where = {**_where(planned), "region": "middle half of each side"}
+    levels = [dark_level(_science(context, row.fingerprint)) for row in rows if row.facts.get("bias") == "kept"]
+    found = dark_current(levels, [float(row.facts["exposure_s"]) for row in rows if row.facts.get("bias") == "kept"])
+    if found.value is None:
+        return Measurement(quantity="dark_rate", value=middle, error=None, unit="adu/s", where=where, note=found.reason)
+    return Measurement(quantity="dark_rate", value=found.value, error=found.error, unit="adu/s", where=where)
 
 
 def _one(planned: PlannedProduct, role: str) -> str:

@@ -274,27 +274,42 @@ def _add_flat(builder: Builder, group: list[FrameRow], corrections: dict[int, Co
 
 
 def plan_camera_numbers(builder: Builder) -> None:
-    """Gain and read noise of each set-up, from two or more bias frames and pairs of flats of equal level."""
-    biases = by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header))
+    """Gain and read noise of each set-up, from pairs of flats and the bias frames nearest to their temperature."""
     flats = _kinds(builder, "flat")
-    for group in biases:
+    for group in by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
         same = [f for f in flats if equal_keys(f.header) == equal_keys(group[0].header)]
-        if len(group) < 2 or len(same) < 2 or not builder.is_quiet(group) or not builder.is_quiet(same):
-            continue
-        chosen = in_order(group)[:_FRAMES_FOR_CAMERA_NUMBERS]
-        pairs = []
-        for by_filter in by_key(same, lambda f: f.header.filter):
-            # An even number of each filter: pairs are taken one after the other and must not mix filters.
-            pairs += in_order(by_filter)[: min(_FRAMES_FOR_CAMERA_NUMBERS, len(by_filter) // 2 * 2)]
-        if not pairs:
+        pairs = _pairs(same)
+        biases = _nearest_cluster(builder, group, median_temperature(same))[:_FRAMES_FOR_CAMERA_NUMBERS]
+        if len(biases) < 2 or not pairs or not builder.is_quiet(group) or not builder.is_quiet(same):
             continue
         builder.add(
             "camera_numbers",
             set_up(group[0]),
-            [*_frame_inputs("bias", chosen), *_frame_inputs("flat", pairs)],
+            [*_frame_inputs("bias", biases), *_frame_inputs("flat", pairs)],
             parameters={},
-            facts=facts_of(chosen),
+            facts=facts_of(biases),
         )
+
+
+def _pairs(flats: Sequence[FrameRow]) -> list[FrameRow]:
+    """An even number of each filter's flats: pairs are taken one after the other and must not mix filters."""
+    chosen: list[FrameRow] = []
+    for by_filter in by_key(flats, lambda f: f.header.filter):
+        chosen += in_order(by_filter)[: min(_FRAMES_FOR_CAMERA_NUMBERS, len(by_filter) // 2 * 2)]
+    return chosen
+
+
+def _nearest_cluster(builder: Builder, biases: Sequence[FrameRow], temperature_c: float | None) -> list[FrameRow]:
+    """The temperature cluster of bias frames nearest to a temperature (the largest when none is known)."""
+    clusters = split_at_gaps(biases, lambda f: f.header.temperature_c, builder.snapshot.rules.temperature_cluster_c)
+
+    ranked: list[tuple[float, int, int]] = []
+    for place, cluster in enumerate(clusters):
+        own = median_temperature(cluster)
+        distance = abs(own - temperature_c) if own is not None and temperature_c is not None else 1e9
+        if len(cluster) >= 2:
+            ranked.append((distance, -len(cluster), place))
+    return in_order(clusters[min(ranked)[2]]) if ranked else []
 
 
 def light_parameters(builder: Builder) -> dict[str, Any]:
