@@ -1,0 +1,140 @@
+"""The report checks its own contents: an empty picture, an unnamed failure or a broken link is a fault that it states.
+
+A check that "succeeds" over empty plots hides the very night that needed a look.  Faults stop nothing: the page is still
+written, says what is wrong with it, and the unit that wrote it returns the faults.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from html.parser import HTMLParser
+
+from reports.model import STATES, Figure, NightPage, NumberTable, Picture
+from reports.text import joined, plural
+
+MAX_PAGE_BYTES = 15_000_000
+_VOID = {"meta", "link", "img", "source", "br", "input", "hr", "area", "base", "col", "embed", "track", "wbr"}
+_FORBIDDEN = {"script", "iframe", "object", "embed", "base", "form"}
+
+
+def page_faults(page: NightPage) -> tuple[str, ...]:
+    """What is wrong or missing in the model of a page, one sentence each; () when all is there."""
+    return tuple(_model_faults(page))
+
+
+def _model_faults(page: NightPage) -> Iterator[str]:
+    made = [light for light in page.lights if light.state in ("done", "degraded")]
+    yield from _picture_faults("light", ((light.name, light.thumbnail) for light in made))
+    yield from _picture_faults("master", ((master.name, master.picture) for master in page.masters))
+    yield from _picture_faults("stack", ((stack.name, stack.picture) for stack in page.stacks))
+    yield from _light_faults(page)
+    yield from _cause_faults(page)
+    if made and not any(light.fwhm_px is not None for light in made):
+        yield f"none of {plural(len(made), 'reduced light')} has a measured FWHM"
+    unknown = [master.name for master in page.masters if master.level_adu is None or not math.isfinite(master.level_adu)]
+    if unknown:
+        yield f"{plural(len(unknown), 'master')} without a level ({_some(unknown)})"
+
+
+def _picture_faults(kind: str, pictures: Iterable[tuple[str, Picture | None]]) -> Iterator[str]:
+    known = list(pictures)
+    absent = [name for name, picture in known if picture is None]
+    blank = [name for name, picture in known if picture is not None and (picture.blank or not picture.data)]
+    if absent:
+        yield f"{plural(len(absent), kind)} without a picture ({_some(absent)})"
+    if blank:
+        yield f"{plural(len(blank), kind)} with an empty picture ({_some(blank)})"
+
+
+def _some(names: Sequence[str]) -> str:
+    return joined([*names[:3], f"{len(names) - 3} more"] if len(names) > 3 else list(names))
+
+
+def _light_faults(page: NightPage) -> Iterator[str]:
+    for state in STATES:
+        listed = sum(light.state == state for light in page.lights)
+        counted = page.total(state, "light")
+        if state != "set_aside" and listed != counted:
+            yield f"the balance counts {plural(counted, 'light')} as {state}, the page lists {listed}"
+
+
+def _cause_faults(page: NightPage) -> Iterator[str]:
+    for state in ("rejected", "waiting", "degraded", "set_aside"):
+        named = sum(cause.count for cause in page.causes if cause.state == state)
+        counted = page.total(state)
+        if named != counted:
+            yield f"{plural(counted, 'file')} {'are' if counted != 1 else 'is'} {state.replace('_', ' ')}, the causes name {named}"
+
+
+def figure_faults(figures: Iterable[Figure]) -> tuple[str, ...]:
+    """Figures that show nothing: a blank picture, or no finite number behind it."""
+    faults = []
+    for figure in figures:
+        if figure.picture.blank or not figure.picture.data:
+            faults.append(f"figure {figure.title!r} is blank")
+        elif not has_numbers(figure.numbers):
+            faults.append(f"figure {figure.title!r} has no numbers behind it")
+    return tuple(faults)
+
+
+def has_numbers(table: NumberTable) -> bool:
+    """Is there at least one finite number in the table?"""
+    return any(isinstance(value, int | float) and math.isfinite(value) for row in table.rows for value in row)
+
+
+class _Page(HTMLParser):
+    """Collects what a page must not have: unclosed tags, images without text, outside addresses, dead anchors."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open_tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.faults: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag in _FORBIDDEN:
+            self.faults.append(f"the page holds a <{tag}>")
+        self.faults += [f"<{tag}> has an event handler" for name in values if name.startswith("on")]
+        if "id" in values:
+            self.ids.append(values["id"])
+        if tag == "a":
+            self.links.append(values.get("href", ""))
+        if tag == "img" and not values.get("alt", "").strip():
+            self.faults.append("an image has no alternative text")
+        for name in ("src", "srcset", "poster", "data"):
+            if name in values and not values[name].startswith("data:"):
+                self.faults.append(f"<{tag}> loads {values[name][:60]!r} from elsewhere")
+        if tag not in _VOID:
+            self.open_tags.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in _VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open_tags or self.open_tags[-1] != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+            return
+        self.open_tags.pop()
+
+
+def html_faults(html: str, max_bytes: int = MAX_PAGE_BYTES) -> tuple[str, ...]:
+    """What is wrong with a finished page: size, structure, scripts, outside loads, dead links, images without text."""
+    faults: list[str] = []
+    size = len(html.encode("utf-8", "surrogatepass"))
+    if size > max_bytes:
+        faults.append(f"the page is {size / 1e6:.1f} MB, more than {max_bytes / 1e6:.0f} MB")
+    parser = _Page()
+    # pictures are long and hold no markup: leaving them out makes the check quick
+    parser.feed(re.sub(r"base64,[A-Za-z0-9+/=]+", "base64,", html))
+    parser.close()
+    faults += sorted(set(parser.faults))
+    faults += [f"<{tag}> is never closed" for tag in parser.open_tags]
+    faults += [f"the id {name!r} stands twice" for name in sorted({name for name in parser.ids if parser.ids.count(name) > 1})]
+    dead = {link for link in parser.links if link.startswith("#") and link != "#" and link[1:] not in parser.ids}
+    return (*faults, *(f"the link {link!r} leads nowhere" for link in sorted(dead)))

@@ -1,0 +1,76 @@
+"""Counts as pictures for the mail, where a page's own bars and tiles are not at hand: the balance and the calibration grid."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from reports.figures import Dress, EmptyFigureError, figure, plain
+from reports.model import CELL_STATES, STATES, BalanceRow, CalibrationCell, Figure
+from reports.tables import balance_table, calibration_table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+STATE_COLOURS = {"done": "#2e7d4f", "degraded": "#9a6700", "waiting": "#4a7fb5", "rejected": "#b3261e", "set_aside": "#8a929b"}
+CELL_COLOURS = {"existed": "#2e7d4f", "borrowed": "#2f6fab", "late": "#8a5c00", "missing": "#b3261e"}
+
+
+def balance_figure(rows: tuple[BalanceRow, ...], name: str = "balance") -> Figure:
+    """Files by kind as stacked bars, one colour a state (for the mail; the page draws its own)."""
+    used = tuple(row for row in rows if row.seen)
+    if not used:
+        raise EmptyFigureError("balance: no file was seen")
+    several = len({row.instrument for row in used}) > 1
+    labels = [plain(f"{row.kind} · {row.instrument}" if several else row.kind)[:28] for row in used]
+
+    def painter(axes: Axes, dress: Dress) -> None:
+        left = [0] * len(used)
+        for state in STATES:
+            widths = [row.count(state) for row in used]
+            if any(widths):
+                axes.barh(range(len(used)), widths, left=left, color=STATE_COLOURS[state], height=0.62, label=state.replace("_", " "))
+            left = [a + b for a, b in zip(left, widths, strict=True)]
+        for place, row in enumerate(used):
+            axes.text(row.seen, place, f" {row.seen}", va="center", fontsize=8, color=dress.ink)
+        axes.set_yticks(range(len(used)), labels)
+        axes.invert_yaxis()
+        axes.grid(visible=False)
+        axes.set_xticks([])
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(axis="y", labelsize=8.5, labelcolor=dress.ink)
+        axes.set_xlim(0, 1.12 * max(row.seen for row in used))
+        axes.figure.legend(
+            loc="outside lower left", fontsize=7.5, frameon=False, ncols=5, labelcolor=dress.ink, handlelength=1, columnspacing=1.2
+        )
+
+    caption = ", ".join(f"{row.kind} {row.seen}" for row in used)
+    return figure(name, "Files by kind and state", caption, painter, balance_table(used, name), (4.6, 0.55 + 0.3 * len(used)))
+
+
+def grid_figure(cells: tuple[CalibrationCell, ...], name: str = "calibrations") -> Figure:
+    """The calibration grid as coloured tiles with their state in words (for the mail; the page draws its own)."""
+    if not cells:
+        raise EmptyFigureError("calibration grid: no calibration was asked for")
+    across = 3
+    down = math.ceil(len(cells) / across)
+
+    def painter(axes: Axes, dress: Dress) -> None:
+        from matplotlib.patches import FancyBboxPatch
+
+        del dress
+        for place, cell in enumerate(cells):
+            x, y = place % across, place // across
+            colour = CELL_COLOURS[cell.state]
+            axes.add_patch(
+                FancyBboxPatch((x + 0.07, y + 0.1), 0.86, 0.8, boxstyle="round,pad=0,rounding_size=0.06", color=colour, mutation_aspect=0.6)
+            )
+            words = ((f"{cell.kind} {cell.label}", 0.36, 8.0), (f"{cell.state}{f', {cell.grade}' if cell.grade else ''}", 0.67, 7.0))
+            for words_shown, height, size in words:
+                axes.text(x + 0.5, y + height, plain(words_shown)[:22], ha="center", va="center", fontsize=size, color="white")
+        axes.set_xlim(0, across)
+        axes.set_ylim(down, 0)
+        axes.set_axis_off()
+
+    counted = ", ".join(f"{sum(cell.state == state for cell in cells)} {state}" for state in CELL_STATES)
+    return figure(name, "Calibrations", counted, painter, calibration_table(cells, name), (3.6, 0.5 * down + 0.1))

@@ -1,0 +1,237 @@
+"""A small read-only server for the report pages: GET and HEAD, files below one folder, nothing else.
+
+It listens on loopback; on another address only with a password, which is compared in constant time.  A path is opened
+part by part without following links, so no name, link or race leads out of the folder.  No directory listing, no
+scripts: the headers forbid them even if a page held one.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import logging
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
+from socket import AF_INET, AF_INET6
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from nightcrew.errors import Refused
+from reports.names import PAGE
+from reports.text import visible
+
+_log = logging.getLogger(__name__)
+
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".csv": "text/csv; charset=utf-8",
+    ".ecsv": "text/plain; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+}
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Cache-Control": "no-cache",
+}
+_LOOPBACK_NAMES = {"127.0.0.1", "localhost", "[::1]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """Who may read: everybody on this machine, or whoever knows user and password."""
+
+    user: str = "observer"
+    password: str = field(default="", repr=False)
+
+    def expected(self) -> bytes | None:
+        """The Authorization header that is asked for; None when none is."""
+        if not self.password:
+            return None
+        return b"Basic " + base64.b64encode(f"{self.user}:{self.password}".encode())
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves ``root``; ``serve_forever`` until ``shutdown``.  Port 0 takes any free one (see ``url``)."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, root: Path, address: str = "127.0.0.1", port: int = 8765, access: Access | None = None) -> None:
+        access = access or Access()
+        if not is_loopback(address) and not access.password:
+            raise Refused(
+                f"the report pages would be open to everybody who reaches {visible(address)!r}: keep reports.address on 127.0.0.1, "
+                "or set a password for them"
+            )
+        self.root = root
+        self.expected = access.expected()
+        self.names_checked = is_loopback(address)
+        self.address_family = AF_INET6 if ":" in address else AF_INET
+        super().__init__((address, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """The address of the index, such as ``http://127.0.0.1:8765/``."""
+        host, port = self.server_address[0], self.server_address[1]
+        shown = host.decode() if isinstance(host, bytes | bytearray) else str(host)
+        return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error; anything else is logged with its trace."""
+        del request
+        if isinstance(sys.exception(), OSError):
+            _log.debug("page server: a connection from %s broke off", client_address)
+        else:
+            _log.exception("page server: a request from %s failed", client_address)
+
+
+def is_loopback(address: str) -> bool:
+    """Does ``address`` reach this machine only?"""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: PageServer
+    server_version = "Nightcrew"
+    sys_version = ""
+    protocol_version = "HTTP/1.1"
+    timeout = 20  # seconds for a request: a silent client holds no thread for long
+    error_content_type = "text/plain; charset=utf-8"
+    error_message_format = "%(code)d %(message)s\n"
+
+    def do_GET(self) -> None:
+        """A file with its bytes."""
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        """A file's headers."""
+        self._answer(with_body=False)
+
+    def end_headers(self) -> None:
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        super().end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name of the base class
+        _log.debug("page server: %s", visible(format % args))
+
+    def _answer(self, *, with_body: bool) -> None:
+        if not self._admitted():
+            return
+        parts = path_parts(self.path)
+        with contextlib.ExitStack() as closing:
+            found = _open_below(self.server.root, parts, closing) if parts is not None else None
+            if found is None:
+                self.send_error(HTTPStatus.NOT_FOUND)
+                return
+            if isinstance(found, str):
+                self._redirect(found)
+                return
+            descriptor, suffix = found
+            self._send_file(descriptor, suffix, with_body=with_body)
+
+    def _admitted(self) -> bool:
+        if self.server.names_checked and not self._named_rightly():
+            # another name for this address: a page elsewhere may have rebound its own name to us
+            self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
+            return False
+        expected = self.server.expected
+        given = self.headers.get("Authorization", "").encode("utf-8", "replace")
+        if expected is not None and not hmac.compare_digest(given, expected):
+            self.send_response(HTTPStatus.UNAUTHORIZED)
+            self.send_header("WWW-Authenticate", 'Basic realm="Nightcrew reports", charset="UTF-8"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return False
+        return True
+
+    def _named_rightly(self) -> bool:
+        host = self.headers.get("Host", "")
+        name = host[: host.rindex("]") + 1] if "]" in host else host.partition(":")[0]
+        return name.lower() in _LOOPBACK_NAMES or is_loopback(name.strip("[]"))
+
+    def _redirect(self, target: str) -> None:
+        self.send_response(HTTPStatus.MOVED_PERMANENTLY)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _send_file(self, descriptor: int, suffix: str, *, with_body: bool) -> None:
+        size = os.fstat(descriptor).st_size
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", CONTENT_TYPES[suffix])
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        if with_body:
+            sent = 0
+            for piece in _pieces(descriptor, size):
+                self.wfile.write(piece)
+                sent += len(piece)
+            self.close_connection = self.close_connection or sent < size
+
+
+def path_parts(target: str) -> tuple[str, ...] | None:
+    """The parts of a request's path, decoded once; None for hidden names, ``..``, NUL, back-slashes and the like."""
+    try:
+        path = unquote(urlsplit(target).path, errors="strict")
+    except (ValueError, UnicodeDecodeError):
+        return None
+    if not path.startswith("/") or "\0" in path or "\\" in path:
+        return None
+    parts = tuple(path.split("/")[1:])
+    bad = any(part.startswith(".") or (part == "" and place < len(parts) - 1) for place, part in enumerate(parts))
+    return None if bad else parts
+
+
+def _open_below(root: Path, parts: tuple[str, ...], closing: contextlib.ExitStack) -> tuple[int, str] | str | None:
+    """(descriptor, suffix) of a regular file below ``root``, the place to go to for a folder without ``/``, or None."""
+    names = (*parts[:-1], parts[-1] or PAGE)
+    try:
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        closing.callback(os.close, folder)
+        for name in names[:-1]:
+            folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            closing.callback(os.close, folder)
+        last = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        closing.callback(os.close, last)
+    except (OSError, ValueError):
+        return None
+    mode = os.fstat(last).st_mode
+    if stat.S_ISDIR(mode):
+        return f"{names[-1]}/" if all(char.isalnum() or char in "._-" for char in names[-1]) else None
+    suffix = os.path.splitext(names[-1])[1].lower()  # noqa: PTH122  a name, not a path
+    return (last, suffix) if stat.S_ISREG(mode) and suffix in CONTENT_TYPES else None
+
+
+def _pieces(descriptor: int, size: int) -> Iterator[bytes]:
+    """Exactly ``size`` bytes; fewer only when the file shrank meanwhile."""
+    offset = 0
+    while offset < size:
+        piece = os.pread(descriptor, min(1 << 18, size - offset), offset)
+        if not piece:
+            return
+        offset += len(piece)
+        yield piece

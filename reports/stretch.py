@@ -1,0 +1,128 @@
+"""Pixels to pictures: a robust display stretch and fast thumbnails, with numpy and Pillow alone."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reports.model import Picture
+
+Pixels = NDArray[np.float32]
+Stretch = Literal["zscale", "asinh"]
+RowReader = Callable[[int, int], NDArray[np.generic]]
+
+_SAMPLE = 20_000  # pixels that decide the display range
+_ROWS_PER_BIN = 3  # rows read for each row of a thumbnail: enough for stars of 2 px and more
+
+
+def display_range(image: NDArray[np.generic], stretch: Stretch = "zscale") -> tuple[float, float] | None:
+    """Black and white level of ``image`` [y, x] from robust statistics of a regular sample; None without finite pixels.
+
+    ``zscale``: median - 2.5 to median + 6 robust sigmas, cut at the sample's extremes (masters).  ``asinh``: the same
+    black, white at the 99.7th percentile (stars).
+    """
+    flat = image.reshape(-1)
+    sample = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return None
+    low, middle, high, bright = np.percentile(sample, (15.866, 50.0, 84.134, 99.7))
+    sigma = (high - low) / 2
+    white = max(bright, middle + 6 * sigma) if stretch == "asinh" else min(middle + 6 * sigma, float(sample.max()))
+    black = max(middle - 2.5 * sigma, float(sample.min()))
+    return (float(black), float(white)) if white > black else (float(black), float(black))
+
+
+def to_bytes(image: NDArray[np.generic], stretch: Stretch = "zscale", limits: tuple[float, float] | None = None) -> NDArray[np.uint8]:
+    """``image`` [y, x] as grey levels 0-255, first row at the bottom as astronomers expect; not-finite pixels are black."""
+    chosen = limits or display_range(image, stretch)
+    if chosen is None or chosen[1] <= chosen[0]:
+        return np.zeros(image.shape, dtype=np.uint8)
+    black, white = chosen
+    scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(1 / (white - black))
+    np.clip(scaled, 0, 1, out=scaled)
+    if stretch == "asinh":
+        scaled = np.arcsinh(scaled * np.float32(10)) * np.float32(1 / math.asinh(10))
+    scaled[~np.isfinite(scaled)] = 0
+    return np.ascontiguousarray((scaled * np.float32(255) + np.float32(0.5)).astype(np.uint8)[::-1])
+
+
+def shrink(image: NDArray[np.generic], size_px: int) -> Pixels:
+    """``image`` [y, x] block-averaged (NaN ignored) so that neither side exceeds ``size_px``; smaller ones pass unchanged."""
+    ny, nx = image.shape
+    step = max(1, math.ceil(max(ny, nx) / size_px))
+    if step == 1 or ny < step or nx < step:
+        return image.astype(np.float32)
+    rows, columns = ny // step, nx // step
+    blocks = image[: rows * step, : columns * step].astype(np.float32).reshape(rows, step, columns, step)
+    return _block_mean(blocks)
+
+
+def _block_mean(blocks: Pixels) -> Pixels:
+    mean: Pixels = blocks.mean(axis=(1, 3), dtype=np.float32)
+    holes = ~np.isfinite(mean)
+    if holes.any():
+        good = np.isfinite(blocks)
+        counts = good.sum(axis=(1, 3))
+        total = np.where(good, blocks, np.float32(0)).sum(axis=(1, 3), dtype=np.float32)
+        mean = np.where(counts > 0, total / np.maximum(counts, 1), np.float32(np.nan)).astype(np.float32)
+    return mean
+
+
+def shrink_rows(read_rows: RowReader, shape: tuple[int, int], size_px: int) -> Pixels:
+    """As :func:`shrink`, reading only some rows of each block through ``read_rows(y0, y1)``: for large files."""
+    ny, nx = shape
+    step = max(1, math.ceil(max(ny, nx) / size_px))
+    if step <= 2 * _ROWS_PER_BIN or ny < step or nx < step:
+        return shrink(read_rows(0, ny), size_px)
+    rows, columns = ny // step, nx // step
+    offset = (step - _ROWS_PER_BIN) // 2
+    small = np.empty((rows, columns), dtype=np.float32)
+    for row in range(rows):
+        first = row * step + offset
+        band = read_rows(first, first + _ROWS_PER_BIN)[:, : columns * step].astype(np.float32)
+        small[row] = _block_mean(band.reshape(1, _ROWS_PER_BIN, columns, step))[0]
+    return small
+
+
+def encode(grey: NDArray[np.uint8], alt: str, *, lossy: bool = True, quality: int = 80) -> Picture:
+    """Grey [y, x] or colour [y, x, 3] levels as a JPEG (``lossy``) or PNG picture."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    if lossy:
+        Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
+    else:
+        Image.fromarray(grey).save(buffer, "PNG", compress_level=9)
+    blank = bool(grey.size == 0 or (grey == grey.flat[0]).all())
+    media: Literal["image/png", "image/jpeg"] = "image/jpeg" if lossy else "image/png"
+    return Picture(data=buffer.getvalue(), media_type=media, width_px=grey.shape[1], height_px=grey.shape[0], alt=alt, blank=blank)
+
+
+def thumbnail(image: NDArray[np.generic], alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", lossy: bool = True) -> Picture:
+    """A small picture of ``image`` [y, x]."""
+    small = shrink(image, size_px)
+    return encode(to_bytes(small, stretch), alt, lossy=lossy)
+
+
+def thumbnail_rows(read_rows: RowReader, shape: tuple[int, int], alt: str, *, size_px: int = 160, stretch: Stretch = "asinh") -> Picture:
+    """A small picture of a large image on disk, made from some of its rows."""
+    return encode(to_bytes(shrink_rows(read_rows, shape, size_px), stretch), alt)
+
+
+def sized_png(data: bytes, alt: str) -> Picture:
+    """A PNG file that another module drew, as a picture; ``ValueError`` when the bytes are no PNG."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            width, height = image.size
+            extrema = image.convert("L").getextrema()
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"no PNG picture: {error}") from error
+    return Picture(data=data, media_type="image/png", width_px=width, height_px=height, alt=alt, blank=extrema[0] == extrema[1])

@@ -1,0 +1,141 @@
+"""``summary.json``: the one machine-readable form beside every report, checked before it is written.
+
+Form 1: ``{"format": 1, "recipe", "inputs", "grade", "quantities": [{"name", "value", "error", "unit", "where", "note"}],
+"warnings": [...]}``.  A value that could not be determined is ``null`` with its reason in ``note``; never NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nightcrew.errors import NightcrewError
+from reports.text import visible
+
+FORMAT = 1
+FILE_NAME = "summary.json"
+_NAME = re.compile(r"^[a-z][a-z0-9_.]*$")
+_GRADES = ("", "A", "B", "C", "D")
+
+Plain = str | int | float | bool | None
+
+
+class BadSummaryError(NightcrewError):
+    """A summary that breaks the form; the text names the quantity and the rule."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """One measured or counted quantity; ``where`` holds the conditions, such as ``{"temperature_c": -10}``."""
+
+    name: str
+    value: float | int | None
+    error: float | None = None
+    unit: str = ""
+    where: Mapping[str, Plain] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All quantities of one report.  ``inputs`` are file names with their hashes, sorted by the writer."""
+
+    recipe: str
+    inputs: tuple[Mapping[str, str], ...]
+    grade: str
+    quantities: tuple[Quantity, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def determined(
+    name: str, value: float | None, why_not: str, *, error: float | None = None, unit: str = "", where: Mapping[str, Plain] | None = None
+) -> Quantity:
+    """A quantity whose ``value`` may be NaN or None: it becomes ``null`` with ``why_not`` as its note."""
+    good = value is not None and math.isfinite(value)
+    kept = error if good and error is not None and math.isfinite(error) else None
+    return Quantity(name=name, value=value if good else None, error=kept, unit=unit, where=where or {}, note="" if good else why_not)
+
+
+def as_json(summary: Summary) -> str:
+    """The checked summary as JSON text, the same bytes for the same content; ``BadSummaryError`` when it breaks the form."""
+    check(summary)
+    body = {
+        "format": FORMAT,
+        "recipe": summary.recipe,
+        "inputs": sorted((_clean(dict(item)) for item in summary.inputs), key=lambda item: json.dumps(item, sort_keys=True)),
+        "grade": summary.grade,
+        "quantities": [_quantity(quantity) for quantity in summary.quantities],
+        "warnings": [visible(text) for text in summary.warnings],
+    }
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def _quantity(quantity: Quantity) -> dict[str, Any]:
+    return {
+        "name": quantity.name,
+        "value": quantity.value,
+        "error": quantity.error,
+        "unit": visible(quantity.unit),
+        "where": _clean(dict(sorted(quantity.where.items()))),
+        "note": visible(quantity.note),
+    }
+
+
+def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {visible(key): visible(value) if isinstance(value, str) else value for key, value in values.items()}
+
+
+def check(summary: Summary) -> None:
+    """Raise ``BadSummaryError`` for the first rule of the form that ``summary`` breaks."""
+    if summary.grade not in _GRADES:
+        raise BadSummaryError(f"grade {summary.grade!r} is none of A, B, C, D or empty")
+    if not _NAME.match(summary.recipe):
+        raise BadSummaryError(f"recipe {summary.recipe!r} is no plain name")
+    seen: set[str] = set()
+    for quantity in summary.quantities:
+        _check_quantity(quantity)
+        key = json.dumps([quantity.name, dict(quantity.where)], sort_keys=True)
+        if key in seen:
+            raise BadSummaryError(f"quantity {quantity.name!r} stands twice for {dict(quantity.where)}")
+        seen.add(key)
+
+
+def _check_quantity(quantity: Quantity) -> None:
+    name = quantity.name
+    if not _NAME.match(name):
+        raise BadSummaryError(f"quantity {name!r}: names are lower-case letters, digits, '_' and '.'")
+    numbers: Iterable[tuple[str, Any]] = [("value", quantity.value), ("error", quantity.error), *quantity.where.items()]
+    for label, value in numbers:
+        if type(value) not in (int, float, str, bool, type(None)):
+            raise BadSummaryError(f"quantity {name!r}: {label} is a {type(value).__name__}, not a plain number or text")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise BadSummaryError(f"quantity {name!r}: {label} is {value}; write null and the reason in note")
+    if quantity.value is None and not quantity.note.strip():
+        raise BadSummaryError(f"quantity {name!r}: a value that is null needs its reason in note")
+    if quantity.value is None and quantity.error is not None:
+        raise BadSummaryError(f"quantity {name!r}: an error without a value")
+    if quantity.error is not None and quantity.error < 0:
+        raise BadSummaryError(f"quantity {name!r}: error {quantity.error} is negative")
+
+
+def parse(text: str) -> Summary:
+    """A checked ``Summary`` from JSON text; ``BadSummaryError`` when it is of another form."""
+    try:
+        body = json.loads(text)
+        if body["format"] != FORMAT:
+            raise BadSummaryError(f"format {body['format']!r} is not {FORMAT}")
+        found = Summary(
+            recipe=body["recipe"],
+            inputs=tuple(body["inputs"]),
+            grade=body["grade"],
+            quantities=tuple(Quantity(**item) for item in body["quantities"]),
+            warnings=tuple(body["warnings"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadSummaryError(f"no summary of form {FORMAT}: {error}") from error
+    check(found)
+    return found

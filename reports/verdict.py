@@ -1,0 +1,199 @@
+"""The night in one sentence, and what needs a person: computed from the page's model alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reports.model import GRADES, LEVELS, Action, CalibrationCell, Level, NightPage, Status, TruthRow, Verdict
+from reports.text import adaptive, joined, noun, plural, quantity, sentence, shell_word, signed
+
+BAD_FRACTION = 0.5  # of the lights without a product: the night is bad
+WORDS: dict[Status, str] = {"good": "Good night", "attention": "Needs a look", "bad": "Bad night", "empty": "Empty night"}
+CAMPAIGN_WORDS: dict[Status, str] = {"good": "All well", "attention": "Needs a look", "bad": "Failed", "empty": "Nothing came"}
+
+
+def judge(page: NightPage, faults: tuple[str, ...] = ()) -> Verdict:
+    """Verdict of ``page``; ``faults`` are what the report's check of its own contents found."""
+    actions = tuple(sorted(_actions(page, faults), key=lambda action: LEVELS.index(action.level)))
+    status = _status(page, actions)
+    words = WORDS if page.kind == "night" else CAMPAIGN_WORDS
+    word = "The night failed" if page.failed and page.kind == "night" else words[status]
+    reasons = empty_reasons(page) if status == "empty" else ()
+    return Verdict(status=status, word=word, sentence=_sentence(page, actions), actions=actions, reasons=reasons)
+
+
+def grade_counts(page: NightPage) -> tuple[int, int, int, int]:
+    """Lights with a product, by grade A to D."""
+    made = [light.grade for light in page.lights if light.state in ("done", "degraded")]
+    return (made.count("A"), made.count("B"), made.count("C"), made.count("D"))
+
+
+def light_counts(page: NightPage) -> tuple[int, int]:
+    """(lights that count, lights with a product); duplicates set aside do not count."""
+    reduced = page.total("done", "light") + page.total("degraded", "light")
+    return reduced + page.total("waiting", "light") + page.total("rejected", "light"), reduced
+
+
+def _status(page: NightPage, actions: tuple[Action, ...]) -> Status:
+    lights, reduced = light_counts(page)
+    if page.failed:
+        return "bad"
+    if page.seen == 0 and not page.sections:
+        return "empty"
+    if lights and reduced < (1 - BAD_FRACTION) * lights and page.closed:
+        return "bad"
+    if any(section.status == "bad" for section in page.sections):
+        return "bad"
+    return "attention" if any(action.level in ("problem", "warning") for action in actions) else "good"
+
+
+def _sentence(page: NightPage, actions: tuple[Action, ...]) -> str:
+    if page.failed:
+        return f"Processing stopped: {page.failed.rstrip('.')}. What was finished before is kept; the next run makes the rest."
+    if page.seen == 0 and not page.sections:
+        return "No files arrived for this night." if page.kind == "night" else "No files arrived."
+    text = f"{_what_was_made(page)}; {_what_it_asks(actions)}."
+    text = text[0].upper() + text[1:]
+    return text if page.closed else f"{text} The {_thing(page)} is still open: this page is preliminary."
+
+
+def _thing(page: NightPage) -> str:
+    return "night" if page.kind == "night" else "campaign"
+
+
+def _what_was_made(page: NightPage) -> str:
+    lights, reduced = light_counts(page)
+    masters = plural(len(page.masters), "master")
+    if lights:
+        grades = [f"{count} with grade {name}" for name, count in zip(GRADES, grade_counts(page), strict=True) if count]
+        if len(grades) == 1:
+            grades = [("both" if reduced == 2 else "all" if reduced > 1 else "it") + f" with grade {grades[0][-1]}"]
+        return f"{reduced} of {plural(lights, 'light')} reduced" + (f", {joined(grades)}" if grades else "")
+    if page.sections and not page.seen:
+        return joined([section.title for section in page.sections]) + " analysed"
+    if page.masters:
+        return f"no lights; {masters} made of {plural(sum(m.frames for m in page.masters), 'calibration frame')}"
+    if page.sections:
+        return f"{plural(page.seen, 'file')} seen, {joined([section.title for section in page.sections])} analysed"
+    return f"{plural(page.seen, 'file')} seen, none of them a light"
+
+
+def _what_it_asks(actions: tuple[Action, ...]) -> str:
+    urgent = sum(action.level in ("problem", "warning") for action in actions)
+    known = sum(action.level == "notice" for action in actions)
+    if urgent:
+        return plural(urgent, "thing needs", "things need") + " a person"
+    return "nothing needs a person" + (f" ({plural(known, 'remark')} below)" if known else "")
+
+
+def empty_reasons(page: NightPage) -> tuple[str, ...]:
+    """Why nothing came, as far as the service can know; at least one sentence."""
+    reasons: list[str] = []
+    for folder in page.folders:
+        if not folder.reachable:
+            reasons.append(f"The watched folder {folder.path} could not be reached. {folder.note}".strip())
+        elif not folder.last_sweep_at:
+            reasons.append(f"The watched folder {folder.path} was not walked during this night. {folder.note}".strip())
+        else:
+            last = f"the last file there came at {folder.last_file_at}" if folder.last_file_at else "no file was ever seen there"
+            reasons.append(f"The watched folder {folder.path} was walked until {folder.last_sweep_at}; {last}. {folder.note}".strip())
+    if not page.folders:
+        reasons.append("No folder is watched: add one under [[folders]] in nightcrew.toml.")
+    reasons += [notice.text for notice in page.notices if notice.level in ("problem", "warning")]
+    if page.last_night_with_files:
+        reasons.append(f"The last night with files was {page.last_night_with_files}.")
+    if all(folder.reachable and folder.last_sweep_at for folder in page.folders) and page.folders and not page.notices:
+        reasons.append(
+            "The service was running and the folders were reachable, "
+            "so most likely nothing was taken (clouds, a closed dome, another path)."
+        )
+    return tuple(reasons)
+
+
+def _actions(page: NightPage, faults: tuple[str, ...]) -> Iterator[Action]:
+    yield from (Action(level="problem", text=f"The report itself is incomplete: {fault}", anchor="provenance") for fault in faults)
+    if page.failed:
+        text = f"The {_thing(page)}'s run failed: {sentence(page.failed)} It is started again by itself; look why it failed"
+        yield Action(level="problem", text=text, command=f"nightcrew status {shell_word(page.night)}", anchor="failures")
+    yield from _balance_actions(page)
+    yield from (Action(level=n.level, text=n.text, command=n.command) for n in page.notices if n.level != "info")
+    yield from _cause_actions(page)
+    yield from _calibration_actions(page)
+    yield from _master_actions(page)
+    yield from _trend_actions(page)
+    yield from _truth_actions(page.truth)
+    for section in page.sections:
+        if section.status in ("attention", "bad"):
+            level: Level = "problem" if section.status == "bad" else "warning"
+            yield Action(level=level, text=f"{section.title}: {section.verdict}", anchor="analyses")
+
+
+def _balance_actions(page: NightPage) -> Iterator[Action]:
+    for row in page.balance:
+        if row.missing:
+            text = (
+                f"The balance of {row.instrument or 'files without instrument'}, {row.kind}, does not close: {row.seen} seen, "
+                f"{row.seen - row.missing} accounted for. This is a bug of Nightcrew"
+            )
+            yield Action(level="problem", text=text, command="nightcrew doctor", anchor="balance")
+
+
+def _cause_actions(page: NightPage) -> Iterator[Action]:
+    for cause in page.causes:
+        what = plural(cause.count, noun(cause.kind))
+        why = f"{cause.cause.rstrip('.')}. {sentence(cause.mend)}".strip()
+        if cause.state == "failed":
+            yield Action(level="problem", text=f"{plural(cause.count, 'product')} failed: {why}", command=cause.command, anchor="failures")
+        elif cause.state == "waiting" and page.closed:
+            yield Action(level="warning", text=f"{what} still waiting: {why}", command=cause.command, anchor="failures")
+        elif cause.state == "rejected":
+            lights, _ = light_counts(page)
+            heavy = cause.kind == "light" and cause.count > 0.1 * lights
+            yield Action(level="warning" if heavy else "notice", text=f"{what} rejected: {why}", command=cause.command, anchor="failures")
+
+
+def _calibration_actions(page: NightPage) -> Iterator[Action]:
+    for cell in page.calibrations:
+        if cell.state == "missing":
+            users = f"; {plural(cell.users, 'light')} had to do without" if cell.users else ""
+            text = f"No {cell.kind} for {_cell_name(cell)}{users}. {sentence(cell.reason)}".strip()
+            yield Action(level="warning", text=text, command=cell.command, anchor="calibration")
+        elif cell.grade in ("C", "D"):
+            text = f"The {cell.kind} for {_cell_name(cell)} is risky (grade {cell.grade}): {cell.reason}"
+            yield Action(level="warning", text=text, command=cell.command, anchor="calibration")
+
+
+def _cell_name(cell: CalibrationCell) -> str:
+    return f"{cell.label} ({cell.instrument})" if cell.label else cell.instrument
+
+
+def _master_actions(page: NightPage) -> Iterator[Action]:
+    for master in page.masters:
+        name = f"{master.kind} master {master.label}".strip() + f" ({master.instrument})"
+        if not master.certified:
+            yield Action(
+                level="warning",
+                text=f"The {name} failed its test and is not used: {master.certification}",
+                command=master.command,
+                anchor="masters",
+            )
+        elif master.changed:
+            sigma = f" ({signed(master.change_sigma, 1)} sigma)" if master.change_sigma is not None else ""
+            change = quantity(signed(master.change, 2), master.level_unit)
+            text = f"The {name} changed by {change}{sigma} against {master.compared_with}: look whether it should be used"
+            yield Action(level="warning", text=text, command=master.command, anchor="masters")
+
+
+def _trend_actions(page: NightPage) -> Iterator[Action]:
+    for trend in page.trends:
+        if trend.outside and trend.limits is not None and trend.points:
+            value = quantity(adaptive(trend.points[-1].value), trend.unit)
+            bounds = f"{adaptive(trend.limits.low)} to {quantity(adaptive(trend.limits.high), trend.unit)}"
+            text = f"{trend.label} of {trend.instrument} is {value}; the last {trend.limits.nights} nights were within {bounds}"
+            yield Action(level="warning", text=text, anchor="trends")
+
+
+def _truth_actions(rows: tuple[TruthRow, ...]) -> Iterator[Action]:
+    wrong = [row.name for row in rows if not row.passed]
+    if wrong:
+        yield Action(level="problem", text=f"Recovered values disagree with the simulated truth: {joined(wrong)}", anchor="truth")

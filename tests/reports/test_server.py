@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import base64
+import http.client
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nightcrew.errors import Refused
+from reports.server import Access, PageServer, path_parts
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A report folder with one night, and a secret beside it."""
+    folder = tmp_path / "reports"
+    (folder / "night" / "2026-03-14" / "numbers").mkdir(parents=True)
+    (folder / "index.html").write_text("<p>index</p>", encoding="utf-8")
+    (folder / "night" / "2026-03-14" / "index.html").write_text("<p>night</p>", encoding="utf-8")
+    (folder / "night" / "2026-03-14" / "numbers" / "lights.csv").write_text("a\n1\n", encoding="utf-8")
+    (folder / "run.sh").write_text("x", encoding="utf-8")
+    (folder / ".hidden.html").write_text("x", encoding="utf-8")
+    (tmp_path / "secret.html").write_text("secret", encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def serving(root: Path, access: Access | None = None) -> Iterator[PageServer]:
+    server = PageServer(root, port=0, access=access)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+
+
+def test_pages_and_numbers_are_served(root: Path) -> None:
+    with serving(root) as server:
+        assert ask(server, "/")[:2] == (200, b"<p>index</p>")
+        assert ask(server, "/night/2026-03-14/")[:2] == (200, b"<p>night</p>")
+        status, body, headers = ask(server, "/night/2026-03-14/numbers/lights.csv?x=1")
+        assert (status, body, headers["content-type"]) == (200, b"a\n1\n", "text/csv; charset=utf-8")
+        assert server.url == f"http://127.0.0.1:{server.server_address[1]}/"
+
+
+def test_strict_headers_on_every_answer(root: Path) -> None:
+    with serving(root) as server:
+        for path in ("/", "/nothing"):
+            headers = ask(server, path)[2]
+            assert headers["content-security-policy"].startswith("default-src 'none'; img-src 'self' data:")
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["server"].strip() == "Nightcrew"
+
+
+def test_head_has_no_body(root: Path) -> None:
+    with serving(root) as server:
+        status, body, headers = ask(server, "/", "HEAD")
+        assert (status, body, headers["content-length"]) == (200, b"", "12")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH"])
+def test_reading_is_all_that_is_possible(root: Path, method: str) -> None:
+    with serving(root) as server:
+        assert ask(server, "/", method)[0] == 501
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret.html",
+        "/%2e%2e/secret.html",
+        "/night/../../secret.html",
+        "/night/..%2f..%2fsecret.html",
+        "/..%5csecret.html",
+        "/%2e%2e%2fsecret.html",
+        "//etc/passwd",
+        "/etc/passwd",
+        "/.hidden.html",
+        "/run.sh",
+        "/night/",
+        "/night/2026-03-14/numbers/",
+        "/index.html%00.png",
+        "/%ff",
+        "/link.html",
+        "/linked/secret.html",
+        "/pipe.html",
+        "/" + "a/" * 200,
+        "/" + "a" * 5000 + ".html",
+    ],
+)
+def test_nothing_else_comes_out(root: Path, path: str) -> None:
+    (root / "link.html").symlink_to(root.parent / "secret.html")
+    (root / "linked").symlink_to(root.parent)
+    os.mkfifo(root / "pipe.html")
+    with serving(root) as server:
+        status, body, _ = ask(server, path)
+    assert status == 404
+    assert b"secret" not in body
+
+
+def test_folders_lead_to_their_page(root: Path) -> None:
+    with serving(root) as server:
+        status, _, headers = ask(server, "/night/2026-03-14")
+        assert (status, headers["location"]) == (301, "2026-03-14/")
+
+
+def test_a_foreign_host_name_is_turned_away(root: Path) -> None:
+    with serving(root) as server:
+        assert ask(server, "/", Host="evil.example")[0] == 421
+        assert ask(server, "/", Host="evil.example:8765")[0] == 421
+        for good in ("localhost:1", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+            assert ask(server, "/", Host=good)[0] == 200
+
+
+def test_a_password_is_asked_for_and_checked(root: Path) -> None:
+    def basic(text: str) -> str:
+        return "Basic " + base64.b64encode(text.encode()).decode()
+
+    with serving(root, Access(user="observer", password="pässword")) as server:
+        status, body, headers = ask(server, "/")
+        assert (status, body) == (401, b"")
+        assert headers["www-authenticate"].startswith("Basic realm=")
+        assert ask(server, "/", Authorization=basic("observer:wrong"))[0] == 401
+        assert ask(server, "/", Authorization="Bearer x")[0] == 401
+        assert ask(server, "/", Authorization=basic("observer:pässword"))[0] == 200
+    assert "pässword" not in repr(Access(password="pässword"))
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
+def test_no_open_door_without_a_password(root: Path, address: str) -> None:
+    with pytest.raises(Refused, match="set a password"):
+        PageServer(root, address=address, port=0)
+
+
+def test_other_addresses_with_a_password(root: Path) -> None:
+    server = PageServer(root, address="0.0.0.0", port=0, access=Access(password="x"))
+    server.server_close()
+
+
+def test_nonsense_does_not_stop_the_server(root: Path) -> None:
+    with serving(root) as server:
+        for raw in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as client:
+                client.sendall(raw)
+                client.recv(4096)
+        with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and go away at once
+        assert ask(server, "/")[0] == 200
+
+
+def test_two_requests_on_one_connection(root: Path) -> None:
+    with serving(root) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+        for path, status in (("/", 200), ("/nothing", 404), ("/night/2026-03-14/", 200)):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            assert answer.status == status
+            answer.read()
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "parts"),
+    [
+        ("/", ("",)),
+        ("/a/b.html", ("a", "b.html")),
+        ("/a%20b.png", ("a b.png",)),
+        ("/a//b", None),
+        ("a", None),
+        ("/./a", None),
+        ("/a/", ("a", "")),
+    ],
+)
+def test_paths_are_taken_apart_once(target: str, parts: tuple[str, ...] | None) -> None:
+    assert path_parts(target) == parts
