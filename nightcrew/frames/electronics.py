@@ -13,6 +13,7 @@ from nightcrew.io.headers import Hdu
 _ELECTRONS_PER_ADU = re.compile(r"\b(?:photo-?)?e(?:-|lec(?:tron)?s?|lectrons?)?\s*(?:/|per)\s*(?:adu|dn|du|counts?|unit)\b", re.IGNORECASE)
 _PATTERNS = ("RGGB", "BGGR", "GRBG", "GBRG")
 _DIFFERENCE = 0.01  # relative: below it header and profile agree
+_LARGEST_ADU = 1e12  # no count, gain or noise comes near it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def _positive(lookup: Lookup, keywords: KeywordList) -> float | None:
     """The first number above 0 (a 0 in a primary header hides the true value of the extension)."""
     for found in lookup.all(keywords):
         number = parse_number(found.value)
-        if number is not None and 0.0 < number.value < 1e12:
+        if number is not None and 0.0 < number.value < _LARGEST_ADU:
             return number.value
     return None
 
@@ -105,7 +106,7 @@ def saturation_of_format(image: Hdu) -> float | None:
         return None
     top = 255 if bits.value == 8 else 32767
     limit = top * scale.value + zero.value
-    return limit if limit > 0 else None
+    return limit if 0 < limit < _LARGEST_ADU else None
 
 
 def _bayer(lookup: Lookup, keywords: KeywordList) -> str:

@@ -80,6 +80,7 @@ def test_senseless_gain_is_none(value: Any) -> None:
         ({"BITPIX": 32, "BZERO": None}, None),
         ({"BITPIX": -32, "BZERO": None}, None),
         ({"SATURATE": 0}, 65535.0),
+        ({"BITPIX": 16, "BSCALE": 5e303}, None),
         ({"DATAMAX": 1000.0}, 65535.0),  # the brightest pixel of this image, by the standard
     ],
 )

@@ -92,7 +92,7 @@ def test_sections_of_the_profile(tmp_path: Path) -> None:
     assert (header.trim, header.overscan) == ((0, 100, 0, 100), None)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(-50, 700), st.integers(-50, 700), st.integers(-50, 700), st.integers(-50, 700))
 def test_any_section_ends_inside_the_image(x1: int, x2: int, y1: int, y2: int) -> None:
     header = frame(TRIMSEC=f"[{x1}:{x2},{y1}:{y2}]", shape=SAAO)
@@ -102,7 +102,7 @@ def test_any_section_ends_inside_the_image(x1: int, x2: int, y1: int, y2: int) -
         assert 0 <= y0 < ye <= 520
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.text(alphabet="[]0123456789:,*- ", max_size=30))
 def test_no_section_text_breaks_the_reading(text: str) -> None:
     section = parse_section(text)

@@ -61,7 +61,7 @@ def test_ut_date_alone_belongs_to_the_night_whose_midnight_falls_in_it(site: Sit
     assert night_of_ut_date(date(2013, 7, 13), site) == night
 
 
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 @given(st.datetimes(datetime(1990, 1, 1), datetime(2060, 1, 1)), st.sampled_from(SITES))
 def test_every_moment_lies_in_the_span_of_its_night(moment: datetime, site: Site) -> None:
     first, last = night_span(night_of(moment, site), site)

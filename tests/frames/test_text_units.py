@@ -39,7 +39,7 @@ def test_what_is_no_finite_number_is_none(value: bool | int | float | str | None
     assert found is None or (found.unit and math.isfinite(found.value))
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=400) | st.floats() | st.integers() | st.booleans() | st.none())
 def test_clean_text_is_printable_short_and_stable(value: str | float | bool | None) -> None:
     text = clean_text(value)

@@ -158,7 +158,7 @@ def test_times_before_leap_seconds_are_left() -> None:
     assert utc_from("UTC", datetime(2020, 1, 1)) is None
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.datetimes(datetime(1950, 1, 1), datetime(2099, 1, 1)), st.integers(-12 * 60, 14 * 60))
 def test_any_offset_gives_the_same_moment(utc: datetime, minutes: int) -> None:
     local = utc + timedelta(minutes=minutes)
@@ -167,7 +167,7 @@ def test_any_offset_gives_the_same_moment(utc: datetime, minutes: int) -> None:
     assert header.time_utc == iso(utc)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=40))
 def test_no_text_breaks_the_reading_of_a_date(text: str) -> None:
     moment = parse_moment(text)
