@@ -114,6 +114,7 @@ class NewFile:
             self.part.replace(self.final)
         else:
             _publish(self.part, self.final)
+            self.part.unlink(missing_ok=True)
         _stage("fsync_folder", self.final)
         if self._durable:
             _fsync_folder(self.final.parent)

@@ -54,6 +54,12 @@ def logical_cards(raw: bytes) -> Iterator[str]:
         yield current
 
 
+def has_value(text: str) -> bool:
+    """Whether the card has a value indicator: an equals sign and a blank at the latest in columns 9 and 10, or HIERARCH."""
+    hierarch = text[:9].upper() == "HIERARCH " and "=" in text[:CARD]
+    return hierarch or 0 <= text.find("= ") <= 8
+
+
 def is_plain(text: str) -> bool:
     """Whether this is one value card exactly as the standard has it."""
     return len(text) == CARD and _PLAIN_RE.fullmatch(text) is not None
@@ -67,8 +73,7 @@ def parse_card(text: str) -> tuple[str, HeaderValue, str]:
     head = text[:8].strip().upper()
     if head in _COMMENTARY:
         return head, None, ""
-    hierarch = head == "HIERARCH" and text[8] == " " and "=" in text[:CARD]
-    if not hierarch and not 0 <= text.find("= ") <= 8:
+    if not has_value(text):
         return head, text[8:].strip(), ""  # no value indicator: the text is all there is (as astropy has it)
     return _by_astropy(text)
 

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 
-from nightcrew.io.cards import is_plain, logical_cards, parse_card
+from nightcrew.io.cards import has_value, is_plain, logical_cards, parse_card
 from nightcrew.io.headers import BLOCK, CARD, HeaderValue
 
 Card = tuple[str, HeaderValue, str]  # keyword, value, comment
@@ -132,6 +132,8 @@ def _is_proper(text: str, keyword: str, value: HeaderValue) -> bool:
 
 
 def _written_anew(text: str, keyword: str, value: HeaderValue, comment: str) -> list[str]:
+    if not has_value(text):
+        return [format_card("COMMENT", text.rstrip())]
     if isinstance(value, float) and not math.isfinite(value):
         value = str(value)
     try:

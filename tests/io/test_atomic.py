@@ -1,0 +1,175 @@
+"""Files appear whole or not at all, and never over others, whatever fails in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from nightcrew.errors import Refused, TransientError
+from nightcrew.io.atomic import FinalExistsError, NewFile, injected_faults, part_files, replace, replace_link, write_new, write_text
+
+STAGES = ["open", "write", "fsync", "publish", "fsync_folder"]
+
+
+def writer(text: bytes) -> Callable[[BinaryIO], None]:
+    def write(file: BinaryIO) -> None:
+        file.write(text)
+
+    return write
+
+
+def test_new_file_in_a_new_folder(tmp_path: Path) -> None:
+    final = write_new(tmp_path / "a" / "b" / "c.txt", writer(b"hello"))
+    assert final.read_bytes() == b"hello"
+    assert part_files(final.parent) == []
+
+
+def test_equal_content_is_success_and_other_content_is_left(tmp_path: Path) -> None:
+    final = write_text(tmp_path / "a", "one")
+    before = final.stat()
+    write_text(final, "one")
+    with pytest.raises(FinalExistsError, match="exists already with other content"):
+        write_text(final, "two")
+    with pytest.raises(FinalExistsError):
+        write_text(final, "ones")
+    assert final.read_text() == "one"
+    assert final.stat().st_ino == before.st_ino
+    assert part_files(tmp_path) == []
+
+
+def test_folder_under_the_final_name_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FinalExistsError):
+        write_text(tmp_path / "a", "one")
+
+
+def test_replace_changes_in_one_step(tmp_path: Path) -> None:
+    final = replace(tmp_path / "a", writer(b"one"))
+    held = final.open("rb")
+    replace(final, writer(b"two"))
+    assert final.read_bytes() == b"two"
+    assert held.read() == b"one"  # who had the old one open keeps it whole
+    held.close()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+def test_a_full_disk_passes_and_leaves_nothing(tmp_path: Path, stage: str, code: int) -> None:
+    def hook(now: str, final: Path) -> None:
+        if now == stage:
+            raise OSError(code, os.strerror(code), str(final))
+
+    with injected_faults(hook), pytest.raises(TransientError, match=r"a: cannot be written now"):
+        write_text(tmp_path / "a", "one")
+    assert part_files(tmp_path) == []
+    assert (tmp_path / "a").exists() == (stage == "fsync_folder")
+    write_text(tmp_path / "a", "one")  # the next try goes through
+
+
+def test_full_disk_inside_the_writer(tmp_path: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(b"begun")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(TransientError, match="No space left"):
+        write_new(tmp_path / "a", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_writer_are_its_own(tmp_path: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        write_new(tmp_path / "a", write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Refused, match="cannot be written in"):
+        write_text(tmp_path / "file" / "a", "one")
+
+
+def test_kill_at_any_moment_leaves_a_whole_file_or_a_part(tmp_path: Path) -> None:
+    """A process that ends without clean-up (as by SIGKILL) between two stages."""
+    for stage in STAGES:
+        final = tmp_path / stage
+        pid = os.fork()
+        if pid == 0:
+
+            def hook(now: str, _: Path, stage: str = stage) -> None:
+                if now == stage:
+                    os._exit(0)
+
+            with injected_faults(hook):
+                write_text(final, "whole")
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert not final.exists() or final.read_text() == "whole"
+    assert all(part.name.startswith(".nightcrew-") for part in part_files(tmp_path))
+    assert len(part_files(tmp_path)) == 3  # before "write", "fsync" and "publish"
+
+
+def test_two_at_once_give_one_file(tmp_path: Path) -> None:
+    results: list[str] = []
+    gate = threading.Barrier(2)
+
+    def work(text: str) -> None:
+        with NewFile(tmp_path / "a", durable=False) as new:
+            new.file.write(text.encode())
+            gate.wait(10)
+        results.append(text)
+
+    def attempt(text: str) -> None:
+        try:
+            work(text)
+        except FinalExistsError:
+            results.append("lost")
+
+    threads = [threading.Thread(target=attempt, args=(text,)) for text in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert "lost" in results
+    assert (tmp_path / "a").read_text() in results
+
+
+def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    assert write_text(tmp_path / "a", "one").read_text() == "one"
+    with pytest.raises(FinalExistsError):
+        write_text(tmp_path / "a", "two")
+    write_text(tmp_path / "a", "one")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
+
+
+def test_links_are_turned_but_files_are_not(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    (tmp_path / "y").write_text("y")
+    replace_link(tmp_path / "current", "x")
+    assert (tmp_path / "current").read_text() == "x"
+    replace_link(tmp_path / "current", "y")
+    assert (tmp_path / "current").read_text() == "y"
+    with pytest.raises(Refused, match="real file"):
+        replace_link(tmp_path / "x", "y")
+    assert part_files(tmp_path) == []
+
+
+def test_durable_asks_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    monkeypatch.setattr(os, "fsync", calls.append)
+    write_text(tmp_path / "a", "one")
+    assert len(calls) == 2
+    write_text(tmp_path / "b", "one", durable=False)
+    assert len(calls) == 2
