@@ -15,6 +15,7 @@ from nightcrew.frames.text import clean_text
 _SUFFIXES = ("frames", "frame", "images", "image", "exposure", "img")
 _BLANK = frozenset({"unknown", "none", "na", "undefined", "unspecified", "notset", "0"})
 _NOT_DONE = ("F", "NO", "NONE", "FALSE", "OMIT", "PERFORM", "0")  # how IRAF and others say that a step was left out
+_OUR_PRODUCT = "NCRECIPE"  # no profile can switch this off: products are never inputs of their own kind
 _MADE_ELSEWHERE = ("master", "super", "combined", "stacked")
 
 
@@ -122,6 +123,8 @@ def not_raw(lookup: Lookup, profile: Profile) -> str:
     MaxIm's CALSTAT names what was done: B bias, D dark, F flat; bias alone leaves a usable frame
     (see :func:`bias_removed`).
     """
+    if any(_OUR_PRODUCT in hdu.cards for hdu in lookup.headers):
+        return "a product of Nightcrew itself, not a raw frame"
     for found in lookup.all(profile.keywords.processed):
         text = clean_text(found.value).upper()
         done = bool(set(text) & set("DFM")) if found.keyword == "CALSTAT" else text not in _NOT_DONE

@@ -123,6 +123,11 @@ def test_processed_frames_are_not_raw(cards: dict[str, Any]) -> None:
     assert "processed already" in header.other_reason
 
 
+def test_own_products_are_never_raw(tmp_path: Path) -> None:
+    profile = own_profile(tmp_path, "[keywords]\nprocessed = []\n")
+    assert frame(IMAGETYP="DARK", NCRECIPE="dark_master", profile=profile).other_reason == "a product of Nightcrew itself, not a raw frame"
+
+
 def test_bias_alone_taken_out_leaves_a_frame() -> None:
     header = frame(CALSTAT="B")
     assert (header.kind, header.bias_subtracted) == ("light", True)
