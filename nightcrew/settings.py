@@ -95,6 +95,7 @@ class ReportsSettings(Section):
     port: int = Field(8765, ge=0, le=65535, description="port of the page server; 0: any free one")
     user: str = Field("observer", description="log-in name of the pages, when they have a password")
     password: SecretStr | None = Field(None, exclude=True, description="of the pages; only from the environment")
+    truth: ConfigPath | None = Field(None, description="truth.json of a simulated night, to be compared with in its report")
     link: str = Field("", description="address of the pages as seen by readers of the mail; empty: http://address:port")
 
     @model_validator(mode="after")

@@ -327,6 +327,44 @@ def _yes(word: str, option: str) -> bool:
     return answer in ("+", "y", "yes")
 
 
+@app.command(cls=LooseCommand)
+def recipe(
+    files: Files = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for everything that is made.")] = Path("reduced"),
+    box: BoxOption = "",
+    normalisation: Annotated[str, typer.Option("--norm", "-n", help="Flats are brought to one mean, median, sum, mode or sky.")] = "mean",
+    drop: Annotated[int, typer.Option("--drop", "-d", min=0, help="Highest values left out of the flats at each pixel.")] = 1,
+    odd: Annotated[float, typer.Option("--odd", help="Bias and dark frames further than this many robust sigmas are left out.")] = 5.0,
+    temperature_gap: Annotated[float, typer.Option("--temperature-gap", help="Temperatures further apart [C] are another set-up.")] = 1.5,
+    profile: Annotated[str, typer.Option("--profile", help="Instrument profile; nothing: by the headers.")] = "",
+) -> None:
+    """The GODO reduction as one flow: bias, darks, dark line, scaled darks, flats, lights, a mean per target and filter."""
+    from nightcrew.tools.inputs import expand, without_repetitions
+    from nightcrew.tools.recipe_night import reduce_night
+    from nightcrew.tools.recipe_run import Options
+
+    options = Options(box=_box(box), flat_normalisation=normalisation, flat_drop_highest=drop, odd_limit=odd)
+    paths, _ = without_repetitions(expand(files or []))
+    result = reduce_night(paths, output, options, say=say, profile=profile, temperature_gap_c=temperature_gap)
+    for outcome in result.outcomes:
+        if outcome.line is not None:
+            _say_line(outcome.line)
+        for exposure_s, factor in sorted(outcome.factors.items()):
+            say(f"  dark of {exposure_s:g} s = {factor:.5f} x the longest mean dark")
+    say(f"{result.written} images and summary.json in {output}")
+
+
+def _say_line(line: Any) -> None:
+    say(f"dark counts = offset + slope x exposure, {line.n_points} exposures:")
+    for name, value, errors, unit in (
+        ("offset", line.offset_adu, line.offset_errors, "ADU"),
+        ("slope", line.slope_adu_per_s, line.slope_errors, "ADU/s"),
+    ):
+        scatter = "unknown" if errors.scatter is None else f"{errors.scatter:.3g}"
+        noise = "" if errors.noise is None else f", from pixel noise {errors.noise:.2g}"
+        say(f"  {name} {value:.6g} {unit}, error by the residuals {scatter}{noise}; by 1 count a point {errors.unit:.4g}")
+
+
 class Troubles:
     """Sentences about inputs that could not be used: told on stderr when they come up, exit code 1 in the end."""
 

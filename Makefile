@@ -1,0 +1,61 @@
+# One door for everything.  `make night` is the demonstration, `make test` all checks and tests.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := $(wildcard constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+CODE := nightcrew reports tasks flows watchers deployments
+TESTS ?= tests
+PYTEST_OPTIONS ?= -n 2 --dist loadgroup
+
+.PHONY: night install test lint check bench docs clean help
+
+help:
+	@echo "make night     a simulated night through the whole service: from files to the morning's mail"
+	@echo "make install   only .venv with the nightcrew command"
+	@echo "make test      all checks and tests"
+	@echo "make lint      style and types"
+	@echo "make bench     speed against the limits of the design"
+	@echo "make docs      documentation, into site/"
+
+night: install
+	$(BIN)/nightcrew demo --folder night
+
+install: $(VENV)/.installed
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --quiet
+
+clean:
+	rm -rf night out site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Nightcrew wants Python 3.11, %s is %s: make PYTHON=/path/to/python3.11" % (sys.executable, sys.version.split()[0]))'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(PIP) --editable '.[bench]'
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(PIP) --editable '.[docs]'
+	@touch $@

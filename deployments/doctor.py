@@ -1,0 +1,302 @@
+"""What ``nightcrew doctor`` looks at: one function a subject, each finding with how to mend it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Literal
+
+from nightcrew.errors import NightcrewError
+from nightcrew.settings import Settings
+
+Level = Literal["good", "warning", "problem"]
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "ceph", "glusterfs", "afs", "fuse.gvfsd-fuse"}
+_OLD_SIGN = timedelta(minutes=15)
+_CLOCK_UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor's answer; ``mend`` says what to do about it."""
+
+    subject: str
+    level: Level
+    text: str
+    mend: str = ""
+
+
+def look(settings: Settings) -> list[Finding]:
+    """All findings; a check that itself fails is a finding, too."""
+    findings: list[Finding] = []
+    for check in CHECKS:
+        try:
+            findings.extend(check(settings))
+        except (NightcrewError, OSError) as error:
+            findings.append(Finding(check.__name__.replace("_", " "), "problem", str(error)))
+    return findings
+
+
+def configuration(settings: Settings) -> Iterator[Finding]:
+    """The file, and what must not stay at its default."""
+    if settings.file is None:
+        yield Finding("configuration", "warning", "no nightcrew.toml: the defaults are used", "write one with `nightcrew init`")
+    else:
+        yield Finding("configuration", "good", str(settings.file))
+    if settings.site.longitude_deg == 0 and settings.site.latitude_deg == 0:
+        yield Finding(
+            "configuration", "warning", "the site is not set, so nights follow UTC", "set [site] longitude_deg, latitude_deg, timezone"
+        )
+    from nightcrew.frames.profiles import load_profiles
+
+    profiles = load_profiles(settings.instruments.folder if settings.instruments.folder.is_dir() else None)
+    unknown = sorted({folder.instrument for folder in settings.folders} - {"auto", *profiles})
+    if unknown:
+        yield Finding(
+            "configuration", "problem", f"no instrument profile is called {', '.join(unknown)}", f"one of: {', '.join(sorted(profiles))}"
+        )
+
+
+def versions(settings: Settings) -> Iterator[Finding]:
+    """Python and the packages whose newer versions are known to break the service."""
+    del settings
+    from packaging.requirements import Requirement
+
+    if sys.version_info[:2] != (3, 11):
+        yield Finding("versions", "warning", f"Python {sys.version.split()[0]} is not tested", "use Python 3.11")
+    wrong = []
+    for text in requires("nightcrew") or ():
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            have = version(wanted.name)
+        except PackageNotFoundError:
+            wrong.append(f"{wanted.name} is missing")
+            continue
+        if not wanted.specifier.contains(have, prereleases=True):
+            wrong.append(f"{wanted.name} {have} is not {wanted.specifier}")
+    if wrong:
+        yield Finding("versions", "problem", "; ".join(wrong), "install with the constraints file: make install")
+    else:
+        yield Finding(
+            "versions", "good", f"Python {sys.version.split()[0]}, Prefect {version('prefect')}, SQLAlchemy {version('sqlalchemy')}"
+        )
+
+
+def folders(settings: Settings) -> Iterator[Finding]:
+    """Watched folders: are they there, and will the kernel tell of changes?"""
+    for folder in settings.folders:
+        if not folder.path.is_dir():
+            yield Finding("folder", "problem", f"{folder.path} does not exist", "create it, mount its disk, or mend [[folders]] path")
+            continue
+        if not os.access(folder.path, os.R_OK | os.X_OK):
+            yield Finding("folder", "problem", f"{folder.path} cannot be read by this user", "give this user the right to read it")
+            continue
+        kind = file_system_of(folder.path)
+        if kind in _NETWORK and not folder.polling:
+            yield Finding(
+                "folder", "warning", f"{folder.path} is on {kind}, which tells of no changes made elsewhere", "set polling = true"
+            )
+        else:
+            yield Finding("folder", "good", f"{folder.path} ({kind}, {'polled' if folder.polling else 'events'})")
+
+
+def events(settings: Settings) -> Iterator[Finding]:
+    """Does inotify work here, with room for all folders?"""
+    if all(folder.polling for folder in settings.folders):
+        return
+    limit = _number(Path("/proc/sys/fs/inotify/max_user_watches"))
+    needed = sum(_folders_below(folder.path, limit) for folder in settings.folders if not folder.polling and folder.path.is_dir())
+    if limit and needed > limit * 0.8:
+        mend = f"as root: sysctl fs.inotify.max_user_watches={max(524_288, 2 * needed)}"
+        yield Finding("folder events", "warning", f"{needed} folders are to be watched, the kernel allows {limit}", mend)
+    elif not _inotify_works():
+        yield Finding(
+            "folder events", "problem", "inotify cannot be used", "as root: sysctl fs.inotify.max_user_instances=512, or set polling = true"
+        )
+    else:
+        yield Finding("folder events", "good", f"inotify works, {needed} of {limit} watches needed")
+
+
+def disk(settings: Settings) -> Iterator[Finding]:
+    """Free space where we write, and a local disk for the ledger."""
+    for name, root in (("products", settings.products.root), ("reports", settings.reports.root), ("state", settings.state.root)):
+        there = _nearest(root)
+        free = shutil.disk_usage(there).free
+        reserve = settings.limits.disk_reserve_bytes
+        if not os.access(there, os.W_OK):
+            yield Finding("disk", "problem", f"{name}: {there} cannot be written", "give this user the right to write there")
+        elif free < reserve:
+            mend = "make room, or lower limits.disk_reserve_bytes; the service goes on by itself"
+            yield Finding("disk", "problem", f"{name}: {free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB: paused", mend)
+        else:
+            yield Finding("disk", "good", f"{name}: {free / 1e9:.1f} GB free at {there}")
+    if file_system_of(_nearest(settings.state.root)) in _NETWORK and not settings.ledger.url:
+        yield Finding("disk", "problem", "the ledger lies on a network share, where SQLite loses data", "set [state] root to a local disk")
+
+
+def mail(settings: Settings) -> Iterator[Finding]:
+    """Can the mail go out, and is there one whose fate is unknown?"""
+    if settings.mail.transport == "none":
+        yield Finding("mail", "warning", "no mail is sent", 'set [mail] transport = "smtp" or "mailbox"')
+        return
+    if settings.mail.transport == "smtp":
+        import socket
+
+        settings.mail.secret()  # Refused when others can read it
+        try:
+            socket.create_connection((settings.mail.host, settings.mail.port), timeout=5).close()
+            yield Finding("mail", "good", f"{settings.mail.host}:{settings.mail.port} answers")
+        except OSError as error:
+            yield Finding(
+                "mail", "problem", f"{settings.mail.host}:{settings.mail.port}: {error}", "check [mail] host and port, and the network"
+            )
+    else:
+        yield Finding("mail", "good", f"mails are put into {settings.mail.mailbox}")
+
+
+def ledger(settings: Settings) -> Iterator[Finding]:
+    """Is the ledger whole, of our schema, and are there mails or runs that want a person?"""
+    from sqlalchemy.engine import make_url
+
+    from nightcrew.ledger import messages, migrate
+    from nightcrew.ledger.database import Database
+
+    url = make_url(settings.ledger_url)
+    if url.get_backend_name() == "sqlite":
+        if not Path(url.database or "").exists():
+            yield Finding("ledger", "warning", "there is none yet", "it is made by the first `nightcrew up`")
+            return
+        with sqlite3.connect(f"file:{url.database}?mode=ro", uri=True) as connection:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            yield Finding("ledger", "problem", f"damaged: {verdict}", "stop the service and restore a copy (ledger.sqlite.*.bak)")
+            return
+    database = Database(settings.ledger_url)
+    migrate.check(database)
+    yield Finding("ledger", "good", str(url.database))
+    with database.read() as connection:
+        unsure, stuck = messages.mails(connection, "unknown"), messages.mails(connection, "queued", "refused")
+    for row in unsure:
+        mend = f"look whether it came; to send it again: nightcrew report --morning {row.morning} --resend"
+        yield Finding("mail", "warning", f"it is not known whether the mail of {row.morning} was delivered: {row.last_error}", mend)
+    for row in stuck:
+        yield Finding(
+            "mail", "warning", f"the mail of {row.morning} is {row.state} after {row.attempts} attempts: {row.last_error}", "mend [mail]"
+        )
+    database.close()
+
+
+def service(settings: Settings) -> Iterator[Finding]:
+    """Does it run, answer, and live?"""
+    from deployments.endpoints import Endpoints, answers, running_pid
+    from nightcrew.ledger import messages
+    from nightcrew.ledger.database import Database
+
+    pid, endpoints = running_pid(settings.state.root), Endpoints.read(settings.state.root)
+    if pid is None or endpoints is None:
+        yield Finding("service", "warning", "it does not run", "start it with `nightcrew up`, or its systemd unit")
+        return
+    yield Finding("service", "good", f"runs as process {pid}")
+    if not answers(f"{endpoints.api_url}/health"):
+        yield Finding(
+            "service",
+            "problem",
+            f"Prefect's server does not answer at {endpoints.api_url}",
+            f"see {settings.state.root / 'logs' / 'server.log'}",
+        )
+    with Database(settings.ledger_url).read() as connection:
+        signs = messages.signs_of_life(connection)
+    sign = signs.get("dispatcher", ("", ""))[0]
+    if not sign or datetime.now(UTC) - datetime.fromisoformat(sign).replace(tzinfo=UTC) > _OLD_SIGN:
+        yield Finding(
+            "service",
+            "problem",
+            f"the dispatcher was last alive at {sign or 'no time'}",
+            f"see {settings.state.root / 'logs' / 'dispatcher.log'}",
+        )
+
+
+def clock(settings: Settings) -> Iterator[Finding]:
+    """Is the clock kept by somebody?  A wrong clock puts frames and mails into wrong nights."""
+    state = ctypes.create_string_buffer(256)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.adjtimex(state)
+    status = int.from_bytes(state.raw[40:44], sys.byteorder)  # struct timex: modes, offset, freq, maxerror, esterror, status
+    local = datetime.now(UTC).astimezone(_zone(settings)).strftime("%Y-%m-%d %H:%M")
+    if status & _CLOCK_UNSYNCHRONISED:
+        yield Finding(
+            "clock", "warning", f"nobody keeps this machine's clock ({local} {settings.site.timezone})", "turn on NTP, such as chrony"
+        )
+    else:
+        yield Finding("clock", "good", f"{local} {settings.site.timezone}, kept by NTP")
+
+
+CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    configuration,
+    versions,
+    folders,
+    events,
+    disk,
+    mail,
+    ledger,
+    service,
+    clock,
+)
+
+
+def file_system_of(path: Path) -> str:
+    """Type of the file system that holds ``path``, as /proc/mounts names it."""
+    real = os.path.realpath(path)
+    best, kind = "", "unknown"
+    for line in Path("/proc/mounts").read_text(encoding="utf-8", errors="replace").splitlines():
+        fields = line.split()
+        mount = fields[1].encode().decode("unicode_escape")
+        if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
+            best, kind = mount, fields[2]
+    return kind
+
+
+def _nearest(path: Path) -> Path:
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _number(path: Path) -> int:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _folders_below(root: Path, most: int) -> int:
+    count = 0
+    for _ in os.walk(root):
+        count += 1
+        if most and count > most:
+            break
+    return count
+
+
+def _inotify_works() -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = int(libc.inotify_init())
+    if descriptor < 0:
+        return False
+    os.close(descriptor)
+    return True
+
+
+def _zone(settings: Settings) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(settings.site.timezone)

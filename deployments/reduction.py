@@ -1,0 +1,191 @@
+"""One folder, reduced at once: the same ingest, plan and units as the service, on a ledger of its own, without a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nightcrew.errors import Refused
+from nightcrew.frames.profiles import Profile
+from nightcrew.ledger import arrivals, scopes
+from nightcrew.ledger.rows import ScopeRow
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.recipes.parameters import LightParameters, NightParameters, PhotometryParameters, from_settings
+from nightcrew.settings import FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
+from tasks.executor import Make, ScopeRun, make_locally
+from tasks.run import Outcome
+from tasks.workspace import Workspace
+from watchers.names import NameFilter
+from watchers.sweep import Trouble, walk
+
+T = TypeVar("T", PhotometryParameters, LightParameters)
+OWN_FOLDER = ".nightcrew"
+Tell = Callable[[str, int, int], None]
+"""(what is being done, how many are done, of how many): progress for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the command line asks of one reduction; None keeps the configuration's value."""
+
+    radius_px: float | None = None
+    subframe_px: int | None = None
+    smoothing_px: float | None = None
+    sky: str | None = None
+    exclude_filters: tuple[str, ...] = ()
+    use_flat: bool = True
+    use_dark: bool = True
+    cosmic_rays: bool | None = None
+    register: bool | None = None
+    stack_method: str | None = None
+    force: bool = False
+
+    def parameters(self, settings: Settings) -> NightParameters:
+        """The recipes' parameters: the configuration's, with these in their place."""
+        base = from_settings(settings)
+        photometry = _changed(
+            base.photometry, radius_px=self.radius_px, subframe_px=self.subframe_px, smoothing_px=self.smoothing_px, sky=self.sky
+        )
+        lights = _changed(base.lights, cosmic_rays=self.cosmic_rays, register=self.register, stack_method=self.stack_method)
+        lights = dataclasses.replace(lights, use_dark=self.use_dark, use_flat=self.use_flat)
+        return dataclasses.replace(base, photometry=photometry, lights=lights, exclude_filters=tuple(sorted(self.exclude_filters)))
+
+
+def _changed(parameters: T, **values: Any) -> T:
+    return dataclasses.replace(parameters, **{key: value for key, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reduction:
+    """What a reduction did."""
+
+    files: int
+    runs: tuple[ScopeRun, ...]
+    scopes: tuple[ScopeRow, ...]
+
+    @property
+    def made(self) -> int:
+        """Products made by this run; 0 when everything was there."""
+        return sum(run.made for run in self.runs)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        """Units that failed or could not be finished."""
+        return tuple(o for run in self.runs for o in run.outcomes if o.state in ("failed", "again"))
+
+
+def settings_for(base: Settings, data: Path, calibration: Path | None, out: Path) -> Settings:
+    """The configuration of one reduction: its folders, and everything of ours below ``out``.
+
+    Raises ``Refused`` when a folder does not exist or ``out`` is one of the raw folders.
+    """
+    folders = [data.absolute(), *([calibration.absolute()] if calibration is not None else [])]
+    for folder in folders:
+        if not folder.is_dir():
+            raise Refused(f"{folder} is no folder")
+        if os.path.realpath(folder) == os.path.realpath(out):
+            raise Refused(f"--out {out} is the folder of the raw frames; name another, nothing is written beside them")
+    if len(folders) == 2 and folders[1].is_relative_to(folders[0]):
+        folders.pop()  # it is walked with the first
+    out = out.absolute()
+    return base.model_copy(
+        update={
+            "folders": tuple(FolderSettings(path=folder) for folder in folders),
+            "products": ProductsSettings(root=out),
+            "reports": base.reports.model_copy(update={"root": out / "report"}),
+            "state": StateSettings(root=out / OWN_FOLDER),
+            "ledger": LedgerSettings(),
+        }
+    )
+
+
+def open_reduction(settings: Settings, wishes: Wishes) -> Workspace:
+    """The workspace of one reduction, its ledger made when there is none."""
+    space = Workspace.open(settings, make_tables=True, parameters=wishes.parameters(settings))
+    if wishes.force:
+        space = dataclasses.replace(space, profiles={name: _forced(profile) for name, profile in space.profiles.items()})
+    return space
+
+
+def _forced(profile: Profile) -> Profile:
+    """A profile whose rules go on where they would stop: sets of any size are combined, what would block is left out."""
+    rules = profile.rules
+    loose = {name: "skip" for name in ("bias_missing", "dark_missing", "flat_missing") if getattr(rules, name) == "block"}
+    forced = rules.model_copy(update={"minimum_bias": 1, "minimum_dark": 1, "minimum_flat": 1, **loose})
+    return profile.model_copy(update={"rules": forced})
+
+
+def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None) -> Reduction:
+    """Take in what lies in the folders and make everything that can be made of it.
+
+    Raises ``Refused`` when a folder cannot be read.
+    """
+    files = _record(space)
+    _ingest(space, tell)
+    with space.database.read() as connection:
+        found = [scope for scope in scopes.find(connection) if scope.kind == "night"]
+    space.close_all([scope.id for scope in found if scope.state == "open"])
+    runs = tuple(space.run(scope.id, make=_telling(make_locally(space.context), tell)) for scope in reversed(found))
+    return Reduction(files=files, runs=runs, scopes=tuple(reversed(found)))
+
+
+def _record(space: Workspace) -> int:
+    ours = frozenset(
+        os.fsencode(os.path.realpath(path))
+        for path in (space.settings.products.root, space.settings.reports.root, space.settings.state.root)
+    )
+    count = 0
+    for folder in space.settings.folders:
+        trouble = Trouble()
+        root = os.fsencode(os.path.realpath(folder.path))
+        rows = [
+            arrivals.Seen(
+                path=entry.path,
+                folder=str(folder.path),
+                size=entry.size,
+                mtime_ns=entry.mtime_ns,
+                kind="ignored" if entry.verdict else "",
+                verdict=entry.verdict,
+            )
+            for entry in walk(root, NameFilter(folder.ignore), trouble, recursive=folder.recursive, skip=ours)
+        ]
+        if trouble.reasons:
+            raise Refused("; ".join(trouble.reasons))
+        arrivals.record(space.database, rows)
+        count += len(rows)
+    return count
+
+
+def _ingest(space: Workspace, tell: Tell) -> None:
+    with space.database.read() as connection:
+        total = arrivals.count_to_read(connection)
+    done = 0
+    tell("reading headers", 0, total)
+    while done < total:
+        batch = space.ingest(min(100, space.settings.limits.burst_files))
+        done += batch.files - batch.again
+        tell("reading headers", done, total)
+        if batch.files == batch.again:
+            return  # the rest changes or cannot be opened just now; the report names it
+
+
+def _telling(make: Make, tell: Tell) -> Make:
+    """The same ``make``, saying which step it is at."""
+
+    def told(units: Sequence[PlannedProduct]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for place, piece in enumerate(_pieces(units)):
+            tell(piece[0].recipe.replace("_", " "), place, len(units))
+            outcomes.extend(make(piece))
+        return outcomes
+
+    return told
+
+
+def _pieces(units: Sequence[PlannedProduct]) -> Iterator[Sequence[PlannedProduct]]:
+    for unit in units:
+        yield [unit]

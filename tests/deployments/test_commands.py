@@ -1,0 +1,149 @@
+"""The command line: quick to start, clear in what it says, honest in its exit code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments.cli import COMMANDS, GROUPS, command_of
+from deployments.cli.common import clean
+from tests.support.small_nights import Bench, make_raw
+
+MAIN = "from deployments.cli import main; main()"
+
+
+def nightcrew(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTCREW_")}
+    command = [sys.executable, "-c", MAIN, *words]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**given, **environment}, check=False)
+
+
+@pytest.fixture(scope="module")
+def observatory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration and the ledger of a small night."""
+    root = tmp_path_factory.mktemp("observatory")
+    make_raw(root)
+    bench = Bench(root / "raw", root)
+    (root / "raw" / "notes.txt").write_text("seeing was fine", encoding="utf-8")
+    bench.night()
+    (root / "nightcrew.toml").write_text(
+        '[site]\nlongitude_deg = -70.4042\nlatitude_deg = -24.6272\ntimezone = "America/Santiago"\n[[folders]]\npath = "raw"\n'
+        "[lights]\ncosmic_rays = false\n[night]\ngroup_quiet_s = 0\n[limits]\ndisk_reserve_bytes = 0\n",
+        encoding="utf-8",
+    )
+    return root
+
+
+def test_every_command_exists_with_the_help_that_is_listed(tmp_path: Path) -> None:
+    for name, (module, _) in COMMANDS.items():
+        loaded = importlib.import_module(f"deployments.cli.{module}")
+        assert hasattr(loaded, "app" if name in GROUPS else name), name
+    listed = nightcrew("--help", folder=tmp_path)
+    assert listed.returncode == 0
+    assert all(name in listed.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("words", [("--help",), ("frames", "--help"), ("init", "--help"), ("status", "--help")])
+def test_a_quick_command_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    code = (
+        f"import sys; sys.argv = ['nightcrew', *{words!r}]\n"
+        "from deployments.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'prefect', 'astropy', 'sqlalchemy', 'matplotlib', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_command_is_the_first_word_that_is_no_option() -> None:
+    assert [command_of(words) for words in (["status", "--json"], ["--help"], [])] == ["status", "", ""]
+
+
+def test_init_writes_a_file_that_loads_and_never_overwrites(tmp_path: Path) -> None:
+    assert nightcrew("init", folder=tmp_path).returncode == 0
+    again = nightcrew("init", folder=tmp_path)
+    assert again.returncode == 2
+    assert "was left alone" in again.stderr
+    assert nightcrew("doctor", "--json", folder=tmp_path).stdout.startswith("[")
+
+
+def test_a_wrong_key_ends_with_code_2_and_its_place(tmp_path: Path) -> None:
+    (tmp_path / "nightcrew.toml").write_text("[mail]\nprot = 25\n", encoding="utf-8")
+    answer = nightcrew("status", folder=tmp_path)
+    assert answer.returncode == 2
+    assert "nightcrew.toml:2: mail.prot" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_without_a_ledger_commands_say_what_to_do(tmp_path: Path) -> None:
+    answer = nightcrew("status", folder=tmp_path)
+    assert answer.returncode == 2
+    assert "run `nightcrew up`" in answer.stderr
+
+
+def test_status_balances(observatory: Path) -> None:
+    told = json.loads(nightcrew("status", "--json", folder=observatory).stdout)
+    scope = told["scopes"][0]
+    assert scope["seen"] == sum(
+        row[state] for row in scope["balance"] for state in ("done", "degraded", "waiting", "rejected", "set_aside")
+    )
+    assert (scope["night"], scope["instrument"], scope["state"]) == ("2026-05-16", "NCSIM", "closed")
+    assert told["service"]["runs"] is False
+    shown = nightcrew("status", folder=observatory)
+    assert "together" in shown.stdout
+    assert shown.returncode == 0
+
+
+def test_why_names_candidates_and_their_rules(observatory: Path) -> None:
+    told = json.loads(nightcrew("why", "crew-1-V-001.fit", "--json", folder=observatory).stdout)
+    flats = next(choice for choice in told[0]["choices"] if "flat" in choice["need"])
+    assert any("filter differs" in candidate["verdict"] for candidate in flats["candidates"])
+    product = told[0]["products"][0]["files"][0]
+    assert "current, grade" in nightcrew("why", product, folder=observatory).stdout
+    assert nightcrew("why", "no-such-file.fit", folder=observatory).returncode == 2
+
+
+@pytest.mark.parametrize("subject", ["nights", "files", "products", "runs", "mails", "happenings", "measurements"])
+def test_the_ledger_is_listed_in_three_forms(observatory: Path, subject: str) -> None:
+    for form in ("table", "csv", "json"):
+        answer = nightcrew("ledger", subject, "--format", form, folder=observatory)
+        assert answer.returncode == 0, answer.stderr
+    json.loads(answer.stdout)
+
+
+def test_rerun_makes_only_what_is_missing(observatory: Path) -> None:
+    told = json.loads(nightcrew("rerun", "last", "--json", folder=observatory).stdout)
+    assert told == [{"scope": "2026-05-16/NCSIM", "made": 0, "failed": 0, "again": 0, "busy": False}]
+    for master in observatory.glob("products/**/dark_master*30s*"):
+        master.unlink()
+    told = json.loads(nightcrew("rerun", "2026-05-16", "--json", folder=observatory).stdout)
+    assert told[0]["made"] >= 1
+    assert nightcrew("rerun", "last", "--from", "flats", folder=observatory).returncode == 2
+
+
+def test_close_says_when_it_was_closed_already(observatory: Path) -> None:
+    assert "was closed already" in nightcrew("close", "last", folder=observatory).stdout
+
+
+def test_doctor_names_each_fault_and_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "nightcrew.toml").write_text(
+        '[[folders]]\npath = "absent"\ninstrument = "nonesuch"\n[mail]\ntransport = "smtp"\nhost = "127.0.0.1"\nport = 1\n'
+        "[limits]\ndisk_reserve_bytes = 1_000_000_000_000_000\n",
+        encoding="utf-8",
+    )
+    answer = nightcrew("doctor", "--json", folder=tmp_path)
+    problems = {(row["subject"], row["mend"] != "") for row in json.loads(answer.stdout) if row["level"] == "problem"}
+    assert answer.returncode == 1
+    assert {("configuration", True), ("folder", True), ("disk", True), ("mail", True)} <= problems
+
+
+def test_text_from_files_cannot_steer_a_terminal() -> None:
+    assert "\x1b" not in clean("a\x1b[2Jb")

@@ -1,0 +1,105 @@
+"""`nightcrew reduce`: folders in, products out, by the same plan as the service."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments.reduction import Wishes, open_reduction, reduce_folders, settings_for
+from deployments.run_log import run_log
+from nightcrew.errors import Refused
+from nightcrew.ledger import arrivals, products
+from nightcrew.settings import Settings
+from tests.support.small_nights import make_raw
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("night")
+    make_raw(out)
+    return out / "raw"
+
+
+def test_a_folder_is_reduced_and_a_second_run_makes_nothing(raw: Path, tmp_path: Path) -> None:
+    space = open_reduction(settings_for(Settings(), raw, None, tmp_path), Wishes(cosmic_rays=False))
+    told: list[str] = []
+    done = reduce_folders(space, lambda what, _done, _of: told.append(what))
+    assert done.made > 0
+    assert done.failures == ()
+    assert {"reading headers", "bias master", "reduce light"} <= set(told)
+    assert reduce_folders(space).made == 0
+
+
+def test_the_run_log_names_what_made_each_group(raw: Path, tmp_path: Path) -> None:
+    space = open_reduction(settings_for(Settings(), raw, None, tmp_path), Wishes(cosmic_rays=False))
+    done = reduce_folders(space)
+    with space.database.read() as connection:
+        text = run_log(connection, done.scopes)
+    assert "2 x light, V" in text
+    assert "3 x flat, V" in text
+    assert "3 x dark, gain" in text
+
+
+def test_calibrations_may_stand_in_a_folder_of_their_own(raw: Path, tmp_path: Path) -> None:
+    lights, calibration = tmp_path / "lights", tmp_path / "calibration"
+    for folder in (lights, calibration):
+        folder.mkdir()
+    for file in raw.iterdir():
+        target = lights if file.name.startswith("crew") else calibration
+        (target / file.name).write_bytes(file.read_bytes())
+    space = open_reduction(settings_for(Settings(), lights, calibration, tmp_path / "out"), Wishes(cosmic_rays=False))
+    reduce_folders(space)
+    with space.database.read() as connection:
+        assert {row.state for row in arrivals.of_scope(connection, 1)} == {"done"}
+
+
+def test_out_may_lie_inside_of_the_raw_folder_but_not_be_it(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for file in raw.glob("bias*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    space = open_reduction(settings_for(Settings(), folder, None, folder / "out"), Wishes())
+    first = reduce_folders(space)
+    assert reduce_folders(space).files == first.files
+    with pytest.raises(Refused, match="name another"):
+        settings_for(Settings(), folder, None, folder)
+
+
+def test_force_combines_sets_below_the_minimum(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for name in ("bias-001.fit", "bias-002.fit"):
+        (folder / name).write_bytes((raw / name).read_bytes())
+
+    def certified(out: Path, *, force: bool) -> list[bool]:
+        space = open_reduction(settings_for(Settings(), folder, None, out), Wishes(force=force))
+        reduce_folders(space)
+        with space.database.read() as connection:
+            return [row.usable for row in products.current_of_scope(connection, 1) if row.recipe == "bias_master"]
+
+    assert certified(tmp_path / "a", force=False) in ([], [False])
+    assert certified(tmp_path / "b", force=True) == [True]
+
+
+def test_the_command_says_what_it_did(raw: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "from deployments.cli import main; main()",
+        "reduce",
+        str(raw),
+        "--out",
+        str(tmp_path / "out"),
+        "--no-cosmic-rays",
+        "--json",
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = json.loads(answer.stdout)
+    assert told["files"] == len(list(raw.iterdir()))
+    assert told["made"] > 0
+    assert told["failures"] == []
+    assert (tmp_path / "out" / "run.log").exists()
