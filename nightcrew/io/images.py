@@ -6,6 +6,7 @@ BZERO 2^(n-1)) gives unsigned integers exactly, without a step through floats.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -28,17 +29,16 @@ _MOST_EXPANSION = 1100  # deflate cannot expand further than 1032:1
 
 
 def _number(cards: dict[str, HeaderValue], key: str, default: float, name: str) -> float:
-    value = cards.get(key, default)
-    if isinstance(value, str):
-        try:
-            value = float(value.replace(",", "."))
-        except ValueError as error:
-            raise RejectedInput(f"{name}: {key} = {value!r} is not a number") from error
+    value = cards.get(key)
     if value is None:
         return default
-    if not np.isfinite(value):
-        raise RejectedInput(f"{name}: {key} = {value} is not finite")
-    return float(value)
+    try:
+        number = float(value.replace(",", ".") if isinstance(value, str) else value)
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise RejectedInput(f"{name}: {key} = {value!r} is not a finite number")
+    return number
 
 
 class Scaling:

@@ -135,7 +135,7 @@ def test_odd_value_fields_mean_what_astropy_says(field: str) -> None:
         assert got is None
     elif expected is None or isinstance(expected, complex):
         assert isinstance(got, str | None)  # nobody can parse it: the raw text
-    elif "''" in field:
+    elif "''" in field and field.lstrip().startswith("'"):
         assert isinstance(got, str)  # astropy ends a string at a doubled quote before a blank; the standard does not
     else:
         assert got == expected

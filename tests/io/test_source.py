@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.lzw import LzwDecoder
 from nightcrew.io.source import CompressedSource, compression_of, open_source, shown
+from tests.io.lzwbytes import lzw_compress
 
 MEGABYTES = random.Random(3).randbytes(1 << 20) + bytes(3 << 20) + random.Random(4).randbytes(1 << 19)
 
@@ -102,40 +103,6 @@ def test_against_the_compress_program(tmp_path: Path) -> None:
     (tmp_path / "a.Z").write_bytes(packed)
     with open_source(tmp_path / "a.Z") as source:
         assert source.read_at(0, len(data) + 1) == data
-
-
-def lzw_compress(data: bytes, max_bits: int = 16) -> bytes:
-    """A plain writer of the .Z format without clear codes, for the tests."""
-    table = {bytes([i]): i for i in range(256)}
-    codes: list[tuple[int, int]] = []
-    bits, current, free = 9, b"", 257
-    for byte in data:
-        extended = current + bytes([byte])
-        if extended in table:
-            current = extended
-            continue
-        codes.append((table[current], bits))
-        if free < 1 << max_bits:
-            table[extended] = free
-            free += 1
-            if free > 1 << bits and bits < max_bits:
-                bits += 1
-        current = bytes([byte])
-    if current:
-        codes.append((table[current], bits))
-    return b"\x1f\x9d" + bytes([0x80 | max_bits]) + _packed(codes)
-
-
-def _packed(codes: list[tuple[int, int]]) -> bytes:
-    out = bytearray()
-    while codes:
-        width = codes[0][1]
-        group = [c for c, w in codes[:8] if w == width]
-        number = sum(code << (width * i) for i, code in enumerate(group))
-        codes = codes[len(group) :]
-        full = width if codes else -(-len(group) * width // 8)  # groups are padded where the width changes
-        out += number.to_bytes(width, "little")[:full]
-    return bytes(out)
 
 
 @settings(max_examples=60, deadline=None)
