@@ -67,11 +67,15 @@ class _Burst:
         self.last_s = now_s
         self.settled.append(item)
 
-    def due_s(self, rules: Rules) -> float | None:
-        """When to hand over; None when empty."""
+    def due_s(self, rules: Rules, next_look_s: float | None) -> float | None:
+        """When to hand over; None when empty.
+
+        A single file is handed over at once; it waits for companions only when another path is about to settle.
+        """
         if not self.settled:
             return None
-        if len(self.settled) >= rules.burst_files:
+        alone = next_look_s is None or next_look_s > self.last_s + rules.burst_s
+        if alone or len(self.settled) >= rules.burst_files:
             return self.first_s
         return min(self.last_s + rules.burst_s, self.first_s + _BURST_PATIENCE * rules.burst_s)
 
@@ -145,7 +149,7 @@ class Watcher:
 
     def _wait(self) -> None:
         now = self._clock()
-        handing = self._burst.due_s(self.rules)
+        handing = self._burst.due_s(self.rules, self._settle.next_look_s())
         full = len(self._burst.settled) >= self.rules.burst_files
         times = [
             self._sweep_at_s,
@@ -249,7 +253,7 @@ class Watcher:
         now = self._clock()
         if not force and now < self._retry_at_s:
             return
-        due = self._burst.due_s(self.rules)
+        due = self._burst.due_s(self.rules, self._settle.next_look_s())
         try:
             if due is not None and (force or now >= due):
                 self._sink.record(self._burst.settled)
