@@ -33,18 +33,22 @@ def _middle(frame: FrameRow) -> NDArray[Any]:
 def make_camera_numbers(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """Gain (e-/ADU) and read noise (ADU and e-), with errors; what could not be determined says why."""
     left_out: dict[int, str] = {}
-    frames: dict[str, list[NDArray[Any]]] = {"bias": [], "flat": []}
+    frames: dict[str, list[NDArray[Any]]] = {}
     saturation = None
     for item in planned.inputs:
         if item.frame is None:
             continue
         try:
-            frames[item.role].append(_middle(item.frame))
+            group = f"flat {item.frame.header.filter}" if item.role == "flat" else item.role
+            frames.setdefault(group, []).append(_middle(item.frame))
         except RejectedInput as error:
             left_out[item.frame.id] = str(error)
         saturation = item.frame.header.saturation_adu if saturation is None else saturation
-    noise = camera_numbers.read_noise(frames["bias"])
-    gain = camera_numbers.gain(frames["flat"], frames["bias"], saturation_adu=saturation)
+    biases = frames.pop("bias", [])
+    # Pairs are taken one after the other: an even number of each filter keeps them from mixing filters.
+    flats = [flat for _, group in sorted(frames.items()) for flat in group[: len(group) // 2 * 2]]
+    noise = camera_numbers.read_noise(biases)
+    gain = camera_numbers.gain(flats, biases, saturation_adu=saturation)
     measured = [
         Measurement(quantity="gain", value=gain.value, error=gain.error, unit="e-/adu", note=gain.reason, where=_where(planned)),
         Measurement(quantity="read_noise_adu", value=noise.value, error=noise.error, unit="adu", note=noise.reason, where=_where(planned)),

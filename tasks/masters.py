@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.certify import Certificate, certify, outlying
 from nightcrew.calibration.combine import Combined, combine
+from nightcrew.calibration.master_noise import smoothed_uncertainty
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
@@ -171,7 +172,7 @@ def _finish(
     good = done.result[np.isfinite(done.result)]
     level = float(np.median(good)) if good.size else None
     floor = 0.0 if planned.recipe == "flat_master" else 1.0 / np.sqrt(12.0 * len(stack.frames))
-    uncertainty = np.maximum(np.nan_to_num(done.uncertainty, nan=floor), np.float32(floor)) if done.uncertainty is not None else None
+    uncertainty = _uncertainty(planned, stack, done, floor)
     cards = [*fact_cards(planned.facts), ("NCUSED", len(stack.frames), "frames used"), ("NCOK", certificate.passed, "passed certification")]
     row = write_image(
         context, planned, science=done.result, uncertainty=uncertainty, mask=done.mask, count=done.count, unit=unit, cards=cards
@@ -194,6 +195,14 @@ def _finish(
         left_out=stack.left_out,
         measurements=measurements,
     )
+
+
+def _uncertainty(planned: PlannedProduct, stack: Stack, done: Combined, floor: float) -> Image | None:
+    """The scatter of the survivors, smoothed; of a dark with the photon noise of its dark signal (see the library's text)."""
+    if done.uncertainty is None:
+        return None
+    gain = stack.frames[0].header.gain_e_per_adu if planned.recipe == "dark_master" else None
+    return smoothed_uncertainty(done.uncertainty, done.result, frames=len(stack.frames), gain_e_per_adu=gain, floor=floor)
 
 
 def _science(context: UnitContext, fingerprint: str) -> Image:

@@ -15,10 +15,10 @@ from typing import Any
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import worst
-from nightcrew.planning.groups import Equal, equal_keys, exposure_text, temperature_text
+from nightcrew.planning.groups import EQUAL_FACTS, Equal, equal_keys, exposure_text, temperature_text
 from nightcrew.planning.model import Choice, Considered
 
-_EQUAL_NAMES = ("camera", "geometry", "gain setting", "readout mode")
+_EQUAL_NAMES = tuple(name.replace("_", " ") for name in EQUAL_FACTS)
 _MENDS = {
     "bias_master": "take bias frames with this camera set-up",
     "dark_master": "take darks of this exposure and temperature",
@@ -44,8 +44,7 @@ class Master:
     @property
     def equal(self) -> Equal:
         """The keys that must be equal."""
-        f = self.facts
-        return (f.get("camera", ""), f.get("geometry", ""), f.get("gain_setting", ""), f.get("readout_mode", ""))
+        return tuple(self.facts.get(name, "") for name in EQUAL_FACTS)
 
     @property
     def name(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import ProductRow
+from nightcrew.planning.groups import EQUAL_FACTS
 
 # A level may drift by this fraction of the frame noise before a person is asked (bias levels drift with temperature).
 _LEVEL_IN_NOISE = 1.0
@@ -34,7 +35,7 @@ def predecessor(row: ProductRow, others: Iterable[ProductRow], rules: Rules) -> 
 
 def _alike(row: ProductRow, other: ProductRow, rules: Rules) -> bool:
     a, b = row.facts, other.facts
-    if any(a.get(k, "") != b.get(k, "") for k in ("camera", "geometry", "gain_setting", "readout_mode", "filter", "bias")):
+    if any(a.get(k, "") != b.get(k, "") for k in (*EQUAL_FACTS, "filter", "bias")):
         return False
     ta, tb = a.get("temperature_c"), b.get("temperature_c")
     if row.recipe != "flat_master" and ta is not None and tb is not None and abs(ta - tb) > rules.temperature_a_c:

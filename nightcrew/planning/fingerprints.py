@@ -17,8 +17,22 @@ from typing import Any
 from nightcrew.frames.model import FrameHeader
 from nightcrew.planning.model import Input
 
-_PLACE = ("kind", "camera", "nx", "ny", "hdu", "window_x0", "window_y0", "binning_x", "binning_y", "trim", "overscan", "bias_subtracted")
-_SETTING = ("gain_setting", "readout_mode", "exposure_s", "temperature_c", "time_utc")
+_PLACE = (
+    "kind",
+    "camera",
+    "detector",
+    "nx",
+    "ny",
+    "hdu",
+    "window_x0",
+    "window_y0",
+    "binning_x",
+    "binning_y",
+    "trim",
+    "overscan",
+    "bias_subtracted",
+)
+_SETTING = ("gain_setting", "offset_setting", "readout_mode", "exposure_s", "temperature_c", "time_utc")
 _COMMON = _PLACE + _SETTING
 USED_VALUES: dict[str, tuple[str, ...]] = {
     "bias": (*_COMMON, "gain_e_per_adu", "read_noise_e"),

@@ -12,12 +12,15 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow
 
 T = TypeVar("T")
-Equal = tuple[str, str, str, str]
+EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting", "readout_mode")
+"""What must be equal for frames to be combined or applied to each other."""
+
+Equal = tuple[str, ...]
 
 
 def equal_keys(header: FrameHeader) -> Equal:
-    """What must be equal for frames to be combined or applied to each other: camera, geometry, gain setting, mode."""
-    return (header.camera, header.geometry, header.gain_setting, header.readout_mode)
+    """The values of ``EQUAL_FACTS`` of a frame."""
+    return (header.camera, header.detector, header.geometry, header.gain_setting, header.offset_setting, header.readout_mode)
 
 
 def by_key(items: Iterable[T], key: Callable[[T], object]) -> list[list[T]]:

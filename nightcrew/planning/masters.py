@@ -10,6 +10,7 @@ from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder
 from nightcrew.planning.groups import (
+    EQUAL_FACTS,
     by_key,
     equal_keys,
     exposure_text,
@@ -30,25 +31,21 @@ _FRAMES_FOR_CAMERA_NUMBERS = 6
 
 def set_up(frame: FrameRow) -> str:
     """Part of a key that keeps set-ups apart: geometry, and a short hash of camera, gain setting and mode."""
-    camera, geometry, gain, mode = equal_keys(frame.header)
+    camera, detector, geometry, gain, offset, mode = equal_keys(frame.header)
     first = frame.header
     words = [f"{first.nx}x{first.ny}"]
     if geometry != f"{first.nx}x{first.ny}+0+0b1x1":
         words = [plain(geometry)]
     if gain:
         words.append("g" + plain(gain))
-    words.append(hashlib.sha256("\0".join((camera, gain, mode)).encode()).hexdigest()[:6])
+    words.append(hashlib.sha256("\0".join((camera, detector, gain, offset, mode)).encode()).hexdigest()[:6])
     return "_".join(words)
 
 
 def facts_of(frames: Sequence[FrameRow], **more: Any) -> dict[str, Any]:
     """What association compares of a master made from these frames."""
-    camera, geometry, gain, mode = equal_keys(frames[0].header)
     return {
-        "camera": camera,
-        "geometry": geometry,
-        "gain_setting": gain,
-        "readout_mode": mode,
+        **dict(zip(EQUAL_FACTS, equal_keys(frames[0].header), strict=True)),
         "temperature_c": median_temperature(frames),
         "time_utc": mid_time(frames),
         "n_frames": len(frames),
@@ -131,7 +128,7 @@ def _darks(builder: Builder, *, alone: bool) -> list[PlannedProduct]:
 
 
 def _equal_facts(product: PlannedProduct) -> tuple[str, ...]:
-    return tuple(product.facts[k] for k in ("camera", "geometry", "gain_setting", "readout_mode"))
+    return tuple(product.facts[k] for k in EQUAL_FACTS)
 
 
 def plan_thermal(builder: Builder) -> None:
@@ -285,7 +282,7 @@ def plan_camera_numbers(builder: Builder) -> None:
         builder.add(
             "camera_numbers",
             set_up(group[0]),
-            [*_frame_inputs("bias", biases), *_frame_inputs("flat", pairs)],
+            [*_frame_inputs("bias", biases), *(Input("flat", f.sha256, f) for f in pairs)],
             parameters={},
             facts=facts_of(biases),
         )

@@ -23,8 +23,8 @@ def plan_night(snapshot: Snapshot, as_of: str) -> Plan:
         The time now, ledger text; decides only whether a group of calibration frames is quiet.
     """
     builder = Builder(snapshot, as_of)
-    for number in (f for f in snapshot.frames if f.header.kind == "other"):
-        builder.excluded[number.id] = "of a kind that no recipe of a night takes"
+    for odd in (f for f in snapshot.frames if f.header.kind == "other"):
+        builder.excluded[odd.id] = odd.header.other_reason or "of a kind that no recipe of a night takes"
     master_plans.plan_bias(builder)
     master_plans.plan_darks(builder)
     master_plans.plan_thermal(builder)
