@@ -19,6 +19,7 @@ from nightcrew.calibration.methods import Clip, Rule, rule
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise, normalised
 from nightcrew.calibration.slabs import run_slabs
 from nightcrew.calibration.sources import OpenedFrame, Source, close_all, open_all
+from nightcrew.calibration.weights import Weights, frame_weights
 from nightcrew.errors import Refused, RejectedInput
 
 PLANES = ("result", "uncertainty", "count", "mask")
@@ -45,12 +46,15 @@ class Combined:
     ``result``: NaN where no frame survived.  ``count``: number of survivors.  ``mask``: ``NO_DATA`` where no frame had a good
     value, ``REJECTED`` where the clip left none.
 
-    ``uncertainty``: one standard deviation of the result, from the scatter of the n survivors, s^2 = sum (x - mean)^2 / (n - 1);
-    NaN for n < 2 (one value has no scatter):
+    ``uncertainty``: one standard deviation of the result.  Where the frames have uncertainties sigma_i of their own:
+    sqrt(sum sigma_i^2) / n for the mean, sqrt(sum w_i^2 sigma_i^2) / sum(w_i) for the weighted mean, the mean's times the factors
+    below for median and quantile, times n for the sum.  Otherwise, and for other methods, from the scatter of the n
+    survivors, s^2 = sum (x - mean)^2 / (n - 1); NaN for n < 2 (one value has no scatter):
 
     - mean: s / sqrt(n); sum: s sqrt(n).
     - median, quantile q: s / sqrt(n) times sqrt(q (1 - q)) / phi(Phi^-1(q)), for normal noise; for the median the factor
       goes from 1 (n = 2) to sqrt(pi / 2) with the exact small-n values (:func:`nightcrew.calibration.methods.median_variance`).
+    - weighted mean: sqrt(n / (n - 1) sum(w_i^2 (x_i - mean)^2)) / sum(w_i).
     - sigma-clipped: as above from the survivors; the scatter that a 3-sigma clip cuts off (1.4 % of s) is not put back.
     - extremes dropped: Winsorised, sqrt(SSD_w / (n (n - 1))), where the dropped values count as their nearest survivors
       (Tukey & McLaughlin 1963, Sankhya A 25, 331), times the factor of the median if that is the method.
@@ -73,6 +77,7 @@ def combine(
     clip: Clip | None = None,
     normalise: Normalise | None = None,
     unit: Literal["mean", "median"] | None = None,
+    weights: Weights | None = None,
     per_frame: Sequence[FrameCalibration | None] | None = None,
     planes: Sequence[str] = PLANES,
     dtype: str = "f4",
@@ -86,13 +91,14 @@ def combine(
     ``method`` and ``clip`` are defined in :mod:`nightcrew.calibration.methods`; ``quantile`` is the argument of that method.
     ``per_frame``: calibration of each frame, before anything else.  NaN and infinite pixels count as masked.
     ``normalise`` brings the calibrated frames to one level; ``unit`` divides result and uncertainty by the result's mean or median.
+    ``weights`` (see :func:`nightcrew.calibration.weights.frame_weights`) make a mean a weighted mean.
     ``kernel``: ``c`` or ``numpy`` instead of whichever there is (they agree).
     ``dtype``: type of result and uncertainty, f4 or f8.  ``memory_bytes`` bounds the buffers (the planes of the result come on top).
 
     Raises ``Refused`` for options that cannot be carried out and frames that do not agree, ``RejectedInput`` for unusable files.
     """
     _check_options(inputs, per_frame, planes, dtype, threads)
-    chosen = rule(method, clip=clip, quantile=quantile, n_frames=len(inputs))
+    chosen = rule(method, clip=clip, quantile=quantile, n_frames=len(inputs), weighted=weights is not None)
     frames = open_all(inputs)
     try:
         calibrations = [item or FrameCalibration() for item in per_frame or [None] * len(frames)]
@@ -100,18 +106,25 @@ def combine(
         levels: list[float] | None = None
         if normalise is not None:
             calibrations, levels = normalised(frames, calibrations, normalise, threads)
+        weighting = ([1.0] * len(frames), False) if weights is None else frame_weights(frames, calibrations, weights, threads)
         out = _empty_planes(frames[0].shape, planes, dtype)
-        _run(frames, calibrations, chosen, out, memory_bytes=memory_bytes, threads=threads, kernel=kernel)
+        _run(frames, calibrations, weighting, chosen, out, memory_bytes=memory_bytes, threads=threads, kernel=kernel)
     finally:
         close_all(frames)
     if unit is not None:
         _to_unit(out, unit)
     return Combined(
-        result=out.result, uncertainty=out.uncertainty, count=out.count, mask=out.mask, frames=_infos(frames, calibrations, levels)
+        result=out.result,
+        uncertainty=out.uncertainty,
+        count=out.count,
+        mask=out.mask,
+        frames=_infos(frames, calibrations, levels, weighting[0]),
     )
 
 
-def _infos(frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], levels: list[float] | None) -> tuple[FrameInfo, ...]:
+def _infos(
+    frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], levels: list[float] | None, weights: list[float]
+) -> tuple[FrameInfo, ...]:
     return tuple(
         FrameInfo(
             name=frame.name,
@@ -119,6 +132,7 @@ def _infos(frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], 
             statistic=None if levels is None else levels[i],
             scale=calibrations[i].scale,
             shift=calibrations[i].shift,
+            weight=weights[i],
         )
         for i, frame in enumerate(frames)
     )
@@ -173,6 +187,7 @@ def _rows_of(out: OutRows, y0: int, y1: int) -> OutRows:
 def _run(
     frames: list[OpenedFrame],
     calibrations: Sequence[FrameCalibration],
+    weighting: tuple[list[float], bool],
     chosen: Rule,
     out: OutRows,
     *,
@@ -183,8 +198,9 @@ def _run(
     """Stream all slabs through the kernel."""
 
     def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
-        for frame, calibration in zip(rows, calibrations, strict=True):
+        for frame, calibration, weight in zip(rows, calibrations, weighting[0], strict=True):
             calibration.apply_to(frame, y0, y1)
+            frame.weight, frame.weight_by_sigma = weight, weighting[1]
         combine_rows(rows, chosen, _rows_of(out, y0, y1), kernel)
 
     run_slabs(frames, work, memory_bytes=memory_bytes, threads=threads)

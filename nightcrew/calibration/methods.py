@@ -11,7 +11,7 @@ leaves of them (always a contiguous part).  A method maps survivors to a number:
 ``quantile``           linear interpolation at rank q (n - 1), as ``numpy.quantile``
 ``std``, ``var``       about the mean, divided by n (the population's); GODO calls this ``rms``, and ``rms`` is accepted
 ``root_mean_square``   sqrt(sum of squares / n)
-``weighted_mean``      sum(w x) / sum(w), see :mod:`nightcrew.calibration.weights`
+``weighted_mean``      sum(w x) / sum(w); values that tie with a bound at which some were dropped share the places left
 =====================  ==========================================================================================
 """
 
@@ -83,7 +83,11 @@ class Rule:
 
     def needs_moments(self) -> bool:
         """True when the result itself is made of sums."""
-        return self.method in ("mean", "sum", "std", "var", "root_mean_square")
+        return self.method in ("mean", "sum", "std", "var", "root_mean_square", "weighted_mean")
+
+    def propagates(self) -> bool:
+        """True when the uncertainty can be made from the frames' own."""
+        return self.method in ("mean", "median", "quantile", "sum", "weighted_mean")
 
     def ranks(self, n: int) -> frozenset[int] | None:
         """Ranks of a full column that the result needs without clip and sums; ``None`` when all are needed."""
@@ -99,14 +103,21 @@ class Rule:
         return (self.quantile if self.method == "quantile" else 0.5) * (n - 1)
 
 
-def rule(method: str, *, clip: Clip | None = None, quantile: float | None = None, n_frames: int | None = None) -> Rule:
-    """Check a method's name, argument and clip.
+def rule(
+    method: str, *, clip: Clip | None = None, quantile: float | None = None, n_frames: int | None = None, weighted: bool = False
+) -> Rule:
+    """Check a method's name, argument and clip; ``weighted`` makes a mean a weighted mean.
 
     Raises :class:`nightcrew.errors.Refused` for an unknown name, a quantile outside 0..1, or extremes that leave nothing of ``n_frames``.
     """
     name = ALIASES.get(method, method)
     if name not in METHODS:
         raise Refused(f"there is no method {method!r} to combine with; choose one of {', '.join(METHODS)}")
+    if weighted and name not in ("mean", "weighted_mean"):
+        raise Refused(f"weights go with a mean, not with the method {method!r}")
+    if name == "weighted_mean" and not weighted:
+        raise Refused("a weighted mean needs weights")
+    name = "weighted_mean" if weighted else name
     if name == "quantile" and (quantile is None or not 0 <= quantile <= 1):
         raise Refused(f"the method quantile needs a number from 0 to 1, not {quantile}")
     if isinstance(clip, DropExtremes):

@@ -128,6 +128,11 @@ class OpenedFrame:
             raise RejectedInput(f"{self.name}: its {what} is {image.shape}, the image {tuple(shape)}")
         return _physical_reader(image, 0)
 
+    @property
+    def has_uncertainty(self) -> bool:
+        """Whether the frame has an uncertainty of its own."""
+        return self._sigma is not None
+
     def rows(self, y0: int, y1: int, buffers: dict[str, Array]) -> FrameRows:
         """Rows y0..y1 of the window; ``buffers`` keeps arrays between calls (one dictionary a thread and frame)."""
         wx0, wx1, wy0, _ = self._window
@@ -251,6 +256,9 @@ def close_all(frames: Sequence[OpenedFrame]) -> None:
 
 def _check_agreement(frames: Sequence[OpenedFrame]) -> None:
     """Refuse frames that differ, naming the one that differs from most."""
+    without = [frame for frame in frames if not frame.has_uncertainty]
+    if 0 < len(without) < len(frames):
+        raise Refused(f"{without[0].name}: has no uncertainty of its own, other frames have")
     for what, values in (
         ("size", [f"{frame.shape[1]} x {frame.shape[0]} pixels" for frame in frames]),
         ("unit", [frame.unit for frame in frames]),

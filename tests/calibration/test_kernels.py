@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.calibration.combine import combine
-from nightcrew.calibration.kernels import build
+from nightcrew.calibration.kernels import build, native
 from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.kernels.network import comparators
 from nightcrew.calibration.methods import METHODS, Clip, DropExtremes, SigmaClip
@@ -70,6 +70,13 @@ def test_networks_sort_and_pruned_ones_give_their_ranks(n: int, seed: int) -> No
             values[j] = high if what != 1 else values[j]
         for rank in range(n) if ranks is None else ranks:
             assert values[rank] == np.sort(column)[rank]
+
+
+@needs_compiler
+def test_both_sides_mean_the_same_structures() -> None:
+    kernel = library()
+    assert kernel is not None
+    assert kernel.task_size == native.TASK.itemsize
 
 
 def test_without_a_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

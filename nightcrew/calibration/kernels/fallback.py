@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels.network import MAXIMUM_ONLY, MINIMUM_ONLY, comparators
-from nightcrew.calibration.kernels.slab import FrameRows, OutRows, sort_type
+from nightcrew.calibration.kernels.slab import FrameRows, OutRows, needs_frames, sort_type
+from nightcrew.calibration.kernels.weighted import FrameSums, frame_sums, weighted_error, weighted_mean
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 from nightcrew.frames.flags import PixelFlag
 
@@ -44,6 +45,9 @@ def physical(frame: FrameRows, part: slice, dtype: str) -> NDArray[Any]:
     values[saturated] = np.nan
     if frame.mask is not None:
         values[(frame.mask.reshape(-1)[part] & frame.exclude) != 0] = np.nan
+    if frame.sigma is not None:
+        sigma = frame.sigma.reshape(-1)[part]
+        values[~(np.isfinite(sigma) & (sigma > 0 if frame.weight_by_sigma else True))] = np.nan
     return values
 
 
@@ -155,22 +159,24 @@ def _trim(part: Columns, middle: F8, n2: F8, low_limit: F8, high_limit: F8) -> N
 
 def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     """Combine the rows of all frames into ``out`` by ``rule``; see ``nightcrew.calibration.combine.combine``."""
-    kind = sort_type(frames)
+    kind = sort_type(frames, rule)
     size = frames[0].data.size
     block = max(1024, BLOCK_BYTES // (len(frames) * int(kind[1])))
     for start in range(0, size, block):
         part = slice(start, min(size, start + block))
-        _finish(_columns(frames, part, kind, rule, out), rule, out, part)
+        columns, values = _columns(frames, part, kind, rule, out)
+        _finish(columns, values, frames, rule, out, part)
 
 
-def _columns(frames: list[FrameRows], part: slice, kind: str, rule: Rule, out: OutRows) -> Columns:
-    """Load, mask and sort one block."""
+def _columns(frames: list[FrameRows], part: slice, kind: str, rule: Rule, out: OutRows) -> tuple[Columns, list[NDArray[Any]]]:
+    """Load, mask and sort one block; also the unsorted values where the rule needs to know the frames."""
     if kind == "i2":
         wide = frames[0].kind == "u2"
         rows = [_as_int16(frame, part) for frame in frames]
         wanted = None if out.uncertainty is not None else rule.ranks(len(rows))
-        return Columns(sort_rows(rows, wanted), None, 32768.0 if wide else 0.0)
+        return Columns(sort_rows(rows, wanted), None, 32768.0 if wide else 0.0), []
     rows = [physical(frame, part, kind) for frame in frames]
+    values = [row.copy() for row in rows] if needs_frames(frames, rule) else []
     bad = [~np.isfinite(row) for row in rows]
     good: I8 | None = None
     if any(flags.any() for flags in bad):
@@ -178,7 +184,7 @@ def _columns(frames: list[FrameRows], part: slice, kind: str, rule: Rule, out: O
             row[flags] = np.inf
         good = np.sum(~np.array(bad), axis=0, dtype=np.intp)
     wanted = None if out.uncertainty is not None or good is not None else rule.ranks(len(rows))
-    return Columns(sort_rows(rows, wanted), good, 0.0)
+    return Columns(sort_rows(rows, wanted), good, 0.0), values
 
 
 def _as_int16(frame: FrameRows, part: slice) -> NDArray[np.int16]:
@@ -189,7 +195,7 @@ def _as_int16(frame: FrameRows, part: slice) -> NDArray[np.int16]:
     return raw.astype(np.int16)
 
 
-def _finish(columns: Columns, rule: Rule, out: OutRows, part: slice) -> None:
+def _finish(columns: Columns, values: list[NDArray[Any]], frames: list[FrameRows], rule: Rule, out: OutRows, part: slice) -> None:
     """Clip, reduce, and write the planes of one block."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         centre = np.where(columns.good > 0, columns.median(), 0.0) if rule.ranks(1) is None or out.uncertainty is not None else None
@@ -200,11 +206,12 @@ def _finish(columns: Columns, rule: Rule, out: OutRows, part: slice) -> None:
             columns.b = np.maximum(columns.b - rule.clip.high, columns.a)
         moments = columns.moments(centre) if centre is not None and (rule.needs_moments() or out.uncertainty is not None) else None
         n = columns.n.astype(np.float64)
-        result = _result(columns, rule, centre, moments, n)
+        sums = frame_sums(values, frames, part, columns, centre, rule) if values and centre is not None else None
+        result = _result(columns, rule, centre, moments, n, sums)
         result[columns.n == 0] = np.nan
         out.result.reshape(-1)[part] = result
         if out.uncertainty is not None and centre is not None and moments is not None:
-            out.uncertainty.reshape(-1)[part] = _uncertainty(columns, rule, centre, moments, n)
+            out.uncertainty.reshape(-1)[part] = _uncertainty(columns, rule, centre, moments, n, sums)
     if out.count is not None:
         out.count.reshape(-1)[part] = columns.n
     if out.mask is not None:
@@ -212,9 +219,11 @@ def _finish(columns: Columns, rule: Rule, out: OutRows, part: slice) -> None:
         out.mask.reshape(-1)[part] = flags
 
 
-def _result(columns: Columns, rule: Rule, centre: F8 | None, moments: tuple[F8, F8] | None, n: F8) -> F8:
+def _result(columns: Columns, rule: Rule, centre: F8 | None, moments: tuple[F8, F8] | None, n: F8, sums: FrameSums | None) -> F8:
     """The method applied to the survivors."""
     base = columns.base
+    if rule.method == "weighted_mean" and sums is not None and centre is not None:
+        return weighted_mean(sums, centre)
     if moments is not None and centre is not None and rule.needs_moments():
         s1, s2 = moments
         origin = centre + base
@@ -236,9 +245,17 @@ def _result(columns: Columns, rule: Rule, centre: F8 | None, moments: tuple[F8, 
     return low + (rank - below) * (high - low) + base
 
 
-def _uncertainty(columns: Columns, rule: Rule, centre: F8, moments: tuple[F8, F8], n: F8) -> F8:
+def _uncertainty(columns: Columns, rule: Rule, centre: F8, moments: tuple[F8, F8], n: F8, sums: FrameSums | None) -> F8:
     """One standard deviation of the result (formulae: ``Combined.uncertainty``)."""
     s1, s2 = moments
+    if sums is not None and (rule.method == "weighted_mean" or sums.propagated is not None):
+        own = weighted_error(sums, n)
+        if rule.method == "sum":
+            own *= n
+        elif rule.method != "weighted_mean":
+            own *= error_factors(rule, columns.n_frames)[columns.n]
+        own[columns.n < (1 if sums.propagated is not None else 2)] = np.nan
+        return own
     spread = np.maximum(n * s2 - s1 * s1, 0.0)
     variance = spread / (n * n * (n - 1.0))
     if isinstance(rule.clip, DropExtremes):

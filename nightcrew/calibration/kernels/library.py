@@ -29,7 +29,7 @@ FRAME = np.dtype(
         *((name, "f8") for name in ("zero", "scale", "shift", "saturation", "weight")),
         *((name, "i4") for name in ("kind", "swapped", "n_planes", "plain")),
         ("exclude", "u4"),
-        ("unused", "i4"),
+        ("weight_by_sigma", "i4"),
     ],
     align=True,
 )
@@ -43,7 +43,8 @@ class Kernel:
     def __init__(self, path: str) -> None:
         found = ctypes.CDLL(path)
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
-        self.frame_size, self.light_size = int(found.nightcrew_frame_size()), int(found.nightcrew_light_size())
+        sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size)
+        self.frame_size, self.task_size, self.light_size = (int(size()) for size in sizes)
         if self.frame_size != FRAME.itemsize:
             raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, library, pointer
 from nightcrew.calibration.kernels.network import comparators
-from nightcrew.calibration.kernels.slab import FrameRows, OutRows, sort_type
+from nightcrew.calibration.kernels.slab import FrameRows, OutRows, needs_frames, sort_type
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 
-METHOD_CODES = {name: i for i, name in enumerate(("mean", "median", "sum", "min", "max", "quantile", "std", "var", "root_mean_square"))}
+METHODS = ("mean", "median", "sum", "min", "max", "quantile", "std", "var", "root_mean_square", "weighted_mean")
+METHOD_CODES = {name: i for i, name in enumerate(METHODS)}
 SORT_CODES = {"i2": 0, "f4": 1, "f8": 2}
 BLOCK_BYTES = 48 << 10  # of the sorted block
 
@@ -22,7 +23,7 @@ BLOCK_BYTES = 48 << 10  # of the sorted block
 TASK = np.dtype(
     [
         *((name, "i4") for name in ("n_frames", "sort", "method", "clip", "iterations", "drop_low", "drop_high", "needs_moments")),
-        *((name, "i4") for name in ("result_f8", "n_comparators", "n_full_comparators", "unused")),
+        *((name, "i4") for name in ("result_f8", "n_comparators", "n_full_comparators", "needs_frames")),
         *((name, "f8") for name in ("low2", "high2", "quantile", "base")),
         *((name, POINTER) for name in ("network", "full_network", "factors", "result", "uncertainty", "count", "mask")),
     ],
@@ -47,12 +48,18 @@ def describe(frames: list[FrameRows]) -> NDArray[Any]:
         row["zero"], row["scale"], row["shift"], row["saturation"] = frame.zero, frame.scale, frame.shift, frame.saturation
         row["weight"], row["kind"], row["swapped"] = frame.weight, KINDS[frame.data.dtype.str[1:]], order == ">"
         row["n_planes"], row["plain"], row["exclude"] = len(frame.subtract), frame.plain, frame.exclude
+        row["weight_by_sigma"] = frame.weight_by_sigma
     return table
 
 
 def can_do(frames: list[FrameRows], rule: Rule) -> bool:
     """Whether the kernel exists and covers this work."""
-    return rule.method in METHOD_CODES and all(len(frame.subtract) <= MAX_PLANES for frame in frames) and library() is not None
+    return (
+        rule.method in METHOD_CODES
+        and not needs_frames(frames, rule)
+        and all(len(frame.subtract) <= MAX_PLANES for frame in frames)
+        and library() is not None
+    )
 
 
 def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
@@ -60,13 +67,14 @@ def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     kernel = library()
     if kernel is None:
         raise RuntimeError("there is no compiled kernel")
-    n, kind = len(frames), sort_type(frames)
+    n, kind = len(frames), sort_type(frames, rule)
     networks = _network(n, None if out.uncertainty is not None else rule.ranks(n)), _network(n, None)
     factors = error_factors(rule, n)
     task = np.zeros((), TASK)
     task["n_frames"], task["sort"], task["method"] = n, SORT_CODES[kind], METHOD_CODES[rule.method]
     task["needs_moments"], task["quantile"] = rule.needs_moments(), rule.quantile
     _set_clip(task, rule)
+    task["needs_frames"] = needs_frames(frames, rule)
     task["result_f8"] = out.result.dtype == np.float64
     task["base"] = 32768.0 if kind == "i2" and frames[0].kind == "u2" else 0.0
     task["n_comparators"], task["n_full_comparators"] = len(networks[0]), len(networks[1])
@@ -74,7 +82,7 @@ def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     task["result"], task["uncertainty"] = pointer(out.result), pointer(out.uncertainty)
     task["count"], task["mask"] = pointer(out.count), pointer(out.mask)
     table = describe(frames)
-    size = int(kind[1])
+    size = int(kind[1]) * (2 if task["needs_frames"] else 1) + (32 if task["needs_frames"] else 0)
     stride = min(2048, max(64, BLOCK_BYTES // (n * size) // 64 * 64))
     status = kernel.combine(
         ctypes.c_void_p(pointer(table)), ctypes.c_void_p(pointer(task)), ctypes.c_long(out.result.size), ctypes.c_long(stride)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.calibration.methods import Rule
+
 NARROW = ("u1", "i1", "i2", "u2")  # 16 bits and less: sorted as int16
 SINGLE = (*NARROW, "f4")  # exact in float32
 ALL_FLAGS = 0xFFFF
@@ -32,6 +34,7 @@ class FrameRows:
     scale: float = 1.0
     shift: float = 0.0
     weight: float = 1.0
+    weight_by_sigma: bool = False
     saturation: float = np.inf
     exclude: int = ALL_FLAGS
 
@@ -40,6 +43,7 @@ class FrameRows:
         """True when the values are those of ``data`` with nothing left out."""
         return (
             self.mask is None
+            and self.sigma is None
             and not self.subtract
             and self.divide is None
             and self.scale == 1.0
@@ -64,9 +68,15 @@ class OutRows:
     mask: NDArray[np.uint16] | None = None
 
 
-def sort_type(frames: list[FrameRows]) -> str:
+def needs_frames(frames: list[FrameRows], rule: Rule) -> bool:
+    """Whether sums have to know which frame a value came from: weights, or the frames' own uncertainties."""
+    return rule.method == "weighted_mean" or (frames[0].sigma is not None and rule.propagates())
+
+
+def sort_type(frames: list[FrameRows], rule: Rule) -> str:
     """``i2`` when all frames are plain and of one narrow type, ``f4`` when float32 holds every value, else ``f8``."""
     kinds = {frame.kind for frame in frames}
-    if len(kinds) == 1 and len(frames) < 32768 and kinds <= set(NARROW) and all(frame.plain for frame in frames):
+    narrow = len(kinds) == 1 and kinds <= set(NARROW) and len(frames) < 32768
+    if narrow and not needs_frames(frames, rule) and all(frame.plain for frame in frames):
         return "i2"
     return "f4" if kinds <= set(SINGLE) else "f8"

@@ -5,14 +5,14 @@
  * order, so that results are equal to the last bit. */
 #include "common.h"
 
-enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS };
+enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS, WEIGHTED };
 enum { CLIP_NONE, CLIP_SIGMA, CLIP_DROP };
 enum { BOTH, MINIMUM_ONLY, MAXIMUM_ONLY };
 enum { FLAG_NO_DATA = 32, FLAG_REJECTED = 256 };
 
 typedef struct {
     int32_t n_frames, sort, method, clip, iterations, drop_low, drop_high, needs_moments, result_f8;
-    int32_t n_comparators, n_full_comparators, unused;
+    int32_t n_comparators, n_full_comparators, needs_frames; /* needs_frames: sums that know the frame of a value */
     double low2, high2, quantile, base;
     const int32_t *network;       /* i, j, what: what the result needs where every value is good */
     const int32_t *full_network;  /* sorts completely */
@@ -25,6 +25,10 @@ typedef struct {
 typedef struct {
     int32_t *good, *a, *b;
     double *centre, *s1, *s2, *low, *high, *middle, *work;
+    double *largest, *fraction_low, *fraction_high; /* of needs_frames: scratch, and parts of values tied with a bound */
+    double *w, *wx, *w2, *w2x, *w2x2, *own;        /* its sums (FrameSums of weighted.py) */
+    double *once, *twice, *x, *terms;              /* [frame][pixel] */
+    void *unsorted;
     unsigned char *flag;
     int full; /* all columns have all frames good, and all have the same a and b */
 } block_t;
@@ -63,6 +67,12 @@ INLINE void load_physical(const frame_t *f, long start, long n, double *restrict
         uint16_t exclude = (uint16_t)f->exclude;
         for (long k = 0; k < n; k++)
             work[k] = (mask[k] & exclude) ? NAN : work[k];
+    }
+    if (f->sigma) {
+        const float *restrict sigma = f->sigma + start;
+        float least = f->weight_by_sigma ? 0.0f : -INFINITY; /* weights 1 / sigma^2 need sigma > 0 */
+        for (long k = 0; k < n; k++)
+            work[k] = sigma[k] > least && sigma[k] < INFINITY ? work[k] : NAN;
     }
 }
 
@@ -127,6 +137,41 @@ INLINE void load_rows_i2(const frame_t *frames, int n_frames, long start, long n
 DEFINE_LOAD_ROWS(load_rows_f4, float, load_f32, 3.4028234663852886e38f)
 DEFINE_LOAD_ROWS(load_rows_f8, double, load_f64, 1.7976931348623157e308)
 
+/* Sum over the frames of block->terms, the same for every order of the frames (exact_sum of weighted.py). */
+INLINE void exact_sum(const block_t *block, int n_frames, long stride, long n, double *restrict total)
+{
+    double *restrict cut = block->largest;
+    int64_t doublings = 2;
+    for (int left = n_frames - 1; left > 0; left >>= 1)
+        doublings++;
+    for (long k = 0; k < n; k++)
+        total[k] = cut[k] = 0.0;
+    for (int i = 0; i < n_frames; i++) {
+        const double *restrict term = block->terms + i * stride;
+        for (long k = 0; k < n; k++)
+            cut[k] = fabs(term[k]) > cut[k] ? fabs(term[k]) : cut[k];
+    }
+    for (long k = 0; k < n; k++) {
+        int64_t bits;
+        memcpy(&bits, &cut[k], sizeof bits);
+        bits = (((bits >> 52) + doublings) << 52) | ((int64_t)1 << 51);
+        memcpy(&cut[k], &bits, sizeof bits);
+    }
+    for (int i = 0; i < n_frames; i++) {
+        const double *restrict term = block->terms + i * stride;
+        for (long k = 0; k < n; k++)
+            total[k] += (term[k] + cut[k]) - cut[k];
+    }
+}
+
+/* terms = a * b, or a where b is NULL; a may be terms itself */
+INLINE void multiply(const block_t *block, const double *a, const double *b, long size)
+{
+    double *out = block->terms;
+    for (long k = 0; k < size; k++)
+        out[k] = b ? a[k] * b[k] : a[k];
+}
+
 INLINE void store(void *plane, int f8, long index, double value)
 {
     if (f8)
@@ -171,10 +216,35 @@ INLINE void results(const task_t *task, long n, const block_t *block)
         for (long k = 0; k < n; k++)
             out[k] = (task->method == MIN ? block->low[k] : block->high[k]) + base;
         break;
+    case WEIGHTED:
+        for (long k = 0; k < n; k++)
+            out[k] = centre[k] + block->wx[k] / block->w[k];
+        break;
     default:
         for (long k = 0; k < n; k++)
             out[k] = block->middle[k] + base;
     }
+}
+
+/* Uncertainty from sums that know the frames, into block->work; returns how many survivors it needs. */
+INLINE int frame_uncertainties(const task_t *task, const frame_t *frames, long n, const block_t *block)
+{
+    double *restrict out = block->work;
+    int propagated = frames[0].sigma != NULL;
+    for (long k = 0; k < n; k++) {
+        double count = block->b[k] - block->a[k], d = block->wx[k] / block->w[k];
+        if (propagated)
+            out[k] = sqrt(block->own[k]) / block->w[k];
+        else {
+            double spread = block->w2x2[k] - 2.0 * d * block->w2x[k] + d * d * block->w2[k];
+            out[k] = sqrt((spread > 0.0 ? spread : 0.0) * (count / (count - 1.0))) / block->w[k];
+        }
+        if (task->method == SUM)
+            out[k] *= count;
+        else if (task->method != WEIGHTED)
+            out[k] *= task->factors[block->b[k] - block->a[k]];
+    }
+    return propagated ? 1 : 2;
 }
 
 /* Variance of the mean of every column's survivors, into block->work. */
@@ -219,17 +289,22 @@ INLINE void uncertainties(const task_t *task, long n, const block_t *block)
 }
 
 /* Write the planes of one block. */
-INLINE void finish(const task_t *task, long start, long n, const block_t *block)
+INLINE void finish(const task_t *task, const frame_t *frames, long start, long n, const block_t *block)
 {
     const int32_t *restrict a = block->a, *restrict b = block->b;
     results(task, n, block);
     for (long k = 0; k < n; k++)
         store(task->result, task->result_f8, start + k, b[k] > a[k] ? block->work[k] : NAN);
     if (task->uncertainty) {
-        mean_variances(task, n, block);
-        uncertainties(task, n, block);
+        int least = 2;
+        if (task->needs_frames)
+            least = frame_uncertainties(task, frames, n, block);
+        else {
+            mean_variances(task, n, block);
+            uncertainties(task, n, block);
+        }
         for (long k = 0; k < n; k++)
-            store(task->uncertainty, task->result_f8, start + k, b[k] - a[k] > 1 ? block->work[k] : NAN);
+            store(task->uncertainty, task->result_f8, start + k, b[k] - a[k] >= least ? block->work[k] : NAN);
     }
     if (task->count)
         for (long k = 0; k < n; k++)
@@ -257,17 +332,24 @@ INLINE void finish(const task_t *task, long start, long n, const block_t *block)
 /* Combine n_pixels in blocks of stride (a multiple of 64); returns 0, or -1 when there is no memory. */
 PUBLIC int nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride)
 {
+    enum { PER_PIXEL = 16, PER_VALUE = 4 };
     size_t size = task->sort == 0 ? sizeof(int16_t) : task->sort == 1 ? sizeof(float) : sizeof(double);
-    size_t sorted = (size_t)task->n_frames * stride * size, doubles = 7 * (size_t)stride * sizeof(double);
-    size_t integers = 3 * (size_t)stride * sizeof(int32_t), total = sorted + 64 + doubles + integers + stride;
+    size_t values = (size_t)task->n_frames * stride, sorted = (values * size + 63) / 64 * 64;
+    size_t doubles = PER_PIXEL * (size_t)stride + (task->needs_frames ? PER_VALUE * values : 0);
+    size_t total = sorted * (task->needs_frames ? 2 : 1) + doubles * sizeof(double) + 3 * stride * sizeof(int32_t) + stride;
     char *memory = aligned_alloc(64, (total + 63) / 64 * 64);
     if (!memory)
         return -1;
     memset(memory, 0, total);
-    double *d = (double *)(memory + (sorted + 63) / 64 * 64);
-    int32_t *i = (int32_t *)(d + 7 * stride);
-    block_t block = {i, i + stride, i + 2 * stride, d, d + stride, d + 2 * stride, d + 3 * stride, d + 4 * stride,
-                     d + 5 * stride, d + 6 * stride, (unsigned char *)(i + 3 * stride), 1};
+    double *d = (double *)(memory + sorted * (task->needs_frames ? 2 : 1)), *v = d + PER_PIXEL * stride;
+    int32_t *i = (int32_t *)(d + doubles);
+    block_t block = {.good = i, .a = i + stride, .b = i + 2 * stride, .flag = (unsigned char *)(i + 3 * stride), .full = 1,
+                     .centre = d, .s1 = d + stride, .s2 = d + 2 * stride, .low = d + 3 * stride, .high = d + 4 * stride,
+                     .middle = d + 5 * stride, .work = d + 6 * stride, .largest = d + 7 * stride,
+                     .fraction_low = d + 8 * stride, .fraction_high = d + 9 * stride, .w = d + 10 * stride, .wx = d + 11 * stride,
+                     .w2 = d + 12 * stride, .w2x = d + 13 * stride, .w2x2 = d + 14 * stride, .own = d + 15 * stride,
+                     .once = v, .twice = v + values, .x = v + 2 * values, .terms = v + 3 * values,
+                      .unsorted = memory + sorted};
     if (task->sort == 0)
         run_i2(frames, task, n_pixels, stride, (int16_t *)memory, &block);
     else if (task->sort == 1)

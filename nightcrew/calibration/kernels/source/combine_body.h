@@ -218,19 +218,89 @@ INLINE void FN(reduce)(const T *restrict s, long stride, const task_t *task, lon
         FN(medians)(s, stride, n, block);
     if (task->method == QUANTILE)
         FN(quantiles)(s, stride, task, n, block);
-    if (task->method == MIN || task->method == MAX || (task->clip == CLIP_DROP && task->uncertainty))
+    if (task->method == MIN || task->method == MAX || (task->clip == CLIP_DROP && task->uncertainty) || task->needs_frames)
         FN(ends)(s, stride, task->n_frames, n, block);
 }
+
+#if !EXACT
+/* Parts of the values that tie with the first or last survivor, where some of them were dropped. */
+INLINE void FN(fractions)(const T *restrict s, long stride, const task_t *task, long n, const block_t *block)
+{
+    for (long k = 0; k < n; k++) {
+        double left_low = 0.0, left_high = 0.0, there_low = 0.0, there_high = 0.0;
+        for (long i = 0; task->clip == CLIP_DROP && i < block->good[k]; i++) {
+            int inside = i >= block->a[k] && i < block->b[k], is_low = AT(i, k) == block->low[k], is_high = AT(i, k) == block->high[k];
+            there_low += is_low;
+            there_high += is_high;
+            left_low += is_low && inside;
+            left_high += is_high && inside;
+        }
+        block->fraction_low[k] = there_low > 0.0 ? left_low / there_low : 1.0;
+        block->fraction_high[k] = there_high > 0.0 ? left_high / there_high : 1.0;
+    }
+}
+
+/* Sums over the survivors frame by frame (frame_sums of weighted.py). */
+INLINE void FN(frame_sums)(const frame_t *frames, const task_t *task, long start, long n, long stride, const block_t *block)
+{
+    long size = (long)task->n_frames * stride;
+    for (int i = 0; i < task->n_frames; i++) {
+        const T *restrict value = (const T *)block->unsorted + i * stride;
+        const float *restrict sigma = frames[i].sigma ? frames[i].sigma + start : NULL;
+        double *restrict once = block->once + i * stride, *restrict twice = block->twice + i * stride, *restrict x = block->x + i * stride;
+        double given = task->method == WEIGHTED ? frames[i].weight : 1.0;
+        int by_sigma = task->method == WEIGHTED && frames[i].weight_by_sigma && sigma;
+        for (long k = 0; k < n; k++) {
+            double v = (double)value[k], low = block->low[k], high = block->high[k];
+            double share = block->b[k] > block->a[k] && v >= low && v <= high ? 1.0 : 0.0;
+            share = share > 0.0 && v == low ? block->fraction_low[k] : share;
+            share = share > 0.0 && v == high ? block->fraction_high[k] : share;
+            double w = by_sigma ? 1.0 / ((double)sigma[k] * (double)sigma[k]) : given;
+            w = share > 0.0 ? w : 0.0;
+            once[k] = share * w;
+            twice[k] = once[k] * w;
+            x[k] = share > 0.0 ? v - block->centre[k] : 0.0;
+        }
+    }
+    multiply(block, block->once, NULL, size);
+    exact_sum(block, task->n_frames, stride, n, block->w);
+    multiply(block, block->once, block->x, size);
+    exact_sum(block, task->n_frames, stride, n, block->wx);
+    multiply(block, block->twice, NULL, size);
+    exact_sum(block, task->n_frames, stride, n, block->w2);
+    multiply(block, block->twice, block->x, size);
+    exact_sum(block, task->n_frames, stride, n, block->w2x);
+    multiply(block, block->terms, block->x, size);
+    exact_sum(block, task->n_frames, stride, n, block->w2x2);
+    for (int i = 0; frames[0].sigma && i < task->n_frames; i++)
+        for (long k = 0; k < n; k++) {
+            double sigma = (double)frames[i].sigma[start + k], twice = block->twice[i * stride + k];
+            block->terms[i * stride + k] = twice > 0.0 ? twice * (sigma * sigma) : 0.0;
+        }
+    if (frames[0].sigma)
+        exact_sum(block, task->n_frames, stride, n, block->own);
+}
+#endif
 
 static void FN(run)(const frame_t *frames, const task_t *task, long n_pixels, long stride, T *s, block_t *block)
 {
     for (long start = 0; start < n_pixels; start += stride) {
         long n = n_pixels - start < stride ? n_pixels - start : stride;
         FN(load_rows)(frames, task->n_frames, start, n, stride, s, block);
+#if !EXACT
+        if (task->needs_frames)
+            memcpy(block->unsorted, s, (size_t)task->n_frames * stride * sizeof(T));
+#endif
         FN(sort)(s, stride, block->full ? task->network : task->full_network,
                  block->full ? task->n_comparators : task->n_full_comparators);
         FN(reduce)(s, stride, task, n, block);
-        finish(task, start, n, block);
+#if !EXACT
+        if (task->needs_frames) {
+            FN(fractions)(s, stride, task, n, block);
+            FN(frame_sums)(frames, task, start, n, stride, block);
+        }
+#endif
+        finish(task, frames, start, n, block);
     }
 }
 

@@ -25,7 +25,7 @@ typedef struct {
     double zero, scale, shift, saturation, weight;
     int32_t kind, swapped, n_planes, plain;
     uint32_t exclude;
-    int32_t unused;
+    int32_t weight_by_sigma;
 } frame_t;
 
 /* Stored pixels [start, start + n) as numbers: the byte order undone, zero not yet added. */

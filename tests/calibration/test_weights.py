@@ -1,0 +1,139 @@
+"""Weighted means, and uncertainties that the frames bring along."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nightcrew.calibration.combine import combine
+from nightcrew.calibration.kernels.library import library
+from nightcrew.calibration.kernels.weighted import exact_sum
+from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, median_variance
+from nightcrew.calibration.sources import ArraySource
+from nightcrew.errors import Refused, RejectedInput
+
+KERNELS = ["numpy", pytest.param("c", marks=pytest.mark.skipif(library() is None, reason="no C compiler here"))]
+
+
+def noisy(n: int, shape: tuple[int, int] = (7, 9), seed: int = 0) -> tuple[list[Any], list[Any]]:
+    rng = np.random.default_rng(seed)
+    frames = [rng.normal(100, 10, shape).astype(np.float32) for _ in range(n)]
+    for frame in frames:
+        frame[rng.random(shape) < 0.1] = np.nan
+    return frames, [rng.uniform(1, 3, shape).astype(np.float32) for _ in range(n)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_given_weights(kernel: Any) -> None:
+    frames, _ = noisy(6)
+    weights = [1.0, 2.0, 0.5, 0.0, 4.0, 1.5]
+    got = combine(frames, method="mean", weights=weights, kernel=kernel)
+    x, w = np.ma.masked_invalid(np.stack(frames).astype(float)), np.array(weights)[:, None, None]
+    w = np.ma.array(np.broadcast_to(w, x.shape), mask=x.mask)
+    mean = (w * x).sum(0) / w.sum(0)
+    n = x.count(0)
+    error = np.sqrt(n / (n - 1) * (w**2 * (x - mean) ** 2).sum(0)) / w.sum(0)
+    np.testing.assert_allclose(got.result, mean.filled(np.nan), rtol=1e-6)
+    np.testing.assert_allclose(got.uncertainty, error.filled(np.nan), rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("method", ["mean", "median", "sum"])
+def test_own_uncertainties_are_propagated(method: str, kernel: Any) -> None:
+    frames, sigmas = noisy(5)
+    sources = [ArraySource(data=f, uncertainty=s) for f, s in zip(frames, sigmas, strict=True)]
+    got = combine(sources, method=method, kernel=kernel)
+    good = np.isfinite(np.stack(frames))
+    total = np.sqrt(np.where(good, np.stack(sigmas).astype(float) ** 2, 0).sum(0))
+    n = good.sum(0)
+    factor = {"mean": 1 / n, "sum": np.ones(n.shape), "median": np.sqrt(np.vectorize(median_variance)(n)) / n}[method]
+    np.testing.assert_allclose(got.uncertainty, total * factor, rtol=1e-6)  # type: ignore[arg-type]
+    plain = combine(frames, method=method, kernel=kernel)
+    np.testing.assert_array_equal(got.result, plain.result)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_inverse_variance_by_pixel_and_by_frame(kernel: Any) -> None:
+    frames, sigmas = noisy(4)
+    sigmas[2][0, 0], sigmas[1][1, 1] = 0, np.nan
+    sources = [ArraySource(data=f, uncertainty=s) for f, s in zip(frames, sigmas, strict=True)]
+    got = combine(sources, method="weighted_mean", weights="inverse_variance", kernel=kernel)
+    good = np.isfinite(np.stack(frames)) & (np.nan_to_num(np.stack(sigmas)) > 0)
+    w = np.where(good, 1 / np.where(good, np.stack(sigmas).astype(float), 1) ** 2, 0)
+    mean = (w * np.nan_to_num(np.stack(frames))).sum(0) / w.sum(0)
+    np.testing.assert_allclose(got.result, mean, rtol=1e-6)
+    np.testing.assert_allclose(got.uncertainty, 1 / np.sqrt(w.sum(0)), rtol=1e-6)  # type: ignore[arg-type]
+    by_frame = combine(frames, method="mean", weights="inverse_variance")
+    assert by_frame.frames[1].weight == pytest.approx(1 / np.nanvar(frames[1].astype(float)))
+
+
+def test_weights_by_level_and_exposure() -> None:
+    frames = [np.full((3, 4), value, np.uint16) for value in (10, 30)]
+    for name in ("mean", "median", "sum"):
+        assert combine(frames, method="mean", weights=name).result[0, 0] == pytest.approx((100 + 900) / 40)
+    timed = [ArraySource(data=f, exposure_s=t) for f, t in zip(frames, (1.0, 4.0), strict=True)]
+    assert combine(timed, method="mean", weights="exposure").result[0, 0] == pytest.approx((10 + 120) / 5)
+
+
+def test_ties_at_a_bound_share_what_is_left() -> None:
+    """Of 5, 5, 7, 9 the lowest goes: either of the fives, so each counts half, and with its own weight."""
+    frames = [np.full((1, 1), value, np.float32) for value in (5, 5, 7, 9)]
+    got = combine(frames, method="mean", weights=[1, 3, 1, 1], clip=DropExtremes(low=1))
+    assert got.result[0, 0] == pytest.approx((0.5 * 1 * 5 + 0.5 * 3 * 5 + 7 + 9) / (0.5 * 1 + 0.5 * 3 + 2))
+    assert got.count is not None
+    assert got.count[0, 0] == 3
+
+
+@given(values=st.lists(st.floats(-1e12, 1e12, allow_subnormal=False), min_size=1, max_size=60), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_exact_sums_do_not_depend_on_order(values: list[float], seed: int) -> None:
+    terms = [np.array([value]) for value in values]
+    shuffled = [terms[i] for i in np.random.default_rng(seed).permutation(len(terms))]
+    assert exact_sum(terms)[0] == exact_sum(shuffled)[0]
+    true = float(sum(map(Fraction, values), Fraction(0)))
+    assert exact_sum(terms)[0] == pytest.approx(true, abs=max(map(abs, values)) * len(values) ** 2 * 2.0**-50)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    clip=st.sampled_from([None, SigmaClip(low=1.5, high=2), DropExtremes(low=1, high=2)]),
+    weights=st.sampled_from([None, "inverse_variance", "given"]),
+)
+def test_order_and_kernel_do_not_matter(seed: int, clip: Clip | None, weights: str | None) -> None:
+    rng = np.random.default_rng(seed)
+    frames, sigmas = noisy(8, (11, 90), seed)
+    frames = [np.round(frame / 8) for frame in frames] if seed % 2 else frames
+    sources = [ArraySource(data=f, uncertainty=s) for f, s in zip(frames, sigmas, strict=True)]
+    given_weights = rng.uniform(0, 2, 8).tolist()
+    order = rng.permutation(8).tolist()
+    some: Any = given_weights if weights == "given" else weights
+    other: Any = [given_weights[i] for i in order] if weights == "given" else weights
+    one = combine(sources, method="mean", clip=clip, weights=some, threads=1, kernel="numpy")
+    two = combine([sources[i] for i in order], method="mean", clip=clip, weights=other, memory_bytes=1 << 14)
+    for plane in ("result", "uncertainty", "count", "mask"):
+        np.testing.assert_array_equal(getattr(one, plane), getattr(two, plane))
+
+
+def test_weights_that_cannot_be_are_refused() -> None:
+    frames = [np.zeros((2, 2), np.uint16)] * 2
+    mistakes: list[tuple[dict[str, Any], type[Exception], str]] = [
+        ({"weights": [1]}, Refused, "1 weights for 2 frames"),
+        ({"weights": [0, 0]}, Refused, "not all 0"),
+        ({"weights": [1, -1]}, Refused, "at least 0"),
+        ({"weights": "size"}, Refused, "no weights by 'size'"),
+        ({"weights": "exposure"}, RejectedInput, "no exposure time"),
+        ({"weights": "inverse_variance"}, RejectedInput, "all its pixels are equal"),
+        ({"weights": [1, 1], "method": "median"}, Refused, "go with a mean"),
+        ({"method": "weighted_mean"}, Refused, "needs weights"),
+    ]
+    for options, kind, words in mistakes:
+        with pytest.raises(kind, match=words):
+            combine(frames, **{"method": "mean", **options})
+    with pytest.raises(Refused, match="frame 2: has no uncertainty"):
+        combine([ArraySource(data=frames[0], uncertainty=np.ones((2, 2))), frames[1]])
