@@ -1,0 +1,189 @@
+"""The GODO reduction as one flow, on a small night of known truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.nddata import CCDData
+
+from nightcrew.errors import RejectedInput
+from nightcrew.frames.model import FrameHeader
+from nightcrew.tools.recipe import NightFrame, by_exposure, disagreements, odd_frames, set_ups
+from nightcrew.tools.recipe_night import reduce_night
+from nightcrew.tools.recipe_run import Options
+from tests.tools.command import Runner
+from tests.tools.making import header, values
+from tests.tools.small_night import DARK_OFFSET, DARK_SLOPE, Truth, make
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth, list[str]]:
+    """The night, reduced once for all tests; what the flow said."""
+    folder = tmp_path_factory.mktemp("night")
+    truth = make(folder)
+    said: list[str] = []
+    reduce_night(sorted(folder.glob("*.fit")), folder / "out", Options(), say=said.append)
+    return folder / "out", truth, said
+
+
+Night = tuple[Path, Truth, list[str]]
+
+
+def main_folder(night: Night) -> Path:
+    return night[0] / "setup_1"
+
+
+def test_groups_by_set_up_and_says_who_disagrees_and_why(night: Night) -> None:
+    assert "another set-up: 20210227.0034.fit: gain setting 800 instead of 100" in night[2]
+    assert any(line.startswith("set-up 1: Test camera") and "8 bias, 10 dark, 10 flat, 5 light" in line for line in night[2])
+    assert {path.name for path in night[0].iterdir()} == {"setup_1", "setup_2", "summary.json"}
+
+
+def test_odd_dark_is_left_out_and_named(night: Night) -> None:
+    assert any("20210227.0009.fit: its level in the box is" in line for line in night[2])
+    made = header(main_folder(night) / "dark_60s.fits")
+    assert made["NCOMBINE"] == 4
+    assert made["IMC_0000"] == "20210227.0010.fit"
+
+
+def test_mean_bias_is_the_bias(night: Night) -> None:
+    difference = values(main_folder(night) / "bias.fits") - night[1].bias
+    assert abs(difference.mean()) < 0.05
+    assert difference.std() < 1.3
+
+
+def test_dark_line_is_the_truth_within_its_adopted_error(night: Night) -> None:
+    found = {q["name"]: q for q in json.loads((night[0] / "summary.json").read_text())["quantities"]}
+    for name, truth in (("dark_offset", DARK_OFFSET), ("dark_slope", DARK_SLOPE)):
+        assert abs(found[name]["value"] - truth) < 4 * found[name]["error"]
+        assert found[f"{name}_error_unit"]["value"] > found[name]["error"]
+        assert found[f"{name}_error_scatter"]["value"] is not None
+
+
+def test_darks_of_flats_and_odd_lights_are_scaled_at_full_precision(night: Night) -> None:
+    content = json.loads((night[0] / "summary.json").read_text())
+    factors = {q["where"]["exposure_s"]: q["value"] for q in content["quantities"] if q["name"] == "dark_scale_factor"}
+    assert sorted(factors) == [2.0, 10.0, 30.0]
+    line = {q["name"]: q["value"] for q in content["quantities"] if q["name"] in ("dark_offset", "dark_slope")}
+    for exposure_s, factor in factors.items():
+        wanted = (line["dark_offset"] + line["dark_slope"] * exposure_s) / (line["dark_offset"] + line["dark_slope"] * 180)
+        assert factor == pytest.approx(wanted, rel=1e-12)
+    assert content["grade"] == "C"
+
+
+@pytest.mark.parametrize("name", ["R", "Ha"])
+def test_trailed_flats_leave_at_most_four_per_mille(night: Night, name: str) -> None:
+    flat = values(main_folder(night) / f"flat_{name}.fits").astype(np.float64)
+    error = flat / night[1].flats[name] - 1
+    assert flat.mean() == pytest.approx(1, abs=1e-6)
+    assert error.std() <= 0.004
+    assert np.abs(error).max() < 0.03
+    assert header(main_folder(night) / f"flat_{name}.fits")["IMC_CLIP"] == "max"
+
+
+def test_a_plain_median_would_be_worse(night: Night, tmp_path: Path) -> None:
+    paths = sorted(night[0].parent.glob("*.fit"))
+    reduce_night(paths, tmp_path / "plain", Options(flat_drop_highest=0), say=lambda _: None)
+    errors = [np.std(values(folder / "setup_1" / "flat_R.fits") / night[1].flats["R"] - 1) for folder in (night[0], tmp_path / "plain")]
+    assert errors[0] < errors[1]
+
+
+def test_lights_are_sky_and_star_with_an_honest_uncertainty(night: Night) -> None:
+    ccd = CCDData.read(main_folder(night) / "light_20210227.0029.fits")
+    assert str(ccd.unit) == "adu"
+    corner = (slice(0, 20), slice(0, 20))
+    assert np.median(ccd.data[corner]) == pytest.approx(200, abs=1.5)
+    assert ccd.uncertainty is not None
+    assert np.median(ccd.uncertainty.array[corner]) == pytest.approx(ccd.data[corner].std(), rel=0.15)
+
+
+def test_a_mean_per_target_and_filter(night: Night) -> None:
+    made = {path.name for path in main_folder(night).glob("mean_*")}
+    assert made == {"mean_M-1_R_120s.fits", "mean_M-1_Ha_180s.fits", "mean_NGC-7_R_30s.fits"}
+    cards = header(main_folder(night) / "mean_M-1_R_120s.fits")
+    assert (cards["NCOMBINE"], cards["EXPTIME"], cards["TEXPTIME"]) == (2, 120.0, 240.0)
+    assert cards["OBJECT"] == "M 1"
+
+
+def test_light_without_a_flat_is_left_out_with_the_reason(night: Night) -> None:
+    warnings = json.loads((night[0] / "summary.json").read_text())["warnings"]
+    assert "20210227.0033.fit was left out: there is no flat of filter V" in warnings
+
+
+def test_the_same_night_gives_the_same_bytes(night: Night, tmp_path: Path) -> None:
+    paths = sorted(night[0].parent.glob("*.fit"))
+    reduce_night(paths[::-1], tmp_path / "again", Options(), say=lambda _: None)
+    for path in sorted(night[0].rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "again" / path.relative_to(night[0])).read_bytes(), path.name
+
+
+def test_recipe_from_the_shell(frames: Runner, folder: Path) -> None:
+    make(folder)
+    ran = frames("recipe", "*.fit", "-o", "out")
+    assert ran.code == 0
+    assert "dark counts = offset + slope x exposure, 3 exposures:" in ran.out
+    assert "by 1 count a point 1.528" in ran.out
+    assert "images and summary.json in out" in ran.out
+    assert "exists already" in frames.fails("recipe", "*.fit", "-o", "out")
+
+
+def test_nothing_usable_is_one_sentence_and_leaves_nothing(frames: Runner, folder: Path) -> None:
+    (folder / "a.fit").write_text("no FITS")
+    ran = frames("recipe", "*.fit", "-o", "out")
+    assert ran.code == 1
+    assert ran.err == "nightcrew: nothing could be made of 1 files: a.fit: is not a FITS file (it does not begin with SIMPLE =)\n"
+    assert [path.name for path in folder.iterdir()] == ["a.fit"]
+
+
+def test_night_without_darks_names_what_is_missing(folder: Path) -> None:
+    make(folder)
+    said: list[str] = []
+    paths = [path for path in sorted(folder.glob("*.fit")) if header(path)["IMAGETYP"] != "Dark Frame"]
+    result = reduce_night(paths, folder / "out", Options(), say=said.append)
+    assert result.written == 2  # the two mean biases
+    assert any("there is no dark frame in its set-up" in line for line in said)
+
+
+def test_one_dark_exposure_makes_no_line(folder: Path) -> None:
+    make(folder)
+    paths = [p for p in sorted(folder.glob("*.fit")) if header(p)["IMAGETYP"] != "Dark Frame" or header(p)["EXPTIME"] == 120.0]
+    said: list[str] = []
+    reduce_night(paths, folder / "out", Options(), say=said.append)
+    assert "a dark line needs darks of two exposures or more, there are 1" in said
+    assert any("with darks of one exposure none can be scaled" in line for line in said)
+
+
+def frame(name: str, **facts: object) -> NightFrame:
+    return NightFrame(Path(name), FrameHeader.from_dict({"kind": "dark", "instrument": "i", "profile": "p", **facts}))
+
+
+def test_temperatures_split_at_gaps_and_unknown_ones_join_the_largest() -> None:
+    made = [frame(f"a{t}", temperature_c=t) for t in (-10.2, -9.8, -10.0, -5.1)] + [frame("u")]
+    groups = set_ups(made)
+    assert [len(group.frames) for group in groups] == [4, 1]
+    assert disagreements(groups) == ["a-5.1: temperature -5.1 C instead of -10.0 C"]
+
+
+def test_exposures_group_within_a_per_mille() -> None:
+    assert {k: len(v) for k, v in by_exposure([frame("a", exposure_s=t) for t in (60.0, 60.01, 60.0, 61.0)]).items()} == {60.0: 3, 61.0: 1}
+
+
+def test_odd_frames_need_three_and_name_level_or_scatter() -> None:
+    assert odd_frames([1.0, 90.0], [3.0, 3.0]) == {}
+    assert list(odd_frames([12.0, 11.9, 12.1, 27.0], [3.0] * 4)) == [3]
+    assert "scatter" in odd_frames([12.0, 11.9, 12.1, 12.0], [3.0, 3.0, 3.0, 9.0])[3]
+    assert odd_frames([12.0, 12.05, 11.97], [3.0, 3.05, 2.97]) == {}
+
+
+def test_existing_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "out").mkdir()
+    reduce_night(sorted(tmp_path.glob("*.fit")), tmp_path / "out", Options(), say=lambda _: None)
+    assert (tmp_path / "out" / "summary.json").exists()
+    with pytest.raises(RejectedInput, match="nothing could be made"):
+        reduce_night([tmp_path / "20210227.0020.fit"], tmp_path / "out2", Options(), say=lambda _: None)
+    assert not (tmp_path / "out2").exists()
+    assert not list(tmp_path.glob(".nightcrew*"))
