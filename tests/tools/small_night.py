@@ -57,9 +57,9 @@ def make(folder: Path, seed: int = 1) -> Truth:
 def trails(rng: np.random.Generator) -> Array:
     """Star trails through a twilight flat with the drive off: few bright and many faint ones, elsewhere in every flat."""
     out = np.zeros(SHAPE)
-    for _ in range(12):
+    for _ in range(8):
         row, start, length = rng.integers(0, SHAPE[0]), rng.integers(-20, SHAPE[1]), rng.integers(20, 45)
-        out[row : row + 2, max(start, 0) : start + length] += 18_000 * 0.02 * 10 ** rng.uniform(0, 1.7)
+        out[row : row + 2, max(start, 0) : start + length] += 18_000 * 0.02 * 10 ** rng.uniform(0, 1.6)
     return out
 
 
