@@ -20,9 +20,10 @@ With everything in electrons, ``n = F m`` the photoelectrons expected in the pix
 * ``T = k (D - B)`` from the masters, for a dark with its bias removed ``k D``.
 
 ``m`` is **not** the pixel's own count: a variance that rises and falls with the pixel's own noise makes every weighted mean
-too faint.  ``m`` is the mean of the reduced frame over 5 x 5 pixels (whose total is unbiased), so a pixel enters its own
-variance with 4 %.  Where the pixel differs from that mean by more than 4 sigma - a star's core and flanks, a cosmic ray - the
-field is not smooth on 5 pixels; there, and only there, ``m`` is the pixel's own value, whose noise is then small against it.
+too faint.  ``m`` is the mean of the good pixels of the reduced frame within 5 x 5 (whose total is unbiased), so a pixel enters
+its own variance with 4 %.  Where the pixel differs from that mean by more than 4 sigma - a star's core and flanks, a cosmic
+ray - the field is not smooth on 5 pixels; there, and only there, ``m`` is the pixel's own value, whose noise is then small
+against it.  The work is done in one pass by :func:`nightcrew.calibration.calibrate.calibrate_light`.
 """
 
 from __future__ import annotations
@@ -34,19 +35,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.calibration.calibrate import LightNumbers, LightPlanes, calibrate_light
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
-from nightcrew.lights.expected_counts import variance_rows
 from nightcrew.lights.overscan import OverscanLevel, OverscanMethod, Region, overscan_level, trimmed
 from nightcrew.quality.statistics import median_and_sigma, pixel_noise, sample_pixels
 
 Float = NDArray[np.float32]
-
-SLAB_PIXELS = 65_536
-"""Pixels handled at once: the working arrays stay within a core's cache."""
-
-HALO = 2
-"""Rows above and below a slab that the 5 x 5 mean looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +102,7 @@ def reduce_light(
     dark: Master | None = None,
     flat: Master | None = None,
     bad_pixels: NDArray[Any] | None = None,
+    threads: int = 1,
 ) -> ReducedLight:
     """Reduce the raw light ``raw`` (ADU, ``[y, x]``, any real type) to electrons; see the module's text for the formulas.
 
@@ -122,14 +118,25 @@ def reduce_light(
     if raw.ndim != 2:
         raise RejectedInput(f"a light has two axes, this one has {raw.ndim}")
     frame = trimmed(raw, parameters.trim)
-    for name, master in (("bias", bias), ("dark", dark), ("flat", flat)):
-        if master is not None:
-            _check_shape(name, master.data, frame)
-    if bad_pixels is not None:
-        _check_shape("bad-pixel mask", bad_pixels, frame)
+    masters = {"bias": bias, "dark": dark, "flat": flat}
+    _check_shapes(frame, masters, bad_pixels)
     overscan = overscan_level(raw, parameters.overscan, parameters.trim, parameters.overscan_method)
-    job = _Job(frame, parameters, bias, dark, flat, bad_pixels, overscan)
-    return job.run()
+    read_variance, notes = _read_variance(frame, parameters, overscan, bias, dark)
+    saturation_adu = _saturation(parameters.saturation_adu, frame)
+    numbers = LightNumbers(
+        gain_e_per_adu=parameters.gain_e_per_adu or 1.0,
+        read_variance_e2=read_variance,
+        dark_factor=parameters.dark_scale,
+        bias_share=(1.0 - parameters.dark_scale) ** 2 if dark is not None and parameters.dark_shares_bias else 1.0,
+        saturation_adu=math.inf if saturation_adu is None else saturation_adu,
+        photons=bool(parameters.gain_e_per_adu),
+    )
+    planes = _planes(parameters, bias, dark, flat, bad_pixels)
+    done = calibrate_light(frame, planes, numbers, pedestal=overscan.level_adu, threads=threads)
+    notes += _missing(parameters, masters)
+    facts = _numbers(parameters, done.science, done.mask, read_variance, saturation_adu, overscan)
+    facts |= {"steps": _steps(parameters, overscan, masters), "notes": notes}
+    return ReducedLight(done.science, done.uncertainty, done.mask, str(facts["unit"]), facts)
 
 
 def _check_algebra(parameters: ReduceParameters, dark: Master | None) -> None:
@@ -143,191 +150,123 @@ def _check_algebra(parameters: ReduceParameters, dark: Master | None) -> None:
         raise ValueError(f"dark_scale must be a finite number >= 0, not {parameters.dark_scale}")
 
 
-def _check_shape(name: str, array: NDArray[Any], frame: NDArray[Any]) -> None:
-    if array.shape != frame.shape:
-        have, want = (" x ".join(str(n) for n in reversed(a.shape)) for a in (array, frame))
-        raise RejectedInput(f"the {name} has {have} pixels, the light {want} after trimming")
+def _check_shapes(frame: NDArray[Any], masters: dict[str, Master | None], bad_pixels: NDArray[Any] | None) -> None:
+    planes: list[tuple[str, NDArray[Any] | None]] = [("bad-pixel mask", bad_pixels)]
+    for name, master in masters.items():
+        if master is not None:
+            planes += [(name, master.data), (f"{name}'s uncertainty", master.uncertainty), (f"{name}'s mask", master.mask)]
+    for name, array in planes:
+        if array is not None and array.shape != frame.shape:
+            have, want = (" x ".join(str(n) for n in reversed(a.shape)) for a in (array, frame))
+            raise RejectedInput(f"the {name} has {have} pixels, the light {want} after trimming")
 
 
-class _Job:
-    """One reduction: the arrays, the numbers decided before the pixels are touched, and the loop over slabs of rows."""
-
-    def __init__(
-        self,
-        frame: NDArray[Any],
-        parameters: ReduceParameters,
-        bias: Master | None,
-        dark: Master | None,
-        flat: Master | None,
-        bad_pixels: NDArray[Any] | None,
-        overscan: OverscanLevel,
-    ) -> None:
-        self.frame, self.parameters, self.overscan = frame, parameters, overscan
-        self.bias, self.dark, self.flat, self.bad_pixels = bias, dark, flat, bad_pixels
-        self.bias_taken_off = None if dark is not None and parameters.dark_includes_bias else bias
-        self.gain = parameters.gain_e_per_adu or 1.0
-        self.notes: list[str] = []
-        self.saturation_adu = _saturation(parameters.saturation_adu, frame)
-        self.level = self._sky_level()
-        self.read_variance = self._read_variance()
-
-    def run(self) -> ReducedLight:
-        ny, nx = self.frame.shape
-        science, uncertainty = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-        mask = np.zeros((ny, nx), np.uint16)
-        rows = max(8, SLAB_PIXELS // max(nx, 1))
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            for y0 in range(0, ny, rows):
-                y1 = min(y0 + rows, ny)
-                self._slab(y0, y1, science[y0:y1], uncertainty[y0:y1], mask[y0:y1])
-        unit = "electron" if self.parameters.gain_e_per_adu else "adu"
-        return ReducedLight(science, uncertainty, mask, unit, self._facts(science, mask))
-
-    def _slab(self, y0: int, y1: int, science: Float, uncertainty: Float, mask: NDArray[np.uint16]) -> None:
-        """Reduce rows y0:y1 into the three outputs (views of those rows)."""
-        top, bottom = max(0, y0 - HALO), min(self.frame.shape[0], y1 + HALO)
-        value = self._calibrated(top, bottom)
-        inner = slice(y0 - top, y1 - top)
-        science[...] = value[inner]
-        self._flags(y0, y1, science, mask)
-        np.copyto(value, self.level, where=~np.isfinite(value))
-        variance = variance_rows(
-            value, inner, fixed=self._fixed_variance(y0, y1), flat=self._flat(y0, y1), photons=bool(self.parameters.gain_e_per_adu)
-        )
-        level, total = variance
-        if self.flat is not None:
-            divisor = self._flat(y0, y1)
-            if self.flat.uncertainty is not None and divisor is not None:
-                relative = self.flat.uncertainty[y0:y1] / divisor
-                total += (level * relative) ** 2
-        np.sqrt(total, out=uncertainty)
-        np.copyto(uncertainty, np.float32(np.nan), where=(mask & int(PixelFlag.NO_DATA)) != 0)
-
-    def _calibrated(self, y0: int, y1: int) -> Float:
-        """Rows y0:y1 after overscan, bias, dark, gain and flat (electrons)."""
-        value = self.frame[y0:y1].astype(np.float32)
-        if self.overscan.level_adu is not None:
-            value -= self.overscan.level_adu[y0:y1, None]
-        if self.bias_taken_off is not None:
-            value -= self.bias_taken_off.data[y0:y1]
-        if self.dark is not None:
-            value -= self.dark.data[y0:y1] if self.parameters.dark_scale == 1.0 else self._scaled_dark(y0, y1)
-        if self.gain != 1.0:
-            value *= np.float32(self.gain)
-        divisor = self._flat(y0, y1)
-        if divisor is not None:
-            value /= divisor
-            np.copyto(value, np.float32(np.nan), where=~(divisor > 0))
-        return value
-
-    def _flat(self, y0: int, y1: int) -> Float | None:
-        return None if self.flat is None else self.flat.data[y0:y1].astype(np.float32, copy=False)
-
-    def _scaled_dark(self, y0: int, y1: int) -> Float:
-        if self.dark is None:
-            raise ValueError("no dark to scale")
-        return np.asarray(self.dark.data[y0:y1] * np.float32(self.parameters.dark_scale), np.float32)
-
-    def _fixed_variance(self, y0: int, y1: int) -> Float | float:
-        """Variance in e^2 before the division by the flat, that does not depend on the light: read noise, thermal, masters."""
-        gain2 = self.gain * self.gain
-        total: Any = np.float32(self.read_variance)
-        if self.parameters.gain_e_per_adu:
-            total = total + self._thermal(y0, y1)
-        k2 = self.parameters.dark_scale**2
-        if self.dark is not None and self.dark.uncertainty is not None:
-            total = total + np.float32(k2 * gain2) * np.square(self.dark.uncertainty[y0:y1], dtype=np.float32)
-        if self.bias_taken_off is not None and self.bias_taken_off.uncertainty is not None:
-            share = (1.0 - self.parameters.dark_scale) ** 2 if self.dark is not None and self.parameters.dark_shares_bias else 1.0
-            total = total + np.float32(share * gain2) * np.square(self.bias_taken_off.uncertainty[y0:y1], dtype=np.float32)
-        return total  # type: ignore[no-any-return]
-
-    def _thermal(self, y0: int, y1: int) -> Float | float:
-        """Thermal electrons expected in rows y0:y1."""
-        if self.dark is None:
-            return 0.0
-        scale = np.float32(self.gain * self.parameters.dark_scale)
-        if not self.parameters.dark_includes_bias:
-            return np.asarray(self.dark.data[y0:y1] * scale, np.float32)
-        if self.bias is None:
-            return 0.0
-        return np.asarray((self.dark.data[y0:y1] - self.bias.data[y0:y1]) * scale, np.float32)
-
-    def _flags(self, y0: int, y1: int, science: Float, mask: NDArray[np.uint16]) -> None:
-        """Flag rows y0:y1: masks of the masters by OR, saturation from the raw values, missing values and a bad flat."""
-        for plane in (self.bad_pixels, *(m.mask for m in (self.bias_taken_off, self.dark, self.flat) if m is not None)):
-            if plane is not None:
-                mask |= plane[y0:y1].astype(np.uint16, copy=False)
-        if self.saturation_adu is not None:
-            _set(mask, self.frame[y0:y1] >= self.saturation_adu, PixelFlag.SATURATED)
-        divisor = self._flat(y0, y1)
-        if divisor is not None:
-            _set(mask, ~(divisor > 0), PixelFlag.BAD_FLAT)
-        _set(mask, ~np.isfinite(science), PixelFlag.NO_DATA)
-
-    def _sky_level(self) -> np.float32:
-        """Median of the calibrated frame (every n-th row): stands in for missing pixels in the 5 x 5 mean."""
-        ny, nx = self.frame.shape
-        step = max(1, ny * nx // 100_000)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rows = [self._calibrated(y, y + 1) for y in range(step // 2 if step < ny else 0, ny, step)]
-        sample = np.concatenate(rows)
-        sample = sample[np.isfinite(sample)]
-        return np.float32(np.median(sample)) if sample.size else np.float32(0.0)
-
-    def _read_variance(self) -> float:
-        """Read-noise variance in e^2 (ADU^2 without gain), with the overscan level's share, never below the quantisation limit."""
-        limit = (self.gain * self.parameters.quantisation_step_adu) ** 2 / 12.0
-        scatter = None
-        if not self.parameters.gain_e_per_adu:
-            scatter = pixel_noise(self.frame) ** 2
-            self.notes.append("gain unknown: left in ADU, uncertainty is the frame's own pixel-to-pixel scatter without photon noise")
-        elif self.parameters.read_noise_e is not None:
-            scatter = self.parameters.read_noise_e**2
-        else:
-            scatter = (pixel_noise(self.frame) * self.gain) ** 2 - max(float(self.level), 0.0)
-            self.notes.append("read noise unknown: taken from the frame's scatter beyond photon noise")
-        return max(scatter, limit) * (1.0 + self.overscan.noise_factor**2)
-
-    def _facts(self, science: Float, mask: NDArray[np.uint16]) -> dict[str, Any]:
-        sample = sample_pixels(science)
-        sample = sample[np.isfinite(sample)]
-        median, sigma = median_and_sigma(sample) if sample.size else (None, None)
-        steps = _steps(self.parameters, self.overscan, self.bias_taken_off, self.dark, self.flat)
-        missing = [name for name, master in (("bias", self.bias), ("dark", self.dark), ("flat", self.flat)) if master is None]
-        if self.dark is not None and self.parameters.dark_includes_bias and self.bias is None:
-            missing.remove("bias")
-            self.notes.append("bias level of the dark unknown: its thermal electrons do not enter the uncertainty")
-        return {
-            "unit": "electron" if self.parameters.gain_e_per_adu else "adu",
-            "steps": steps,
-            "notes": self.notes + [f"no {name}: step skipped" for name in missing],
-            "gain_e_per_adu": self.parameters.gain_e_per_adu,
-            "read_noise": math.sqrt(self.read_variance),
-            "read_noise_e": math.sqrt(self.read_variance) if self.parameters.gain_e_per_adu else None,
-            "saturation_adu": self.saturation_adu,
-            "median": median,
-            "sigma": sigma,
-            "overscan_adu": None if self.overscan.level_adu is None else float(np.median(self.overscan.level_adu)),
-            "saturated_pixels": int(np.count_nonzero(mask & int(PixelFlag.SATURATED))),
-            "flagged_pixels": int(np.count_nonzero(mask)),
-        }
+def _planes(
+    parameters: ReduceParameters, bias: Master | None, dark: Master | None, flat: Master | None, bad_pixels: NDArray[Any] | None
+) -> LightPlanes:
+    """Which plane is subtracted and which only tells the dark's bias."""
+    held = dark is not None and parameters.dark_includes_bias
+    taken = None if held else bias
+    zero = None
+    if held and dark is not None:
+        zero = dark.data if bias is None else bias.data  # without a bias the thermal part is unknown: none is counted
+    masks = [bad_pixels, *(master.mask for master in (taken, dark, flat) if master is not None)]
+    return LightPlanes(
+        bias=_data(taken),
+        bias_uncertainty=_error(taken),
+        dark=_data(dark),
+        dark_uncertainty=_error(dark),
+        dark_zero=zero,
+        flat=_data(flat),
+        flat_uncertainty=_error(flat),
+        masks=[mask for mask in masks if mask is not None],
+    )
 
 
-def _steps(
-    parameters: ReduceParameters, overscan: OverscanLevel, bias: Master | None, dark: Master | None, flat: Master | None
-) -> list[str]:
+def _data(master: Master | None) -> NDArray[Any] | None:
+    return None if master is None else master.data
+
+
+def _error(master: Master | None) -> NDArray[Any] | None:
+    return None if master is None else master.uncertainty
+
+
+def _read_variance(
+    frame: NDArray[Any], parameters: ReduceParameters, overscan: OverscanLevel, bias: Master | None, dark: Master | None
+) -> tuple[float, list[str]]:
+    """Read-noise variance in e^2 (ADU^2 without gain) with the overscan level's share, never below the quantisation; notes on it."""
+    gain, notes = parameters.gain_e_per_adu or 1.0, []
+    limit = (gain * parameters.quantisation_step_adu) ** 2 / 12.0
+    if not parameters.gain_e_per_adu:
+        scatter = pixel_noise(frame) ** 2
+        notes.append("gain unknown: left in ADU, uncertainty is the frame's own pixel-to-pixel scatter without photon noise")
+    elif parameters.read_noise_e is not None:
+        scatter = parameters.read_noise_e**2
+    else:
+        pedestal = overscan.level_adu if overscan.level_adu is not None else np.zeros(1)
+        held = dark is not None and parameters.dark_includes_bias
+        level_adu = _typical(frame) - float(np.median(pedestal)) - _typical(_data(dark if held and bias is None else bias))
+        scatter = (pixel_noise(frame) * gain) ** 2 - max(level_adu, 0.0) * gain
+        notes.append("read noise unknown: taken from the frame's scatter beyond photon noise")
+    return max(scatter, limit) * (1.0 + overscan.noise_factor**2), notes
+
+
+def _typical(plane: NDArray[Any] | None) -> float:
+    """Median of a sample of the finite pixels; 0 without any."""
+    if plane is None:
+        return 0.0
+    sample = sample_pixels(plane, 50_000)
+    sample = sample[np.isfinite(sample)]
+    return float(np.median(sample)) if sample.size else 0.0
+
+
+def _missing(parameters: ReduceParameters, masters: dict[str, Master | None]) -> list[str]:
+    """Notes on steps that were not done."""
+    absent = [name for name, master in masters.items() if master is None]
+    notes = []
+    if masters["dark"] is not None and parameters.dark_includes_bias and "bias" in absent:
+        absent.remove("bias")
+        notes.append("bias level of the dark unknown: its thermal electrons do not enter the uncertainty")
+    return notes + [f"no {name}: step skipped" for name in absent]
+
+
+def _numbers(
+    parameters: ReduceParameters,
+    science: Float,
+    mask: NDArray[np.uint16],
+    read_variance: float,
+    saturation_adu: float | None,
+    overscan: OverscanLevel,
+) -> dict[str, Any]:
+    sample = sample_pixels(science)
+    sample = sample[np.isfinite(sample)]
+    median, sigma = median_and_sigma(sample) if sample.size else (None, None)
+    return {
+        "unit": "electron" if parameters.gain_e_per_adu else "adu",
+        "gain_e_per_adu": parameters.gain_e_per_adu,
+        "read_noise": math.sqrt(read_variance),
+        "read_noise_e": math.sqrt(read_variance) if parameters.gain_e_per_adu else None,
+        "saturation_adu": saturation_adu,
+        "median": median,
+        "sigma": sigma,
+        "overscan_adu": None if overscan.level_adu is None else float(np.median(overscan.level_adu)),
+        "saturated_pixels": int(np.count_nonzero(mask & int(PixelFlag.SATURATED))),
+        "flagged_pixels": int(np.count_nonzero(mask)),
+    }
+
+
+def _steps(parameters: ReduceParameters, overscan: OverscanLevel, masters: dict[str, Master | None]) -> list[str]:
     steps = []
     if overscan.level_adu is not None:
         steps.append(f"overscan ({parameters.overscan_method})")
     if parameters.trim is not None:
         steps.append("trim")
-    if bias is not None:
+    held = masters["dark"] is not None and parameters.dark_includes_bias
+    if masters["bias"] is not None and not held:
         steps.append("bias")
-    if dark is not None:
-        held = "with its bias" if parameters.dark_includes_bias else f"bias removed, x {parameters.dark_scale:.6g}"
-        steps.append(f"dark ({held})")
-    if flat is not None:
+    if masters["dark"] is not None:
+        steps.append("dark (with its bias)" if held else f"dark (bias removed, x {parameters.dark_scale:.6g})")
+    if masters["flat"] is not None:
         steps.append("flat")
     if parameters.gain_e_per_adu:
         steps.append("gain")
@@ -338,8 +277,3 @@ def _saturation(given_adu: float | None, frame: NDArray[Any]) -> float | None:
     if given_adu is not None:
         return given_adu
     return float(np.iinfo(frame.dtype).max) if np.issubdtype(frame.dtype, np.integer) else None
-
-
-def _set(mask: NDArray[np.uint16], where: NDArray[np.bool_], flag: PixelFlag) -> None:
-    if where.any():
-        mask |= where.astype(np.uint16) * np.uint16(int(flag))

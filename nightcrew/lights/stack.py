@@ -22,9 +22,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.calibration.kernels.resample import resample_affine, rows_needed
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.frames.flags import PixelFlag
-from nightcrew.lights.resample import inverse, moved_pixels, resample_rows, rows_needed
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
@@ -122,73 +122,72 @@ def _offsets(inputs: Sequence[StackInput]) -> list[float]:
     return [0.0 if item.level is None or not math.isfinite(item.level) else mean - item.level for item in inputs]
 
 
+def inverse(matrix: Double) -> Double:
+    """Inverse (2, 3) of an affine transform (2, 3)."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
 class _Placed:
     """A frame with its place on the reference's grid."""
 
     def __init__(self, item: StackInput, offset: float) -> None:
         self.rows, self.offset = item.rows, np.float32(offset)
-        self.matrix = np.eye(2, 3) if item.matrix is None else np.asarray(item.matrix, np.float64)
-        self.back = inverse(self.matrix)
+        self.back = inverse(np.eye(2, 3) if item.matrix is None else np.asarray(item.matrix, np.float64))
 
-    def on_grid(self, y0: int, y1: int, shape: tuple[int, int]) -> tuple[Float, Float, NDArray[np.bool_], NDArray[np.bool_]] | None:
-        """Rows y0:y1 of the grid: science (NaN: none), variance, covered by the frame at all, saturated."""
-        first, last = rows_needed(self.back, y0, y1, shape)
+    def on_grid(self, y0: int, y1: int, shape: tuple[int, int]) -> tuple[Float, Float, NDArray[np.uint16]] | None:
+        """Rows y0:y1 of the grid: levelled science, uncertainty and flags; ``None`` where the frame reaches none of them."""
+        ny, nx = shape
+        first, last = rows_needed(self.back, y0, y1, nx, shape)
         if first >= last:
             return None
         science, uncertainty, mask = self.rows.rows(first, last)
-        passed = np.uint16(int(PASSED_ON))
-        bad = (mask & ~passed) != 0
-        usable = np.where(bad, np.float32(np.nan), science)
-        nx = shape[1]
-        value = resample_rows(usable, first, self.back, y0, y1, nx)
-        variance = resample_rows(np.square(uncertainty), first, self.back, y0, y1, nx)
-        value += self.offset
-        saturated = moved_pixels((mask & passed) != 0, first, self.matrix, y0, y1, nx)
-        return value, variance, self._covered(y0, y1, shape), saturated
-
-    def _covered(self, y0: int, y1: int, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Which pixels of the grid lie within the frame."""
-        ny, nx = shape
-        x, y = np.arange(nx, dtype=np.float64), np.arange(y0, y1, dtype=np.float64)[:, None]
-        there_x, there_y = (row[0] * x + row[1] * y + row[2] for row in self.back)
-        return np.asarray((there_x >= -1e-6) & (there_x <= nx - 1 + 1e-6) & (there_y >= -1e-6) & (there_y <= ny - 1 + 1e-6))
+        placed = resample_affine(
+            science, self.back, mask=mask, uncertainty=uncertainty, rows=(y0, y1), nx=nx, first_row=first, frame_rows=ny
+        )
+        if placed.uncertainty is None:
+            raise ValueError("a frame without an uncertainty cannot be stacked")
+        placed.image[...] += self.offset
+        return placed.image, placed.uncertainty, placed.mask
 
 
 def _stack_rows(placed: list[_Placed], method: Method, y0: int, y1: int, shape: tuple[int, int], planes: Stacked) -> None:
     rows = (y1 - y0, shape[1])
     total, variance = np.zeros(rows, np.float32), np.zeros(rows, np.float32)
-    count, covered, saturated = np.zeros(rows, np.uint16), np.zeros(rows, np.bool_), np.zeros(rows, np.bool_)
+    count, covered, flags = np.zeros(rows, np.uint16), np.zeros(rows, np.bool_), np.zeros(rows, np.uint16)
+    passed, edge = np.uint16(int(PASSED_ON)), np.uint16(int(PixelFlag.EDGE))
     held: list[Float] = []
     for frame in placed:
         part = frame.on_grid(y0, y1, shape)
         if part is None:
             continue
-        value, frame_variance, reached, hot = part
-        good = np.isfinite(value)
-        np.add(variance, frame_variance, out=variance, where=good)
+        value, sigma, mask = part
+        good = ((mask & ~passed) == 0) & np.isfinite(value)
+        sigma *= sigma
+        np.add(variance, sigma, out=variance, where=good)
         if method == "mean":
             np.add(total, value, out=total, where=good)
         else:
-            held.append(value)
+            held.append(np.where(good, value, np.float32(np.nan)))
         count += good
-        covered |= reached
-        saturated |= hot & good
+        covered |= (mask & edge) == 0
+        np.bitwise_or(flags, mask & passed, out=flags, where=good)
     with np.errstate(divide="ignore", invalid="ignore"):
         science = total / count if method == "mean" else _median(held, count)
-        sigma = np.sqrt(variance) / count
+        error = np.sqrt(variance) / count
     if method == "median":
-        sigma *= np.where(count > 2, np.float32(math.sqrt(math.pi / 2)), np.float32(1))
+        error *= np.where(count > 2, np.float32(math.sqrt(math.pi / 2)), np.float32(1))
     none = count == 0
     planes.science[y0:y1] = np.where(none, np.float32(np.nan), science)
-    planes.uncertainty[y0:y1] = np.where(none, np.float32(np.nan), sigma)
+    planes.uncertainty[y0:y1] = np.where(none, np.float32(np.nan), error)
     planes.coverage[y0:y1] = count
-    planes.mask[y0:y1] = _flags(none, covered, saturated)
+    planes.mask[y0:y1] = np.where(none, _why_empty(covered), flags)
 
 
-def _flags(none: NDArray[np.bool_], covered: NDArray[np.bool_], saturated: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    flags = np.where(saturated, np.uint16(int(PixelFlag.SATURATED)), np.uint16(0))
-    flags = np.where(none & covered, np.uint16(int(PixelFlag.REJECTED | PixelFlag.NO_DATA)), flags)
-    return np.where(none & ~covered, np.uint16(int(PixelFlag.EDGE | PixelFlag.NO_DATA)), flags).astype(np.uint16)
+def _why_empty(covered: NDArray[np.bool_]) -> NDArray[np.uint16]:
+    """Flags of pixels without a value: frames cover them but are flagged there, or none covers them."""
+    rejected, outside = PixelFlag.REJECTED | PixelFlag.NO_DATA, PixelFlag.EDGE | PixelFlag.NO_DATA
+    return np.where(covered, np.uint16(int(rejected)), np.uint16(int(outside)))
 
 
 def _median(held: list[Float], count: NDArray[np.uint16]) -> Float:

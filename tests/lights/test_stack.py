@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.lights import stack as module
-from nightcrew.lights.resample import inverse, resample_rows
-from nightcrew.lights.stack import ArrayRows, Method, StackInput, stack
+from nightcrew.lights.stack import ArrayRows, Method, StackInput, inverse, stack
 from tests.photometry.field import add_star
 
 
@@ -135,12 +134,6 @@ def test_result_depends_neither_on_slabs_nor_on_order(seed: int, method: Method)
     assert np.array_equal(whole.mask, parts.mask)
     assert np.allclose(whole.science, turned.science, equal_nan=True, atol=1e-4)
     assert np.array_equal(whole.mask, turned.mask)
-
-
-def test_resampling_is_bilinear() -> None:
-    window = np.arange(12.0, dtype=np.float32).reshape(3, 4)
-    back = np.array([[1.0, 0.0, 0.25], [0.0, 1.0, 0.5]])
-    assert resample_rows(window, 0, back, 0, 1, 3)[0] == pytest.approx([2.25, 3.25, 4.25])
 
 
 def test_wrong_wishes_are_refused() -> None:
