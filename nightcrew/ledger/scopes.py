@@ -86,3 +86,14 @@ def due(connection: Connection, now: str) -> list[ScopeRow]:
     wakes = (scope.c.wake_at != "") & (scope.c.wake_at <= now)
     statement = select(scope).where((scope.c.mark > scope.c.planned_mark) | wakes).order_by(scope.c.name.desc())
     return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def touched_since_mail(connection: Connection) -> list[ScopeRow]:
+    """Scopes that something happened to since they stood in a morning's mail, oldest night first."""
+    statement = select(scope).where(scope.c.touched_at > scope.c.mailed_at).order_by(scope.c.name, scope.c.instrument)
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
+def mailed(connection: Connection, scope_ids: Iterable[int], as_of: str) -> None:
+    """These scopes stand in a mail that tells what was known at ``as_of``; what happened later is told by the next."""
+    connection.execute(update(scope).where(scope.c.id.in_(sorted(set(scope_ids)))).values(mailed_at=as_of))
