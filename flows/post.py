@@ -1,0 +1,67 @@
+"""The outbox: every queued mail goes out once, and what became of it is written down.  No Prefect here."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from nightcrew.errors import Refused, TransientError
+from nightcrew.ledger import messages
+from nightcrew.ledger.database import Database, iso
+from nightcrew.ledger.messages import MailRow
+from nightcrew.settings import MailSettings
+from reports.mail import bare_addresses
+from reports.mailbox_folder import deliver
+from reports.smtp import Account, Delivery, Outcome, send
+
+_LOG = logging.getLogger("nightcrew.mail")
+_FIRST_PAUSE = timedelta(minutes=2)
+_LONGEST_PAUSE = timedelta(hours=1)
+
+
+def own_up(database: Database, morning: str) -> None:
+    """Mails of other mornings that are still "sending" belong to a process that died: their fate is unknown.
+
+    They are not sent again by themselves; ``doctor`` and the next mail show them.
+    """
+    with database.read() as connection:
+        lost = [row for row in messages.mails(connection, "sending") if row.morning != morning]
+    for row in lost:
+        messages.end_sending(database, row.id, "unknown", error="the process that sent it ended in the middle")
+
+
+def deliver_queued(database: Database, settings: MailSettings) -> list[tuple[str, str]]:
+    """Send every queued mail whose time has come, oldest first; (morning, state) of each that was tried."""
+    with database.read() as connection:
+        queued = [row for row in messages.mails(connection, "queued") if row.next_try_at <= database.now()]
+    return [(row.morning, _deliver(database, settings, row)) for row in queued if messages.begin_sending(database, row.id)]
+
+
+def _deliver(database: Database, settings: MailSettings, row: MailRow) -> str:
+    try:
+        delivery = _hand_over(settings, row)
+    except TransientError as error:
+        delivery = Delivery(outcome=Outcome.RETRY, detail=str(error))
+    except Refused as error:
+        delivery = Delivery(outcome=Outcome.REFUSED, detail=str(error))
+    if delivery.outcome is Outcome.RETRY:
+        pause = min(_FIRST_PAUSE * 2**row.attempts, _LONGEST_PAUSE)
+        messages.end_sending(database, row.id, "queued", error=delivery.detail, next_try_at=iso(database.clock() + pause))
+    else:
+        detail = "" if delivery.outcome is Outcome.DELIVERED and not delivery.refused else delivery.detail
+        messages.end_sending(database, row.id, delivery.outcome.value, error=detail)
+    if delivery.outcome is not Outcome.DELIVERED:
+        messages.happened(database, "mail", "problem", f"the mail of {row.morning}: {delivery.outcome.value}: {delivery.detail}")
+    _LOG.info("the mail of %s: %s %s", row.morning, delivery.outcome.value, delivery.detail)
+    return "queued" if delivery.outcome is Outcome.RETRY else delivery.outcome.value
+
+
+def _hand_over(settings: MailSettings, row: MailRow) -> Delivery:
+    if settings.transport == "mailbox":
+        path = deliver(row.message, settings.mailbox, row.morning)
+        return Delivery(outcome=Outcome.DELIVERED, detail=f"in {path.name}")
+    account = Account(
+        host=settings.host, port=settings.port, security=settings.security, user=settings.user, password=settings.secret() or ""
+    )
+    sender = bare_addresses([settings.sender])[0]
+    return send(row.message, sender, bare_addresses(settings.to), account)
