@@ -1,0 +1,108 @@
+"""Running many units in a pool of processes: for a folder reduced at once, where two cores should both work.
+
+Each worker opens the ledger for itself; the claims keep two of them from making the same product.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+
+from nightcrew.ledger.database import Database
+from nightcrew.planning.model import PlannedProduct
+from tasks.context import UnitContext
+from tasks.executor import Make, make_locally
+from tasks.run import Outcome
+
+# Starting a worker and importing what it needs costs about a second; a handful of units is made faster here.
+_WORTH_A_POOL = 8
+_worker_context: UnitContext | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """A context without its open database: what can be sent to another process."""
+
+    url: str
+    products_root: Path
+    memory_bytes: int
+    threads: int
+    disk_reserve_bytes: int
+    remake_scopes: int
+    durable: bool
+
+    def open(self) -> UnitContext:
+        """The context of a worker."""
+        return UnitContext(
+            database=Database(self.url),
+            products_root=self.products_root,
+            memory_bytes=self.memory_bytes,
+            threads=self.threads,
+            disk_reserve_bytes=self.disk_reserve_bytes,
+            remake_scopes=self.remake_scopes,
+            durable=self.durable,
+        )
+
+
+def _settings_of(context: UnitContext, workers: int) -> WorkerSettings:
+    return WorkerSettings(
+        url=context.database.url,
+        products_root=context.products_root,
+        memory_bytes=context.memory_bytes // workers,
+        threads=1,
+        disk_reserve_bytes=context.disk_reserve_bytes,
+        remake_scopes=context.remake_scopes,
+        durable=context.durable,
+    )
+
+
+def _start_worker(settings: WorkerSettings) -> None:
+    global _worker_context  # noqa: PLW0603 -- a worker's one context, set once when the process starts
+    _worker_context = settings.open()
+
+
+def _make_one(unit: PlannedProduct) -> list[Outcome]:
+    if _worker_context is None:
+        raise RuntimeError("the worker was not started")
+    return list(make_locally(_worker_context)([unit]))
+
+
+@contextmanager
+def pooled(context: UnitContext, workers: int) -> Iterator[Make]:
+    """A ``make`` that runs large sets of units in ``workers`` processes and small ones here.
+
+    A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, and after
+    three deaths its claim says so.
+    """
+    here = make_locally(context)
+    pools: list[ProcessPoolExecutor] = []
+
+    def pool() -> ProcessPoolExecutor:
+        if not pools:
+            spawn = multiprocessing.get_context("spawn")
+            pools.append(
+                ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(_settings_of(context, workers),))
+            )
+        return pools[0]
+
+    def make(units: Sequence[PlannedProduct]) -> list[Outcome]:
+        if workers < 2 or len(units) < _WORTH_A_POOL:
+            return list(here(units))
+        outcomes: list[Outcome] = []
+        try:
+            for done in as_completed([pool().submit(_make_one, unit) for unit in units]):
+                outcomes += done.result()
+        except BrokenProcessPool:
+            pools.clear()
+        return outcomes
+
+    try:
+        yield make
+    finally:
+        for running in pools:
+            running.shutdown()
