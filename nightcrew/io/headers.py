@@ -156,65 +156,65 @@ def _check_start(source: ByteSource, data: bytes, index: int) -> None:
         raise RejectedInput(f"{source.name}: is not a FITS file (it does not begin with SIMPLE =)")
 
 
-def _integer(cards: dict[str, HeaderValue], key: str, name: str, default: int | None = None) -> int:
+def _integer(cards: dict[str, HeaderValue], key: str, source: ByteSource, default: int | None = None) -> int:
     value = cards.get(key, default)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)  # some writers give structural keywords as 2.0
     if isinstance(value, bool) or not isinstance(value, int):
         what = "is missing" if key not in cards else f"is {value!r}, not a whole number"
-        raise RejectedInput(f"{name}: header keyword {key} {what}")
+        raise RejectedInput(f"{source.name}: header keyword {key} {what}")
     return value
 
 
-def _axes(cards: dict[str, HeaderValue], prefix: str, name: str) -> list[int]:
-    count = _integer(cards, f"{prefix}NAXIS", name)
+def _axes(cards: dict[str, HeaderValue], prefix: str, source: ByteSource) -> list[int]:
+    count = _integer(cards, f"{prefix}NAXIS", source)
     if not 0 <= count <= 999:
-        raise RejectedInput(f"{name}: {prefix}NAXIS = {count} is outside 0..999")
-    axes = [_integer(cards, f"{prefix}NAXIS{i}", name) for i in range(1, count + 1)]
+        raise RejectedInput(f"{source.name}: {prefix}NAXIS = {count} is outside 0..999")
+    axes = [_integer(cards, f"{prefix}NAXIS{i}", source) for i in range(1, count + 1)]
     for i, length in enumerate(axes, 1):
         if length < 0:
-            raise RejectedInput(f"{name}: {prefix}NAXIS{i} = {length} is negative")
+            raise RejectedInput(f"{source.name}: {prefix}NAXIS{i} = {length} is negative")
     return axes
 
 
-def _bitpix(cards: dict[str, HeaderValue], key: str, name: str) -> int:
-    bitpix = _integer(cards, key, name)
+def _bitpix(cards: dict[str, HeaderValue], key: str, source: ByteSource) -> int:
+    bitpix = _integer(cards, key, source)
     if bitpix not in _BITPIX:
-        raise RejectedInput(f"{name}: {key} = {bitpix} is none of 8, 16, 32, 64, -32, -64")
+        raise RejectedInput(f"{source.name}: {key} = {bitpix} is none of 8, 16, 32, 64, -32, -64")
     return bitpix
 
 
-def _make_hdu(raw: bytes, offset: int, index: int, name: str, max_bytes: int) -> Hdu:
+def _make_hdu(raw: bytes, offset: int, index: int, source: ByteSource, max_bytes: int) -> Hdu:
     cards, comments, duplicates = parse_cards(raw)
     if index == 0 and cards.get("SIMPLE") is not True:
-        raise RejectedInput(f"{name}: the header says SIMPLE = {cards.get('SIMPLE')!r}: the file is not standard FITS")
-    bitpix = _bitpix(cards, "BITPIX", name)
-    axes = _axes(cards, "", name)
+        raise RejectedInput(f"{source.name}: the header says SIMPLE = {cards.get('SIMPLE')!r}: the file is not standard FITS")
+    bitpix = _bitpix(cards, "BITPIX", source)
+    axes = _axes(cards, "", source)
     kind = "IMAGE" if index == 0 else _KINDS.get(str(cards.get("XTENSION", "")).strip().upper(), "OTHER")
     groups = axes[:1] == [0] and cards.get("GROUPS") is True
     elements = math.prod(axes[1:] if groups else axes) if axes else 0
-    parameters, repeats = _integer(cards, "PCOUNT", name, 0), _integer(cards, "GCOUNT", name, 1)
+    parameters, repeats = _integer(cards, "PCOUNT", source, 0), _integer(cards, "GCOUNT", source, 1)
     if index == 0 and not groups:
         parameters, repeats = 0, 1  # PCOUNT and GCOUNT mean nothing in an ordinary primary header
     size = abs(bitpix) // 8 * repeats * (parameters + elements)
     if parameters < 0 or repeats < 0 or size > max_bytes:
-        raise RejectedInput(f"{name}: HDU {index} declares {size} bytes of data, more than the limit of {max_bytes}")
+        raise RejectedInput(f"{source.name}: HDU {index} declares {size} bytes of data, more than the limit of {max_bytes}")
     shape: tuple[int, ...] = tuple(reversed(axes)) if kind == "IMAGE" and not groups else ()
     if groups:
         kind = "GROUPS"
     elif kind == "BINTABLE" and cards.get("ZIMAGE") is True:
-        kind, shape = "TILE", _tile_shape(cards, name, max_bytes)
+        kind, shape = "TILE", _tile_shape(cards, source, max_bytes)
     data_offset = offset + -(-len(raw) // BLOCK) * BLOCK
     return Hdu(index, kind, cards, comments, raw, data_offset, size, shape, duplicates)
 
 
-def _tile_shape(cards: dict[str, HeaderValue], name: str, max_bytes: int) -> tuple[int, ...]:
+def _tile_shape(cards: dict[str, HeaderValue], source: ByteSource, max_bytes: int) -> tuple[int, ...]:
     """Shape of the compressed image; ``cards`` gets the image's BITPIX, NAXIS and NAXISn."""
-    axes = _axes(cards, "Z", name)
-    bitpix = _bitpix(cards, "ZBITPIX", name)
+    axes = _axes(cards, "Z", source)
+    bitpix = _bitpix(cards, "ZBITPIX", source)
     size = abs(bitpix) // 8 * math.prod(axes)
     if size > max_bytes:
-        raise RejectedInput(f"{name}: the compressed image declares {size} bytes, more than the limit of {max_bytes}")
+        raise RejectedInput(f"{source.name}: the compressed image declares {size} bytes, more than the limit of {max_bytes}")
     cards["BITPIX"], cards["NAXIS"] = bitpix, len(axes)
     for key in ("NAXIS1", "NAXIS2"):
         cards.pop(key, None)
@@ -230,7 +230,7 @@ def iter_hdus(source: ByteSource, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Iter
             return
         if index and source.read_at(offset, 8).upper() != b"XTENSION":
             return  # the end, or the data are cut short, or special records follow
-        hdu = _make_hdu(_read_header(source, offset, index), offset, index, source.name, max_bytes)
+        hdu = _make_hdu(_read_header(source, offset, index), offset, index, source, max_bytes)
         offset = hdu.end_offset
         yield hdu
 
