@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 
-from reports.model import STATES, Figure, NightPage, NumberTable, Picture
+from reports.model import STATES, NightPage
 from reports.text import joined, plural
+from reports.values import Figure, NumberTable, Picture
 
 MAX_PAGE_BYTES = 15_000_000
 _VOID = {"meta", "link", "img", "source", "br", "input", "hr", "area", "base", "col", "embed", "track", "wbr"}

@@ -14,9 +14,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.errors import NightcrewError
-from reports.model import Figure, LightEntry, NumberTable, Picture, Trend
+from reports.model import LightEntry, Trend
 from reports.tables import columns, trend_table
 from reports.text import adaptive, plural, quantity, visible
+from reports.values import Figure, NumberTable, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

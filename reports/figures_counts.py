@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.figures import Dress, EmptyFigureError, figure, plain
-from reports.model import CELL_STATES, STATES, BalanceRow, CalibrationCell, Figure
+from reports.model import CELL_STATES, STATES, BalanceRow, CalibrationCell
 from reports.tables import balance_table, calibration_table
+from reports.values import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

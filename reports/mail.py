@@ -19,9 +19,10 @@ from nightcrew.errors import Refused
 from reports import views
 from reports.figures import EmptyFigureError
 from reports.figures_counts import grid_figure
-from reports.model import STATES, Action, Figure, NightPage, Notice, Picture, State, Status, Verdict
+from reports.model import STATES, Action, NightPage, Notice, State, Status, Verdict
 from reports.render import mail_html
 from reports.text import header_value, joined, plural, visible
+from reports.values import Figure, Picture
 
 ACTIONS_SHOWN = 8
 STACKS_SHOWN = 2

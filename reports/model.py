@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from reports.values import Figure, KeyNumber, NumberTable, Picture
+
 Status = Literal["good", "attention", "bad", "empty"]
 State = Literal["done", "degraded", "waiting", "rejected", "set_aside"]
 Grade = Literal["A", "B", "C", "D", ""]
@@ -21,60 +23,6 @@ STATES: tuple[State, ...] = ("done", "degraded", "waiting", "rejected", "set_asi
 GRADES: tuple[Grade, ...] = ("A", "B", "C", "D")
 CELL_STATES: tuple[CellState, ...] = ("existed", "borrowed", "late", "missing")
 LEVELS: tuple[Level, ...] = ("problem", "warning", "notice", "info")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """An image as it stands in a page: encoded bytes, size and alternative text."""
-
-    data: bytes
-    media_type: Literal["image/png", "image/jpeg"]
-    width_px: int
-    height_px: int
-    alt: str
-    blank: bool = False  # every pixel alike: an error that the page names
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of saved numbers."""
-
-    name: str
-    unit: str = ""
-    description: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NumberTable:
-    """The numbers behind a figure or a table of the page; saved beside it as ``<name>.csv``."""
-
-    name: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str | int | float | bool | None, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A drawn figure in two dresses (for light and dark pages) with the numbers that it shows."""
-
-    name: str
-    title: str
-    caption: str
-    picture: Picture
-    dark: Picture | None
-    numbers: NumberTable
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyNumber:
-    """A named value with unit; ``value`` None needs its reason in ``note``."""
-
-    name: str
-    value: float | int | str | None
-    unit: str = ""
-    error: float | None = None
-    digits: int = 2
-    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +94,8 @@ class MasterEntry:
     level_adu: float | None = None
     noise_adu: float | None = None
     level_unit: str = "ADU"
-    change: float | None = None  # level minus that of the master it was compared with
+    change: float | None = None  # level minus that of the master it was compared with; of flats the rms change of shape
+    change_unit: str = ""  # "" is level_unit
     change_sigma: float | None = None
     change_percent: float | None = None
     compared_with: str = ""  # the night of that one; "" when this is the first

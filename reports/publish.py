@@ -17,10 +17,11 @@ from typing import BinaryIO
 from nightcrew.io import atomic
 from reports import check, names, summary, tables
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
-from reports.model import Figure, IndexPage, LightEntry, Link, NightPage, Notice, Trend, Verdict
+from reports.model import IndexPage, LightEntry, Link, NightPage, Notice, Trend, Verdict
 from reports.night_summary import night_summary
 from reports.render import index_html, night_html
 from reports.revisions import Stored, content_digest, entry_text, read_stored, revision_note
+from reports.values import Figure
 from reports.verdict import judge
 
 Courses = tuple[Figure, ...]

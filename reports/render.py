@@ -20,7 +20,8 @@ from markupsafe import Markup
 
 from nightcrew.errors import NightcrewError
 from reports import names, text, views
-from reports.model import GRADES, STATES, Figure, IndexEntry, IndexPage, NightPage, Notice, Picture, Trend, Verdict
+from reports.model import GRADES, STATES, IndexEntry, IndexPage, NightPage, Notice, Trend, Verdict
+from reports.values import Figure, Picture
 from reports.verdict import judge
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def _environment() -> Environment:
         adaptive=text.adaptive,
         plural=text.plural,
         noun=text.noun,
+        shortened=text.shortened,
         clock=text.clock,
         dash=text.DASH,
         data_uri=data_uri,
@@ -149,6 +151,7 @@ def _night_context(
         "cell_groups": views.cell_groups(page.calibrations),
         "light_groups": views.light_groups(page.lights),
         "lights": sorted(page.lights, key=lambda light: (light.time_utc, light.name)),
+        "unmade": sum(light.thumbnail is None for light in page.lights),
         "sheets_open": len(page.lights) <= views.OPEN_SHEETS,
         "course_text": views.course(page.lights),
         "courses": courses,

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.model import Picture
+from reports.values import Picture
 
 Pixels = NDArray[np.float32]
 Stretch = Literal["zscale", "asinh"]

@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from reports.model import (
-    STATES,
-    BalanceRow,
-    CalibrationCell,
-    Column,
-    LightEntry,
-    MasterEntry,
-    NightPage,
-    NumberTable,
-    StackEntry,
-    Trend,
-    TruthRow,
-)
+from reports.model import STATES, BalanceRow, CalibrationCell, LightEntry, MasterEntry, NightPage, StackEntry, Trend, TruthRow
 from reports.text import csv_cell, visible
+from reports.values import Column, NumberTable
 
 
 def csv_text(table: NumberTable) -> str:
@@ -75,7 +64,19 @@ def calibration_table(cells: tuple[CalibrationCell, ...], name: str = "calibrati
 def master_table(masters: tuple[MasterEntry, ...]) -> NumberTable:
     """Masters with level, noise and change (in ``level_unit``)."""
     first = ("name", "instrument", "kind", "label", "frames", "left_out", "level_adu||level", "noise_adu||noise", "level_unit||unit")
-    return _table("masters", masters, *first, "change", "change_sigma", "compared_with", "certified", "certification", "grade", "reason")
+    return _table(
+        "masters",
+        masters,
+        *first,
+        "change",
+        "change_unit",
+        "change_sigma",
+        "compared_with",
+        "certified",
+        "certification",
+        "grade",
+        "reason",
+    )
 
 
 def light_table(lights: tuple[LightEntry, ...]) -> NumberTable:

@@ -121,6 +121,14 @@ def sentence(text: str) -> str:
     return f"{clean[0].upper()}{clean[1:]}{'' if clean[-1] in '.!?' else '.'}" if clean else ""
 
 
+def shortened(text: str, limit: int) -> str:
+    """``text`` cut at a word to at most ``limit`` characters, with an ellipsis when something is left out."""
+    if len(text) <= limit:
+        return text
+    cut = text[: limit - 1]
+    return f"{cut[: cut.rindex(' ')] if ' ' in cut[limit // 2 :] else cut}\N{HORIZONTAL ELLIPSIS}"
+
+
 def noun(kind: str) -> str:
     """How one file of a kind is called: ``light``, ``flat frame``, ``file``."""
     if kind in ("light", "product", "master", "stack"):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reports.model import GRADES, LEVELS, Action, CalibrationCell, Level, NightPage, Status, TruthRow, Verdict
-from reports.text import adaptive, joined, noun, plural, quantity, sentence, shell_word, signed
+from reports.model import GRADES, LEVELS, Action, CalibrationCell, Cause, Level, NightPage, Status, TruthRow, Verdict
+from reports.text import adaptive, joined, noun, plural, quantity, sentence, shell_word, shortened, signed
 
+FAULT = "a fault in Nightcrew"  # how a unit's own bug is written into the ledger
 BAD_FRACTION = 0.5  # of the lights without a product: the night is bad
 WORDS: dict[Status, str] = {"good": "Good night", "attention": "Needs a look", "bad": "Bad night", "empty": "Empty night"}
 CAMPAIGN_WORDS: dict[Status, str] = {"good": "All well", "attention": "Needs a look", "bad": "Failed", "empty": "Nothing came"}
@@ -139,24 +140,41 @@ def _balance_actions(page: NightPage) -> Iterator[Action]:
 
 
 def _cause_actions(page: NightPage) -> Iterator[Action]:
+    yield from _fault_actions(page)
+    lights, _ = light_counts(page)
     for cause in page.causes:
         what = plural(cause.count, noun(cause.kind))
         why = f"{cause.cause.rstrip('.')}. {sentence(cause.mend)}".strip()
+        if FAULT in cause.cause:
+            continue
         if cause.state == "failed":
-            yield Action(level="problem", text=f"{plural(cause.count, 'product')} failed: {why}", command=cause.command, anchor="failures")
+            text = f"{plural(cause.count, 'product')} failed: {why}"
+            yield Action(level="problem", text=text, command=cause.command, anchor="failures")
         elif cause.state == "waiting" and page.closed:
             yield Action(level="warning", text=f"{what} still waiting: {why}", command=cause.command, anchor="failures")
         elif cause.state == "rejected":
-            lights, _ = light_counts(page)
-            heavy = cause.kind == "light" and cause.count > 0.1 * lights
-            yield Action(level="warning" if heavy else "notice", text=f"{what} rejected: {why}", command=cause.command, anchor="failures")
+            heavy = cause.kind == "light" and cause.count > max(2, 0.1 * lights)
+            level: Level = "warning" if heavy else "notice"
+            yield Action(level=level, text=f"{what} rejected: {why}", command=cause.command, anchor="failures")
+
+
+def _fault_actions(page: NightPage) -> Iterator[Action]:
+    """Bugs of Nightcrew itself, each once, however many files it hit."""
+    hit: dict[str, list[Cause]] = {}
+    for cause in page.causes:
+        if FAULT in cause.cause:
+            hit.setdefault(cause.cause.partition(FAULT)[2].strip(": "), []).append(cause)
+    for fault, causes in hit.items():
+        what = plural(sum(cause.count for cause in causes), "file or product", "files or products")
+        text = f"A bug of Nightcrew stopped {what}: {sentence(fault)} Please report it; the command shows where"
+        yield Action(level="problem", text=text, command=causes[0].command, anchor="failures")
 
 
 def _calibration_actions(page: NightPage) -> Iterator[Action]:
     for cell in page.calibrations:
         if cell.state == "missing":
             users = f"; {plural(cell.users, 'light')} had to do without" if cell.users else ""
-            text = f"No {cell.kind} for {_cell_name(cell)}{users}. {sentence(cell.reason)}".strip()
+            text = f"No {cell.kind} for {_cell_name(cell)}{users}. {sentence(shortened(cell.reason, 240))}".strip()
             yield Action(level="warning", text=text, command=cell.command, anchor="calibration")
         elif cell.grade in ("C", "D"):
             text = f"The {cell.kind} for {_cell_name(cell)} is risky (grade {cell.grade}): {cell.reason}"
@@ -179,7 +197,7 @@ def _master_actions(page: NightPage) -> Iterator[Action]:
             )
         elif master.changed:
             sigma = f" ({signed(master.change_sigma, 1)} sigma)" if master.change_sigma is not None else ""
-            change = quantity(signed(master.change, 2), master.level_unit)
+            change = quantity(signed(master.change, 2), master.change_unit or master.level_unit)
             text = f"The {name} changed by {change}{sigma} against {master.compared_with}: look whether it should be used"
             yield Action(level="warning", text=text, command=master.command, anchor="masters")
 

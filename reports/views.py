@@ -78,6 +78,7 @@ class LightGroup:
 
     title: str
     lights: tuple[LightEntry, ...]
+    shown: tuple[LightEntry, ...]  # those with a picture
     grades: tuple[tuple[str, int], ...]
     fwhm: str
     background: str
@@ -226,8 +227,9 @@ def _light_group(lights: tuple[LightEntry, ...], several: bool) -> LightGroup:
         parts.append(first.instrument)
     graded = [light.grade for light in lights if light.grade]
     return LightGroup(
-        title=" · ".join(parts),
+        title=" · ".join(parts) if first.time_utc or first.target else "header not read",
         lights=lights,
+        shown=tuple(light for light in lights if light.thumbnail is not None),
         grades=tuple((grade, graded.count(grade)) for grade in GRADES if grade in graded),
         fwhm=middle((light.fwhm_px for light in lights), "px", 2),
         background=middle((light.background for light in lights), first.background_unit, 2),

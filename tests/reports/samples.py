@@ -14,13 +14,10 @@ from reports.model import (
     CalibrationCell,
     Cause,
     FolderFact,
-    KeyNumber,
     LightEntry,
     MasterEntry,
     NightPage,
     Notice,
-    NumberTable,
-    Picture,
     Provenance,
     StackEntry,
     Trend,
@@ -30,6 +27,7 @@ from reports.model import (
 from reports.stretch import thumbnail
 from reports.tables import columns
 from reports.trends import trend
+from reports.values import KeyNumber, NumberTable, Picture
 
 CAMERA = "STL-1001"
 NIGHT = "2026-03-14"

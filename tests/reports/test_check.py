@@ -7,9 +7,9 @@ import pytest
 
 from reports import check
 from reports.figures import trend_figure
-from reports.model import NumberTable
 from reports.stretch import thumbnail
 from reports.tables import columns
+from reports.values import NumberTable
 from tests.reports import samples
 
 BLANK = thumbnail(np.zeros((20, 20), dtype=np.float32), "black")

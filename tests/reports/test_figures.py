@@ -9,7 +9,8 @@ from PIL import Image
 
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
 from reports.figures_counts import balance_figure, grid_figure
-from reports.model import BalanceRow, Picture, TrendPoint
+from reports.model import BalanceRow, TrendPoint
+from reports.values import Picture
 from tests.reports import samples
 
 

@@ -12,10 +12,11 @@ import pytest
 from nightcrew.errors import TransientError
 from nightcrew.io import atomic
 from reports import figures, summary
-from reports.model import BalanceRow, NightPage, NumberTable, Picture
+from reports.model import BalanceRow, NightPage
 from reports.names import page_path, slug
 from reports.publish import publish_index, publish_night
 from reports.tables import columns
+from reports.values import NumberTable, Picture
 from tests.reports import samples
 
 

@@ -16,18 +16,17 @@ from reports.model import (
     FolderFact,
     IndexEntry,
     IndexPage,
-    KeyNumber,
     LightEntry,
     Link,
     MasterEntry,
     NightPage,
     Notice,
-    Picture,
     StackEntry,
     TrendPoint,
     TruthRow,
 )
 from reports.trends import trend
+from reports.values import KeyNumber, Picture
 from tests.reports import samples
 
 HOSTILE = (

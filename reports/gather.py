@@ -1,0 +1,74 @@
+"""From the ledger to the model of a night's page: everything that the page shows, read and worked out, nothing drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from itertools import chain
+from zoneinfo import ZoneInfo
+
+from nightcrew.ledger import arrivals, messages
+from nightcrew.ledger.database import iso
+from reports import gather_calibrations, gather_files, gather_lights, gather_masters, gather_queries, gather_service, gather_trends
+from reports.model import AnalysisSection, NightPage, ScopeKind, TruthRow
+from reports.night_data import Archive, ScopeData, read_night
+
+
+def gather_night(
+    archive: Archive,
+    night: str,
+    *,
+    made_at: datetime,
+    kind: ScopeKind = "night",
+    failed: str = "",
+    truth: Sequence[TruthRow] = (),
+    sections: Sequence[AnalysisSection] = (),
+) -> NightPage:
+    """The page of ``night`` over all its instruments; a night that the ledger does not know is an empty one.
+
+    ``made_at`` must know its time zone.  ``failed`` says why the night's run itself broke off.
+    """
+    scopes = read_night(archive, kind, night, iso(made_at))
+    numbers = [_numbers(archive, data) for data in scopes]
+    zone = archive.settings.site.timezone
+    with archive.database.read() as connection:
+        last_seen, signs = gather_queries.last_seen(connection), messages.signs_of_life(connection)
+        last_night = gather_queries.last_night_with_frames(connection, night)
+        stray = arrivals.without_scope(connection)
+    root, threads = archive.products_root, archive.settings.limits.threads
+    return NightPage(
+        night=night,
+        site="",
+        made_at=made_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat(timespec="seconds"),
+        kind=kind,
+        timezone=zone,
+        closed=all(data.scope.state == "closed" for data in scopes),
+        failed=failed,
+        balance=gather_files.balance(scopes),
+        causes=gather_files.causes(scopes),
+        calibrations=tuple(chain.from_iterable(gather_calibrations.calibrations(data) for data in scopes)),
+        masters=tuple(
+            chain.from_iterable(gather_masters.masters(data, measured, root) for data, (measured, _) in zip(scopes, numbers, strict=True))
+        ),
+        lights=tuple(chain.from_iterable(gather_lights.lights(data, root, threads) for data in scopes)),
+        stacks=tuple(chain.from_iterable(gather_lights.stacks(data, root) for data in scopes)),
+        trends=tuple(chain.from_iterable(gather_trends.trends(data, *found) for data, found in zip(scopes, numbers, strict=True))),
+        truth=tuple(truth),
+        sections=tuple(sections),
+        folders=gather_service.folders(archive.settings, last_seen, signs),
+        last_night_with_files=last_night,
+        notices=(
+            *gather_service.notices(archive, night, made_at),
+            *gather_service.stray_notice(stray),
+            *gather_service.vanished_notice(scopes),
+        ),
+        provenance=gather_service.provenance(archive, scopes, night),
+        files=gather_files.file_table(scopes),
+    )
+
+
+def _numbers(archive: Archive, data: ScopeData) -> tuple[list[gather_queries.Measured], list[gather_queries.Catalogued]]:
+    """What was measured in the last nights of a scope's instrument."""
+    with archive.database.read() as connection:
+        nights = gather_queries.last_nights(connection, data.instrument, data.scope.name, gather_trends.NIGHTS)
+        return gather_queries.measured(connection, data.instrument, nights), gather_queries.catalogued(connection, data.instrument, nights)

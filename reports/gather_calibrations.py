@@ -1,0 +1,212 @@
+"""The calibration grid: what the lights of a night asked for, and whether it existed, was borrowed, came late or is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from nightcrew.ledger.rows import FrameRow, ProductRow, worst
+from nightcrew.planning.model import Choice, Considered, Input, PlannedProduct
+from nightcrew.recipes.catalogue import MASTERS
+from reports.gather_masters import KIND_WORDS, label_of, set_up_of
+from reports.model import CalibrationCell, CellState
+from reports.night_data import ScopeData, why
+from reports.text import joined, plural
+
+_MISSING_WORDS = {"dark_master": "no dark of", "flat_master": "no flat", "bias_master": "no bias"}
+
+
+@dataclass
+class _Wanted:
+    """A calibration with the lights that asked for it."""
+
+    recipe: str
+    choices: list[Choice] = field(default_factory=list)
+    lights: list[FrameRow] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, choice: Choice, light: FrameRow, reasons: Iterable[str]) -> None:
+        """One more light asked for it."""
+        self.choices.append(choice)
+        self.lights.append(light)
+        self.reasons += reasons
+
+
+def calibrations(data: ScopeData) -> tuple[CalibrationCell, ...]:
+    """The cells of a scope: bias, darks, thermal rates, flats, bad pixels, each once."""
+    found, missing = _asked_for(data)
+    masters = {row.fingerprint: row for row in (*data.snapshot.elsewhere, *data.snapshot.products.values())}
+    cells = [_found_cell(data, masters[print_], wanted) for print_, wanted in found.items() if print_ in masters]
+    cells += [_missing_cell(data, label, wanted) for (_, label), wanted in missing.items()]
+    spare = [row for row in data.current(*MASTERS) if row.usable and row.fingerprint not in found]
+    cells += [_spare_cell(data, row) for row in spare]
+    return tuple(sorted(cells, key=_order))
+
+
+def _order(cell: CalibrationCell) -> tuple[int, str, bool]:
+    return (list(KIND_WORDS.values()).index(cell.kind), cell.label, cell.state == "missing")
+
+
+def _asked_for(data: ScopeData) -> tuple[dict[str, _Wanted], dict[tuple[str, str], _Wanted]]:
+    """Chosen masters by fingerprint, and missing ones by (recipe, label)."""
+    found: dict[str, _Wanted] = {}
+    missing: dict[tuple[str, str], _Wanted] = {}
+    for light, choices, reasons in _needs(data):
+        for choice in choices:
+            recipe = _recipe_of(choice)
+            if choice.found:
+                found.setdefault(choice.fingerprint, _Wanted(recipe)).add(choice, light, ())
+            elif recipe:
+                words = _MISSING_WORDS.get(recipe, "")
+                own = [reason for reason in reasons if words and reason.startswith(words)]
+                missing.setdefault((recipe, _missing_label(recipe, light)), _Wanted(recipe)).add(choice, light, own)
+    return found, missing
+
+
+def _needs(data: ScopeData) -> Iterator[tuple[FrameRow, Sequence[Choice], Sequence[str]]]:
+    planned = set()
+    for product in data.plan.products:
+        if product.recipe != "reduce_light":
+            continue
+        light = next((item.frame for item in product.inputs if item.frame is not None), None)
+        if light is not None:
+            planned.add(light.id)
+            yield light, (*product.choices, *_mask_choice(product)), product.grade_reasons
+    for frame_id, choices in data.plan.choices.items():
+        if frame_id not in planned and frame_id in data.frames:
+            yield data.frames[frame_id], choices, ()
+
+
+def _mask_choice(product: PlannedProduct) -> Iterator[Choice]:
+    """A light's bad-pixel mask: chosen by the same rules, but no decision of its own in the plan."""
+    for item in product.inputs:
+        if item.role == "bad_pixel_mask":
+            yield Choice("bad pixel mask", item.fingerprint, "A")
+
+
+def _recipe_of(choice: Choice) -> str:
+    return next((recipe for recipe in MASTERS if choice.need.startswith(recipe.replace("_", " "))), "")
+
+
+def _missing_label(recipe: str, light: FrameRow) -> str:
+    header = light.header
+    facts = {
+        "filter": header.filter,
+        "exposure_s": header.exposure_s,
+        "temperature_c": header.temperature_c and round(header.temperature_c),
+    }
+    return label_of(recipe, facts)
+
+
+def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted) -> CalibrationCell:
+    own = row.scope_id == data.scope.id
+    state, remark = _own_state(data, row, wanted.lights) if own else ("borrowed", "")
+    reasons = list(dict.fromkeys(reason for choice in wanted.choices for reason in choice.reasons))
+    ages = [_days(light.header.time_utc, row.time_utc) for light in wanted.lights]
+    known = [age for age in ages if age is not None]
+    return CalibrationCell(
+        instrument=data.instrument,
+        kind=KIND_WORDS[row.recipe],
+        label=_label(data, row),
+        state=state,
+        grade=worst(*(choice.grade or "A" for choice in wanted.choices)),  # type: ignore[arg-type]  # a letter from A to D
+        age_days=0.0 if own else max(known, key=abs, default=None),
+        origin=str(row.facts.get("night", "")),
+        users=len(wanted.lights),
+        reason="; ".join([*([remark] if remark else []), *reasons[:2]]),
+        command=why(row.fingerprint[:12]),
+    )
+
+
+def _label(data: ScopeData, row: ProductRow) -> str:
+    several = len({set_up_of(master.facts) for master in data.current(*MASTERS)}) > 1
+    return label_of(row.recipe, row.facts) + (f" ({set_up_of(row.facts)})" if several else "")
+
+
+def _own_state(data: ScopeData, row: ProductRow, lights: Sequence[FrameRow]) -> tuple[CellState, str]:
+    """Did the lights have to wait for files that should have been there before them, or were they done again?"""
+    members = [f for f in data.frames.values() if any(i.frame is not None and i.frame.id == f.id for i in _inputs(data, row))]
+    redone = [light for light in lights if _was_redone(data, light, row)]
+    if redone:
+        return (
+            "late",
+            f"came after {plural(len(redone), 'light')} had been reduced, which {'was' if len(redone) == 1 else 'were'} done again",
+        )
+    if members:
+        first = min(member.arrived_at for member in members)
+        waited = [light for light in lights if light.arrived_at < first and light.header.time_utc >= row.time_utc]
+        if waited:
+            return "late", f"taken before the lights, but came after {plural(len(waited), 'light')}, which waited for it"
+    return "existed", ""
+
+
+def _inputs(data: ScopeData, row: ProductRow) -> Sequence[Input]:
+    planned = next((p for p in data.plan.products if p.fingerprint == row.fingerprint), None)
+    return planned.inputs if planned is not None else ()
+
+
+def _was_redone(data: ScopeData, light: FrameRow, master: ProductRow) -> bool:
+    """An earlier product of the light, of a worse grade, was made before the master."""
+    planned = next(
+        (
+            p
+            for p in data.plan.products
+            if p.recipe == "reduce_light" and any(i.frame is not None and i.frame.id == light.id for i in p.inputs)
+        ),
+        None,
+    )
+    if planned is None:
+        return False
+    older = [
+        row
+        for row in data.snapshot.products.values()
+        if row.recipe == "reduce_light" and row.key == planned.key and row.fingerprint != planned.fingerprint
+    ]
+    return any(row.made_at < master.made_at and row.grade > planned.grade for row in older)
+
+
+def _missing_cell(data: ScopeData, label: str, wanted: _Wanted) -> CalibrationCell:
+    candidates = [(choice.need, candidate) for choice in wanted.choices for candidate in choice.considered]
+    nearest = max(candidates, key=lambda pair: _words_shared(*pair), default=("", None))[1]
+    why_not = f"{nearest.name.replace('_', ' ')}: {nearest.verdict}" if nearest is not None else "there is none"
+    mend = nearest.mend if nearest is not None else ""
+    kept = list(dict.fromkeys(wanted.reasons))[:1]
+    return CalibrationCell(
+        instrument=data.instrument,
+        kind=KIND_WORDS[wanted.recipe],
+        label=label,
+        state="missing",
+        users=len(wanted.lights),
+        reason="; ".join([*kept, why_not, *([f"to mend it, {mend}"] if mend else [])]),
+        command=why(data.name_of_frame(wanted.lights[0].id)),
+    )
+
+
+def _words_shared(need: str, candidate: Considered) -> int:
+    """How alike the names of a need and a candidate are: the candidate of the same filter or exposure tells most."""
+    return len(set(need.split()) & set(candidate.name.replace("_", " ").split()))
+
+
+def _spare_cell(data: ScopeData, row: ProductRow) -> CalibrationCell:
+    users = {p.recipe for p in data.plan.products if any(item.fingerprint == row.fingerprint for item in p.inputs)}
+    words = [KIND_WORDS[recipe] for recipe in MASTERS if recipe in users]
+    return CalibrationCell(
+        instrument=data.instrument,
+        kind=KIND_WORDS[row.recipe],
+        label=_label(data, row),
+        state="existed",
+        grade=row.grade,  # type: ignore[arg-type]  # a letter from A to D
+        age_days=0.0,
+        origin=data.scope.name,
+        reason=f"used for: {joined(words)}" if words else "no light asked for it",
+        command=why(row.fingerprint[:12]),
+    )
+
+
+def _days(light_utc: str, master_utc: str) -> float | None:
+    """Age of the master at the time of the light, in days; negative when it is younger."""
+    try:
+        return (datetime.fromisoformat(light_utc) - datetime.fromisoformat(master_utc)).total_seconds() / 86400
+    except ValueError:
+        return None

@@ -1,0 +1,167 @@
+"""The lights and stacks of a night: what became of each, how good it is, and its picture."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+from nightcrew.ledger.arrivals import PathRow
+from nightcrew.ledger.rows import FrameRow, ProductRow
+from nightcrew.planning.model import PlannedProduct
+from reports.model import LightEntry, StackEntry
+from reports.night_data import ScopeData, name_of, why
+from reports.pictures import picture_of_image, picture_of_png
+from reports.values import Picture
+
+STACK_PX = 400  # longer side of a stack's picture
+STAR_FIGURES = 6  # per stack; all of them lie beside the stack
+STAR_BYTES = 5_000_000  # of all star figures of a page together
+
+
+def lights(data: ScopeData, products_root: Path, threads: int = 2) -> tuple[LightEntry, ...]:
+    """Every light of a scope that counts (duplicates and excluded ones are set aside), in order of time."""
+    made = {frame.id: planned for planned, frame in _planned_lights(data)}
+    catalogues = {p.inputs[0].fingerprint: p for p in data.plan.products if p.recipe == "photometry"}
+    by_path = {frame.path: frame for frame in data.frames.values()}
+    rows = [row for row in data.files if row.kind == "light" and row.state != "set_aside"]
+
+    def entry(row: PathRow) -> LightEntry:
+        frame = by_path.get(row.path)
+        planned = made.get(frame.id) if frame is not None else None
+        return _light(data, row, frame, planned, catalogues, products_root)
+
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        entries = list(pool.map(entry, rows))
+    return tuple(sorted(entries, key=lambda light: (light.time_utc, light.name)))
+
+
+def _planned_lights(data: ScopeData) -> list[tuple[PlannedProduct, FrameRow]]:
+    products = [p for p in data.plan.products if p.recipe == "reduce_light"]
+    return [(p, item.frame) for p in products for item in p.inputs if item.frame is not None]
+
+
+def _light(
+    data: ScopeData,
+    row: PathRow,
+    frame: FrameRow | None,
+    planned: PlannedProduct | None,
+    catalogues: dict[str, PlannedProduct],
+    root: Path,
+) -> LightEntry:
+    name = name_of(row)
+    product = data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
+    catalogue = catalogues.get(planned.fingerprint) if planned is not None else None
+    stars = data.row_of(catalogue) if catalogue is not None else None
+    header = frame.header if frame is not None else None
+    exposure_s = header.exposure_s if header is not None else None
+    metrics = stars.metrics if stars is not None and product is not None else {}
+    background, unit = _background(product, exposure_s)
+    return LightEntry(
+        name=name,
+        instrument=data.instrument,
+        target=header.target if header is not None else "",
+        filter=header.filter if header is not None else "",
+        exposure_s=exposure_s,
+        time_utc=header.time_utc if header is not None else "",
+        state=row.state,  # type: ignore[arg-type]  # one of the five, as the ledger keeps it
+        grade=product.grade if product is not None else "",  # type: ignore[arg-type]  # a letter from A to D
+        reason="; ".join(product.grade_reasons) if product is not None else row.reason,
+        fwhm_px=metrics.get("fwhm_px"),
+        ellipticity=metrics.get("ellipticity"),
+        background=background,
+        background_unit=unit,
+        depth_mag=metrics.get("depth_5sigma_mag"),
+        sources=metrics.get("sources"),
+        thumbnail=_thumbnail(product, root, name),
+        command=why(name),
+    )
+
+
+def _background(product: ProductRow | None, exposure_s: float | None) -> tuple[float | None, str]:
+    """Median sky per pixel and second; per exposure where the exposure time is not known."""
+    if product is None:
+        return None, "e-/s"
+    unit = "e-" if str(product.metrics.get("unit", "")).startswith("electron") else "ADU"
+    level = product.metrics.get("background")
+    if not exposure_s:
+        return level, unit
+    return (None if level is None else level / exposure_s), f"{unit}/s"
+
+
+def _thumbnail(product: ProductRow | None, root: Path, name: str) -> Picture | None:
+    path = _file(product, root, "image")
+    return None if path is None else picture_of_image(path, f"{name}: reduced light")
+
+
+def _file(product: ProductRow | None, root: Path, role: str) -> Path | None:
+    if product is None:
+        return None
+    return next((root / file.path for file in product.files if file.role == role), None)
+
+
+def stacks(data: ScopeData, products_root: Path) -> tuple[StackEntry, ...]:
+    """The current stacks of a scope, each with its finder chart and the figures of its brightest stars."""
+    catalogues = {row.key: row for row in data.current("stack_photometry")}
+    left = STAR_BYTES
+    entries = []
+    for row in data.current("stack"):
+        entry = _stack(data, row, catalogues.get(row.key), products_root, left)
+        left -= sum(len(picture.data) for picture in entry.star_figures)
+        entries.append(entry)
+    return tuple(entries)
+
+
+def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root: Path, most_bytes: int) -> StackEntry:
+    names = _light_names(data)
+    left_out = tuple(sorted((names.get(key, str(key)), str(reason)) for key, reason in dict(row.metrics.get("left_out") or {}).items()))
+    count = int(row.facts.get("n_frames") or 0) - len(left_out)
+    each = row.facts.get("exposure_s")
+    metrics = catalogue.metrics if catalogue is not None else {}
+    title = f"{row.facts.get('target') or 'unnamed target'} in {row.facts.get('filter') or 'no filter'}"
+    return StackEntry(
+        name=f"stack {row.key}",
+        instrument=data.instrument,
+        target=str(row.facts.get("target") or ""),
+        filter=str(row.facts.get("filter") or ""),
+        frames=count,
+        left_out=left_out,
+        exposure_s=None if each is None else float(each) * count,
+        grade=row.grade,  # type: ignore[arg-type]  # a letter from A to D
+        reason="; ".join(reason for reason in row.grade_reasons if not reason.startswith("left out of the stack")),
+        fwhm_px=metrics.get("fwhm_px"),
+        depth_mag=metrics.get("depth_5sigma_mag"),
+        sources=metrics.get("sources"),
+        picture=_finder(row, catalogue, root, title),
+        star_figures=_star_figures(catalogue, root, title, most_bytes),
+        command=why(row.fingerprint[:12]),
+    )
+
+
+def _light_names(data: ScopeData) -> dict[str, str]:
+    """Key of a reduced light -> the file name of its frame."""
+    return {planned.key: PurePosixPath(os.fsdecode(frame.path)).name for planned, frame in _planned_lights(data)}
+
+
+def _finder(row: ProductRow, catalogue: ProductRow | None, root: Path, title: str) -> Picture | None:
+    """The finder chart that the catalogue's unit drew, else the stack itself."""
+    chart = _file(catalogue, root, "finder")
+    drawn = picture_of_png(chart, f"Finder chart of {title}") if chart is not None else None
+    if drawn is not None:
+        return drawn
+    path = _file(row, root, "image")
+    return None if path is None else picture_of_image(path, f"Stack of {title}", size_px=STACK_PX)
+
+
+def _star_figures(catalogue: ProductRow | None, root: Path, title: str, most_bytes: int) -> tuple[Picture, ...]:
+    figures: list[Picture] = []
+    files = [file for file in (catalogue.files if catalogue is not None else ()) if _is_star_figure(file.role, file.path)]
+    for place, file in enumerate(files[:STAR_FIGURES], 1):
+        picture = picture_of_png(root / file.path, f"Star {place} of {title}: aperture, radial profile and fit")
+        if picture is not None and sum(len(one.data) for one in (*figures, picture)) <= most_bytes:
+            figures.append(picture)
+    return tuple(figures)
+
+
+def _is_star_figure(role: str, path: str) -> bool:
+    return path.endswith(".png") and (role.startswith(("star", "subframe")))

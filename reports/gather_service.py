@@ -1,0 +1,128 @@
+"""What the service knows of itself: watched folders, what happened, and what made the products."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from nightcrew.frames.site import Site, night_span
+from nightcrew.ledger import messages
+from nightcrew.ledger.arrivals import PathRow
+from nightcrew.ledger.database import iso
+from nightcrew.recipes.catalogue import RECIPES
+from nightcrew.recipes.parameters import NightParameters, as_dict
+from nightcrew.settings import Settings
+from reports.model import FolderFact, Level, Notice, Provenance
+from reports.night_data import Archive, ScopeData
+from reports.text import minute, plural, shell_word
+
+_SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
+_LEVELS: dict[str, Level] = {"info": "info", "warning": "warning", "problem": "problem"}
+_AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
+
+
+def site_of(settings: Settings) -> Site:
+    """The site of a configuration."""
+    site = settings.site
+    return Site(longitude_deg=site.longitude_deg, latitude_deg=site.latitude_deg, elevation_m=site.elevation_m, timezone=site.timezone)
+
+
+def folders(settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str, tuple[str, str]]) -> tuple[FolderFact, ...]:
+    """The watched folders: can they be reached, and when did they last live."""
+    found = []
+    for folder in settings.folders:
+        path = str(folder.path)
+        reachable = folder.path.is_dir()
+        swept = signs.get(f"sweep {path}"[:48], ("", ""))[0]
+        found.append(
+            FolderFact(
+                path=path,
+                reachable=reachable,
+                last_file_at=_shown(last_seen.get(path, "")),
+                last_sweep_at=_shown(swept),
+                note="" if reachable else "It does not exist or is not mounted.",
+            )
+        )
+    return tuple(found)
+
+
+def _shown(time_utc: str) -> str:
+    return f"{minute(time_utc)} UTC" if time_utc else ""
+
+
+def notices(archive: Archive, night: str, made_at: datetime) -> tuple[Notice, ...]:
+    """What happened to the service from the night's beginning until half a day after its end; equal sentences once."""
+    try:
+        start, end = night_span(night, site_of(archive.settings))
+    except ValueError:
+        return ()
+    until = min(made_at + timedelta(seconds=1), end + _AFTER_NIGHT)
+    with archive.database.read() as connection:
+        rows = messages.happenings(connection, iso(start), iso(until))
+    times: dict[tuple[str, str], list[str]] = {}
+    for at, _, level, text in rows:
+        times.setdefault((level, text), []).append(at)
+    return tuple(_notice(level, text, at) for (level, text), at in times.items())
+
+
+def _notice(level: str, text: str, at: Sequence[str]) -> Notice:
+    often = f" ({len(at)} times, the last at {_shown(at[-1])})" if len(at) > 1 else ""
+    known = _LEVELS.get(level, "info")
+    return Notice(level=known, text=text + often, at=_shown(at[0]), command="nightcrew doctor" if known != "info" else "")
+
+
+def stray_notice(rows: Sequence[PathRow]) -> tuple[Notice, ...]:
+    """Files that belong to no night, because nothing tells when they were taken."""
+    if not rows:
+        return ()
+    counted = Counter(row.reason or "not read yet" for row in rows)
+    reasons = ", ".join(f"{count} x {reason}" for reason, count in counted.most_common(3))
+    return (Notice(level="notice", text=f"{plural(len(rows), 'file')} of the watched folders belong to no night: {reasons}"),)
+
+
+def vanished_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
+    """Raw files that are gone; what was made of them stays."""
+    gone = sum(row.vanished for data in scopes for row in data.files)
+    if not gone:
+        return ()
+    text = f"{plural(gone, 'raw file')} vanished from the watched folders; what was made of them is kept"
+    return (Notice(level="notice", text=text),)
+
+
+def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Provenance:
+    """Software, recipes, parameters and inputs of the night's current products."""
+    rows = [row for data in scopes for row in data.current(*RECIPES)]
+    counted = Counter((row.recipe, row.version) for row in rows)
+    hashes = sorted(frame.sha256 for data in scopes for frame in data.frames.values())
+    return Provenance(
+        software=tuple((name, _version(name)) for name in _SOFTWARE),
+        recipes=tuple((RECIPES[name].title, version, count) for (name, version), count in counted.items()),
+        profiles=tuple(sorted({frame.header.profile for data in scopes for frame in data.frames.values()})),
+        parameters=tuple(_parameters(archive.parameters)),
+        inputs_digest=hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] if hashes else "",
+        inputs=len(hashes),
+        commands=(f"nightcrew status {shell_word(night)}", f"nightcrew rerun {shell_word(night)} --from masters") if scopes else (),
+    )
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _parameters(parameters: NightParameters) -> list[tuple[str, str]]:
+    shown = []
+    for section, values in as_dict(parameters).items():
+        if isinstance(values, dict):
+            shown.append((section.capitalize(), ", ".join(f"{name} {_word(value)}" for name, value in values.items())))
+    return shown
+
+
+def _word(value: Any) -> str:
+    return {True: "yes", False: "no", None: "by itself"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
