@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +13,10 @@ from nightcrew.errors import Refused
 from nightcrew.frames.profiles import Profile
 from nightcrew.ledger import arrivals, scopes
 from nightcrew.ledger.rows import ScopeRow
-from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.parameters import LightParameters, NightParameters, PhotometryParameters, from_settings
 from nightcrew.settings import FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
-from tasks.executor import Make, ScopeRun, make_locally
+from tasks.executor import ScopeRun, Wish
+from tasks.pool import pooled
 from tasks.run import Outcome
 from tasks.workspace import Workspace
 from watchers.names import NameFilter
@@ -129,7 +129,8 @@ def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None
     with space.database.read() as connection:
         found = [scope for scope in scopes.find(connection) if scope.kind == "night"]
     space.close_all([scope.id for scope in found if scope.state == "open"])
-    runs = tuple(space.run(scope.id, make=_telling(make_locally(space.context), tell)) for scope in reversed(found))
+    with pooled(space.context, space.settings.limits.processes, tell) as make:
+        runs = tuple(space.run(scope.id, wish=Wish(retry=True), make=make) for scope in reversed(found))
     return Reduction(files=files, runs=runs, scopes=tuple(reversed(found)))
 
 
@@ -171,21 +172,3 @@ def _ingest(space: Workspace, tell: Tell) -> None:
         tell("reading headers", done, total)
         if batch.files == batch.again:
             return  # the rest changes or cannot be opened just now; the report names it
-
-
-def _telling(make: Make, tell: Tell) -> Make:
-    """The same ``make``, saying which step it is at."""
-
-    def told(units: Sequence[PlannedProduct]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for place, piece in enumerate(_pieces(units)):
-            tell(piece[0].recipe.replace("_", " "), place, len(units))
-            outcomes.extend(make(piece))
-        return outcomes
-
-    return told
-
-
-def _pieces(units: Sequence[PlannedProduct]) -> Iterator[Sequence[PlannedProduct]]:
-    for unit in units:
-        yield [unit]

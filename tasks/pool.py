@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -72,8 +72,16 @@ def _make_one(unit: PlannedProduct) -> list[Outcome]:
     return list(make_locally(_worker_context)([unit]))
 
 
+Tell = Callable[[str, int, int], None]
+"""(recipe in words, how many units are done, of how many): progress for people."""
+
+
+def _silent(_what: str, _done: int, _of: int) -> None:
+    """No progress."""
+
+
 @contextmanager
-def pooled(context: UnitContext, workers: int) -> Iterator[Make]:
+def pooled(context: UnitContext, workers: int, tell: Tell = _silent) -> Iterator[Make]:
     """A ``make`` that runs large sets of units in ``workers`` processes and small ones here.
 
     A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, and after
@@ -91,12 +99,18 @@ def pooled(context: UnitContext, workers: int) -> Iterator[Make]:
         return pools[0]
 
     def make(units: Sequence[PlannedProduct]) -> list[Outcome]:
-        if workers < 2 or len(units) < _WORTH_A_POOL:
-            return list(here(units))
         outcomes: list[Outcome] = []
+        title = units[0].recipe.replace("_", " ") if units else ""
+        tell(title, 0, len(units))
+        if workers < 2 or len(units) < _WORTH_A_POOL:
+            for unit in units:
+                outcomes += here([unit])
+                tell(title, len(outcomes), len(units))
+            return outcomes
         try:
             for done in as_completed([pool().submit(_make_one, unit) for unit in units]):
                 outcomes += done.result()
+                tell(title, len(outcomes), len(units))
         except BrokenProcessPool:
             pools.clear()
         return outcomes
