@@ -125,6 +125,11 @@ class PixelReader:
         return bool(self._source.compression) or self._tiles is not None
 
     @property
+    def descriptor(self) -> int | None:
+        """The open file whose bytes from ``hdu.data_offset`` on are the stored numbers; None for compressed files."""
+        return None if self._tiles is not None else self._source.descriptor
+
+    @property
     def n_planes(self) -> int:
         """Number of ``[y, x]`` planes: 1 for an image, all leading axes multiplied for a cube."""
         return int(np.prod(self.shape[:-2], dtype=np.int64)) if len(self.shape) > 2 else 1

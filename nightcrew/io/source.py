@@ -17,6 +17,7 @@ from nightcrew.io.decoders import new_decoder
 
 DEFAULT_MAX_BYTES = 4 << 30  # the most that one file may declare or expand to, unless the caller says otherwise
 _HEAD = 4 * 2880  # most headers, in one read
+_MAX_LZW = 1 << 28  # compress is decoded in Python, some megabytes a second: no camera of today writes it
 _CHUNK = 1 << 18  # compressed bytes read at a time
 _PIECE = 1 << 20  # decoded bytes produced at a time
 _KEEP = 1 << 20  # decoded bytes kept for small steps backwards
@@ -57,6 +58,11 @@ class ByteSource:
     def size(self) -> int | None:
         """Length of the decoded stream in bytes; None when only decoding can tell."""
         return self.stored_bytes
+
+    @property
+    def descriptor(self) -> int | None:
+        """The open file, for a reader that calls ``pread`` itself; None where the bytes have to be decoded."""
+        return None if self.compression else self._fd
 
     def _pread(self, count: int, offset: int) -> bytes:
         try:
@@ -111,7 +117,7 @@ class CompressedSource(ByteSource):
     def __init__(self, path: Path | str, descriptor: int, stored_bytes: int, compression: str, max_bytes: int) -> None:
         super().__init__(path, descriptor, stored_bytes, b"")
         self.compression = compression
-        self.max_bytes = max_bytes
+        self.max_bytes = min(max_bytes, _MAX_LZW) if compression == "compress" else max_bytes
         self.ended_cleanly = False
         self._lock = threading.Lock()
         self._rewind()

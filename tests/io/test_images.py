@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import threading
 from pathlib import Path
 
@@ -186,6 +187,17 @@ def test_raw_rows_are_the_stored_bytes(tmp_path: Path) -> None:
             np.testing.assert_array_equal(raw.astype("i4") + 32768, data[2:5])
     with ImageFile(pack("RICE_1", tmp_path, data)) as opened:
         assert opened.raw_rows(0, 1) is None
+
+
+def test_descriptor_leads_to_the_stored_numbers(tmp_path: Path) -> None:
+    data = RNG.integers(0, 65535, (6, 5)).astype("u2")
+    with ImageFile(pack("plain", tmp_path, data)) as opened:
+        assert opened.descriptor is not None
+        stored = np.frombuffer(os.pread(opened.descriptor, 60, opened.hdu.data_offset), ">i2")
+        np.testing.assert_array_equal(stored.reshape(6, 5).astype("i4") + 32768, data)
+    for kind in ("gz", "RICE_1"):
+        with ImageFile(pack(kind, tmp_path, data)) as opened:
+            assert opened.descriptor is None
 
 
 def test_extension_by_number_and_name(tmp_path: Path) -> None:

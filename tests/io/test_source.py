@@ -132,6 +132,13 @@ def test_lzw_of_anything_ends_in_bytes_or_value_error(junk: bytes) -> None:
         assert len(decoder.decode(b"\x1f\x9d\x90" + junk, 10_000)) <= 10_000
 
 
+def test_compress_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.Z").write_bytes(lzw_compress(b"abc"))
+    with open_source(tmp_path / "a.Z") as source:
+        assert isinstance(source, CompressedSource)
+        assert source.max_bytes == 1 << 28
+
+
 def test_kinds_by_magic() -> None:
     kinds = [compression_of(h) for h in (b"\x1f\x8b\x08", b"BZh9", b"BZx9", b"\x1f\x9d\x90", b"SIMP", b"")]
     assert kinds == ["gzip", "bzip2", "", "compress", "", ""]
