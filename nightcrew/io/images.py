@@ -45,8 +45,7 @@ class Scaling:
     """What turns stored numbers into physical values, from BITPIX, BSCALE, BZERO and BLANK."""
 
     def __init__(self, cards: dict[str, HeaderValue], name: str) -> None:
-        bitpix = cards["BITPIX"]
-        assert isinstance(bitpix, int)  # noqa: S101  checked by the header scan; tells the type checker
+        bitpix = int(cards["BITPIX"] or 0)  # the header scan has seen to it that it is one of these
         self.bitpix = bitpix
         self.stored = np.dtype(_STORED[bitpix])
         self.scale = _number(cards, "BSCALE", 1.0, name)
@@ -149,8 +148,10 @@ class PixelReader:
         """Stored numbers ``[y1-y0, nx]``, big-endian as in the file; None for tile-compressed images."""
         if self._tiles is not None:
             return None
-        first = self._checked_range(y0, y1, plane)
-        out = np.empty((y1 - y0, self.shape[-1]), self._scaling.stored)
+        return self._stored_rows(self._checked_range(y0, y1, plane), y1 - y0)
+
+    def _stored_rows(self, first: int, count: int) -> Array:
+        out = np.empty((count, self.shape[-1]), self._scaling.stored)
         self.raw_into(out, first * self.shape[-1])
         return out
 
@@ -168,11 +169,8 @@ class PixelReader:
         BLANK pixels are NaN where the scaling makes floats; unscaled integers keep their stored number.
         """
         first = self._checked_range(y0, y1, plane)
-        if self._tiles is not None:
-            return self._scaling.apply(self._tiles.rows(first, first + y1 - y0), own=True)
-        raw = self.raw_rows(y0, y1, plane)
-        assert raw is not None  # noqa: S101  only tile-compressed images have no raw rows
-        return self._scaling.apply(raw, own=True)
+        stored = self._tiles.rows(first, first + y1 - y0) if self._tiles is not None else self._stored_rows(first, y1 - y0)
+        return self._scaling.apply(stored, own=True)
 
     def read(self, plane: int | None = None) -> Array:
         """The whole image ``[y, x]``; a cube without ``plane`` as ``[plane, y, x]`` in its full shape."""
