@@ -20,7 +20,7 @@ from nightcrew.calibration.normalisation import FrameCalibration, Normalise, nor
 from nightcrew.calibration.slabs import run_slabs
 from nightcrew.calibration.sources import OpenedFrame, Source, close_all, open_all
 from nightcrew.calibration.weights import Weights, frame_weights
-from nightcrew.errors import Refused, RejectedInput
+from nightcrew.errors import Refused, RejectedInput, TransientError
 
 PLANES = ("result", "uncertainty", "count", "mask")
 DEFAULT_MEMORY_BYTES = 64 << 20
@@ -101,8 +101,10 @@ def combine(
     chosen = rule(method, clip=clip, quantile=quantile, n_frames=len(inputs), weighted=weights is not None)
     frames = open_all(inputs)
     try:
-        calibrations = [item or FrameCalibration() for item in per_frame or [None] * len(frames)]
-        _check_planes(frames, calibrations)
+        given = [item or FrameCalibration() for item in per_frame or [None] * len(frames)]
+        _check_planes(frames, given)
+        seen: dict[int, NDArray[np.float32]] = {}
+        calibrations = [item.ready(seen) for item in given]
         levels: list[float] | None = None
         if normalise is not None:
             calibrations, levels = normalised(frames, calibrations, normalise, threads)
@@ -197,10 +199,24 @@ def _run(
 ) -> None:
     """Stream all slabs through the kernel."""
 
-    def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
+    def prepare(rows: list[FrameRows], y0: int, y1: int) -> None:
         for frame, calibration, weight in zip(rows, calibrations, weighting[0], strict=True):
             calibration.apply_to(frame, y0, y1)
             frame.weight, frame.weight_by_sigma = weight, weighting[1]
+
+    whole = [frame.whole() for frame in frames] if kernel != "numpy" else [None]
+    images = [image for image in whole if image is not None]
+    if len(images) == len(frames):
+        prepare(images, 0, frames[0].shape[0])
+        if native.can_do(images, chosen):
+            bad = native.combine_images(images, chosen, out, threads=threads, memory_bytes=memory_bytes)
+            if bad is None:
+                return
+            frames[bad].rows(0, frames[bad].shape[0], {})  # says what is wrong with it
+            raise TransientError(f"{frames[bad].name}: could not be read, and then it could")
+
+    def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
+        prepare(rows, y0, y1)
         combine_rows(rows, chosen, _rows_of(out, y0, y1), kernel)
 
     run_slabs(frames, work, memory_bytes=memory_bytes, threads=threads)

@@ -37,10 +37,24 @@ class FrameCalibration:
     scale: float = 1.0
     shift: float = 0.0
 
+    def ready(self, seen: dict[int, NDArray[np.float32]]) -> FrameCalibration:
+        """The same with planes that a kernel takes as they are; ``seen`` keeps one copy of a plane that many frames share."""
+
+        def plain(plane: NDArray[Any]) -> NDArray[np.float32]:
+            if id(plane) not in seen:
+                seen[id(plane)] = np.require(plane, np.float32, ("C", "A"))
+            return seen[id(plane)]
+
+        return dataclasses.replace(
+            self,
+            subtract=[(plain(plane), float(factor)) for plane, factor in self.subtract],
+            divide=None if self.divide is None else plain(self.divide),
+        )
+
     def apply_to(self, rows: FrameRows, y0: int, y1: int) -> FrameRows:
         """``rows`` (y0..y1 of the frame) with the same rows of the planes."""
-        rows.subtract = tuple((np.ascontiguousarray(plane[y0:y1], dtype=np.float32), factor) for plane, factor in self.subtract)
-        rows.divide = None if self.divide is None else np.ascontiguousarray(self.divide[y0:y1], dtype=np.float32)
+        rows.subtract = tuple((plane[y0:y1], factor) for plane, factor in self.subtract)
+        rows.divide = None if self.divide is None else self.divide[y0:y1]
         rows.scale, rows.shift = self.scale, self.shift
         return rows
 

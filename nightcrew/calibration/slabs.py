@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels.slab import FrameRows
+from nightcrew.calibration.kernels.threads import RangeWork, share_ranges
 from nightcrew.calibration.sources import OpenedFrame
 
 SLAB_BYTES = 8 << 20  # of raw pixels a thread: larger ones fall out of the cache, smaller ones cost calls
@@ -30,12 +30,6 @@ def _bytes_per_pixel(frame: OpenedFrame) -> int:
     return int(frame.dtype.itemsize) + extra
 
 
-def slab_ranges(n_rows: int, step: int) -> Iterator[tuple[int, int]]:
-    """Row ranges [y0, y1) of at most ``step`` rows."""
-    for y0 in range(0, n_rows, step):
-        yield y0, min(n_rows, y0 + step)
-
-
 def run_slabs(frames: Sequence[OpenedFrame], work: Work, *, memory_bytes: int, threads: int) -> None:
     """Call ``work(y0, y1, rows of every frame)`` for all slabs, on ``threads`` threads.
 
@@ -43,48 +37,31 @@ def run_slabs(frames: Sequence[OpenedFrame], work: Work, *, memory_bytes: int, t
     read by whoever works on the slab.  The first error stops the rest and is raised.
     """
     step = rows_per_slab(frames, memory_bytes, threads)
-    if threads == 1:
-        buffers: Buffers = [{} for _ in frames]
-        for y0, y1 in slab_ranges(frames[0].shape[0], step):
-            work(y0, y1, [frame.rows(y0, y1, own) for frame, own in zip(frames, buffers, strict=True)])
-    elif any(frame.compressed for frame in frames):
+    if threads > 1 and any(frame.compressed for frame in frames):
         _decode_then_work(frames, work, step, threads)
-    else:
-        _share_slabs(frames, work, step, threads)
+        return
+
+    def worker() -> RangeWork:
+        buffers: Buffers = [{} for _ in frames]
+
+        def run(y0: int, y1: int) -> None:
+            work(y0, y1, [frame.rows(y0, y1, own) for frame, own in zip(frames, buffers, strict=True)])
+
+        return run
+
+    share_ranges(frames[0].shape[0], step, threads, worker)
 
 
 def _decode_then_work(frames: Sequence[OpenedFrame], work: Work, step: int, threads: int) -> None:
     """Threads share the frames of one slab; the work on a slab runs beside the decoding of the next."""
     with ThreadPoolExecutor(threads) as pool:
         pending = None
-        for y0, y1 in slab_ranges(frames[0].shape[0], step):
+        n_rows = frames[0].shape[0]
+        for y0 in range(0, n_rows, step):
+            y1 = min(n_rows, y0 + step)
             rows = list(pool.map(lambda frame, y0=y0, y1=y1: frame.rows(y0, y1, {}), frames))
             if pending is not None:
                 pending.result()
             pending = pool.submit(work, y0, y1, rows)
         if pending is not None:
             pending.result()
-
-
-def _share_slabs(frames: Sequence[OpenedFrame], work: Work, step: int, threads: int) -> None:
-    """Every thread takes the next slab, reads it and works on it."""
-    ranges = slab_ranges(frames[0].shape[0], step)
-    lock = threading.Lock()
-    stop = threading.Event()
-
-    def take() -> tuple[int, int] | None:
-        with lock:
-            return next(ranges, None)
-
-    def run() -> None:
-        buffers: Buffers = [{} for _ in frames]
-        while not stop.is_set() and (slab := take()) is not None:
-            try:
-                work(*slab, [frame.rows(*slab, own) for frame, own in zip(frames, buffers, strict=True)])
-            except BaseException:
-                stop.set()
-                raise
-
-    with ThreadPoolExecutor(threads) as pool:
-        for future in [pool.submit(run) for _ in range(threads)]:
-            future.result()

@@ -62,6 +62,7 @@ class OpenedFrame:
     def __init__(self, source: ArraySource, number: int) -> None:
         self.source = source
         self._files: list[ImageFile] = []
+        self._main: ImageFile | None = None
         try:
             self._open(number)
         except BaseException:
@@ -78,7 +79,7 @@ class OpenedFrame:
             self._read, self.dtype, self.compressed = _array_reader(full, self.name), full.dtype, False
             shape = full.shape
         else:
-            image = self._image(data, source.hdu)
+            image = self._main = self._image(data, source.hdu)
             self.name = source.name or image.name
             self._describe(image)
             plane = _plane(image, source.plane, self.name)
@@ -153,6 +154,42 @@ class OpenedFrame:
             exclude=self.source.exclude,
         )
 
+    def whole(self) -> FrameRows | None:
+        """The frame for a kernel that reads it by itself: in memory, or in a plainly stored file; ``None`` where that cannot be."""
+        _, _, y0, y1 = self._window
+        mask, sigma = self.source.mask, self.source.uncertainty
+        if not (self._full_width and _ready(mask, "u2") and _ready(sigma, "f4")):
+            return None
+        stored = self._stored_place()
+        if stored is None:
+            return None
+        data, zero, descriptor, offset = stored
+        return FrameRows(
+            data=data,
+            zero=zero,
+            mask=mask[y0:y1] if isinstance(mask, np.ndarray) else None,
+            sigma=sigma[y0:y1] if isinstance(sigma, np.ndarray) else None,
+            saturation=self.source.saturation,
+            exclude=self.source.exclude,
+            descriptor=descriptor,
+            offset=offset,
+        )
+
+    def _stored_place(self) -> tuple[Array, int, int, int] | None:
+        """The array, or the type, BZERO, descriptor and offset of stored rows."""
+        data, (_, _, y0, y1) = self.source.data, self._window
+        if isinstance(data, np.ndarray):
+            rows = (data if self.source.plane is None else data[self.source.plane])[y0:y1]
+            return (rows, 0, -1, 0) if rows.flags.c_contiguous and rows.flags.aligned else None
+        image = self._main
+        zero = None if image is None else _stored_zero(image)
+        if image is None or zero is None or image.descriptor is None:
+            return None
+        ny, nx = image.shape[-2:]
+        kind = _stored_kind(image)
+        first = ((self.source.plane or 0) * ny + y0) * nx
+        return np.empty((0, nx), kind), zero, image.descriptor, image.hdu.data_offset + first * image.dtype.itemsize
+
     def close(self) -> None:
         """Close the files that this frame opened."""
         for image in self._files:
@@ -201,6 +238,19 @@ def _stored_zero(image: ImageFile) -> int | None:
     return 0 if float(cards.get("BSCALE", 1.0) or 1.0) == 1.0 and zero == 0 else None
 
 
+def _ready(plane: Array | str | int | None, kind: str) -> bool:
+    """Whether the kernel can take a plane as it is."""
+    if plane is None:
+        return True
+    return isinstance(plane, np.ndarray) and plane.dtype == np.dtype(kind) and plane.flags.c_contiguous and plane.flags.aligned
+
+
+def _stored_kind(image: ImageFile) -> str:
+    """Type of the stored numbers."""
+    size = image.dtype.itemsize
+    return f">f{size}" if image.dtype.kind == "f" else "u1" if size == 1 else f">i{size}"
+
+
 def _physical_reader(image: ImageFile, plane: int) -> Reader:
     cube_plane = plane if image.n_planes > 1 else None
 
@@ -216,8 +266,7 @@ def _file_reader(image: ImageFile, plane: int) -> Reader:
     zero = _stored_zero(image)
     if zero is None:
         return _physical_reader(image, plane)
-    size = image.dtype.itemsize
-    kind = f">f{size}" if image.dtype.kind == "f" else "u1" if size == 1 else f">i{size}"
+    kind = _stored_kind(image)
 
     def read(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
         out = buffers.get("data")

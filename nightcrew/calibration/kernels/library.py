@@ -26,10 +26,11 @@ FRAME = np.dtype(
         ("plane", POINTER, MAX_PLANES),
         ("factor", "f8", MAX_PLANES),
         ("divide", POINTER),
+        ("offset", "i8"),
         *((name, "f8") for name in ("zero", "scale", "shift", "saturation", "weight")),
         *((name, "i4") for name in ("kind", "swapped", "n_planes", "plain")),
         ("exclude", "u4"),
-        ("weight_by_sigma", "i4"),
+        *((name, "i4") for name in ("weight_by_sigma", "descriptor", "unused")),
     ],
     align=True,
 )
@@ -42,6 +43,7 @@ class Kernel:
 
     def __init__(self, path: str) -> None:
         found = ctypes.CDLL(path)
+        self.combine_images = found.nightcrew_combine_images
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size)
         self.frame_size, self.task_size, self.light_size = (int(size()) for size in sizes)

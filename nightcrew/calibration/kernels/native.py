@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, library, pointer
 from nightcrew.calibration.kernels.network import comparators
 from nightcrew.calibration.kernels.slab import FrameRows, OutRows, needs_frames, sort_type
+from nightcrew.calibration.kernels.threads import share_ranges
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 
 METHODS = ("mean", "median", "sum", "min", "max", "quantile", "std", "var", "root_mean_square", "weighted_mean")
 METHOD_CODES = {name: i for i, name in enumerate(METHODS)}
 SORT_CODES = {"i2": 0, "f4": 1, "f8": 2}
-BLOCK_BYTES = 48 << 10  # of the sorted block
+BLOCK_BYTES = 48 << 10  # of the sorted block: stays in the first-level cache
+SLAB_BYTES = 4 << 20  # of stored rows, of all frames together: measured best between 2 and 8 MB
+CHUNKS_A_THREAD = 16  # so that no thread waits long for the other at the end
 
 # mirrors task_t of source/combine.c
 TASK = np.dtype(
@@ -41,7 +44,8 @@ def describe(frames: list[FrameRows]) -> NDArray[Any]:
     table = np.zeros(len(frames), FRAME)
     for row, frame in zip(table, frames, strict=True):
         order = frame.data.dtype.byteorder
-        row["data"], row["mask"] = pointer(frame.data), pointer(frame.mask)
+        row["data"], row["mask"] = pointer(frame.data) if frame.descriptor < 0 else 0, pointer(frame.mask)
+        row["descriptor"], row["offset"] = frame.descriptor, frame.offset
         row["sigma"], row["divide"] = pointer(frame.sigma), pointer(frame.divide)
         for i, (plane, factor) in enumerate(frame.subtract):
             row["plane"][i], row["factor"][i] = pointer(plane), factor
@@ -64,31 +68,71 @@ def can_do(frames: list[FrameRows], rule: Rule) -> bool:
 
 def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     """Combine the rows of all frames into ``out`` by ``rule``; see ``nightcrew.calibration.combine.combine``."""
-    kernel = library()
-    if kernel is None:
-        raise RuntimeError("there is no compiled kernel")
-    n, kind = len(frames), sort_type(frames, rule)
-    networks = _network(n, None if out.uncertainty is not None else rule.ranks(n)), _network(n, None)
-    factors = error_factors(rule, n)
-    task = np.zeros((), TASK)
-    task["n_frames"], task["sort"], task["method"] = n, SORT_CODES[kind], METHOD_CODES[rule.method]
-    task["needs_moments"], task["quantile"] = rule.needs_moments(), rule.quantile
-    _set_clip(task, rule)
-    task["needs_frames"] = needs_frames(frames, rule)
-    task["result_f8"] = out.result.dtype == np.float64
-    task["base"] = 32768.0 if kind == "i2" and frames[0].kind == "u2" else 0.0
-    task["n_comparators"], task["n_full_comparators"] = len(networks[0]), len(networks[1])
-    task["network"], task["full_network"], task["factors"] = pointer(networks[0]), pointer(networks[1]), pointer(factors)
-    task["result"], task["uncertainty"] = pointer(out.result), pointer(out.uncertainty)
-    task["count"], task["mask"] = pointer(out.count), pointer(out.mask)
-    table = describe(frames)
-    size = int(kind[1]) * (2 if task["needs_frames"] else 1) + (32 if task["needs_frames"] else 0)
-    stride = min(2048, max(64, BLOCK_BYTES // (n * size) // 64 * 64))
-    status = kernel.combine(
-        ctypes.c_void_p(pointer(table)), ctypes.c_void_p(pointer(task)), ctypes.c_long(out.result.size), ctypes.c_long(stride)
-    )
-    if status:
-        raise MemoryError(f"no memory for a block of {n} frames")
+    work = _Work(frames, rule, out)
+    work.check(work.kernel.combine(work.table_at, work.task_at, ctypes.c_long(out.result.size), work.stride))
+
+
+def combine_images(frames: list[FrameRows], rule: Rule, out: OutRows, *, threads: int, memory_bytes: int) -> int | None:
+    """Combine whole images [y, x] in memory or in files; the index of a frame that could not be read, or ``None``.
+
+    Rows are read into a buffer that stays in the cache, ``memory_bytes`` at most for all threads.
+    """
+    ny, nx = out.result.shape
+    work = _Work(frames, rule, out)
+    row_bytes = nx * sum(frame.data.itemsize for frame in frames)
+    step = max(1, min(SLAB_BYTES, memory_bytes // threads) // row_bytes)
+    chunk = max(step, -(-ny // (threads * CHUNKS_A_THREAD)))
+    failed: list[int] = []
+
+    def run(y0: int, y1: int) -> None:
+        status = work.kernel.combine_images(
+            work.table_at, work.task_at, ctypes.c_long(y0), ctypes.c_long(y1), ctypes.c_long(nx), ctypes.c_long(step), work.stride
+        )
+        if status > 0:
+            failed.append(status - 1)
+        else:
+            work.check(status)
+
+    share_ranges(ny, chunk, threads, lambda: run)
+    return min(failed, default=None)
+
+
+class _Work:
+    """The description of a combination as the kernel reads it; keeps alive what it points to."""
+
+    def __init__(self, frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
+        kernel = library()
+        if kernel is None:
+            raise RuntimeError("there is no compiled kernel")
+        self.kernel = kernel
+        n, kind = len(frames), sort_type(frames, rule)
+        self._networks = _network(n, None if out.uncertainty is not None else rule.ranks(n)), _network(n, None)
+        self._factors = error_factors(rule, n)
+        self._table, self._task = describe(frames), np.zeros((), TASK)
+        self._frames, self._out = frames, out
+        task = self._task
+        task["n_frames"], task["sort"], task["method"] = n, SORT_CODES[kind], METHOD_CODES[rule.method]
+        task["needs_moments"], task["quantile"] = rule.needs_moments(), rule.quantile
+        task["needs_frames"] = needs_frames(frames, rule)
+        task["base"] = 32768.0 if kind == "i2" and frames[0].kind == "u2" else 0.0
+        _set_clip(task, rule)
+        self._point(out)
+        size = int(kind[1]) * (2 if task["needs_frames"] else 1) + (32 if task["needs_frames"] else 0)
+        self.stride = ctypes.c_long(min(2048, max(64, BLOCK_BYTES // (n * size) // 64 * 64)))
+        self.table_at, self.task_at = ctypes.c_void_p(pointer(self._table)), ctypes.c_void_p(pointer(task))
+
+    def _point(self, out: OutRows) -> None:
+        task, networks = self._task, self._networks
+        task["n_comparators"], task["n_full_comparators"] = len(networks[0]), len(networks[1])
+        task["network"], task["full_network"], task["factors"] = pointer(networks[0]), pointer(networks[1]), pointer(self._factors)
+        task["result_f8"] = out.result.dtype == np.float64
+        task["result"], task["uncertainty"] = pointer(out.result), pointer(out.uncertainty)
+        task["count"], task["mask"] = pointer(out.count), pointer(out.mask)
+
+    def check(self, status: int) -> None:
+        """Raise what a failure of the kernel means."""
+        if status:
+            raise MemoryError(f"no memory for a block of {len(self._frames)} frames")
 
 
 def _set_clip(task: NDArray[Any], rule: Rule) -> None:

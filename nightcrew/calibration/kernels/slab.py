@@ -37,6 +37,8 @@ class FrameRows:
     weight_by_sigma: bool = False
     saturation: float = np.inf
     exclude: int = ALL_FLAGS
+    descriptor: int = -1
+    offset: int = 0
 
     @property
     def plain(self) -> bool:

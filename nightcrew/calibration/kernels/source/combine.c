@@ -5,6 +5,9 @@
  * order, so that results are equal to the last bit. */
 #include "common.h"
 
+#include <errno.h>
+#include <unistd.h>
+
 enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS, WEIGHTED };
 enum { CLIP_NONE, CLIP_SIGMA, CLIP_DROP };
 enum { BOTH, MINIMUM_ONLY, MAXIMUM_ONLY };
@@ -358,6 +361,67 @@ PUBLIC int nightcrew_combine(const frame_t *frames, const task_t *task, long n_p
         run_f8(frames, task, n_pixels, stride, (double *)memory, &block);
     free(memory);
     return 0;
+}
+
+/* Read n bytes at an offset; 0 when all were there. */
+static int read_all(int fd, char *to, size_t n, int64_t offset)
+{
+    while (n) {
+        ssize_t got = pread(fd, to, n, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return -1;
+        to += got;
+        n -= (size_t)got;
+        offset += got;
+    }
+    return 0;
+}
+
+/* Rows [y0, y1) of images of nx columns, step rows at a time; what the descriptions point to is row 0.  Stored rows of frames
+ * without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
+PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride)
+{
+    int n = task->n_frames, failed = 0;
+    size_t room = 64;
+    for (int i = 0; i < n; i++)
+        room += frames[i].data ? 0 : ((size_t)(step * nx * kind_size(frames[i].kind)) + 63) / 64 * 64;
+    char *rows = aligned_alloc(64, room);
+    frame_t *part = malloc((size_t)n * sizeof(frame_t));
+    if (!rows || !part)
+        failed = -1;
+    for (long y = y0; y < y1 && !failed; y += step) {
+        long size = (y1 - y < step ? y1 - y : step) * nx, first = y * nx;
+        char *to = rows;
+        task_t now = *task;
+        for (int i = 0; i < n && !failed; i++) {
+            frame_t *f = &part[i];
+            long item = kind_size(frames[i].kind);
+            *f = frames[i];
+            if (f->data)
+                f->data = (const char *)f->data + first * item;
+            else {
+                failed = read_all(f->fd, to, (size_t)(size * item), f->offset + first * item) ? i + 1 : 0;
+                f->data = to;
+                to += ((size_t)(step * nx * item) + 63) / 64 * 64;
+            }
+            f->mask = f->mask ? f->mask + first : NULL;
+            f->sigma = f->sigma ? f->sigma + first : NULL;
+            f->divide = f->divide ? f->divide + first : NULL;
+            for (int p = 0; p < f->n_planes; p++)
+                f->plane[p] += first;
+        }
+        now.result = (char *)now.result + first * (now.result_f8 ? 8 : 4);
+        now.uncertainty = now.uncertainty ? (char *)now.uncertainty + first * (now.result_f8 ? 8 : 4) : NULL;
+        now.count = now.count ? now.count + first : NULL;
+        now.mask = now.mask ? now.mask + first : NULL;
+        if (!failed)
+            failed = nightcrew_combine(part, &now, size, stride);
+    }
+    free(rows);
+    free(part);
+    return failed;
 }
 
 PUBLIC int nightcrew_frame_size(void) { return (int)sizeof(frame_t); }

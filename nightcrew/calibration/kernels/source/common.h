@@ -13,6 +13,11 @@
 #define INLINE static inline __attribute__((always_inline))
 #define MAX_PLANES 6
 
+static inline long kind_size(int kind)
+{
+    return kind < 2 ? 1 : kind < 4 ? 2 : kind < 7 ? 4 : 8;
+}
+
 enum { KIND_U8, KIND_I8, KIND_I16, KIND_U16, KIND_I32, KIND_U32, KIND_F32, KIND_F64 };
 
 typedef struct {
@@ -22,10 +27,12 @@ typedef struct {
     const float *plane[MAX_PLANES];
     double factor[MAX_PLANES];
     const float *divide;  /* or NULL */
+    int64_t offset;       /* of the first pixel in the file fd, where data is NULL */
     double zero, scale, shift, saturation, weight;
     int32_t kind, swapped, n_planes, plain;
     uint32_t exclude;
     int32_t weight_by_sigma;
+    int32_t fd, unused;
 } frame_t;
 
 /* Stored pixels [start, start + n) as numbers: the byte order undone, zero not yet added. */
