@@ -43,6 +43,7 @@ class Wishes:
     register: bool | None = None
     stack_method: str | None = None
     force: bool = False
+    save: str = ""  # title in the names of figures
 
     def parameters(self, settings: Settings) -> NightParameters:
         """The recipes' parameters: the configuration's, with these in their place."""
@@ -52,7 +53,9 @@ class Wishes:
         )
         lights = _changed(base.lights, cosmic_rays=self.cosmic_rays, register=self.register, stack_method=self.stack_method)
         lights = dataclasses.replace(lights, use_dark=self.use_dark, use_flat=self.use_flat)
-        return dataclasses.replace(base, photometry=photometry, lights=lights, exclude_filters=tuple(sorted(self.exclude_filters)))
+        figures = dataclasses.replace(base.figures, title=self.save)
+        excluded = tuple(sorted(self.exclude_filters))
+        return dataclasses.replace(base, photometry=photometry, lights=lights, figures=figures, exclude_filters=excluded)
 
 
 def _changed(parameters: T, **values: Any) -> T:

@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from flows.reporting import base_link
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
@@ -57,12 +58,25 @@ def tell_of_rejected(space: Workspace, scope: ScopeRow) -> None:
 
 
 def link_to_report(space: Workspace, page: str, title: str) -> None:
-    """Links to a report page (below the report folder) and to the products."""
-    base = space.settings.reports.link or f"http://{space.settings.reports.address}:{space.settings.reports.port}"
-    create_link_artifact(
-        key=artifact_key("report", title), link=f"{base}/{page}", link_text=f"Report of {title}", description=f"Report of {title}"
-    )
-    create_link_artifact(key="products", link=f"{base}/products/", link_text="Products", description="All products")
+    """A link to a report page; ``page`` is its path below the report folder."""
+    link = f"{base_link(space)}/{page}"
+    create_link_artifact(key=artifact_key("report", title), link=link, link_text=f"Report of {title}", description=f"Report of {title}")
+
+
+def tell_of_products(space: Workspace, scope: ScopeRow) -> None:
+    """A table of the scope's reduced lights and stacks, with their files."""
+    with space.database.read() as connection:
+        rows = [row for row in products.current_of_scope(connection, scope.id) if row.recipe in ("reduce_light", "stack")]
+    if rows:
+        table = [
+            {"product": RECIPES[row.recipe].title, "of": row.key.replace("_", " "), "grade": row.grade, "file": row.files[0].path}
+            for row in rows
+        ]
+        create_table_artifact(
+            key=artifact_key("products", scope.name, scope.instrument),
+            table=table[:_MOST_ROWS],
+            description=f"Products of {scope.title}, files below `{space.settings.products.root}`",
+        )
 
 
 def _rounded(value: Any) -> float | None:

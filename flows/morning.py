@@ -6,7 +6,29 @@ from typing import Any
 
 from prefect import flow
 
+from flows.artifacts import link_to_report
+from flows.opened import workspace
 from flows.parent import die_with_parent
+from flows.policy import our_task
+from flows.post import deliver_queued, own_up
+from flows.reporting import queue_morning
+from nightcrew.ledger.messages import MailRow
+
+
+def write_reports(title: str, morning: str) -> MailRow:
+    """Write the pages and queue the mail."""
+    del title
+    return queue_morning(workspace(), morning)
+
+
+def send_mails(title: str, morning: str) -> list[tuple[str, str]]:
+    """Send what is queued."""
+    del title
+    space = workspace()
+    if space.settings.mail.transport == "none":
+        return []
+    own_up(space.database, morning)
+    return deliver_queued(space.database, space.settings.mail)
 
 
 @flow(name="morning", persist_result=False)
@@ -19,4 +41,7 @@ def morning_report(morning: str = "") -> dict[str, Any]:
         Local calendar date such as ``2026-03-15``; empty: today's.
     """
     die_with_parent()
-    return {"morning": morning}
+    row = our_task(write_reports, name="write reports")(f"reports of {morning or 'this morning'}", morning)
+    link_to_report(workspace(), "", f"morning {row.morning}")
+    sent = our_task(send_mails, name="send mails")(f"mail of {row.morning}", row.morning)
+    return {"morning": row.morning, "subject": row.subject, "mails": [list(one) for one in sent]}

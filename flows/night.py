@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from prefect import flow, tags
 
-from flows.artifacts import tell_of_masters, tell_of_rejected
+from flows.artifacts import link_to_report, tell_of_masters, tell_of_products, tell_of_rejected
 from flows.executor import make_with_prefect
 from flows.opened import workspace
 from flows.parent import die_with_parent
+from flows.policy import our_task
 from flows.reporting import report_when_closed
 from nightcrew.errors import Refused
 from nightcrew.ledger import scopes
@@ -64,9 +65,18 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
             return {"scope": scope, "busy": True}
         tell_of_masters(space, row)
         tell_of_rejected(space, row)
-        page = report_when_closed(space, row.id)
+        tell_of_products(space, row)
+        page = our_task(write_report, name="write report")(f"report of {row.name}", row.id)
+        if page:
+            link_to_report(space, page, row.name)
     _complain_of_faults(run)
     return {"scope": scope, "made": run.made, "failed": run.failed, "again": run.again, "report": page}
+
+
+def write_report(title: str, scope_id: int) -> str:
+    """Write the page of a closed night when it is not current; its path below the report folder, else ""."""
+    del title
+    return report_when_closed(workspace(), scope_id)
 
 
 def _complain_of_faults(run: ScopeRun) -> None:

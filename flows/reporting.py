@@ -2,18 +2,201 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
+from nightcrew.errors import Refused, TransientError
+from nightcrew.ledger import messages, scopes
+from nightcrew.ledger.messages import MailRow
+from nightcrew.ledger.rows import ScopeRow
+from reports import names
+from reports.gather import gather_night
+from reports.mail import Morning, MorningNight, compose, message_id
+from reports.model import Notice, ScopeKind, TruthRow
+from reports.night_data import Archive
+from reports.publish import Published, draw, publish_index, publish_night
 from tasks.workspace import Workspace
 
+_LOG = logging.getLogger("nightcrew.reporting")
 
-def write_pages(space: Workspace, names: Sequence[str], *, kind: str = "night", save: str = "") -> list[str]:
-    """Write the pages of these nights and the index; their paths below the report folder."""
-    del space, names, kind, save
-    return []
+
+def base_link(space: Workspace) -> str:
+    """Address of the report pages, without a slash at its end."""
+    reports = space.settings.reports
+    return (reports.link or f"http://{reports.address}:{reports.port}").rstrip("/")
+
+
+def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "") -> Published:
+    """Write the page of a night (over all its instruments) and the index; a night that the ledger does not know is an empty one."""
+    archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
+    root = space.settings.reports.root
+    with _one_writer(space):
+        with space.database.read() as connection:
+            found = scopes.find(connection, kind=kind, name=name)  # their marks before reading: what comes later is not in the page
+        now = space.database.clock()
+        page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name))
+        published = publish_night(page, root)
+        publish_index(root, page.site, page.made_at)
+    _record(space, found, published, names.page_path(kind, name))
+    for fault in published.faults:
+        _LOG.warning("the page of %s: %s", name, fault)
+    return published
+
+
+def _record(space: Workspace, found: Sequence[ScopeRow], published: Published, path: str) -> None:
+    for scope in found:
+        if published.changed or scope.reported_mark < 0:
+            verdict = published.verdict
+            messages.record_report(space.database, scope.id, path=path, verdict=verdict.sentence, status=verdict.status, mark=scope.mark)
+        else:
+            with space.database.write() as connection:
+                scopes.reported(connection, scope.id, scope.mark)
+
+
+def _truth(space: Workspace, night: str) -> tuple[TruthRow, ...]:
+    file = space.settings.reports.truth
+    if file is None:
+        return ()
+    from nightcrew.simulate.truth import load_truth
+    from reports.recovered import truth_rows
+
+    return truth_rows(space.database, space.settings.products.root, file) if load_truth(file).plan.night == night else ()
+
+
+@contextmanager
+def _one_writer(space: Workspace) -> Iterator[None]:
+    """Two processes never write pages at the same time: revisions are counted from what stands there."""
+    root = space.settings.state.root
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "reports.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_pages(space: Workspace, nights: Sequence[str], *, kind: ScopeKind = "night") -> list[str]:
+    """Write the pages of these nights; their paths below the report folder."""
+    for name in dict.fromkeys(nights):
+        write_page(space, name, kind)
+    return [names.page_path(kind, name) for name in dict.fromkeys(nights)]
 
 
 def report_when_closed(space: Workspace, scope_id: int) -> str:
-    """Write the report of a closed scope's night when it is not current; path below the report folder, "" when nothing was written."""
-    del space, scope_id
-    return ""
+    """Write the report of a closed scope's night when it is not current; its path below the report folder, "" when it is."""
+    with space.database.read() as connection:
+        scope = scopes.get(connection, scope_id)
+    if scope.state != "closed" or scope.reported_mark == scope.mark:
+        return ""
+    write_page(space, scope.name, "night")
+    return names.page_path("night", scope.name)
+
+
+def local_now(space: Workspace) -> datetime:
+    """The time at the site."""
+    return space.database.clock().astimezone(ZoneInfo(space.settings.site.timezone))
+
+
+@dataclass
+class _Told:
+    nights: list[MorningNight] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    scopes: list[int] = field(default_factory=list)
+
+
+def queue_morning(space: Workspace, morning: str = "") -> MailRow:
+    """Write the pages of all nights touched since the last mail, and put one mail over them into the outbox.
+
+    A morning that has its mail gets no second one.  A page that fails is told in the mail and stops no other.
+
+    Parameters
+    ----------
+    morning
+        Local calendar date; "": today's.
+
+    Raises
+    ------
+    Refused
+        ``morning`` is no date.
+    """
+    day = _day(morning) if morning else local_now(space).date()
+    with space.database.read() as connection:
+        known = [row for row in messages.mails(connection) if row.morning == day.isoformat()]
+        touched = scopes.touched_since_mail(connection)
+        unsure = messages.mails(connection, "unknown")
+    if known:
+        return known[0]
+    as_of = space.database.now()
+    told = _Told()
+    for row in unsure:
+        told.notices.append(
+            Notice(level="warning", text=f"It is not known whether the mail of {row.morning} was delivered: {row.last_error}.")
+        )
+    last_night = (day - timedelta(days=1)).isoformat()
+    for name in sorted({scope.name for scope in touched if scope.kind == "night"} | {last_night}):
+        _tell_of_night(space, name, [scope for scope in touched if scope.name == name], told, always=name == last_night)
+    return _queue(space, day, told, as_of)
+
+
+def _day(morning: str) -> date:
+    try:
+        return date.fromisoformat(morning)
+    except ValueError as error:
+        raise Refused(f"{morning!r} is no date such as 2026-03-15") from error
+
+
+def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], told: _Told, *, always: bool) -> None:
+    try:
+        published = write_page(space, name)
+    except TransientError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the edge: one night's page must not keep the others, or the mail, from the reader
+        _LOG.exception("the page of %s could not be written", name)
+        told.notices.append(
+            Notice(level="problem", text=f"The page of {name} could not be written: {error}", command=f"nightcrew report {name}")
+        )
+        return
+    told.scopes += [scope.id for scope in touched]
+    if always or _changed_since_mail(space, touched):
+        courses, trends, _ = draw(published.page)
+        figures = (*courses, *(figure for _, figure in trends))
+        link = f"{base_link(space)}/{names.page_path('night', name)}"
+        told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=figures))
+
+
+def _changed_since_mail(space: Workspace, touched: Sequence[ScopeRow]) -> bool:
+    """Did a page change since it stood in a mail?  A mark alone (another night's master) is no news."""
+    with space.database.read() as connection:
+        reports = [(scope, messages.last_report(connection, scope.id)) for scope in touched]
+    return any(report is not None and report.made_at > scope.mailed_at for scope, report in reports)
+
+
+def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
+    mail = space.settings.mail
+    failed = "no page could be written" if told.notices and not told.nights and not told.scopes else ""
+    morning = Morning(
+        date=day.isoformat(),
+        site="",
+        nights=tuple(reversed(told.nights)),
+        notices=tuple(told.notices),
+        failed=failed,
+        index_link=f"{base_link(space)}/",
+    )
+    message = compose(morning, sender=mail.sender, to=mail.to, sent_at=local_now(space))
+    row = messages.queue_mail(
+        space.database,
+        morning=day.isoformat(),
+        message_id=message_id(day.isoformat(), mail.sender, ""),
+        subject=str(message["Subject"]),
+        message=message.as_bytes(),
+    )
+    with space.database.write() as connection:
+        scopes.mailed(connection, told.scopes, as_of)
+    return row

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from deployments.reduction import Reduction
     from tasks.workspace import Workspace
 
+_MOST_FAILURES = 10
+
 
 def reduce(
     data: Annotated[Path, typer.Argument(help="Folder with the frames.")],
@@ -35,7 +37,7 @@ def reduce(
         bool, typer.Option("--force", help="Go on where the rules stop: combine sets below the minimum, skip what blocks.")
     ] = False,
     save: Annotated[str, typer.Option("--save", help="Title in the names of figures.")] = "",
-    level: Annotated[Literal["DEBUG", "INFO", "WARNING"], typer.Option("--level", help="How much to log.")] = "WARNING",
+    level: Annotated[Literal["DEBUG", "INFO"], typer.Option("--level", help="How much to write into OUT/.nightcrew/reduce.log.")] = "INFO",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -46,7 +48,6 @@ def reduce(
     from deployments.reduction import Wishes, open_reduction, settings_for
     from nightcrew.settings import Settings
 
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     wishes = Wishes(
         radius_px=radius,
         subframe_px=length,
@@ -59,13 +60,25 @@ def reduce(
         register=False if unregistered else None,
         stack_method=stack,
         force=force,
+        save=save,
     )
-    space = open_reduction(settings_for(Settings.load(config), data, calibration, out), wishes)
+    settings = settings_for(Settings.load(config), data, calibration, out)
+    space = open_reduction(settings, wishes)
+    _log_to(settings.state.root / "reduce.log", level)
     done = _with_progress(space)
     pages = _finish(space, done, out, save)
     _tell(space, done, pages, out, as_json=json)
     if done.failures:
         raise typer.Exit(1)
+
+
+def _log_to(file: Path, level: str) -> None:
+    """Everything that is logged goes into a file, traces included; the terminal gets sentences."""
+    handler = logging.FileHandler(file, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for name in ("nightcrew", "tasks", "reports", "flows", "deployments"):
+        logging.getLogger(name).setLevel(level)
 
 
 def _with_progress(space: Workspace) -> Reduction:
@@ -86,7 +99,7 @@ def _finish(space: Workspace, done: Reduction, out: Path, save: str) -> list[str
     from flows.reporting import write_pages
     from nightcrew.io.atomic import write_text
 
-    pages = write_pages(space, [scope.name for scope in done.scopes], save=save)
+    pages = write_pages(space, [scope.name for scope in done.scopes])
     with space.database.read() as connection:
         text = run_log(connection, done.scopes)
     write_text(out.absolute() / "run.log", text, overwrite=True)
@@ -108,8 +121,10 @@ def _tell(space: Workspace, done: Reduction, pages: list[str], out: Path, *, as_
         return
     say(f"{done.files} files: " + ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in balance.items()) + ".")
     say(f"{done.made} products made" + (", everything was there already." if not done.made else f", in {out}."))
-    for outcome in done.failures:
+    for outcome in done.failures[:_MOST_FAILURES]:
         say(f"  failed: {outcome.recipe.replace('_', ' ')} {outcome.key}: {outcome.reason}")
+    if len(done.failures) > _MOST_FAILURES:
+        say(f"  ... and {len(done.failures) - _MOST_FAILURES} more; the report names all")
     for page in reports:
         say(f"Report: {page}")
     say(f"What made what: {out / 'run.log'}")

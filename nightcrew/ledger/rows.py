@@ -33,6 +33,7 @@ class ScopeRow:
     last_arrival_at: str = ""
     wake_at: str = ""
     touched_at: str = ""
+    mailed_at: str = ""
     closed_at: str = ""
     close_asked: bool = False
 

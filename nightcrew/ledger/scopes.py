@@ -97,3 +97,8 @@ def touched_since_mail(connection: Connection) -> list[ScopeRow]:
 def mailed(connection: Connection, scope_ids: Iterable[int], as_of: str) -> None:
     """These scopes stand in a mail that tells what was known at ``as_of``; what happened later is told by the next."""
     connection.execute(update(scope).where(scope.c.id.in_(sorted(set(scope_ids)))).values(mailed_at=as_of))
+
+
+def reported(connection: Connection, scope_id: int, mark: int) -> None:
+    """The scope's page is current for what was known at ``mark`` (its contents may not have changed)."""
+    connection.execute(update(scope).where(scope.c.id == scope_id).values(reported_mark=mark))
