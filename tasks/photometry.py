@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from nightcrew.io.products import ImageProduct, read_image_product, write_table_product
@@ -11,6 +12,7 @@ from nightcrew.photometry.parameters import PhotometryParameters
 from nightcrew.planning.model import PlannedProduct
 from tasks import naming
 from tasks.context import UnitContext
+from tasks.figures import write_figures
 from tasks.images_out import provenance, write_image
 
 
@@ -28,15 +30,17 @@ def photometry_parameters(values: dict[str, Any]) -> PhotometryParameters:
 
 def measure_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """The catalogue of one reduced light."""
-    return _measure(context, planned)
+    return _measure(context, planned)[0]
 
 
 def measure_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
-    """The catalogue of one stack; its exposure is that of one frame, as a mean of frames keeps the level of one."""
-    return _measure(context, planned)
+    """The catalogue of one stack with its figures; its exposure is that of one frame, as a mean keeps the level of one."""
+    made, image, found = _measure(context, planned)
+    figures = write_figures(context, planned, image, found, photometry_parameters(planned.parameters))
+    return replace(made, files=(*made.files, *figures))
 
 
-def _measure(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct, ImageProduct, Photometry]:
     source = context.product(planned.inputs[0].fingerprint)
     image = read_image_product(context.file(source, "image"))
     gain = image.cards.get("NCGAIN")
@@ -58,7 +62,8 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> NewProduct:
                 label="sky-subtracted", role="sky_subtracted", source_header=image.raw_header,
             )
         )  # fmt: skip
-    return NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
+    made = NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
+    return made, image, found
 
 
 def _wcs(image: ImageProduct) -> Any:

@@ -260,7 +260,7 @@ def _add_stack(builder: Builder, members: Sequence[PlannedProduct], frames: Sequ
         "stack_photometry",
         key,
         [Input("stack", stack.fingerprint)],
-        parameters=as_dict(parameters.photometry),
+        parameters={**as_dict(parameters.photometry), "figures": as_dict(parameters.figures)},
         facts=facts,
         grade=stack.grade,
         reasons=stack.grade_reasons,

@@ -43,12 +43,21 @@ class PhotometryParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class FigureParameters:
+    """Which figures a stack's catalogue comes with; ``title`` stands in their names (``--save``)."""
+
+    stars: int = 5
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NightParameters:
     """All that a night's plan takes from the configuration."""
 
     masters: MasterParameters = field(default_factory=MasterParameters)
     lights: LightParameters = field(default_factory=LightParameters)
     photometry: PhotometryParameters = field(default_factory=PhotometryParameters)
+    figures: FigureParameters = field(default_factory=FigureParameters)
     group_quiet_s: float = 60.0
     exclude_filters: tuple[str, ...] = ()
 
@@ -74,5 +83,6 @@ def from_settings(settings: Settings) -> NightParameters:
             smoothing_px=phot.smoothing_px,
             detection_sigma=phot.detection_sigma,
         ),
+        figures=FigureParameters(stars=phot.star_figures),
         group_quiet_s=settings.night.group_quiet_s,
     )
