@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.photometry.cleaning import replace_bad_pixels
 from nightcrew.quality.statistics import sample_pixels
+
+Bool = NDArray[np.bool_]
+
+PAD_PX = 4
+"""astroscrappy's filters leave the outermost pixels alone: the frame is mirrored this far beyond its edges."""
 
 NOT_LOOKED_AT = ~(PixelFlag.COSMIC_RAY | PixelFlag.EDGE)
 """Pixels with another flag are known already and would only be found again."""
@@ -60,17 +66,10 @@ def find_cosmic_rays(
     parameters = parameters or CosmicRayParameters()
     if min(science_e.shape) < 7:
         raise RejectedInput(f"a frame of {science_e.shape[1]} x {science_e.shape[0]} pixels is too small for a search for cosmic rays")
-    ignored = ~np.isfinite(science_e)
-    if mask is not None:
-        ignored |= (mask & np.uint16(int(NOT_LOOKED_AT) & 0xFFFF)) != 0
-    work = np.ascontiguousarray(science_e, np.float32)
-    if ignored.any():
-        sample = sample_pixels(science_e)
-        sample = sample[np.isfinite(sample)]
-        work = np.where(ignored, np.float32(np.median(sample)) if sample.size else np.float32(0), work)
+    work, ignored, unseen = _prepared(science_e, mask)
     hit, _ = detect_cosmics(
-        work,
-        inmask=ignored,
+        np.pad(work, PAD_PX, mode="reflect"),
+        inmask=np.pad(unseen, PAD_PX, mode="reflect"),
         gain=gain_e,
         readnoise=read_noise_e,
         satlevel=np.inf,  # saturated pixels are in the mask, judged by their raw value
@@ -81,8 +80,28 @@ def find_cosmic_rays(
         cleantype=parameters.cleaning,
         sepmed=parameters.separable_median,
     )
-    hit = np.asarray(hit, np.bool_) & ~ignored
-    return CosmicRays(hit, int(np.count_nonzero(hit)), count_groups(hit))
+    inner = slice(PAD_PX, -PAD_PX)
+    found = np.asarray(hit, np.bool_)[inner, inner] & ~ignored
+    return CosmicRays(found, int(np.count_nonzero(found)), count_groups(found))
+
+
+def _prepared(science_e: NDArray[np.float32], mask: NDArray[np.uint16] | None) -> tuple[NDArray[np.float32], Bool, Bool]:
+    """The frame to search, the pixels that are known already, and those of them that the search must not see.
+
+    Lone bad pixels are filled from their neighbours instead of being hidden: astroscrappy overlooks rays beside hidden ones.
+    """
+    missing: Bool = ~np.isfinite(science_e)
+    ignored = missing.copy()
+    saturated = np.zeros(science_e.shape, np.bool_)
+    if mask is not None:
+        ignored |= (mask & np.uint16(int(NOT_LOOKED_AT) & 0xFFFF)) != 0
+        saturated = ((mask & np.uint16(int(PixelFlag.SATURATED))) != 0) & ~missing
+    work, holes, _ = replace_bad_pixels(science_e, ignored & ~saturated)
+    if holes.any():
+        sample = sample_pixels(science_e)
+        sample = sample[np.isfinite(sample)]
+        work[holes] = np.float32(np.median(sample)) if sample.size else np.float32(0)
+    return work, ignored, holes | saturated
 
 
 def count_groups(marked: NDArray[np.bool_]) -> int:

@@ -78,3 +78,18 @@ def test_groups_touch_by_corners() -> None:
 def test_too_small_a_frame_is_rejected() -> None:
     with pytest.raises(RejectedInput, match="too small"):
         find_cosmic_rays(np.zeros((5, 5), np.float32), read_noise_e=5.0)
+
+
+def test_rays_at_the_edge_and_beside_bad_pixels_are_found() -> None:
+    image = np.random.default_rng(5).normal(300.0, 18.0, (120, 120)).astype(np.float32)
+    mask = np.zeros(image.shape, np.uint16)
+    image[0, 50], image[60, 119], image[1, 80:83], image[70, 71] = 2000.0, 2000.0, 3000.0, 2000.0
+    image[70, 70], mask[70, 70] = 60000.0, PixelFlag.HOT
+    image[30, 30], mask[30, 30] = np.nan, PixelFlag.NO_DATA | PixelFlag.SATURATED
+    found = find_cosmic_rays(image, mask, read_noise_e=6.0).hit
+    assert found[0, 50]
+    assert found[60, 119]
+    assert found[1, 80:83].all()
+    assert found[70, 71]
+    assert not found[70, 70]
+    assert found.sum() <= 12
