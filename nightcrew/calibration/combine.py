@@ -13,30 +13,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels import fallback, native
-from nightcrew.calibration.kernels.slab import FrameRows, OutRows
-from nightcrew.calibration.methods import Clip, Rule, rule
-from nightcrew.calibration.normalisation import FrameCalibration, Normalise, normalised
-from nightcrew.calibration.slabs import run_slabs
-from nightcrew.calibration.sources import OpenedFrame, Source, close_all, open_all
-from nightcrew.calibration.weights import Weights, frame_weights
-from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.calibration.job import CombineJob, FrameInfo, Kernel, Output, Sink, check_options, empty_rows
+from nightcrew.calibration.kernels.slab import OutRows
+from nightcrew.calibration.methods import Clip, rule
+from nightcrew.calibration.normalisation import FrameCalibration, Normalise
+from nightcrew.calibration.sources import Source
+from nightcrew.calibration.weights import Weights
+from nightcrew.errors import RejectedInput
 
 PLANES = ("result", "uncertainty", "count", "mask")
 DEFAULT_MEMORY_BYTES = 64 << 20
-Kernel = Literal["auto", "c", "numpy"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameInfo:
-    """What was read and done for one frame."""
-
-    name: str
-    exposure_s: float | None = None
-    statistic: float | None = None
-    scale: float = 1.0
-    shift: float = 0.0
-    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,134 +83,52 @@ def combine(
 
     Raises ``Refused`` for options that cannot be carried out and frames that do not agree, ``RejectedInput`` for unusable files.
     """
-    _check_options(inputs, per_frame, planes, dtype, threads)
+    check_options(inputs, per_frame, planes, dtype, threads)
     chosen = rule(method, clip=clip, quantile=quantile, n_frames=len(inputs), weighted=weights is not None)
-    frames = open_all(inputs)
-    try:
-        given = [item or FrameCalibration() for item in per_frame or [None] * len(frames)]
-        _check_planes(frames, given)
-        seen: dict[int, NDArray[np.float32]] = {}
-        calibrations = [item.ready(seen) for item in given]
-        levels: list[float] | None = None
-        if normalise is not None:
-            calibrations, levels = normalised(frames, calibrations, normalise, threads)
-        weighting = ([1.0] * len(frames), False) if weights is None else frame_weights(frames, calibrations, weights, threads)
-        out = _empty_planes(frames[0].shape, planes, dtype)
-        _run(frames, calibrations, weighting, chosen, out, memory_bytes=memory_bytes, threads=threads, kernel=kernel)
-    finally:
-        close_all(frames)
+    with CombineJob(inputs, chosen, normalise=normalise, weights=weights, per_frame=per_frame, threads=threads) as job:
+        names = frozenset(planes)
+        out = empty_rows(job.shape, names, dtype)
+        job.run(Output(names, dtype, planes=out), memory_bytes=memory_bytes, kernel=kernel)
     if unit is not None:
         _to_unit(out, unit)
-    return Combined(
-        result=out.result,
-        uncertainty=out.uncertainty,
-        count=out.count,
-        mask=out.mask,
-        frames=_infos(frames, calibrations, levels, weighting[0]),
-    )
+    return Combined(result=out.result, uncertainty=out.uncertainty, count=out.count, mask=out.mask, frames=job.infos())
 
 
-def _infos(
-    frames: list[OpenedFrame], calibrations: Sequence[FrameCalibration], levels: list[float] | None, weights: list[float]
+def combine_to(
+    sink: Sink,
+    inputs: Sequence[Source],
+    *,
+    method: str = "median",
+    quantile: float | None = None,
+    clip: Clip | None = None,
+    normalise: Normalise | None = None,
+    weights: Weights | None = None,
+    per_frame: Sequence[FrameCalibration | None] | None = None,
+    planes: Sequence[str] = PLANES,
+    dtype: str = "f4",
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    threads: int = 2,
+    kernel: Kernel = "auto",
 ) -> tuple[FrameInfo, ...]:
-    return tuple(
-        FrameInfo(
-            name=frame.name,
-            exposure_s=frame.exposure_s,
-            statistic=None if levels is None else levels[i],
-            scale=calibrations[i].scale,
-            shift=calibrations[i].shift,
-            weight=weights[i],
-        )
-        for i, frame in enumerate(frames)
-    )
+    """Combine as :func:`combine` does, but give rows away as they are done: no plane is ever held whole.
+
+    ``sink(y0, rows)`` is called once for every slab, in any order and from several threads; ``rows`` has the planes of ``planes``.
+    """
+    check_options(inputs, per_frame, planes, dtype, threads)
+    chosen = rule(method, clip=clip, quantile=quantile, n_frames=len(inputs), weighted=weights is not None)
+    with CombineJob(inputs, chosen, normalise=normalise, weights=weights, per_frame=per_frame, threads=threads) as job:
+        job.run(Output(frozenset(planes), dtype, sink=sink), memory_bytes=memory_bytes, kernel=kernel)
+    return job.infos()
 
 
 def _to_unit(out: OutRows, unit: str) -> None:
     """Divide result and uncertainty by the result's mean or median over its finite pixels."""
     good = out.result[np.isfinite(out.result)]
-    level = float(np.median(good)) if unit == "median" else float(np.mean(good, dtype=np.float64))
-    if not good.size or level == 0:
+    level = 0.0
+    if good.size:
+        level = float(np.median(good)) if unit == "median" else float(np.mean(good, dtype=np.float64))
+    if level == 0:
         raise RejectedInput(f"the {unit} of the combined frame is 0 or it has no good pixel, so it cannot be brought to unit {unit}")
     out.result /= level
     if out.uncertainty is not None:
         out.uncertainty /= level
-
-
-def _check_options(inputs: Sequence[Source], per_frame: Sequence[Any] | None, planes: Sequence[str], dtype: str, threads: int) -> None:
-    if unknown := set(planes) - set(PLANES):
-        raise Refused(f"there is no plane {sorted(unknown)[0]!r}; choose from {', '.join(PLANES)}")
-    if dtype not in ("f4", "f8"):
-        raise Refused(f"results are f4 or f8, not {dtype!r}")
-    if per_frame is not None and len(per_frame) != len(inputs):
-        raise Refused(f"{len(per_frame)} calibrations for {len(inputs)} frames")
-    if threads < 1:
-        raise Refused(f"combining needs at least one thread, not {threads}")
-
-
-def _check_planes(frames: Sequence[OpenedFrame], calibrations: Sequence[FrameCalibration]) -> None:
-    for frame, calibration in zip(frames, calibrations, strict=True):
-        planes = [plane for plane, _ in calibration.subtract] + ([] if calibration.divide is None else [calibration.divide])
-        for plane in planes:
-            if plane.shape != frame.shape:
-                raise Refused(f"{frame.name}: is {frame.shape}, its calibration plane {plane.shape}")
-
-
-def _empty_planes(shape: tuple[int, int], planes: Sequence[str], dtype: str) -> OutRows:
-    return OutRows(
-        result=np.empty(shape, dtype),
-        uncertainty=np.empty(shape, dtype) if "uncertainty" in planes else None,
-        count=np.empty(shape, np.uint16) if "count" in planes else None,
-        mask=np.empty(shape, np.uint16) if "mask" in planes else None,
-    )
-
-
-def _rows_of(out: OutRows, y0: int, y1: int) -> OutRows:
-    def cut(plane: NDArray[Any] | None) -> NDArray[Any] | None:
-        return None if plane is None else plane[y0:y1]
-
-    return OutRows(result=out.result[y0:y1], uncertainty=cut(out.uncertainty), count=cut(out.count), mask=cut(out.mask))
-
-
-def _run(
-    frames: list[OpenedFrame],
-    calibrations: Sequence[FrameCalibration],
-    weighting: tuple[list[float], bool],
-    chosen: Rule,
-    out: OutRows,
-    *,
-    memory_bytes: int,
-    threads: int,
-    kernel: Kernel,
-) -> None:
-    """Stream all slabs through the kernel."""
-
-    def prepare(rows: list[FrameRows], y0: int, y1: int) -> None:
-        for frame, calibration, weight in zip(rows, calibrations, weighting[0], strict=True):
-            calibration.apply_to(frame, y0, y1)
-            frame.weight, frame.weight_by_sigma = weight, weighting[1]
-
-    whole = [frame.whole() for frame in frames] if kernel != "numpy" else [None]
-    images = [image for image in whole if image is not None]
-    if len(images) == len(frames):
-        prepare(images, 0, frames[0].shape[0])
-        if native.can_do(images, chosen):
-            bad = native.combine_images(images, chosen, out, threads=threads, memory_bytes=memory_bytes)
-            if bad is None:
-                return
-            frames[bad].rows(0, frames[bad].shape[0], {})  # says what is wrong with it
-            raise TransientError(f"{frames[bad].name}: could not be read, and then it could")
-
-    def work(y0: int, y1: int, rows: list[FrameRows]) -> None:
-        prepare(rows, y0, y1)
-        combine_rows(rows, chosen, _rows_of(out, y0, y1), kernel)
-
-    run_slabs(frames, work, memory_bytes=memory_bytes, threads=threads)
-
-
-def combine_rows(rows: list[FrameRows], chosen: Rule, out: OutRows, kernel: Kernel) -> None:
-    """Combine rows in memory with the C kernel, or numpy where there is none."""
-    if kernel == "c" or (kernel == "auto" and native.can_do(rows, chosen)):
-        native.combine_rows(rows, chosen, out)
-    else:
-        fallback.combine_rows(rows, chosen, out)

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nightcrew.calibration.combine import combine
+from nightcrew.calibration.combine import combine, combine_to
 from nightcrew.calibration.kernels.library import library
+from nightcrew.calibration.kernels.slab import OutRows
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
@@ -225,3 +226,24 @@ def test_bad_options_are_refused_in_one_sentence() -> None:
         combine([])
     with pytest.raises(RejectedInput, match="complex"):
         combine([np.zeros((2, 2), complex)])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("dtype", ["u2", "f4"])
+def test_rows_can_be_given_away_as_they_are_done(dtype: str, kernel: Any) -> None:
+    frames = sample(np.random.default_rng(2), dtype, 7, (50, 31))
+    seen: dict[int, OutRows] = {}
+    infos = combine_to(seen.__setitem__, frames, method="mean", memory_bytes=4000, planes=("result", "mask"), kernel=kernel)
+    want = combine(frames, method="mean", kernel=kernel)
+    assert len(seen) > 1
+    np.testing.assert_array_equal(np.concatenate([seen[y].result for y in sorted(seen)]), want.result)
+    assert all(rows.uncertainty is None and rows.mask is not None for rows in seen.values())
+    assert infos == want.frames
+
+
+def test_an_error_in_the_sink_is_raised() -> None:
+    def sink(y0: int, rows: OutRows) -> None:
+        raise OSError(f"disk full at {y0}, {rows.result.shape}")
+
+    with pytest.raises(OSError, match="disk full"):
+        combine_to(sink, [np.zeros((40, 40), np.uint16)] * 3, memory_bytes=4000)

@@ -66,3 +66,8 @@ def library() -> Kernel | None:
 def pointer(array: NDArray[Any] | None) -> int:
     """Address of the first element, 0 for ``None``.  The caller keeps the array alive and C-contiguous."""
     return 0 if array is None else int(array.__array_interface__["data"][0])
+
+
+def address(array: NDArray[Any]) -> ctypes.c_void_p:
+    """The same as an argument of a kernel."""
+    return ctypes.c_void_p(pointer(array))

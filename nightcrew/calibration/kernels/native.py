@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, library, pointer
+from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, address, library, pointer
 from nightcrew.calibration.kernels.network import comparators
-from nightcrew.calibration.kernels.slab import FrameRows, OutRows, needs_frames, sort_type
+from nightcrew.calibration.kernels.slab import FrameRows, OutRows, RowsOut, needs_frames, sort_type
 from nightcrew.calibration.kernels.threads import share_ranges
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 
@@ -69,29 +69,35 @@ def can_do(frames: list[FrameRows], rule: Rule) -> bool:
 def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     """Combine the rows of all frames into ``out`` by ``rule``; see ``nightcrew.calibration.combine.combine``."""
     work = _Work(frames, rule, out)
-    work.check(work.kernel.combine(work.table_at, work.task_at, ctypes.c_long(out.result.size), work.stride))
+    task = work.task_for(out)
+    work.check(work.kernel.combine(work.table_at, address(task), ctypes.c_long(out.result.size), work.stride))
 
 
-def combine_images(frames: list[FrameRows], rule: Rule, out: OutRows, *, threads: int, memory_bytes: int) -> int | None:
+def combine_images(
+    frames: list[FrameRows], rule: Rule, shape: tuple[int, int], output: RowsOut, *, threads: int, memory_bytes: int
+) -> int | None:
     """Combine whole images [y, x] in memory or in files; the index of a frame that could not be read, or ``None``.
 
     Rows are read into a buffer that stays in the cache, ``memory_bytes`` at most for all threads.
     """
-    ny, nx = out.result.shape
-    work = _Work(frames, rule, out)
+    ny, nx = shape
+    work = _Work(frames, rule, output.rows(0, 0, nx))
     row_bytes = nx * sum(frame.data.itemsize for frame in frames)
     step = max(1, min(SLAB_BYTES, memory_bytes // threads) // row_bytes)
     chunk = max(step, -(-ny // (threads * CHUNKS_A_THREAD)))
     failed: list[int] = []
 
     def run(y0: int, y1: int) -> None:
+        out = output.rows(y0, y1, nx)
+        task = work.task_for(out)
         status = work.kernel.combine_images(
-            work.table_at, work.task_at, ctypes.c_long(y0), ctypes.c_long(y1), ctypes.c_long(nx), ctypes.c_long(step), work.stride
+            work.table_at, address(task), ctypes.c_long(y0), ctypes.c_long(y1), ctypes.c_long(nx), ctypes.c_long(step), work.stride
         )
         if status > 0:
             failed.append(status - 1)
-        else:
-            work.check(status)
+            return
+        work.check(status)
+        output.done(y0, out)
 
     share_ranges(ny, chunk, threads, lambda: run)
     return min(failed, default=None)
@@ -109,25 +115,26 @@ class _Work:
         self._networks = _network(n, None if out.uncertainty is not None else rule.ranks(n)), _network(n, None)
         self._factors = error_factors(rule, n)
         self._table, self._task = describe(frames), np.zeros((), TASK)
-        self._frames, self._out = frames, out
+        self._frames = frames
         task = self._task
         task["n_frames"], task["sort"], task["method"] = n, SORT_CODES[kind], METHOD_CODES[rule.method]
         task["needs_moments"], task["quantile"] = rule.needs_moments(), rule.quantile
         task["needs_frames"] = needs_frames(frames, rule)
         task["base"] = 32768.0 if kind == "i2" and frames[0].kind == "u2" else 0.0
         _set_clip(task, rule)
-        self._point(out)
+        task["n_comparators"], task["n_full_comparators"] = (len(network) for network in self._networks)
+        task["network"], task["full_network"] = (pointer(network) for network in self._networks)
+        task["factors"], task["result_f8"] = pointer(self._factors), out.result.dtype == np.float64
         size = int(kind[1]) * (2 if task["needs_frames"] else 1) + (32 if task["needs_frames"] else 0)
         self.stride = ctypes.c_long(min(2048, max(64, BLOCK_BYTES // (n * size) // 64 * 64)))
-        self.table_at, self.task_at = ctypes.c_void_p(pointer(self._table)), ctypes.c_void_p(pointer(task))
+        self.table_at = address(self._table)
 
-    def _point(self, out: OutRows) -> None:
-        task, networks = self._task, self._networks
-        task["n_comparators"], task["n_full_comparators"] = len(networks[0]), len(networks[1])
-        task["network"], task["full_network"], task["factors"] = pointer(networks[0]), pointer(networks[1]), pointer(self._factors)
-        task["result_f8"] = out.result.dtype == np.float64
-        task["result"], task["uncertainty"] = pointer(out.result), pointer(out.uncertainty)
-        task["count"], task["mask"] = pointer(out.count), pointer(out.mask)
+    def task_for(self, out: OutRows) -> NDArray[Any]:
+        """The task that fills ``out``."""
+        task = self._task.copy()
+        for name, plane in out.by_name().items():
+            task[name] = pointer(plane)
+        return task
 
     def check(self, status: int) -> None:
         """Raise what a failure of the kernel means."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +68,20 @@ class OutRows:
     uncertainty: NDArray[Any] | None = None
     count: NDArray[np.uint16] | None = None
     mask: NDArray[np.uint16] | None = None
+
+    def by_name(self) -> dict[str, NDArray[Any] | None]:
+        """All planes."""
+        return {"result": self.result, "uncertainty": self.uncertainty, "count": self.count, "mask": self.mask}
+
+
+class RowsOut(Protocol):
+    """Gives rows of planes to fill, and takes them when they are filled."""
+
+    def rows(self, y0: int, y1: int, nx: int) -> OutRows:
+        """Rows to fill."""
+
+    def done(self, y0: int, rows: OutRows) -> None:
+        """``rows`` from row ``y0`` on are filled."""
 
 
 def needs_frames(frames: list[FrameRows], rule: Rule) -> bool:

@@ -379,8 +379,8 @@ static int read_all(int fd, char *to, size_t n, int64_t offset)
     return 0;
 }
 
-/* Rows [y0, y1) of images of nx columns, step rows at a time; what the descriptions point to is row 0.  Stored rows of frames
- * without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
+/* Rows [y0, y1) of images of nx columns, step rows at a time.  The frames' pointers are to row 0, the task's planes to row y0.
+ * Stored rows of frames without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
 PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride)
 {
     int n = task->n_frames, failed = 0;
@@ -412,10 +412,11 @@ PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, l
             for (int p = 0; p < f->n_planes; p++)
                 f->plane[p] += first;
         }
-        now.result = (char *)now.result + first * (now.result_f8 ? 8 : 4);
-        now.uncertainty = now.uncertainty ? (char *)now.uncertainty + first * (now.result_f8 ? 8 : 4) : NULL;
-        now.count = now.count ? now.count + first : NULL;
-        now.mask = now.mask ? now.mask + first : NULL;
+        long out = (y - y0) * nx, result_size = now.result_f8 ? 8 : 4;
+        now.result = (char *)now.result + out * result_size;
+        now.uncertainty = now.uncertainty ? (char *)now.uncertainty + out * result_size : NULL;
+        now.count = now.count ? now.count + out : NULL;
+        now.mask = now.mask ? now.mask + out : NULL;
         if (!failed)
             failed = nightcrew_combine(part, &now, size, stride);
     }
