@@ -6,6 +6,7 @@ that are used again, and closed by ``close``.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,14 +16,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels.slab import ALL_FLAGS, FrameRows
-from nightcrew.errors import Refused, RejectedInput
+from nightcrew.calibration.kernels.slab import ALL_FLAGS, PARKED, FrameRows
+from nightcrew.errors import Refused, RejectedInput, TransientError
 
 if TYPE_CHECKING:
     from nightcrew.io.images import ImageFile
 
 Array = NDArray[Any]
 Window = tuple[int, int, int, int]
+MOST_OPEN = 128  # files held open at once; frames beyond are opened again for every slab
 GAIN_KEYS = ("GAIN", "ISOSPEED", "ISO", "GAINRAW", "EGAIN")
 DTYPES = ("u1", "i1", "i2", "u2", "i4", "u4", "f4", "f8")
 
@@ -56,6 +58,21 @@ Source: TypeAlias = "Array | Path | str | ImageFile | ArraySource"
 Reader = Callable[[int, int, dict[str, Array]], tuple[Array, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What tells that a file is still the same when it is opened again."""
+
+    size: int
+    mtime_ns: int
+    place: tuple[Array, int, int] | None  # type, BZERO and offset of stored rows
+
+    def check(self, descriptor: int, name: str) -> None:
+        """Raise ``TransientError`` when the open file is another."""
+        status = os.fstat(descriptor)
+        if (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns):
+            raise TransientError(f"{name}: changed while it was being combined")
+
+
 class OpenedFrame:
     """One source, open: shape, type and rows.  ``window`` is already applied to ``shape`` and to the rows."""
 
@@ -63,6 +80,8 @@ class OpenedFrame:
         self.source = source
         self._files: list[ImageFile] = []
         self._main: ImageFile | None = None
+        self._number = number
+        self._parked: Identity | None = None
         try:
             self._open(number)
         except BaseException:
@@ -134,8 +153,26 @@ class OpenedFrame:
         """Whether the frame has an uncertainty of its own."""
         return self._sigma is not None
 
+    def park(self) -> None:
+        """Close a plainly stored file for now; it is opened again whenever rows are asked for."""
+        image = self._main
+        if image is None or image.descriptor is None or not isinstance(self.source.data, Path | str):
+            return
+        status = os.fstat(image.descriptor)
+        place = self._stored_place()
+        self._parked = Identity(status.st_size, status.st_mtime_ns, None if place is None else (place[0], place[1], place[3]))
+        self.close()
+
     def rows(self, y0: int, y1: int, buffers: dict[str, Array]) -> FrameRows:
         """Rows y0..y1 of the window; ``buffers`` keeps arrays between calls (one dictionary a thread and frame)."""
+        if self._parked is not None:
+            again = OpenedFrame(self.source, self._number)
+            try:
+                if again._main is not None and again._main.descriptor is not None:
+                    self._parked.check(again._main.descriptor, self.name)
+                return again.rows(y0, y1, buffers)
+            finally:
+                again.close()
         wx0, wx1, wy0, _ = self._window
         first, last = wy0 + y0, wy0 + y1
         data, zero = self._read(first, last, buffers)
@@ -173,6 +210,8 @@ class OpenedFrame:
             exclude=self.source.exclude,
             descriptor=descriptor,
             offset=offset,
+            path=b"" if self._parked is None else os.fsencode(str(self.source.data)),
+            identity=(0, 0) if self._parked is None else (self._parked.size, self._parked.mtime_ns),
         )
 
     def _stored_place(self) -> tuple[Array, int, int, int] | None:
@@ -181,6 +220,9 @@ class OpenedFrame:
         if isinstance(data, np.ndarray):
             rows = (data if self.source.plane is None else data[self.source.plane])[y0:y1]
             return (rows, 0, -1, 0) if rows.flags.c_contiguous and rows.flags.aligned else None
+        if self._parked is not None:
+            place = self._parked.place
+            return None if place is None else (place[0], place[1], PARKED, place[2])
         image = self._main
         zero = None if image is None else _stored_zero(image)
         if image is None or zero is None or image.descriptor is None:
@@ -290,6 +332,8 @@ def open_all(inputs: Sequence[Source]) -> list[OpenedFrame]:
     try:
         for number, item in enumerate(inputs):
             frames.append(OpenedFrame(item if isinstance(item, ArraySource) else ArraySource(data=item), number))
+            if number >= MOST_OPEN:
+                frames[-1].park()
         _check_agreement(frames)
     except BaseException:
         close_all(frames)

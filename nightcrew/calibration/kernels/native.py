@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, address, library, pointer
 from nightcrew.calibration.kernels.network import comparators
-from nightcrew.calibration.kernels.slab import FrameRows, OutRows, RowsOut, needs_frames, sort_type
+from nightcrew.calibration.kernels.slab import IN_MEMORY, PARKED, FrameRows, OutRows, RowsOut, needs_frames, sort_type
 from nightcrew.calibration.kernels.threads import share_ranges
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 
@@ -44,7 +44,10 @@ def describe(frames: list[FrameRows]) -> NDArray[Any]:
     table = np.zeros(len(frames), FRAME)
     for row, frame in zip(table, frames, strict=True):
         order = frame.data.dtype.byteorder
-        row["data"], row["mask"] = pointer(frame.data) if frame.descriptor < 0 else 0, pointer(frame.mask)
+        row["data"], row["mask"] = pointer(frame.data) if frame.descriptor == IN_MEMORY else 0, pointer(frame.mask)
+        if frame.descriptor == PARKED:
+            row["path"] = ctypes.cast(ctypes.c_char_p(frame.path), ctypes.c_void_p).value or 0
+            row["size"], row["mtime_ns"] = frame.identity
         row["descriptor"], row["offset"] = frame.descriptor, frame.offset
         row["sigma"], row["divide"] = pointer(frame.sigma), pointer(frame.divide)
         for i, (plane, factor) in enumerate(frame.subtract):

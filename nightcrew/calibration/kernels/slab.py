@@ -13,6 +13,7 @@ from nightcrew.calibration.methods import Rule
 NARROW = ("u1", "i1", "i2", "u2")  # 16 bits and less: sorted as int16
 SINGLE = (*NARROW, "f4")  # exact in float32
 ALL_FLAGS = 0xFFFF
+IN_MEMORY, PARKED = -1, -2  # instead of a descriptor: pixels are in ``data``, or in a file to be opened by its path
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,8 +38,10 @@ class FrameRows:
     weight_by_sigma: bool = False
     saturation: float = np.inf
     exclude: int = ALL_FLAGS
-    descriptor: int = -1
+    descriptor: int = IN_MEMORY
     offset: int = 0
+    path: bytes = b""
+    identity: tuple[int, int] = (0, 0)
 
     @property
     def plain(self) -> bool:

@@ -6,6 +6,8 @@
 #include "common.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS, WEIGHTED };
@@ -379,6 +381,24 @@ static int read_all(int fd, char *to, size_t n, int64_t offset)
     return 0;
 }
 
+/* Read stored pixels of a frame from its file; 0 when all were there and the file is still the same. */
+static int read_pixels(const frame_t *f, char *to, size_t n, int64_t offset)
+{
+    struct stat status;
+    if (f->fd >= 0)
+        return read_all(f->fd, to, n, offset);
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int failed = fstat(fd, &status) || status.st_size != f->size;
+#ifdef __linux__
+    failed = failed || status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec != f->mtime_ns;
+#endif
+    failed = failed || read_all(fd, to, n, offset);
+    close(fd);
+    return failed;
+}
+
 /* Rows [y0, y1) of images of nx columns, step rows at a time.  The frames' pointers are to row 0, the task's planes to row y0.
  * Stored rows of frames without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
 PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride)
@@ -402,7 +422,7 @@ PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, l
             if (f->data)
                 f->data = (const char *)f->data + first * item;
             else {
-                failed = read_all(f->fd, to, (size_t)(size * item), f->offset + first * item) ? i + 1 : 0;
+                failed = read_pixels(f, to, (size_t)(size * item), f->offset + first * item) ? i + 1 : 0;
                 f->data = to;
                 to += ((size_t)(step * nx * item) + 63) / 64 * 64;
             }

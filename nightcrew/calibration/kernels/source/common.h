@@ -27,7 +27,9 @@ typedef struct {
     const float *plane[MAX_PLANES];
     double factor[MAX_PLANES];
     const float *divide;  /* or NULL */
-    int64_t offset;       /* of the first pixel in the file fd, where data is NULL */
+    const char *path;     /* where fd is negative: open it for every slab */
+    int64_t offset;       /* of the first pixel in the file, where data is NULL */
+    int64_t size, mtime_ns; /* that the file at path must have */
     double zero, scale, shift, saturation, weight;
     int32_t kind, swapped, n_planes, plain;
     uint32_t exclude;
