@@ -74,7 +74,8 @@ def carry_out(
             notes = () if dry_run else _step(image, other, output, task, operand)
         except NightcrewError as error:
             text = str(error)
-            complain(text if image.name in text or output.name in text else f"{image}: {text}")
+            named = any(path.name in text for path in (image, other, output) if isinstance(path, Path))
+            complain(text if named else f"{image}: {text}")
             continue
         written += 1
         say(f"{image} {task.operator} {other} -> {output}" + "".join(f"; {note}" for note in notes))

@@ -115,8 +115,8 @@ def save(result: Result, out: Path) -> Path:
     cards = record([(item.path.name, item.cards) for item in result.inputs], result.method, weights=result.weights)
     planes = result.planes
     unit = _unit(first, result.method)
+    extras = {"COUNT": planes["count"]} if "count" in planes else {}
     if planes["result"].ndim == 2 and planes["result"].dtype == np.float32 and not out.name.endswith(".gz"):
-        extras = {"COUNT": planes["count"]} if "count" in planes else {}
         write_image_product(
             out,
             science=planes["result"],
@@ -129,10 +129,8 @@ def save(result: Result, out: Path) -> Path:
             drop=STALE,
         )
         return out
-    if "count" in planes:
-        raise Refused("the count plane is written for images of float32 alone: leave it out of --planes")
     header = [*kept_cards(first.hdu.raw, without=STALE | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
-    return write_frame(out, Operand(planes["result"], planes.get("uncertainty"), planes.get("mask")), header, unit=unit)
+    return write_frame(out, Operand(planes["result"], planes.get("uncertainty"), planes.get("mask")), header, unit=unit, extras=extras)
 
 
 def _unit(first: Given, method: Method) -> str:

@@ -6,7 +6,7 @@ Written whole or not at all and never over another file (:mod:`nightcrew.io.atom
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,8 +39,10 @@ _STORED = {
 _NOT_WRITTEN = (".fz", ".bz2", ".Z")
 
 
-def write_frame(path: Path, operand: Operand, header: Sequence[str], *, unit: str = "") -> Path:
+def write_frame(path: Path, operand: Operand, header: Sequence[str], *, unit: str = "", extras: Mapping[str, Array] | None = None) -> Path:
     """Write ``operand`` as a new FITS file with the cards ``header`` (text of multiples of 80 characters) and return its path.
+
+    ``extras`` are further planes by their EXTNAME.
 
     A name that ends with ``.gz`` is compressed.  :class:`Refused` when the file exists, the folder cannot be written or the ending
     promises another compression; then nothing is left behind.
@@ -54,6 +56,7 @@ def write_frame(path: Path, operand: Operand, header: Sequence[str], *, unit: st
     if operand.mask is not None:
         bits: list[Card] = [(f"BIT{flag.bit_length() - 1:02d}", (flag.name or "").lower(), text) for flag, text in DESCRIPTIONS.items()]
         parts.append(_hdu(operand.mask.astype(np.uint16), [_name("MASK"), *bits], ()))
+    parts += [_hdu(plane, [_name(name)], ()) for name, plane in (extras or {}).items()]
     data = b"".join(parts)
     if path.name.endswith(".gz"):
         import gzip

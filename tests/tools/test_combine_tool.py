@@ -171,6 +171,8 @@ def test_cubes_plane_by_plane_and_along_the_first_axis(frames: Runner, folder: P
     assert frames("combine", "c0.fits", "-m", "median", "-o", "same.fits").code == 0
     assert np.array_equal(made("same.fits"), cubes[0])
     assert frames("combine", "c?.fits", "-m", "mean", "-n", "mean", "-o", "n.fits").code == 0
+    assert frames("combine", "c?.fits", "--planes", "all", "-o", "all.fits").code == 0
+    assert (values("all.fits", "COUNT") == 3).all()
     factors = cubes[0].mean() / cubes.mean(axis=(1, 2, 3))
     assert made("n.fits") == pytest.approx((cubes * factors[:, None, None, None]).mean(axis=0), rel=1e-5)
 

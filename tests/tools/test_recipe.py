@@ -130,6 +130,21 @@ def test_recipe_from_the_shell(frames: Runner, folder: Path) -> None:
     assert "exists already" in frames.fails("recipe", "*.fit", "-o", "out")
 
 
+def test_the_readme_by_hand_gives_the_recipes_images(frames: Runner, folder: Path, night: Night) -> None:
+    """The steps of GODO's README typed one by one: bias, subtract, dark, flats less their dark, flat."""
+    make(folder)
+    assert frames("combine", "20210227.000[1-8].fit", "-m", "mean", "-o", "mean_bias.fit").code == 0
+    assert frames("arith", "20210227.001[6-8].fit,20210227.002[4-8].fit", "-", "mean_bias.fit", "-o", "bsub").code == 0
+    assert frames("combine", "bsub.001[6-8].fit", "-m", "mean", "-o", "mean_dark180.fit").code == 0
+    assert values("mean_dark180.fit") == pytest.approx(values(main_folder(night) / "dark_180s.fits"), abs=1e-3)
+    content = json.loads((night[0] / "summary.json").read_text())
+    factor = next(q["value"] for q in content["quantities"] if q["name"] == "dark_scale_factor" and q["where"]["exposure_s"] == 10.0)
+    assert frames("arith", "mean_dark180.fit", "x", repr(factor), "-o", "dark10sec.fit").code == 0
+    assert frames("arith", "bsub.002[4-8].fit", "-", "dark10sec.fit", "-o", "dbsub").code == 0
+    assert frames("combine", "-m", "median", "-c", "max", "-d", "1", "-n", "mean", "-u", "dbsub.002[4-8].fit", "-o", "ha.fit").code == 0
+    assert values("ha.fit") == pytest.approx(values(main_folder(night) / "flat_Ha.fits"), abs=2e-6)
+
+
 def test_nothing_usable_is_one_sentence_and_leaves_nothing(frames: Runner, folder: Path) -> None:
     (folder / "a.fit").write_text("no FITS")
     ran = frames("recipe", "*.fit", "-o", "out")
