@@ -14,6 +14,7 @@ from tasks import naming
 from tasks.context import UnitContext
 from tasks.figures import write_figures
 from tasks.images_out import provenance, write_image
+from tasks.sky import wcs_of
 
 
 def photometry_parameters(values: dict[str, Any]) -> PhotometryParameters:
@@ -52,7 +53,7 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct,
         gain_e_per_adu=float(gain) if isinstance(gain, int | float) else None,
         unit="electron" if image.unit.startswith("electron") else "adu",
         parameters=photometry_parameters(planned.parameters),
-        wcs=_wcs(image),
+        wcs=wcs_of(image.cards, image.raw_header),
     )
     files = [_write_table(context, planned, found)]
     if found.sky_subtracted is not None:
@@ -64,21 +65,6 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct,
         )  # fmt: skip
     made = NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
     return made, image, found
-
-
-def _wcs(image: ImageProduct) -> Any:
-    """The product's celestial WCS for astropy, None without one."""
-    if "CTYPE1" not in image.cards:
-        return None
-    import warnings
-
-    from astropy.io.fits import Header
-    from astropy.wcs import WCS, FITSFixedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(Header.fromstring(image.raw_header), relax=True)
-    return wcs if wcs.has_celestial else None
 
 
 def _write_table(context: UnitContext, planned: PlannedProduct, found: Photometry) -> FileRow:

@@ -19,6 +19,7 @@ from nightcrew.planning.model import PlannedProduct
 from tasks.catalogues import Stars, stars_of
 from tasks.context import UnitContext
 from tasks.images_out import write_image
+from tasks.sky import between, product_wcs
 
 # Cards of the first light that do not hold for a stack.
 _DROPPED = ("NCDARK", "NCFRAME", "NCCOSMIC", "NCRECIPE", "NCVERS", "NCPRINT", "NCGRADE", "AIRMASS", "CCD-TEMP")
@@ -108,12 +109,14 @@ def _members(context: UnitContext, planned: PlannedProduct) -> tuple[list[Member
     catalogues = {i.fingerprint: context.product(i.fingerprint) for i in planned.inputs if i.role == "photometry"}
     stars = {row.key: stars_of(context.file(row, "catalogue")) for row in catalogues.values()}
     first = next((row for row in rows if len(stars[row.key].flux) >= 3), rows[0])
+    systems = {row.key: product_wcs(context.file(row, "image")) for row in rows}
     members, failed = [Member(first, stars[first.key], identity())], {}
     for row in rows:
         if row is first:
             continue
         mine, reference = stars[row.key], stars[first.key]
-        found = register(mine.positions, mine.flux, reference.positions, reference.flux)
+        guess = between(systems[row.key], systems[first.key])
+        found = register(mine.positions, mine.flux, reference.positions, reference.flux, guess=guess)
         if found.ok:
             members.append(Member(row, mine, found))
         else:

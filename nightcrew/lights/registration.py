@@ -9,7 +9,7 @@ squares until they no longer change.  The result therefore depends neither on ch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -66,10 +66,15 @@ def register(
     reference_positions: Double,
     reference_flux: Double,
     parameters: RegistrationParameters | None = None,
+    *,
+    guess: Double | None = None,
 ) -> Registration:
     """Transform from a frame to the reference, by sources at ``positions`` ([n, 2]: x, y in px) of ``flux`` (any unit).
 
-    Give sources without flags where possible.  Nothing is raised for frames that do not fit: see ``reason``.
+    Give sources without flags where possible.  ``guess`` is a first transform (2, 3), such as that of both frames' WCS: it is
+    tried before any pattern of stars, and three stars that fall on each other under it are enough (of ten random stars on a
+    megapixel three do so once in 10^10).  It is never believed without stars.  Nothing is raised for frames that do not fit:
+    see ``reason``.
     """
     parameters = parameters or RegistrationParameters()
     frame = _brightest(positions, flux, parameters.max_stars)
@@ -77,6 +82,11 @@ def register(
     for name, stars in (("frame", frame), ("reference", reference)):
         if len(stars) < 3:
             return Registration(matrix=None, reason=f"the {name} shows only {len(stars)} stars, 3 are needed")
+    if guess is not None:
+        loose = replace(parameters, min_matched=3, min_matched_fraction=0.0)
+        led = _judged(*_refined(frame, reference, np.asarray(guess, np.float64), 2 * parameters.match_radius_px), frame, reference, loose)
+        if led.ok:
+            return led
     start = _first_guess(frame, reference, parameters.max_control_points)
     if isinstance(start, str):
         return Registration(matrix=None, reason=start)

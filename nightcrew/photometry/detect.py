@@ -76,21 +76,27 @@ def detect(image: Float, background: Background, parameters: PhotometryParameter
     )
 
 
+# Peaks within one object that deblending may hold: a quantised sky gives connected regions with thousands of them.
+_SUB_OBJECTS = 16_384
+
+
 def _extract(above: Float, threshold: float, mask: Any, kernel: Float | None, min_area: int) -> tuple[Any, NDArray[np.int32]]:
     """``sep.extract``, tried again with more room, then without deblending, where its buffers run full."""
     import sep
 
     room = sep.get_extract_pixstack()
-    for attempt, deblend in enumerate((0.005, 0.005, 1.0)):
+    for attempt, (levels, deblend) in enumerate(((32, 0.005), (32, 0.005), (1, 1.0))):
         try:
             return sep.extract(  # type: ignore[no-any-return]
-                above, threshold, mask=mask, minarea=min_area, filter_kernel=kernel, deblend_cont=deblend, segmentation_map=True
-            )
+                above, threshold, mask=mask, minarea=min_area, filter_kernel=kernel,
+                deblend_nthresh=levels, deblend_cont=deblend, segmentation_map=True,
+            )  # fmt: skip
         except Exception as error:
             full = "buffer full" in str(error) or "overflow" in str(error)
             if attempt == 2 or not full:
                 raise
             sep.set_extract_pixstack(max(room, above.size))
+            sep.set_sub_object_limit(_SUB_OBJECTS)
     raise AssertionError("not reached")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -265,9 +266,27 @@ def _add_flat(builder: Builder, group: list[FrameRow], corrections: dict[int, Co
         parameters=parameters,
         facts=facts_of(group, filter=group[0].header.filter),
         grade=worst(*(corrections[f.id][1] for f in group)),
-        reasons=[r for f in group for r in corrections[f.id][2]],
+        reasons=merged_reasons([r for f in group for r in corrections[f.id][2]]),
         choices=tuple(choices.values()),
     )
+
+
+_DISTANCE = re.compile(r"^(.*: )(\d+\.\d) C (from the frame's temperature)$")
+
+
+def merged_reasons(reasons: Sequence[str]) -> list[str]:
+    """One sentence a master instead of one a frame: of temperature distances the largest, with how many frames it holds for."""
+    farthest: dict[str, tuple[float, int]] = {}
+    rest: list[str] = []
+    for reason in reasons:
+        found = _DISTANCE.match(reason)
+        if found is None:
+            rest.append(reason)
+            continue
+        distance, count = farthest.get(found[1], (0.0, 0))
+        farthest[found[1]] = (max(distance, float(found[2])), count + 1)
+    said = [f"{head}up to {far:.1f} C from the temperature of {n} frames" for head, (far, n) in farthest.items()]
+    return sorted({*said, *rest})
 
 
 def plan_camera_numbers(builder: Builder) -> None:
