@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nightcrew.errors import NightcrewError
 from reports.model import LightEntry, Trend
 from reports.tables import columns, trend_table
-from reports.text import adaptive, plural, quantity, visible
+from reports.text import adaptive, by_wavelength, plural, quantity, visible
 from reports.values import Figure, NumberTable, Picture
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit
     ]
     if not drawn:
         raise EmptyFigureError(f"{title}: none of {plural(len(lights), 'light')} has a value")
-    filters = sorted({light.filter for light, _, _ in drawn}, key=_by_wavelength)
+    filters = sorted({light.filter for light, _, _ in drawn}, key=by_wavelength)
     start = 24.0 * (min(hour for _, hour, _ in drawn) // 24.0)
 
     def painter(axes: Axes, dress: Dress) -> None:
@@ -204,11 +204,6 @@ def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit
         rows=tuple((light.name, light.filter, light.time_utc, value) for light, _, value in drawn),
     )
     return figure(name, f"{title} ({unit})" if unit else title, caption, painter, numbers, (3.5, 2.1))
-
-
-def _by_wavelength(name: str) -> tuple[int, str]:
-    place = "UBGVRIZYJHK".find(name[:1].upper()) if len(name.rstrip("'")) == 1 else -1
-    return (place if place >= 0 else 99, name)
 
 
 def _hours(time_utc: str) -> float | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from nightcrew.ledger.rows import FrameRow, ProductRow, worst
-from nightcrew.planning.model import Choice, Considered, Input, PlannedProduct
+from nightcrew.planning.model import Choice, Considered, PlannedProduct
 from nightcrew.recipes.catalogue import MASTERS
 from reports.gather_masters import KIND_WORDS, label_of, set_up_of
 from reports.model import CalibrationCell, CellState
 from reports.night_data import ScopeData, why
-from reports.text import joined, plural
+from reports.text import by_wavelength, joined, plural
 
 _MISSING_WORDS = {"dark_master": "no dark of", "flat_master": "no flat", "bias_master": "no bias"}
 
@@ -37,15 +39,18 @@ def calibrations(data: ScopeData) -> tuple[CalibrationCell, ...]:
     """The cells of a scope: bias, darks, thermal rates, flats, bad pixels, each once."""
     found, missing = _asked_for(data)
     masters = {row.fingerprint: row for row in (*data.snapshot.elsewhere, *data.snapshot.products.values())}
-    cells = [_found_cell(data, masters[print_], wanted) for print_, wanted in found.items() if print_ in masters]
+    history = _History(data)
+    cells = [_found_cell(data, masters[print_], wanted, history) for print_, wanted in found.items() if print_ in masters]
     cells += [_missing_cell(data, label, wanted) for (_, label), wanted in missing.items()]
     spare = [row for row in data.current(*MASTERS) if row.usable and row.fingerprint not in found]
     cells += [_spare_cell(data, row) for row in spare]
     return tuple(sorted(cells, key=_order))
 
 
-def _order(cell: CalibrationCell) -> tuple[int, str, bool]:
-    return (list(KIND_WORDS.values()).index(cell.kind), cell.label, cell.state == "missing")
+def _order(cell: CalibrationCell) -> tuple[int, float, tuple[int, str], bool]:
+    leading = re.match(r"[0-9.]+", cell.label)
+    exposure_s = float(leading.group()) if leading and cell.kind == "dark" else 0.0
+    return (list(KIND_WORDS.values()).index(cell.kind), exposure_s, by_wavelength(cell.label), cell.state == "missing")
 
 
 def _asked_for(data: ScopeData) -> tuple[dict[str, _Wanted], dict[tuple[str, str], _Wanted]]:
@@ -99,9 +104,9 @@ def _missing_label(recipe: str, light: FrameRow) -> str:
     return label_of(recipe, facts)
 
 
-def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted) -> CalibrationCell:
+def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _History) -> CalibrationCell:
     own = row.scope_id == data.scope.id
-    state, remark = _own_state(data, row, wanted.lights) if own else ("borrowed", "")
+    state, remark = _own_state(row, wanted.lights, history) if own else ("borrowed", "")
     reasons = list(dict.fromkeys(reason for choice in wanted.choices for reason in choice.reasons))
     ages = [_days(light.header.time_utc, row.time_utc) for light in wanted.lights]
     known = [age for age in ages if age is not None]
@@ -124,46 +129,43 @@ def _label(data: ScopeData, row: ProductRow) -> str:
     return label_of(row.recipe, row.facts) + (f" ({set_up_of(row.facts)})" if several else "")
 
 
-def _own_state(data: ScopeData, row: ProductRow, lights: Sequence[FrameRow]) -> tuple[CellState, str]:
+def _own_state(row: ProductRow, lights: Sequence[FrameRow], history: _History) -> tuple[CellState, str]:
     """Did the lights have to wait for files that should have been there before them, or were they done again?"""
-    members = [f for f in data.frames.values() if any(i.frame is not None and i.frame.id == f.id for i in _inputs(data, row))]
-    redone = [light for light in lights if _was_redone(data, light, row)]
+    redone = sum(history.was_redone(light, row) for light in lights)
     if redone:
-        return (
-            "late",
-            f"came after {plural(len(redone), 'light')} had been reduced, which {'was' if len(redone) == 1 else 'were'} done again",
-        )
+        return "late", f"came after {plural(redone, 'light')} had been reduced, which {'was' if redone == 1 else 'were'} done again"
+    members = [item.frame for item in history.inputs.get(row.fingerprint, ()) if item.frame is not None]
     if members:
         first = min(member.arrived_at for member in members)
-        waited = [light for light in lights if light.arrived_at < first and light.header.time_utc >= row.time_utc]
+        waited = sum(light.arrived_at < first and light.header.time_utc >= row.time_utc for light in lights)
         if waited:
-            return "late", f"taken before the lights, but came after {plural(len(waited), 'light')}, which waited for it"
+            return "late", f"taken before the lights, but came after {plural(waited, 'light')}, which waited for it"
     return "existed", ""
 
 
-def _inputs(data: ScopeData, row: ProductRow) -> Sequence[Input]:
-    planned = next((p for p in data.plan.products if p.fingerprint == row.fingerprint), None)
-    return planned.inputs if planned is not None else ()
+class _History:
+    """Which products each light had, and what each planned product is made of."""
 
+    def __init__(self, data: ScopeData) -> None:
+        self.inputs = {planned.fingerprint: planned.inputs for planned in data.plan.products}
+        self._planned = {
+            item.frame.id: planned
+            for planned in data.plan.products
+            if planned.recipe == "reduce_light"
+            for item in planned.inputs
+            if item.frame is not None
+        }
+        self._older: dict[str, list[ProductRow]] = defaultdict(list)
+        for row in data.snapshot.products.values():
+            if row.recipe == "reduce_light" and row.fingerprint not in self.inputs:
+                self._older[row.key].append(row)
 
-def _was_redone(data: ScopeData, light: FrameRow, master: ProductRow) -> bool:
-    """An earlier product of the light, of a worse grade, was made before the master."""
-    planned = next(
-        (
-            p
-            for p in data.plan.products
-            if p.recipe == "reduce_light" and any(i.frame is not None and i.frame.id == light.id for i in p.inputs)
-        ),
-        None,
-    )
-    if planned is None:
-        return False
-    older = [
-        row
-        for row in data.snapshot.products.values()
-        if row.recipe == "reduce_light" and row.key == planned.key and row.fingerprint != planned.fingerprint
-    ]
-    return any(row.made_at < master.made_at and row.grade > planned.grade for row in older)
+    def was_redone(self, light: FrameRow, master: ProductRow) -> bool:
+        """An earlier product of the light, of a worse grade, was made before the master."""
+        planned = self._planned.get(light.id)
+        if planned is None:
+            return False
+        return any(row.made_at < master.made_at and row.grade > planned.grade for row in self._older.get(planned.key, ()))
 
 
 def _missing_cell(data: ScopeData, label: str, wanted: _Wanted) -> CalibrationCell:

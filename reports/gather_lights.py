@@ -12,6 +12,7 @@ from nightcrew.planning.model import PlannedProduct
 from reports.model import LightEntry, StackEntry
 from reports.night_data import ScopeData, name_of, why
 from reports.pictures import picture_of_image, picture_of_png
+from reports.text import by_wavelength
 from reports.values import Picture
 
 STACK_PX = 400  # longer side of a stack's picture
@@ -109,7 +110,7 @@ def stacks(data: ScopeData, products_root: Path) -> tuple[StackEntry, ...]:
         entry = _stack(data, row, catalogues.get(row.key), products_root, left)
         left -= sum(len(picture.data) for picture in entry.star_figures)
         entries.append(entry)
-    return tuple(entries)
+    return tuple(sorted(entries, key=lambda stack: (stack.target, by_wavelength(stack.filter), stack.name)))
 
 
 def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root: Path, most_bytes: int) -> StackEntry:
@@ -132,7 +133,8 @@ def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root:
         fwhm_px=metrics.get("fwhm_px"),
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),
-        picture=_finder(row, catalogue, root, title),
+        picture=_picture(row, root, title),
+        finder=_finder(catalogue, root, title),
         star_figures=_star_figures(catalogue, root, title, most_bytes),
         command=why(row.fingerprint[:12]),
     )
@@ -143,14 +145,15 @@ def _light_names(data: ScopeData) -> dict[str, str]:
     return {planned.key: PurePosixPath(os.fsdecode(frame.path)).name for planned, frame in _planned_lights(data)}
 
 
-def _finder(row: ProductRow, catalogue: ProductRow | None, root: Path, title: str) -> Picture | None:
-    """The finder chart that the catalogue's unit drew, else the stack itself."""
-    chart = _file(catalogue, root, "finder")
-    drawn = picture_of_png(chart, f"Finder chart of {title}") if chart is not None else None
-    if drawn is not None:
-        return drawn
+def _picture(row: ProductRow, root: Path, title: str) -> Picture | None:
     path = _file(row, root, "image")
     return None if path is None else picture_of_image(path, f"Stack of {title}", size_px=STACK_PX)
+
+
+def _finder(catalogue: ProductRow | None, root: Path, title: str) -> Picture | None:
+    """The finder chart that the catalogue's unit drew."""
+    path = _file(catalogue, root, "finder")
+    return None if path is None else picture_of_png(path, f"Finder chart of {title}: circles, numbers and magnitudes")
 
 
 def _star_figures(catalogue: ProductRow | None, root: Path, title: str, most_bytes: int) -> tuple[Picture, ...]:

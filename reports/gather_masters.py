@@ -14,7 +14,7 @@ from reports.gather_queries import Measured
 from reports.model import MasterEntry
 from reports.night_data import ScopeData, why
 from reports.pictures import picture_of_image, picture_of_mask
-from reports.text import MINUS, number
+from reports.text import MINUS, by_wavelength, number
 from reports.values import KeyNumber, Picture
 
 KIND_WORDS = {
@@ -62,7 +62,7 @@ def masters(data: ScopeData, measured: Sequence[Measured], products_root: Path) 
     """The current masters of a scope, in the order of their making."""
     rows = sorted(
         data.current(*MASTERS),
-        key=lambda row: (_ORDER[row.recipe], str(row.facts.get("filter")), row.facts.get("exposure_s") or 0, row.key),
+        key=lambda row: (_ORDER[row.recipe], by_wavelength(str(row.facts.get("filter") or "")), row.facts.get("exposure_s") or 0, row.key),
     )
     several = len({set_up_of(row.facts) for row in rows}) > 1
     camera = {row.id: row for row in data.current("camera_numbers")}

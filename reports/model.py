@@ -149,6 +149,7 @@ class StackEntry:
     depth_mag: float | None = None
     sources: int | None = None
     picture: Picture | None = None
+    finder: Picture | None = None  # with circles, numbers and magnitudes
     star_figures: tuple[Picture, ...] = ()
     command: str = ""
 

@@ -142,6 +142,12 @@ def joined(parts: list[str] | tuple[str, ...]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
 
 
+def by_wavelength(name: str) -> tuple[int, str]:
+    """Sorting key of filters: blue before red, others by name."""
+    place = "UBGVRIZYJHK".find(name[:1].upper()) if len(name.rstrip("'")) == 1 else -1
+    return (place if place >= 0 else 99, name)
+
+
 def age(days: float | None) -> str:
     """The age of a calibration for people: ``same night``, ``1 day``, ``12 days``."""
     if days is None or not math.isfinite(days):

@@ -100,10 +100,11 @@ def empty_reasons(page: NightPage) -> tuple[str, ...]:
             reasons.append(f"The watched folder {folder.path} was walked until {folder.last_sweep_at}; {last}. {folder.note}".strip())
     if not page.folders:
         reasons.append("No folder is watched: add one under [[folders]] in nightcrew.toml.")
-    reasons += [notice.text for notice in page.notices if notice.level in ("problem", "warning")]
+    troubles = [notice.text for notice in page.notices if notice.level in ("problem", "warning")]
+    reasons += troubles
     if page.last_night_with_files:
         reasons.append(f"The last night with files was {page.last_night_with_files}.")
-    if all(folder.reachable and folder.last_sweep_at for folder in page.folders) and page.folders and not page.notices:
+    if all(folder.reachable and folder.last_sweep_at for folder in page.folders) and page.folders and not troubles:
         reasons.append(
             "The service was running and the folders were reachable, "
             "so most likely nothing was taken (clouds, a closed dome, another path)."

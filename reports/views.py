@@ -213,7 +213,7 @@ def light_groups(lights: Sequence[LightEntry]) -> tuple[LightGroup, ...]:
     made = []
     for _, members in groupby(sorted(lights, key=lambda light: (key(light), light.time_utc, light.name)), key=key):
         made.append(_light_group(tuple(members), several))
-    return tuple(sorted(made, key=lambda group: (group.lights[0].time_utc, group.title)))
+    return tuple(sorted(made, key=lambda group: (group.lights[0].time_utc == "", group.lights[0].time_utc, group.title)))
 
 
 def _light_group(lights: tuple[LightEntry, ...], several: bool) -> LightGroup:

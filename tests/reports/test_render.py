@@ -98,7 +98,7 @@ def hostile_lights(bad: str) -> tuple[LightEntry, ...]:
 def hostile_stack(bad: str) -> StackEntry:
     picture = hostile_picture(bad)
     texts: dict[str, Any] = dict.fromkeys(("name", "instrument", "target", "filter", "reason"), bad)
-    return StackEntry(frames=2, left_out=((bad, bad),), picture=picture, star_figures=(picture,), **texts)
+    return StackEntry(frames=2, left_out=((bad, bad),), picture=picture, finder=picture, star_figures=(picture,), **texts)
 
 
 @pytest.mark.parametrize("bad", HOSTILE)

@@ -1,0 +1,344 @@
+"""Pages gathered from a real ledger over small simulated nights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from nightcrew.ledger import claims, messages
+from reports import check
+from reports.gather import gather_night
+from reports.gather_files import likeness
+from reports.model import CalibrationCell, NightPage
+from reports.night_data import Archive
+from reports.publish import Published, publish_night
+from reports.verdict import judge
+from tasks.executor import look
+from tests.support.small_nights import Bench, make_raw, small_plan
+
+FIRST, SECOND = "2026-05-16", "2026-05-17"
+TROUBLES = ("truncated", "duplicate", "text_file", "bright_flat")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Raw frames of two nights; the second has no flats of its own."""
+    out = tmp_path_factory.mktemp("raw")
+    make_raw(out / FIRST, small_plan(FIRST, troubles=TROUBLES))
+    make_raw(out / SECOND, small_plan(SECOND))
+    for flat in (out / SECOND / "raw").glob("flat-*"):
+        flat.unlink()
+    return out
+
+
+def archive_of(bench: Bench) -> Archive:
+    space = bench.space
+    return Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
+
+
+def gathered(bench: Bench, night: str = FIRST) -> NightPage:
+    return gather_night(archive_of(bench), night, made_at=bench.now)
+
+
+@pytest.fixture(scope="module")
+def two_nights(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Both nights reduced; the flats in V of the first came after its lights."""
+    bench = Bench(raw, tmp_path_factory.mktemp("out"))
+    first, second = sorted((raw / FIRST / "raw").iterdir()), sorted((raw / SECOND / "raw").iterdir())
+    bench.see(path for path in first if not path.name.startswith("flat-V"))
+    bench.ingest()
+    bench.now += timedelta(seconds=5)
+    bench.see(first)
+    bench.ingest()
+    bench.close()
+    bench.run()
+    bench.now += timedelta(days=1)
+    bench.see(second)
+    bench.ingest()
+    bench.close()
+    bench.run()
+    return bench
+
+
+@pytest.fixture(scope="module")
+def page(two_nights: Bench) -> NightPage:
+    """The page of the first night."""
+    return gathered(two_nights)
+
+
+@pytest.fixture(scope="module")
+def published(two_nights: Bench, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """The first night's page on disk."""
+    return publish_night(gathered(two_nights), tmp_path_factory.mktemp("reports"))
+
+
+def cell(page: NightPage, kind: str, label: str = "") -> CalibrationCell:
+    return next(one for one in page.calibrations if one.kind == kind and label in one.label)
+
+
+def test_a_real_night_is_a_page_without_faults(published: Published) -> None:
+    assert published.faults == ()
+    assert published.verdict.status == "good"
+    assert published.verdict.sentence.startswith("4 of 5 lights reduced, all with grade A; nothing needs a person")
+
+
+def test_the_balance_counts_every_file(page: NightPage, raw: Path) -> None:
+    assert page.seen == len(list((raw / FIRST / "raw").iterdir()))
+    assert all(row.missing == 0 for row in page.balance)
+    by_kind = {row.kind: (row.seen, row.done, row.rejected, row.set_aside) for row in page.balance}
+    assert by_kind == {"bias": (3, 3, 0, 0), "dark": (6, 6, 0, 0), "flat": (7, 6, 0, 1), "light": (6, 4, 1, 1), "foreign": (1, 0, 1, 0)}
+
+
+def test_every_troublemaker_is_named_with_its_reason(published: Published) -> None:
+    html = published.path.read_text(encoding="utf-8")
+    for name, words in (
+        ("crew-1-B-003.fit", "data cut short"),
+        ("copy of crew-1-B-002.fit", "duplicate: the same bytes"),
+        ("observing-notes.fits", "is not a FITS file"),
+        ("flat-V-004.fit", "too bright"),
+    ):
+        cause = next(cause for cause in published.page.causes if any(file.endswith(name) for file in cause.files))
+        assert words in cause.cause
+        assert name in cause.command
+        assert name in html
+        assert words in html
+
+
+def test_the_late_flat_is_told_from_the_others(page: NightPage) -> None:
+    late, fine = cell(page, "flat", "V"), cell(page, "flat", "B")
+    assert (late.state, late.grade, late.users) == ("late", "A", 2)
+    assert "came after 2 lights, which waited for it" in late.reason
+    assert (fine.state, fine.grade, fine.users) == ("existed", "A", 2)
+    assert cell(page, "dark", "30 s").users == 4
+    assert cell(page, "dark", "4 s").reason == "used for: thermal and flat"
+
+
+def test_masters_have_picture_level_and_noise(page: NightPage) -> None:
+    names = [(master.kind, master.label) for master in page.masters]
+    assert [kind for kind, _ in names] == ["bias", "dark", "dark", "thermal", "flat", "flat", "bad pixels"]
+    bias = page.masters[0]
+    assert bias.level_adu == pytest.approx(1000, abs=5)
+    assert bias.frames == 3
+    assert bias.picture is not None
+    assert not bias.picture.blank
+    flat = next(master for master in page.masters if (master.kind, master.label) == ("flat", "V"))
+    assert flat.left_out == (("flat-V-004.fit", flat.left_out[0][1]),)
+    assert "too bright" in flat.left_out[0][1]
+    assert {number.name for number in bias.extras} >= {"Gain", "Read noise"}
+
+
+def test_lights_have_their_numbers_and_pictures(page: NightPage) -> None:
+    done = [light for light in page.lights if light.state == "done"]
+    assert len(done) == 4
+    for light in done:
+        assert light.thumbnail is not None
+        assert light.fwhm_px == pytest.approx(3.3, abs=0.8)
+        assert light.background_unit == "e-/s"
+        assert light.background is not None
+        assert light.background > 0.5
+        assert light.depth_mag is not None
+        assert light.sources
+    lost = next(light for light in page.lights if light.state == "rejected")
+    assert "data cut short" in lost.reason
+    assert [stack.frames + len(stack.left_out) for stack in page.stacks] == [2, 2]
+    assert [stack.filter for stack in page.stacks] == ["B", "V"]
+
+
+def test_a_night_without_flats_borrows_them_and_compares_its_masters(two_nights: Bench) -> None:
+    page = gathered(two_nights, SECOND)
+    borrowed = cell(page, "flat", "B")
+    assert (borrowed.state, borrowed.origin, borrowed.users) == ("borrowed", FIRST, 2)
+    assert borrowed.age_days == pytest.approx(1, abs=0.5)
+    bias = page.masters[0]
+    assert bias.compared_with == FIRST
+    assert bias.change == pytest.approx(0, abs=1)
+    assert bias.change_sigma is not None
+    assert not bias.changed
+    assert check.page_faults(page) == ()
+
+
+def test_trends_begin_with_the_second_night(two_nights: Bench, page: NightPage) -> None:
+    assert page.trends == ()
+    trends = {trend.label: trend for trend in gathered(two_nights, SECOND).trends}
+    assert {"Bias level", "FWHM", "Sky background in B", "Depth in V", "Dark rate", "Noise of a bias frame"} <= set(trends)
+    for trend in trends.values():
+        assert [point.night for point in trend.points] == [FIRST, SECOND]
+        assert trend.limits is None
+
+
+def test_later_nights_do_not_change_an_earlier_page(two_nights: Bench, raw: Path, page: NightPage, tmp_path: Path) -> None:
+    alone = Bench(raw / FIRST / "raw", tmp_path)
+    alone.night()
+    assert [point.night for trend in page.trends for point in trend.points] == []
+    own = gathered(alone)
+    assert [(m.kind, m.label, m.level_adu) for m in own.masters] == [(m.kind, m.label, m.level_adu) for m in page.masters]
+
+
+def test_lights_alone_say_what_is_missing_and_what_mends_it(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.night(sorted((raw / FIRST / "raw").glob("crew-1-V-*")))
+    page = gathered(bench)
+    missing = {(one.kind, one.state) for one in page.calibrations}
+    assert missing == {("dark", "missing"), ("bias", "missing"), ("flat", "missing")}
+    flat = cell(page, "flat", "V")
+    assert flat.users == 2
+    assert "there is none" in flat.reason
+    assert flat.command == "nightcrew why crew-1-V-001.fit"
+    verdict = judge(page)
+    assert verdict.status == "attention"
+    assert "both with grade D" in verdict.sentence
+    assert {cause.state for cause in page.causes} == {"degraded"}
+    assert check.page_faults(page) == ()
+
+
+def test_a_flat_after_the_close_makes_the_cell_late_and_the_page_a_revision(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path / "out")
+    files = sorted((raw / FIRST / "raw").iterdir())
+    bench.night([path for path in files if not path.name.startswith("flat-V")])
+    before = publish_night(gathered(bench), tmp_path / "reports")
+    assert cell(before.page, "flat", "V").state == "missing"
+    bench.now += timedelta(hours=1)
+    bench.night(files)
+    after = publish_night(gathered(bench), tmp_path / "reports")
+    assert "had been reduced, which were done again" in cell(after.page, "flat", "V").reason
+    assert after.revision == 2
+    note = after.page.revision_notes[0]
+    assert "flat files of NCSIM 3 → 7" in note
+    assert "lights of grade D 2 → 0" in note
+    assert "calibrations missing 1 → 0" in note
+
+
+def test_the_same_night_gathered_twice_is_no_revision(two_nights: Bench, published: Published) -> None:
+    again = publish_night(gathered(two_nights), published.path.parents[2])
+    assert (again.revision, again.changed) == (1, False)
+
+
+def test_a_product_that_failed_is_named(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.see(sorted((raw / FIRST / "raw").iterdir()))
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
+    stack = next(product for product in plan.products if product.recipe == "stack")
+    held = claims.take(bench.space.database, scope.id, "stack", stack.key, stack.fingerprint)
+    assert held is not None
+    claims.end(bench.space.database, held, "failed", reason="2 stars match, 3 are needed")
+    bench.run()
+    page = gathered(bench)
+    failed = next(cause for cause in page.causes if cause.state == "failed")
+    assert "stack: 2 stars match, 3 are needed" in failed.cause
+    assert failed.command == f"nightcrew why {stack.fingerprint[:12]}"
+    assert judge(page).actions[0].level == "problem"
+
+
+def test_a_product_whose_file_is_gone_is_a_fault_of_the_report(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path / "out")
+    bench.night(sorted((raw / FIRST / "raw").iterdir()))
+    victim = next(row for row in bench.products() if row.recipe == "reduce_light")
+    (bench.settings.products.root / victim.files[0].path).unlink()
+    page = gathered(bench)
+    assert any("1 light without a picture" in fault for fault in check.page_faults(page))
+
+
+def test_an_open_night_is_preliminary(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.see(sorted((raw / FIRST / "raw").glob("crew-1-B-00[12]*")))
+    bench.ingest()
+    bench.run()
+    page = gathered(bench)
+    assert not page.closed
+    assert page.total("waiting", "light") == 2
+    assert judge(page).status != "bad"
+    assert {cause.state for cause in page.causes} == {"waiting"}
+    assert cell(page, "flat", "B").state == "missing"
+
+
+def test_a_night_that_nobody_knows_is_empty_and_says_why(two_nights: Bench, tmp_path: Path) -> None:
+    page = gathered(two_nights, "2026-05-20")
+    verdict = judge(page)
+    assert verdict.status == "empty"
+    assert any(f"last night with files was {SECOND}" in reason for reason in verdict.reasons)
+    gone = Bench(tmp_path / "not-mounted", tmp_path / "out")
+    assert any("could not be reached" in reason for reason in judge(gathered(gone)).reasons)
+    assert publish_night(gathered(gone), tmp_path / "reports").faults == ()
+
+
+def test_what_happened_to_the_service_is_told_once(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.night(sorted((raw / FIRST / "raw").glob("bias-*")))
+    for _ in range(3):
+        messages.happened(bench.space.database, "disk", "warning", "the disk is nearly full")
+    messages.happened(bench.space.database, "service", "info", "started")
+    page = gathered(bench)
+    assert [(notice.level, notice.text.partition(" (")[0]) for notice in page.notices] == [
+        ("warning", "the disk is nearly full"),
+        ("info", "started"),
+    ]
+    assert "3 times" in page.notices[0].text
+    assert judge(page).status == "attention"
+
+
+def test_raw_files_that_vanished_are_remarked(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    shutil.copytree(raw / FIRST / "raw", folder)
+    bench = Bench(folder, tmp_path / "out")
+    bench.night(sorted(folder.glob("bias-*")))
+    from nightcrew.ledger import arrivals
+
+    arrivals.mark_vanished(bench.space.database, [os.fsencode(folder / "bias-001.fit")])
+    assert any("1 raw file vanished" in notice.text for notice in gathered(bench).notices)
+
+
+HOSTILE_NAMES = (
+    b"<script>alert(1)<script>.fit",
+    b"a\x1b[31mred\n.fit",
+    b"\xff\xfe.fit",
+    b"$(touch x);.fit",
+    b"-rf.fit",
+    "\u202etif.fit".encode(),
+)
+
+
+def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    source = (raw / FIRST / "raw" / "crew-1-B-001.fit").read_bytes()
+    for place, name in enumerate(HOSTILE_NAMES):
+        path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118  bytes paths
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(source[:-2880] + bytes([place]) * 2880)
+    card = b"OBJECT  = '<img src=x onerror=alert(1)>'".ljust(80)
+    light = (raw / FIRST / "raw" / "crew-1-V-001.fit").read_bytes()
+    at = light.index(b"OBJECT  =")
+    (folder / "good.fit").write_bytes(light[:at] + card + light[at + 80 :])
+    bench = Bench(folder, tmp_path / "out")
+    bench.night()
+    made = publish_night(gathered(bench), tmp_path / "reports")
+    html = made.path.read_text(encoding="utf-8")
+    assert [fault for fault in made.faults if "picture" not in fault] == []
+    assert "<script" not in html
+    assert "<img src=x" not in html
+    assert "&lt;img src=x onerror" in html
+    assert "\x1b" not in html
+    assert all(command.isprintable() for command in (cause.command for cause in made.page.causes))
+    commands = " ".join(cause.command for cause in made.page.causes)
+    assert "$(touch" not in commands.replace("'$(touch x);.fit'", "").replace("'./-rf", "")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("data cut short: 100 of 200 bytes", "data cut short: 7 of 9 bytes"),
+        ("a.fit: no header", "b.FITS: no header"),
+        ("left out of 'x': too bright", "left out of 'y': too bright"),
+        ("hash 0123456789abcdef", "hash fedcba9876543210"),
+    ],
+)
+def test_reasons_that_differ_in_details_only_are_alike(one: str, other: str) -> None:
+    assert likeness(one) == likeness(other)
+    assert likeness(one) != likeness("quite another reason")
