@@ -132,7 +132,11 @@ def reduce_light(
         photons=bool(parameters.gain_e_per_adu),
     )
     planes = _planes(parameters, bias, dark, flat, bad_pixels)
-    done = calibrate_light(frame, planes, numbers, pedestal=overscan.level_adu, threads=threads)
+    unknown_adu = _unknown_pedestal(frame, parameters, overscan, planes, read_variance)
+    pedestal = overscan.level_adu if unknown_adu == 0.0 else np.full(frame.shape[0], unknown_adu)
+    done = calibrate_light(frame, planes, numbers, pedestal=pedestal, threads=threads)
+    if unknown_adu:
+        np.add(done.science, np.float32(unknown_adu * numbers.gain_e_per_adu) / _divisor(flat), out=done.science)
     notes += _missing(parameters, masters)
     facts = _numbers(parameters, done.science, done.mask, read_variance, saturation_adu, overscan)
     facts |= {"steps": _steps(parameters, overscan, masters), "notes": notes}
@@ -211,6 +215,24 @@ def _read_variance(
     return max(scatter, limit) * (1.0 + overscan.noise_factor**2), notes
 
 
+def _unknown_pedestal(
+    frame: NDArray[Any], parameters: ReduceParameters, overscan: OverscanLevel, planes: LightPlanes, read_variance: float
+) -> float:
+    """Level in ADU that is no light, in a frame from which nothing removes the bias: what the frame's scatter does not show as photons.
+
+    It is taken out for the uncertainty only and put back into the science.  0 where the bias is removed or the gain unknown.
+    """
+    held = planes.dark is not None and parameters.dark_includes_bias
+    if planes.bias is not None or held or overscan.level_adu is not None or not parameters.gain_e_per_adu:
+        return 0.0
+    photons_e = max((pixel_noise(frame) * parameters.gain_e_per_adu) ** 2 - read_variance, 0.0)
+    return max(_typical(frame) - photons_e / parameters.gain_e_per_adu, 0.0)
+
+
+def _divisor(flat: Master | None) -> NDArray[Any]:
+    return np.ones(1, np.float32) if flat is None else np.where(flat.data > 0, flat.data, np.float32(1))
+
+
 def _typical(plane: NDArray[Any] | None) -> float:
     """Median of a sample of the finite pixels; 0 without any."""
     if plane is None:
@@ -227,7 +249,10 @@ def _missing(parameters: ReduceParameters, masters: dict[str, Master | None]) ->
     if masters["dark"] is not None and parameters.dark_includes_bias and "bias" in absent:
         absent.remove("bias")
         notes.append("bias level of the dark unknown: its thermal electrons do not enter the uncertainty")
-    return notes + [f"no {name}: step skipped" for name in absent]
+    notes += [f"no {name}: step skipped" for name in absent]
+    if "bias" in absent and parameters.gain_e_per_adu:
+        notes.append("the bias is still in: photon noise is what the frame's scatter shows beyond the read noise")
+    return notes
 
 
 def _numbers(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.quality.statistics import median_and_sigma, sample_pixels
+from nightcrew.quality.statistics import clipped_mean_sigma, sample_pixels
 
 Float = NDArray[np.float32]
 
@@ -27,8 +27,9 @@ def estimate_background(
 ) -> Background | None:
     """Background of ``image`` ``[y, x]`` (finite where ``mask`` is not set) by clipped modes in boxes of ``box_px`` (``sep``).
 
-    The scatter is never taken below half the median ``uncertainty`` of unmasked pixels: in coarsely quantised frames the
-    measured one can be 0, and a threshold of 0 would call every pixel a source.  ``None`` when nothing is unmasked.
+    The scatter is never taken below half the median ``uncertainty`` (or, without one, half the scatter clipped at 5 sigma):
+    in coarsely quantised frames the clipped one can be 0, and a threshold of 0 would call every pixel a source.  ``None`` when
+    nothing is unmasked.
     """
     import sep
 
@@ -37,10 +38,14 @@ def estimate_background(
     box = max(8, min(box_px, *image.shape))
     found = sep.Background(np.ascontiguousarray(image, np.float32), mask=mask, bw=box, bh=box)
     level: Float = np.asarray(found.back(dtype=np.float32), np.float32)
-    sigma = float(found.globalrms)
-    if uncertainty is not None:
-        sample = sample_pixels(uncertainty, 20_000)
-        sample = sample[np.isfinite(sample)]
-        if sample.size:
-            sigma = max(sigma, 0.5 * median_and_sigma(sample)[0])
+    sigma = max(float(found.globalrms), _least_sigma(image if mask is None else image[~mask], uncertainty))
     return Background(level, float(found.globalback), sigma)
+
+
+def _least_sigma(values: NDArray[Any], uncertainty: NDArray[Any] | None) -> float:
+    """Half the median uncertainty; half the scatter of ``values`` clipped at 5 sigma where there is none."""
+    sample = sample_pixels(values if uncertainty is None else uncertainty, 20_000)
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return 0.0
+    return 0.5 * (clipped_mean_sigma(sample, clip_sigma=5.0)[1] if uncertainty is None else float(np.median(sample)))

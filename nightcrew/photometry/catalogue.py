@@ -145,7 +145,7 @@ def _fits(m: Measured) -> list[_Column]:
         _Column("fit_amplitude", fits.amplitude * unknown, m.unit, "%.6g", "A of M(r) = A exp(-r^2 / 2 sigma^2) + G"),
         _Column("fit_sigma_px", fits.sigma_px * unknown, "pix", "%.4f", "sigma of M(r)"),
         _Column("fit_sky", fits.sky * unknown, f"{m.unit} / pix", "%.7g", "G of M(r)"),
-        _Column("fit_r_squared", fits.r_squared * unknown, "", "%.5f", "weighted R^2 of the fit"),
+        _Column("fit_r_squared", fits.r_squared * unknown, "", "%.5f", "R^2 of the fit over the bins of the profile"),
         _Column("fit_chi_squared", fits.reduced_chi_squared * unknown, "", "%.4g", "reduced chi^2 of the fit"),
     ]
 

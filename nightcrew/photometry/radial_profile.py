@@ -119,7 +119,7 @@ def fit_profiles(profiles: Profiles, guess_sigma_px: float) -> ProfileFits:
     """Least squares of ``A exp(-r^2 / 2 sigma^2) + G`` to every profile, weighted by the bins' errors and 3 % of the model.
 
     For a given sigma, A and G follow linearly; sigma is found by damped Gauss-Newton steps (Levenberg-Marquardt) on all
-    sources together.  ``R^2 = 1 - sum(w res^2) / sum(w (d - mean d)^2)`` with the fit's weights ``w``.
+    sources together.  ``R^2 = 1 - sum(res^2) / sum((d - mean d)^2)`` over the bins, unweighted.
     """
     n = profiles.value.shape[0]
     if n == 0:
@@ -136,11 +136,19 @@ def fit_profiles(profiles: Profiles, guess_sigma_px: float) -> ProfileFits:
     state = _levenberg_marquardt(profiles.radius_px, profiles.value, weight, np.full(n, guess_sigma_px))
     amplitude, sigma, sky, chi2, sky_error, converged = state
     n_used = filled.sum(axis=1)
-    mean = (weight * profiles.value).sum(axis=1) / weight.sum(axis=1)
-    total = (weight * (profiles.value - mean[:, None]) ** 2).sum(axis=1)
-    r_squared = 1.0 - chi2 / np.where(total > 0, total, np.inf)
     reduced = chi2 / np.maximum(n_used - 3, 1)
-    return ProfileFits(amplitude, sigma, sky, sky_error, r_squared, reduced, converged & enough & (total > 0))
+    model = amplitude[:, None] * np.exp(-0.5 * (profiles.radius_px / sigma[:, None]) ** 2) + sky[:, None]
+    r_squared, varies = _r_squared(profiles.value, model, filled)
+    return ProfileFits(amplitude, sigma, sky, sky_error, r_squared, reduced, converged & enough & varies)
+
+
+def _r_squared(value: Double, model: Double, filled: Bool) -> tuple[Double, Bool]:
+    """R^2 of each source over its filled bins (0 for a profile without any variation), and whether there is variation."""
+    mean = np.where(filled, value, 0.0).sum(axis=1) / np.maximum(filled.sum(axis=1), 1)
+    total = np.where(filled, (value - mean[:, None]) ** 2, 0.0).sum(axis=1)
+    residual = np.where(filled, (value - model) ** 2, 0.0).sum(axis=1)
+    varies = total > 0
+    return np.where(varies, 1.0 - residual / np.where(varies, total, 1.0), 0.0), varies
 
 
 def _outer_level(profiles: Profiles, filled: Bool) -> Double:

@@ -75,7 +75,8 @@ class TestAlgebra:
 
     def test_skipped_steps_are_named(self) -> None:
         notes = reduce_light(plane(10.0), parameters=ReduceParameters(gain_e_per_adu=1.0, read_noise_e=5.0)).facts["notes"]
-        assert notes == ["no bias: step skipped", "no dark: step skipped", "no flat: step skipped"]
+        assert notes[:3] == ["no bias: step skipped", "no dark: step skipped", "no flat: step skipped"]
+        assert "the bias is still in" in notes[3]
 
     @pytest.mark.parametrize("name", ["bias", "dark", "flat"])
     def test_master_of_another_shape_is_rejected_by_name(self, name: str) -> None:
@@ -159,6 +160,13 @@ class TestUnknowns:
         raw = (rng.poisson(400.0, (300, 300)) + rng.normal(0, 30.0, (300, 300))).astype(np.float32)
         light = reduce_light(raw, parameters=ReduceParameters(gain_e_per_adu=1.0))
         assert light.facts["read_noise"] == pytest.approx(30.0, rel=0.03)
+
+    def test_a_bias_that_is_still_in_is_no_light(self) -> None:
+        rng = np.random.default_rng(6)
+        raw = (1000.0 + rng.poisson(200.0, (300, 300)) / 2.0 + rng.normal(0, 3.0, (300, 300))).astype(np.float32)
+        light = reduce_light(raw, parameters=ReduceParameters(gain_e_per_adu=2.0, read_noise_e=6.0))
+        assert np.median(light.science) == pytest.approx(2200.0, abs=1.0)
+        assert np.median(light.uncertainty) == pytest.approx(np.sqrt(200 + 36), rel=0.05)
 
     def test_read_noise_is_never_below_the_quantisation(self) -> None:
         light = reduce_light(plane(0.0), parameters=ReduceParameters(gain_e_per_adu=4.0, read_noise_e=0.0, quantisation_step_adu=2.0))
