@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels.fallback import physical
+from nightcrew.calibration.kernels import values as kernel
 from nightcrew.calibration.kernels.slab import FrameRows
 from nightcrew.calibration.sources import OpenedFrame, Window
 from nightcrew.errors import Refused, RejectedInput
@@ -119,7 +119,7 @@ def statistic_of(values: NDArray[Any], statistic: str) -> float:
     if statistic == "sum":
         return float(np.sum(values, dtype=np.float64))
     if statistic == "median":
-        return float(np.median(values))
+        return kernel.median(values)
     if statistic == "sky":
         return sky_level(values)
     ordered = np.sort(values)
@@ -140,11 +140,11 @@ def good_values(frame: OpenedFrame, calibration: FrameCalibration, box: Window |
     for first in range(y0, y1, ROWS_AT_ONCE):
         last = min(y1, first + ROWS_AT_ONCE)
         rows = calibration.apply_to(frame.rows(first, last, {}), first, last)
-        values = physical(rows, slice(None), dtype).reshape(last - first, nx)[:, x0:x1]
+        values = kernel.calibrated(rows, dtype).reshape(last - first, nx)[:, x0:x1]
         good = np.isfinite(values)
         if mask is not None:
             good &= ~np.asarray(mask[first:last, x0:x1], dtype=bool)
-        parts.append(values[good])
+        parts.append(values.reshape(-1) if good.all() else values[good])
     return np.concatenate(parts)
 
 

@@ -15,6 +15,7 @@ from nightcrew.calibration.combine import combine
 from nightcrew.calibration.kernels import build, native
 from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.kernels.network import comparators
+from nightcrew.calibration.kernels.values import median
 from nightcrew.calibration.methods import METHODS, Clip, DropExtremes, SigmaClip
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
@@ -77,6 +78,17 @@ def test_both_sides_mean_the_same_structures() -> None:
     kernel = library()
     assert kernel is not None
     assert kernel.task_size == native.TASK.itemsize
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([1.0, 1.0, -0.0, 2.5]), min_size=1, max_size=50),
+    dtype=st.sampled_from(["f4", "f8"]),
+)
+def test_median_of_a_frame(values: list[float], dtype: str) -> None:
+    array = np.array(values, dtype)
+    ordered = np.sort(array.astype(np.float64))
+    assert median(array) == (ordered[(len(array) - 1) // 2] + ordered[len(array) // 2]) / 2
 
 
 def test_without_a_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Kernel:
 
     def __init__(self, path: str) -> None:
         found = ctypes.CDLL(path)
-        self.combine_images = found.nightcrew_combine_images
+        self.combine_images, self.values, self.select = found.nightcrew_combine_images, found.nightcrew_values, found.nightcrew_select
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size)
         self.frame_size, self.task_size, self.light_size = (int(size()) for size in sizes)

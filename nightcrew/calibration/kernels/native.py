@@ -59,13 +59,15 @@ def describe(frames: list[FrameRows]) -> NDArray[Any]:
     return table
 
 
+def takes(frame: FrameRows) -> bool:
+    """Whether the kernel has room for what is to be done to the frame."""
+    return len(frame.subtract) <= MAX_PLANES
+
+
 def can_do(frames: list[FrameRows], rule: Rule) -> bool:
     """Whether the kernel exists and covers this work."""
     return (
-        rule.method in METHOD_CODES
-        and not needs_frames(frames, rule)
-        and all(len(frame.subtract) <= MAX_PLANES for frame in frames)
-        and library() is not None
+        rule.method in METHOD_CODES and not needs_frames(frames, rule) and all(takes(frame) for frame in frames) and library() is not None
     )
 
 
