@@ -111,3 +111,22 @@ def test_reference_is_the_earliest_then_the_first_by_id() -> None:
     assert ids[2 - reference_index(times[::-1], ids[::-1])] == "b"
     with pytest.raises(ValueError, match="no frame"):
         reference_index([], [])
+
+
+def test_a_first_guess_lets_three_stars_among_others_be_enough() -> None:
+    common = np.array([[100.0, 120.0], [800.0, 300.0], [420.0, 910.0]])
+    mine, theirs = stars(6, seed=4)[0], stars(6, seed=5)[0]
+    reference, frame = np.vstack([common, theirs]), np.vstack([common - [12.0, -7.0], mine])
+    flux = np.arange(9.0, 0.0, -1.0)
+    guess = np.array([[1.0, 0.0, 11.0], [0.0, 1.0, -6.0]])
+    found = register(frame, flux, reference, flux, guess=guess)
+    assert found.n_matched == 3
+    assert found.shift_px == pytest.approx((12.0, -7.0))
+
+
+def test_a_wrong_guess_is_not_believed() -> None:
+    reference, flux = stars()
+    guess = np.array([[1.0, 0.0, 300.0], [0.0, 1.0, -200.0]])
+    found = register(moved(reference, 0.1, 20.0, 5.0), flux, reference, flux, guess=guess)
+    assert found.n_matched == len(reference)
+    assert found.rotation_deg == pytest.approx(0.1, abs=1e-3)
