@@ -115,6 +115,8 @@ class Reduction:
                 np.sqrt(np.square(np.where(np.isfinite(sigma), sigma, part[good].std()), dtype=np.float64)[good].sum()) / good.sum()
             )
             self.outcome.points.append({"exposure_s": exposure_s, "counts_adu": counts, "noise_adu": noise, "n_frames": len(dark.used)})
+        if not self.darks:
+            return
         try:
             points = self.outcome.points
             self.outcome.line = fit_dark_line(*([p[key] for p in points] for key in ("exposure_s", "counts_adu", "noise_adu")))
