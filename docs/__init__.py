@@ -1,0 +1,1 @@
+"""The documentation's pages, and the script that writes their generated parts."""

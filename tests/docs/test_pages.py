@@ -1,0 +1,188 @@
+"""The pages are current: generated parts, keywords, flags, commands, options, and the tests that they name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.photometry.flags import SourceFlag
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [*generate.pages(), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))]
+CODE = ("nightcrew", "reports", "tasks", "flows", "watchers", "deployments")
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def ids(paths: list[Path]) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in paths]
+
+
+def test_generated_parts_are_current() -> None:
+    stale = ids(generate.stale_pages())
+    assert stale == [], "run: python -m docs.generate"
+
+
+def test_every_generated_part_stands_on_a_page() -> None:
+    named = {name for path in generate.pages() for name in re.findall(r"<!-- generated: ([a-z-]+) -->", path.read_text(encoding="utf-8"))}
+    assert named == set(generate.PARTS)
+
+
+def test_refreshing_keeps_what_is_written_by_hand() -> None:
+    text = "before\n<!-- generated: recipes -->\nold\n<!-- end -->\nafter\n"
+    new = generate.refreshed(text)
+    assert new.startswith("before\n<!-- generated: recipes -->\n\n| Recipe |")
+    assert new.endswith("|\n\n<!-- end -->\nafter\n")
+    assert "\nold\n" not in new
+    assert generate.refreshed(new) == new
+
+
+def test_cells_cannot_break_their_table() -> None:
+    assert generate.table(("a",), [("x|y <b> *z*\nw",)]).splitlines()[-1] == "| x\\|y &lt;b> \\*z\\* w |"
+
+
+@pytest.mark.parametrize("flag", [*PixelFlag, *SourceFlag], ids=lambda flag: f"{type(flag).__name__}.{flag.name}")
+def test_every_flag_is_described(flag: PixelFlag | SourceFlag) -> None:
+    assert f"| {int(flag)} | `{flag.name}` |" in page("products.md")
+
+
+def keywords() -> list[str]:
+    """Our header keywords in the units of work: whole ones, and the numbered ones up to their number."""
+    found: set[str] = set()
+    for path in sorted((ROOT / "tasks").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"NC[A-Z]+", node.value):
+                found.add(node.value)
+    return sorted(found)
+
+
+def test_keywords_are_found() -> None:
+    assert {"NCGRADE", "NCPRINT", "NCWHY", "NCIN", "NCPAR", "NCFRAMES"} <= set(keywords())
+
+
+@pytest.mark.parametrize("keyword", keywords())
+def test_every_keyword_is_described(keyword: str) -> None:
+    assert re.search(rf"^\| `{keyword}1?`", page("products.md"), re.MULTILINE)
+
+
+def test_every_rule_of_a_profile_is_described_or_unused() -> None:
+    from nightcrew.frames.profiles import Keywords, Rules
+
+    text = page("instruments.md")
+    used = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "nightcrew" / "planning").glob("*.py")))
+    absent = [name for name in Rules.model_fields if re.search(rf"rules\.{name}\b", used) and f"`{name}`" not in text]
+    assert absent == []
+    assert [name for name in Keywords.model_fields if f"`{name}`" not in text] == []
+
+
+def test_every_built_in_profile_is_listed() -> None:
+    names = {path.stem for path in (ROOT / "nightcrew" / "frames" / "instruments").glob("*.toml")}
+    assert {name for name in names if f"`{name}`" in page("instruments.md")} == names
+
+
+def test_defaults_of_the_rules_are_the_written_ones() -> None:
+    from nightcrew.frames.profiles import Rules
+
+    text, rules = page("instruments.md"), Rules()
+    for name in ("temperature_cluster_c", "temperature_a_c", "temperature_b_c", "exposure_tolerance"):
+        assert f"| `{name}` | {getattr(rules, name)} |" in text, name
+    for name in ("bias_age_days", "dark_age_days", "flat_age_days"):
+        assert f"| `{name}` | {', '.join(f'{days:g}' for days in getattr(rules, name))} |" in text, name
+
+
+def test_every_option_of_reduce_is_explained() -> None:
+    import typer
+
+    from deployments import cli
+
+    command = typer.main.get_command(cli.build("reduce")).commands["reduce"]  # type: ignore[arg-type, attr-defined]
+    options = {word for one in command.params if one.name != "help" for word in one.opts if word.startswith("-")}
+    assert {word for word in options if f"`{word}`" not in page("reduce.md")} == set()
+
+
+@lru_cache(maxsize=1)
+def commands() -> frozenset[str]:
+    from deployments import cli
+
+    return frozenset(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_named_commands_exist(path: Path) -> None:
+    named = set(re.findall(r"(?:^|`|\$ )nightcrew ([a-z]+)\b", path.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named - commands() == set()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_named_options_exist(path: Path) -> None:
+    from nightcrew.settings import Settings
+
+    sections = {name: type(f.default[0] if isinstance(f.default, tuple) else f.default) for name, f in Settings.model_fields.items()}
+    named = re.findall(rf"`({'|'.join(sections)})\.([a-z_]+)`", path.read_text(encoding="utf-8"))
+    assert [f"{section}.{key}" for section, key in named if key not in sections[section].model_fields] == []
+
+
+@lru_cache(maxsize=64)
+def functions_of(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_named_tests_exist(path: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))
+    absent = [f"{file}::{test}" for file, test in named if not (ROOT / file).is_file() or test not in functions_of(ROOT / file)]
+    assert absent == []
+
+
+def test_reliability_answers_every_pain_in_order() -> None:
+    rows = re.findall(r"^\| (\d+) \| .* \| .* \| (.*) \|$", page("reliability.md"), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 33))
+    assert [number for number, shown in rows if "tests/" not in shown and "not covered yet" not in shown] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_named_files_exist(path: Path) -> None:
+    named = re.findall(
+        rf"`((?:{'|'.join((*CODE, 'tests', 'docs'))})/[\w./-]+\.(?:py|toml|yaml|md|service))`", path.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_page_is_reached_from_the_navigation() -> None:
+    navigation = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert navigation == {str(path.relative_to(DOCS)) for path in generate.pages()}
+
+
+def test_the_picture_of_a_report_is_small() -> None:
+    picture = DOCS / "images" / "report.png"
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert picture.stat().st_size < 400_000
+
+
+def test_the_documentation_builds_without_warnings_and_loads_nothing(tmp_path: Path) -> None:
+    if find_spec("mkdocs") is None or find_spec("material") is None:
+        pytest.skip("mkdocs-material is not installed (make docs installs it)")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
+        cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1", "PATH": ""}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    loads = re.compile(
+        r"<(?:script|img|iframe|source)[^>]+src=[\"']?(?:https?:)?//|<link[^>]+href=[\"']?(?:https?:)?//(?![^>]*rel=canonical)"
+    )
+    pages = sorted((tmp_path / "site").rglob("*.html"))
+    assert pages
+    assert [page.name for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
