@@ -85,7 +85,8 @@ class CombineJob:
         self.shape = self.frames[0].shape
         try:
             given = [item or FrameCalibration() for item in per_frame or [None] * len(self.frames)]
-            self._check_planes(given)
+            for frame, item in zip(self.frames, given, strict=True):
+                item.check(frame.shape, frame.name)
             seen: dict[int, NDArray[np.float32]] = {}
             self.calibrations = [item.ready(seen) for item in given]
             self.levels: list[float] | None = None
@@ -97,13 +98,6 @@ class CombineJob:
         except BaseException:
             close_all(self.frames)
             raise
-
-    def _check_planes(self, calibrations: Sequence[FrameCalibration]) -> None:
-        for frame, calibration in zip(self.frames, calibrations, strict=True):
-            planes = [plane for plane, _ in calibration.subtract] + ([] if calibration.divide is None else [calibration.divide])
-            for plane in planes:
-                if plane.shape != frame.shape:
-                    raise Refused(f"{frame.name}: is {frame.shape}, its calibration plane {plane.shape}")
 
     def __enter__(self) -> CombineJob:
         return self

@@ -51,6 +51,12 @@ class FrameCalibration:
             divide=None if self.divide is None else plain(self.divide),
         )
 
+    def check(self, shape: tuple[int, int], name: str) -> None:
+        """Refuse planes that do not have the frame's shape."""
+        for plane in [plane for plane, _ in self.subtract] + ([] if self.divide is None else [self.divide]):
+            if plane.shape != shape:
+                raise Refused(f"{name}: is {shape}, its calibration plane {plane.shape}")
+
     def apply_to(self, rows: FrameRows, y0: int, y1: int) -> FrameRows:
         """``rows`` (y0..y1 of the frame) with the same rows of the planes."""
         rows.subtract = tuple((plane[y0:y1], factor) for plane, factor in self.subtract)

@@ -20,6 +20,7 @@ from nightcrew.calibration.methods import METHODS, Clip, DropExtremes, SigmaClip
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.calibration.sources import ArraySource
 
+FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler here")
 CLIPS: list[Clip | None] = [None, SigmaClip(low=2, high=2.5), SigmaClip(iterations=2), DropExtremes(low=1, high=1), DropExtremes(low=2)]
 
@@ -82,7 +83,9 @@ def test_both_sides_mean_the_same_structures() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    values=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([1.0, 1.0, -0.0, 2.5]), min_size=1, max_size=50),
+    values=st.lists(
+        st.floats(width=32, allow_nan=False, allow_infinity=False) | st.sampled_from([1.0, 1.0, -0.0, 2.5]), min_size=1, max_size=50
+    ),
     dtype=st.sampled_from(["f4", "f8"]),
 )
 def test_median_of_a_frame(values: list[float], dtype: str) -> None:

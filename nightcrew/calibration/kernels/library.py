@@ -46,8 +46,9 @@ class Kernel:
         found = ctypes.CDLL(path)
         self.combine_images, self.values, self.select = found.nightcrew_combine_images, found.nightcrew_values, found.nightcrew_select
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
-        sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size)
-        self.frame_size, self.task_size, self.light_size = (int(size()) for size in sizes)
+        self.fit_images = found.nightcrew_fit_images
+        sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size, found.nightcrew_fit_size)
+        self.frame_size, self.task_size, self.light_size, self.fit_size = (int(size()) for size in sizes)
         if self.frame_size != FRAME.itemsize:
             raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
 

@@ -5,11 +5,8 @@
  * order, so that results are equal to the last bit. */
 #include "common.h"
 #include "physical.h"
+#include "slab.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { MEAN, MEDIAN, SUM, MIN, MAX, QUANTILE, STD, VAR, RMS, WEIGHTED };
 enum { CLIP_NONE, CLIP_SIGMA, CLIP_DROP };
@@ -323,83 +320,26 @@ PUBLIC int nightcrew_combine(const frame_t *frames, const task_t *task, long n_p
     return 0;
 }
 
-/* Read n bytes at an offset; 0 when all were there. */
-static int read_all(int fd, char *to, size_t n, int64_t offset)
-{
-    while (n) {
-        ssize_t got = pread(fd, to, n, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return -1;
-        to += got;
-        n -= (size_t)got;
-        offset += got;
-    }
-    return 0;
-}
-
-/* Read stored pixels of a frame from its file; 0 when all were there and the file is still the same. */
-static int read_pixels(const frame_t *f, char *to, size_t n, int64_t offset)
-{
-    struct stat status;
-    if (f->fd >= 0)
-        return read_all(f->fd, to, n, offset);
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int failed = fstat(fd, &status) || status.st_size != f->size;
-#ifdef __linux__
-    failed = failed || status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec != f->mtime_ns;
-#endif
-    failed = failed || read_all(fd, to, n, offset);
-    close(fd);
-    return failed;
-}
-
 /* Rows [y0, y1) of images of nx columns, step rows at a time.  The frames' pointers are to row 0, the task's planes to row y0.
  * Stored rows of frames without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
 PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride)
 {
     int n = task->n_frames, failed = 0;
-    size_t room = 64;
-    for (int i = 0; i < n; i++)
-        room += frames[i].data ? 0 : ((size_t)(step * nx * kind_size(frames[i].kind)) + 63) / 64 * 64;
-    char *rows = aligned_alloc(64, room);
-    frame_t *part = malloc((size_t)n * sizeof(frame_t));
-    if (!rows || !part)
+    slab_t slab = slab_make(frames, n, step * nx);
+    if (!slab.part)
         failed = -1;
     for (long y = y0; y < y1 && !failed; y += step) {
-        long size = (y1 - y < step ? y1 - y : step) * nx, first = y * nx;
-        char *to = rows;
+        long size = (y1 - y < step ? y1 - y : step) * nx, out = (y - y0) * nx, result_size = task->result_f8 ? 8 : 4;
         task_t now = *task;
-        for (int i = 0; i < n && !failed; i++) {
-            frame_t *f = &part[i];
-            long item = kind_size(frames[i].kind);
-            *f = frames[i];
-            if (f->data)
-                f->data = (const char *)f->data + first * item;
-            else {
-                failed = read_pixels(f, to, (size_t)(size * item), f->offset + first * item) ? i + 1 : 0;
-                f->data = to;
-                to += ((size_t)(step * nx * item) + 63) / 64 * 64;
-            }
-            f->mask = f->mask ? f->mask + first : NULL;
-            f->sigma = f->sigma ? f->sigma + first : NULL;
-            f->divide = f->divide ? f->divide + first : NULL;
-            for (int p = 0; p < f->n_planes; p++)
-                f->plane[p] += first;
-        }
-        long out = (y - y0) * nx, result_size = now.result_f8 ? 8 : 4;
         now.result = (char *)now.result + out * result_size;
         now.uncertainty = now.uncertainty ? (char *)now.uncertainty + out * result_size : NULL;
         now.count = now.count ? now.count + out : NULL;
         now.mask = now.mask ? now.mask + out : NULL;
+        failed = slab_read(&slab, frames, n, y * nx, size);
         if (!failed)
-            failed = nightcrew_combine(part, &now, size, stride);
+            failed = nightcrew_combine(slab.part, &now, size, stride);
     }
-    free(rows);
-    free(part);
+    slab_free(&slab);
     return failed;
 }
 

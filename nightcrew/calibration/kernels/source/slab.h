@@ -1,0 +1,94 @@
+/* A slab: the same pixels of every frame, read from files where they are not in memory. */
+#ifndef NIGHTCREW_SLAB_H
+#define NIGHTCREW_SLAB_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common.h"
+
+typedef struct {
+    char *rows;    /* stored pixels of the frames that lie in files */
+    frame_t *part; /* the frames, their pointers moved to the slab; NULL when there is no memory */
+    long largest;  /* pixels of the largest slab */
+} slab_t;
+
+/* Read n bytes at an offset; 0 when all were there. */
+static int read_all(int fd, char *to, size_t n, int64_t offset)
+{
+    while (n) {
+        ssize_t got = pread(fd, to, n, (off_t)offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return -1;
+        to += got;
+        n -= (size_t)got;
+        offset += got;
+    }
+    return 0;
+}
+
+/* Read stored pixels of a frame from its file; 0 when all were there and the file is still the same. */
+static int read_pixels(const frame_t *f, char *to, size_t n, int64_t offset)
+{
+    struct stat status;
+    if (f->fd >= 0)
+        return read_all(f->fd, to, n, offset);
+    int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int failed = fstat(fd, &status) || status.st_size != f->size;
+#ifdef __linux__
+    failed = failed || status.st_mtim.tv_sec * 1000000000L + status.st_mtim.tv_nsec != f->mtime_ns;
+#endif
+    failed = failed || read_all(fd, to, n, offset);
+    close(fd);
+    return failed;
+}
+
+static slab_t slab_make(const frame_t *frames, int n, long largest)
+{
+    slab_t slab = {NULL, NULL, largest};
+    size_t room = 64;
+    for (int i = 0; i < n; i++)
+        room += frames[i].data ? 0 : ((size_t)(largest * kind_size(frames[i].kind)) + 63) / 64 * 64;
+    slab.rows = aligned_alloc(64, room);
+    slab.part = slab.rows ? malloc((size_t)n * sizeof(frame_t)) : NULL;
+    return slab;
+}
+
+static void slab_free(slab_t *slab)
+{
+    free(slab->rows);
+    free(slab->part);
+}
+
+/* Make slab->part describe pixels [first, first + size); 0, or i + 1 when frame i cannot be read. */
+static int slab_read(slab_t *slab, const frame_t *frames, int n, long first, long size)
+{
+    char *to = slab->rows;
+    for (int i = 0; i < n; i++) {
+        frame_t *f = &slab->part[i];
+        long item = kind_size(frames[i].kind);
+        *f = frames[i];
+        if (f->data)
+            f->data = (const char *)f->data + first * item;
+        else {
+            if (read_pixels(f, to, (size_t)(size * item), f->offset + first * item))
+                return i + 1;
+            f->data = to;
+            to += ((size_t)(slab->largest * item) + 63) / 64 * 64;
+        }
+        f->mask = f->mask ? f->mask + first : NULL;
+        f->sigma = f->sigma ? f->sigma + first : NULL;
+        f->divide = f->divide ? f->divide + first : NULL;
+        for (int p = 0; p < f->n_planes; p++)
+            f->plane[p] += first;
+    }
+    return 0;
+}
+
+#endif
