@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -66,7 +66,7 @@ BoxOption = Annotated[
     ),
 ]
 Extension = Annotated[str, typer.Option("--extension", "-x", help="Number or name of the extension; nothing: the first image.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Tell more, on stderr.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 Form = Annotated[str, typer.Option("--format", help="text, csv, ecsv or json; nothing: by the ending of -o, else text.")]
 
@@ -91,6 +91,16 @@ class Troubles:
 def complain(sentence: str) -> None:
     """One sentence on stderr."""
     sys.stderr.write(f"nightcrew: {clean(sentence)}\n")
+
+
+def teller(*, verbose: bool) -> Callable[[str], None]:
+    """What -v tells goes to stderr, so that tables on stdout stay tables."""
+    return print_error if verbose else (lambda _: None)
+
+
+def print_error(sentence: str) -> None:
+    """A line on stderr that is no complaint."""
+    sys.stderr.write(f"{clean(sentence)}\n")
 
 
 def now() -> str:

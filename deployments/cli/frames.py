@@ -22,6 +22,7 @@ from deployments.cli.frame_words import (
     box_of_option,
     emit,
     now,
+    teller,
 )
 from deployments.cli.frames_combine import combine, recipe
 from deployments.cli.frames_show import show
@@ -47,6 +48,7 @@ def rename(
     timezone: Annotated[str, typer.Option("--timezone", help="Time zone of the site, as America/Phoenix.")] = "",
     undo: Annotated[bool, typer.Option("--undo", help="Take a renaming back: FILES is its journal (nothing: the newest here).")] = False,
     dry_run: DryRun = False,
+    verbose: Verbose = False,
 ) -> None:
     """Give files one sequence of names.  Never overwrites; a journal lets --undo take everything back."""
     from nightcrew.errors import Refused
@@ -64,6 +66,9 @@ def rename(
     if into is not None and not into.is_dir():
         raise Refused(f"there is no folder {into}")
     moves = plan_names(frames, naming)
+    tell, cards = teller(verbose=verbose), {frame.path: frame.cards for frame in frames}
+    for move in moves:
+        tell(f"{move.old}: " + ", ".join(f"{key} {cards[move.old].get(key.upper(), 'missing')}" for key in keys))
     if dry_run:
         for move in moves:
             say(f"{move.old} -> {move.new}")
@@ -112,6 +117,7 @@ def log(
     output: Annotated[str, typer.Option("--output", "-o", help="File (text is appended); nothing, stdio, screen; skip.")] = "",
     form: Form = "",
     extension: Extension = "",
+    verbose: Verbose = False,
 ) -> None:
     """Header values of many files as a table: aligned text, CSV, ECSV or JSON."""
     from nightcrew.tools.frame import extension_of
@@ -120,6 +126,7 @@ def log(
 
     troubles = Troubles()
     table = header_table(expand(files or []), parse_keywords(keywords), extension=extension_of(extension), complain=troubles.tell)
+    teller(verbose=verbose)(f"{len(table.rows)} files, {len(table.names)} columns")
     emit(table, output, form, numbered=True)
     troubles.finish()
 
@@ -138,6 +145,7 @@ def stats(
     good_only: Annotated[bool, typer.Option("--good", help="Leave out every pixel flagged in the MASK extension.")] = False,
     form: Form = "",
     extension: Extension = "",
+    verbose: Verbose = False,
 ) -> None:
     """Statistics of pixels, accumulated in float64; NaN is no pixel.  rms is the root mean square, std the standard deviation."""
     from nightcrew.tools.frame import extension_of
@@ -154,7 +162,8 @@ def stats(
         copy=update,
     )
     troubles = Troubles()
-    emit(measure(expand(files or []), wanted, complain=troubles.tell), output, form, digits=10)
+    table = measure(expand(files or []), wanted, complain=troubles.tell, tell=teller(verbose=verbose))
+    emit(table, output, form, digits=10)
     troubles.finish()
 
 
@@ -177,8 +186,7 @@ def arith(
     steps = plan(left, right, output_names(left, output))
     task = Task(operator=operator, box=box_of_option(box), dtype=dtype, extension=extension_of(extension))
     troubles = Troubles()
-    quiet = not (dry_run or verbose)
-    written = carry_out(steps, task, say=(lambda _: None) if quiet else say, complain=troubles.tell, dry_run=dry_run)
+    written = carry_out(steps, task, say=say if dry_run else teller(verbose=verbose), complain=troubles.tell, dry_run=dry_run)
     say(f"{written} of {len(steps)} images {'would be ' if dry_run else ''}written")
     troubles.finish()
 

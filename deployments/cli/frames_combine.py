@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.cli.common import say
-from deployments.cli.frame_words import BoxOption, Extension, Files, box_of_option, complain
+from deployments.cli.frame_words import BoxOption, Extension, Files, Verbose, box_of_option, complain, teller
 
 
 def combine(
@@ -41,10 +41,11 @@ def combine(
     dtype: Annotated[str, typer.Option("--dtype", help="float32 or float64; nothing: float32 unless it would lose digits.")] = "",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads.")] = 2,
     extension: Extension = "",
+    verbose: Verbose = False,
 ) -> None:
     """Combine frames pixel by pixel.  Order: shift, normalise (-b: by a box), clip, combine, divide by the mean."""
     from nightcrew.tools.combine_request import PLANES, Request
-    from nightcrew.tools.combine_tool import combine_files, save
+    from nightcrew.tools.combine_tool import combine_files
     from nightcrew.tools.frame import extension_of
     from nightcrew.tools.inputs import expand, without_repetitions
     from nightcrew.tools.writing import check_output
@@ -69,7 +70,8 @@ def combine(
         extension=extension_of(extension),
         threads=threads,
     )
-    save(combine_files(paths, request), output)
+    for line in combine_files(paths, request, output):
+        teller(verbose=verbose)(line)
     say(f"{output}: {method} of {len(paths)} files")
 
 
@@ -82,6 +84,7 @@ def recipe(
     odd: Annotated[float, typer.Option("--odd", help="Bias and dark frames further than this many robust sigmas are left out.")] = 5.0,
     temperature_gap: Annotated[float, typer.Option("--temperature-gap", help="Temperatures further apart [C] are another set-up.")] = 1.5,
     profile: Annotated[str, typer.Option("--profile", help="Instrument profile; nothing: by the headers.")] = "",
+    verbose: Verbose = False,
 ) -> None:
     """The GODO reduction as one flow: bias, darks, dark line, scaled darks, flats, lights, a mean per target and filter."""
     from nightcrew.tools.inputs import expand, without_repetitions
@@ -91,6 +94,11 @@ def recipe(
     options = Options(box=box_of_option(box), flat_normalisation=normalisation, flat_drop_highest=drop, odd_limit=odd)
     paths, _ = without_repetitions(expand(files or []))
     result = reduce_night(paths, output, options, say=say, profile=profile, temperature_gap_c=temperature_gap)
+    for group in result.groups:
+        for frame in group.frames:
+            teller(verbose=verbose)(
+                f"set-up {group.number}: {frame.path.name}: {frame.header.kind}, {frame.exposure_s:g} s {frame.header.filter}"
+            )
     for outcome in result.outcomes:
         if outcome.line is not None:
             _say_line(outcome.line)

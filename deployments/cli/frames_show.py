@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.cli.common import say
-from deployments.cli.frame_words import BoxOption, Extension, Files, box_of_option
+from deployments.cli.frame_words import BoxOption, Extension, Files, Verbose, box_of_option, teller
 
 
 def show(
@@ -30,6 +30,7 @@ def show(
     zstep: Annotated[int, typer.Option("--zstep", "-z", help="Every so-manieth plane of a cube.")] = 1,
     delay: Annotated[int | None, typer.Option("--animation", "-a", help="Cube as a GIF: ms a picture, negative: repeats.")] = None,
     extension: Extension = "",
+    verbose: Verbose = False,
 ) -> None:
     """Pictures of frames, with the numbers behind them beside them; a cube as a film strip or an animation."""
     from nightcrew.errors import Refused
@@ -57,7 +58,12 @@ def show(
         raise Refused("an animation is written as a GIF: -o NAME.gif")
     if to_files:
         picture_names(paths, output)  # refuses impossible names before anything is read
+    tell = teller(verbose=verbose)
     made = pictures(paths, look, extension_of(extension))
+    for _, picture in made:
+        for panel in picture.panels:
+            plane = "" if panel.plane is None else f" plane {panel.plane}"
+            tell(f"{picture.source}{plane}: {look.scale} " + "; ".join(f"{low:.6g} to {high:.6g}" for low, high in panel.limits))
     if to_files:
         _save_pictures(made, look, output)
     else:

@@ -38,28 +38,31 @@ class Wanted:
     copy: bool = False
 
 
-def measure(paths: Sequence[Path], wanted: Wanted, *, complain: Callable[[str], None]) -> SmallTable:
+def measure(
+    paths: Sequence[Path], wanted: Wanted, *, complain: Callable[[str], None], tell: Callable[[str], None] = lambda _: None
+) -> SmallTable:
     """A table with the columns ``FileName`` (with the box in FITS notation) and the statistics.
 
-    A file that cannot be measured is told to ``complain`` in a sentence and has no row.
+    A file that cannot be measured is told to ``complain`` in a sentence and has no row; ``tell`` hears what was read.
     """
     if wanted.copy and wanted.per_plane:
         raise Refused("the numbers of single planes do not go into a header: leave out -u or -t")
     rows: list[tuple[str | Number, ...]] = []
     for path in paths:
         try:
-            rows += _rows(path, wanted)
+            rows += _rows(path, wanted, tell)
         except NightcrewError as error:
             text = str(error)
             complain(text if path.name in text else f"{path}: {text}")
     return SmallTable(("FileName", *wanted.names), tuple(rows))
 
 
-def _rows(path: Path, wanted: Wanted) -> list[tuple[str | Number, ...]]:
+def _rows(path: Path, wanted: Wanted, tell: Callable[[str], None]) -> list[tuple[str | Number, ...]]:
     copy = path.with_name(COPY_PREFIX + path.name.removesuffix(".fz")) if wanted.copy else None
     if copy is not None:
         check_output(copy)
     frame = read_frame(path, wanted.extension)
+    tell(f"{path}: {' x '.join(str(n) for n in reversed(frame.shape))} pixels of {frame.operand.pixels.dtype}")
     part, label = cut(frame, wanted.box)
     found = [(plane, statistics(pixels, wanted.names, flags)) for plane, pixels, flags in _parts(part, wanted)]
     if copy is not None:

@@ -94,3 +94,21 @@ def test_names_from_files_do_not_steer_the_terminal(frames: Runner, one: Path) -
     for words in (["stats", evil], ["log", evil], ["show", evil], ["arith", evil, "+", "1"]):
         ran = frames(*words)
         assert "\x1b" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rename", "a.fits", "--dry-run"], "a.fits: DATE-OBS missing"),
+        (["log", "a.fits", "-k", "NAXIS"], "1 files, 1 columns"),
+        (["stats", "a.fits"], "a.fits: 5 x 4 pixels of int16"),
+        (["arith", "a.fits", "+", "1", "-o", "o.fits"], "a.fits + 1 -> o.fits"),
+        (["combine", "a.fits", "-n", "mean", "-m", "average", "-a", "2", "-o", "o.fits"], "a.fits: x 1, level 9.5, weight 2"),
+        (["show", "a.fits", "-l", "minmax"], "a.fits: minmax 0 to 19"),
+    ],
+)
+def test_every_command_tells_more_with_v_on_stderr(frames: Runner, one: Path, words: list[str], told: str) -> None:
+    quiet, ran = frames(*words[:1], "--help"), frames(*words, "-v")
+    assert (ran.code, ran.err.strip()) == (0, told)
+    assert "--verbose" in quiet.out
+    assert told not in ran.out
