@@ -30,6 +30,14 @@ def own_up(database: Database, morning: str) -> None:
         messages.end_sending(database, row.id, "unknown", error="the process that sent it ended in the middle")
 
 
+def requeue(database: Database, morning: str) -> None:
+    """A person asks to send a mail again whose fate is unknown, or that was refused."""
+    with database.read() as connection:
+        rows = [row for row in messages.mails(connection, "unknown", "refused") if row.morning == morning]
+    for row in rows:
+        messages.end_sending(database, row.id, "queued")
+
+
 def deliver_queued(database: Database, settings: MailSettings) -> list[tuple[str, str]]:
     """Send every queued mail whose time has come, oldest first; (morning, state) of each that was tried."""
     with database.read() as connection:
