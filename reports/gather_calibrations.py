@@ -11,11 +11,19 @@ from datetime import datetime
 from nightcrew.ledger.rows import FrameRow, ProductRow, worst
 from nightcrew.planning.model import Choice, Considered, PlannedProduct
 from nightcrew.recipes.catalogue import MASTERS
-from reports.gather_masters import KIND_WORDS, label_of, set_up_of
+from reports.gather_masters import KIND_WORDS, exposure, label_of, set_up_of, temperature
 from reports.model import CalibrationCell, CellState
-from reports.night_data import ScopeData, why
+from reports.night_data import ScopeData, readable, why
 from reports.text import by_wavelength, joined, plural
 
+_MENDS = {
+    "bias_master": "take bias frames with this camera set-up",
+    "dark_master": "take darks of this exposure and temperature",
+    "thermal_master": "take darks and bias frames at this temperature",
+    "flat_master": "take flats in this filter",
+    "bad_pixel_mask": "take darks",
+}
+_CHOICES_ASKED = 3  # lights that lack the same calibration lack it for the same reasons
 _MISSING_WORDS = {"dark_master": "no dark of", "flat_master": "no flat", "bias_master": "no bias"}
 
 
@@ -41,7 +49,7 @@ def calibrations(data: ScopeData) -> tuple[CalibrationCell, ...]:
     masters = {row.fingerprint: row for row in (*data.snapshot.elsewhere, *data.snapshot.products.values())}
     history = _History(data)
     cells = [_found_cell(data, masters[print_], wanted, history) for print_, wanted in found.items() if print_ in masters]
-    cells += [_missing_cell(data, label, wanted) for (_, label), wanted in missing.items()]
+    cells += [_missing_cell(data, wanted) for wanted in missing.values()]
     spare = [row for row in data.current(*MASTERS) if row.usable and row.fingerprint not in found]
     cells += [_spare_cell(data, row) for row in spare]
     return tuple(sorted(cells, key=_order))
@@ -54,7 +62,7 @@ def _order(cell: CalibrationCell) -> tuple[int, float, tuple[int, str], bool]:
 
 
 def _asked_for(data: ScopeData) -> tuple[dict[str, _Wanted], dict[tuple[str, str], _Wanted]]:
-    """Chosen masters by fingerprint, and missing ones by (recipe, label)."""
+    """Chosen masters by fingerprint, and missing ones by recipe and what tells them apart."""
     found: dict[str, _Wanted] = {}
     missing: dict[tuple[str, str], _Wanted] = {}
     for light, choices, reasons in _needs(data):
@@ -65,8 +73,14 @@ def _asked_for(data: ScopeData) -> tuple[dict[str, _Wanted], dict[tuple[str, str
             elif recipe:
                 words = _MISSING_WORDS.get(recipe, "")
                 own = [reason for reason in reasons if words and reason.startswith(words)]
-                missing.setdefault((recipe, _missing_label(recipe, light)), _Wanted(recipe)).add(choice, light, own)
+                missing.setdefault((recipe, _apart(recipe, light)), _Wanted(recipe)).add(choice, light, own)
     return found, missing
+
+
+def _apart(recipe: str, light: FrameRow) -> str:
+    """What tells missing calibrations of one recipe apart; temperatures do not, they are shown as a range."""
+    header = light.header
+    return {"flat_master": header.filter, "dark_master": exposure(header.exposure_s)}.get(recipe, "")
 
 
 def _needs(data: ScopeData) -> Iterator[tuple[FrameRow, Sequence[Choice], Sequence[str]]]:
@@ -94,14 +108,15 @@ def _recipe_of(choice: Choice) -> str:
     return next((recipe for recipe in MASTERS if choice.need.startswith(recipe.replace("_", " "))), "")
 
 
-def _missing_label(recipe: str, light: FrameRow) -> str:
-    header = light.header
-    facts = {
-        "filter": header.filter,
-        "exposure_s": header.exposure_s,
-        "temperature_c": header.temperature_c and round(header.temperature_c),
-    }
-    return label_of(recipe, facts)
+def _missing_label(recipe: str, lights: Sequence[FrameRow]) -> str:
+    """Filter, or exposure and the range of temperatures, of the lights that went without."""
+    header = lights[0].header
+    if recipe == "flat_master":
+        return label_of(recipe, {"filter": header.filter})
+    celsius = sorted({light.header.temperature_c for light in lights if light.header.temperature_c is not None})
+    coldest, warmest = (temperature(celsius[0]), temperature(celsius[-1])) if celsius else ("", "")
+    degrees = warmest if warmest == coldest else f"{coldest.removesuffix(' °C')} to {warmest}"
+    return ", ".join(part for part in (exposure(header.exposure_s) if recipe == "dark_master" else "", degrees) if part)
 
 
 def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _History) -> CalibrationCell:
@@ -119,7 +134,7 @@ def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _His
         age_days=0.0 if own else max(known, key=abs, default=None),
         origin=str(row.facts.get("night", "")),
         users=len(wanted.lights),
-        reason="; ".join([*([remark] if remark else []), *reasons[:2]]),
+        reason=readable("; ".join([*([remark] if remark else []), *reasons[:2]])),
         command=why(row.fingerprint[:12]),
     )
 
@@ -168,19 +183,19 @@ class _History:
         return any(row.made_at < master.made_at and row.grade > planned.grade for row in self._older.get(planned.key, ()))
 
 
-def _missing_cell(data: ScopeData, label: str, wanted: _Wanted) -> CalibrationCell:
-    candidates = [(choice.need, candidate) for choice in wanted.choices for candidate in choice.considered]
+def _missing_cell(data: ScopeData, wanted: _Wanted) -> CalibrationCell:
+    different = list({choice.need: choice for choice in wanted.choices}.values())[:_CHOICES_ASKED]
+    candidates = [(choice.need, candidate) for choice in different for candidate in choice.considered]
     nearest = max(candidates, key=lambda pair: _words_shared(*pair), default=("", None))[1]
-    why_not = f"{nearest.name.replace('_', ' ')}: {nearest.verdict}" if nearest is not None else "there is none"
-    mend = nearest.mend if nearest is not None else ""
+    why_not = "no master of this kind is known" if nearest is None else f"{nearest.name}: {nearest.verdict}"
     kept = list(dict.fromkeys(wanted.reasons))[:1]
     return CalibrationCell(
         instrument=data.instrument,
         kind=KIND_WORDS[wanted.recipe],
-        label=label,
+        label=_missing_label(wanted.recipe, wanted.lights),
         state="missing",
         users=len(wanted.lights),
-        reason="; ".join([*kept, why_not, *([f"to mend it, {mend}"] if mend else [])]),
+        reason=readable("; ".join([*kept, why_not, f"to mend it, {_MENDS[wanted.recipe]}"])),
         command=why(data.name_of_frame(wanted.lights[0].id)),
     )
 

@@ -13,13 +13,13 @@ from nightcrew.ledger.arrivals import PathRow
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from reports.model import STATES, BalanceRow, Cause
-from reports.night_data import ScopeData, name_of, why
+from reports.night_data import ScopeData, name_of, readable, why
 from reports.tables import columns
 from reports.values import NumberTable
 
 NAMED = 200  # files of one cause that stand on the page; all of them are in the saved numbers
 _ORDER = (*KINDS, "rejected", "foreign", "ignored")
-_KIND_WORDS = {"rejected": "unreadable", "": "not read yet"}
+_KIND_WORDS = {"rejected": "unreadable"}
 # States of a frame say when its own unit failed; these failures show in no frame.
 _OWN_FRAMES = ("bias_master", "dark_master", "thermal_master", "flat_master", "reduce_light", "photometry")
 
@@ -29,9 +29,13 @@ def balance(scopes: Sequence[ScopeData]) -> tuple[BalanceRow, ...]:
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for data in scopes:
         for row in data.files:
-            counts[(data.instrument if row.kind in KINDS else "", row.kind)][row.state] += 1
+            counts[(data.instrument if row.kind in KINDS else "", _kind_of(row))][row.state] += 1
     ordered = sorted(counts, key=lambda key: (key[0] == "", key[0], _ORDER.index(key[1]) if key[1] in _ORDER else 99, key[1]))
     return tuple(_balance_row(instrument, kind, counts[(instrument, kind)]) for instrument, kind in ordered)
+
+
+def _kind_of(row: PathRow) -> str:
+    return row.kind or ("not read yet" if row.to_read else "ignored")
 
 
 def _balance_row(instrument: str, kind: str, counted: Counter[str]) -> BalanceRow:
@@ -46,7 +50,7 @@ def causes(scopes: Sequence[ScopeData]) -> tuple[Cause, ...]:
         groups: dict[tuple[str, str, str], list[PathRow]] = defaultdict(list)
         for row in data.files:
             if row.state != "done":
-                groups[(row.state, row.kind, likeness(_without_name(row)))].append(row)
+                groups[(row.state, _kind_of(row), likeness(_without_name(row)))].append(row)
         found += [_cause(state, kind, rows) for (state, kind, _), rows in sorted(groups.items())]
         found += _failed(data)
     return tuple(found)
@@ -76,7 +80,7 @@ def _cause(state: Any, kind: str, rows: list[PathRow]) -> Cause:
 
 def _without_name(row: PathRow) -> str:
     """The reason without the file's own name before it: the name stands beside it anyway."""
-    return row.reason.removeprefix(f"{shown(row.path.decode(errors='surrogateescape'))}: ")
+    return readable(row.reason.removeprefix(f"{shown(row.path.decode(errors='surrogateescape'))}: "))
 
 
 def _failed(data: ScopeData) -> Iterable[Cause]:

@@ -8,9 +8,10 @@ from pathlib import Path, PurePosixPath
 
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import FrameRow, ProductRow
+from nightcrew.planning.lights import field_names
 from nightcrew.planning.model import PlannedProduct
 from reports.model import LightEntry, StackEntry
-from reports.night_data import ScopeData, name_of, why
+from reports.night_data import ScopeData, name_of, readable, why
 from reports.pictures import picture_of_image, picture_of_png
 from reports.text import by_wavelength
 from reports.values import Picture
@@ -24,13 +25,14 @@ def lights(data: ScopeData, products_root: Path, threads: int = 2) -> tuple[Ligh
     """Every light of a scope that counts (duplicates and excluded ones are set aside), in order of time."""
     made = {frame.id: planned for planned, frame in _planned_lights(data)}
     catalogues = {p.inputs[0].fingerprint: p for p in data.plan.products if p.recipe == "photometry"}
+    fields = field_names([frame for frame in data.frames.values() if frame.header.kind == "light"])
     by_path = {frame.path: frame for frame in data.frames.values()}
     rows = [row for row in data.files if row.kind == "light" and row.state != "set_aside"]
 
     def entry(row: PathRow) -> LightEntry:
         frame = by_path.get(row.path)
         planned = made.get(frame.id) if frame is not None else None
-        return _light(data, row, frame, planned, catalogues, products_root)
+        return _light(data, row, frame, planned, catalogues, fields, products_root)
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         entries = list(pool.map(entry, rows))
@@ -48,6 +50,7 @@ def _light(
     frame: FrameRow | None,
     planned: PlannedProduct | None,
     catalogues: dict[str, PlannedProduct],
+    fields: dict[int, str],
     root: Path,
 ) -> LightEntry:
     name = name_of(row)
@@ -61,13 +64,13 @@ def _light(
     return LightEntry(
         name=name,
         instrument=data.instrument,
-        target=header.target if header is not None else "",
+        target=fields.get(frame.id, "") if frame is not None else "",
         filter=header.filter if header is not None else "",
         exposure_s=exposure_s,
         time_utc=header.time_utc if header is not None else "",
         state=row.state,  # type: ignore[arg-type]  # one of the five, as the ledger keeps it
         grade=product.grade if product is not None else "",  # type: ignore[arg-type]  # a letter from A to D
-        reason="; ".join(product.grade_reasons) if product is not None else row.reason,
+        reason=readable("; ".join(product.grade_reasons) if product is not None else row.reason),
         fwhm_px=metrics.get("fwhm_px"),
         ellipticity=metrics.get("ellipticity"),
         background=background,
@@ -129,7 +132,7 @@ def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root:
         left_out=left_out,
         exposure_s=None if each is None else float(each) * count,
         grade=row.grade,  # type: ignore[arg-type]  # a letter from A to D
-        reason="; ".join(reason for reason in row.grade_reasons if not reason.startswith("left out of the stack")),
+        reason=readable("; ".join(reason for reason in row.grade_reasons if not reason.startswith("left out of the stack"))),
         fwhm_px=metrics.get("fwhm_px"),
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),

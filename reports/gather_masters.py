@@ -12,7 +12,7 @@ from nightcrew.planning.changes import change_against_predecessor, predecessor
 from nightcrew.recipes.catalogue import MASTERS
 from reports.gather_queries import Measured
 from reports.model import MasterEntry
-from reports.night_data import ScopeData, why
+from reports.night_data import ScopeData, readable, why
 from reports.pictures import picture_of_image, picture_of_mask
 from reports.text import MINUS, by_wavelength, number
 from reports.values import KeyNumber, Picture
@@ -94,7 +94,7 @@ def _entry(
         certified=row.certified and not row.marked_bad,
         certification=row.barred_because,
         grade=worst(row.grade, "B" if changed else "A"),  # type: ignore[arg-type]  # a letter from A to D
-        reason="; ".join((*row.grade_reasons, *((changed,) if changed else ()))),
+        reason=readable("; ".join((*row.grade_reasons, *((changed,) if changed else ())))),
         picture=_picture(row, root, f"{kind} master {label} of {data.instrument}"),
         extras=tuple(_extras(row, numbers, camera)),
         command=why(row.fingerprint[:12]),
@@ -152,7 +152,7 @@ def _picture(row: ProductRow, root: Path, alt: str) -> Picture | None:
         return None
     if row.recipe == "bad_pixel_mask":
         return picture_of_mask(path, f"{alt}: flagged pixels are white", size_px=200)
-    return picture_of_image(path, alt, size_px=200, stretch="zscale")
+    return picture_of_image(path, alt, size_px=200, stretch="zscale", flat_is_fine=True)
 
 
 def _extras(row: ProductRow, numbers: Sequence[Measured], camera: dict[int, ProductRow]) -> Iterable[KeyNumber]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -88,6 +89,11 @@ def name_of(row: PathRow) -> str:
     """The name of a file as people see it: below its watched folder, bytes that are no UTF-8 as surrogates."""
     path = PurePosixPath(os.fsdecode(row.path))
     return str(path.relative_to(row.folder)) if row.folder and path.is_relative_to(row.folder) else path.name
+
+
+def readable(reason: str) -> str:
+    """A reason with masters named for people: ``dark master 120s -18.7C`` instead of the whole key."""
+    return re.sub(r"\b(bias|dark|thermal|flat)[_ ]master (\S+?)_\d+x\d+\S*", lambda m: f"{m[1]} master {m[2].replace('_', ' ')}", reason)
 
 
 def why(name: str) -> str:

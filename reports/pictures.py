@@ -13,12 +13,12 @@ from reports.stretch import Stretch, encode, sized_png, thumbnail_rows
 from reports.values import Picture
 
 
-def picture_of_image(path: Path, alt: str, *, size_px: int = 160, stretch: Stretch = "asinh") -> Picture | None:
+def picture_of_image(path: Path, alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", flat_is_fine: bool = False) -> Picture | None:
     """A picture of a FITS product's science plane; None when the file cannot be read (the report's check then says so)."""
     try:
         with ImageFile(path) as image:
             ny, nx = image.shape[-2:]
-            return thumbnail_rows(image.read_rows, (ny, nx), alt, size_px=size_px, stretch=stretch)
+            return thumbnail_rows(image.read_rows, (ny, nx), alt, size_px=size_px, stretch=stretch, flat_is_fine=flat_is_fine)
     except (NightcrewError, OSError):
         return None
 

@@ -39,6 +39,7 @@ class Published:
     page: NightPage
     verdict: Verdict
     faults: tuple[str, ...]
+    figures: Courses  # as drawn for the page: the mail takes some of them
 
 
 def publish_night(page: NightPage, root: Path) -> Published:
@@ -62,7 +63,8 @@ def publish_night(page: NightPage, root: Path) -> Published:
     atomic.write_text(folder / names.PAGE, html, overwrite=True)
     atomic.write_text(folder / names.ENTRY, entry_text(page, verdict, digest), overwrite=True)
     new = changed or stored.entry is None
-    return Published(path=folder / names.PAGE, revision=page.revision, changed=new, page=page, verdict=verdict, faults=faults)
+    path = folder / names.PAGE
+    return Published(path=path, revision=page.revision, changed=new, page=page, verdict=verdict, faults=faults, figures=figures)
 
 
 def _sound_html(page: NightPage, courses: Courses, trends: Trends, faults: tuple[str, ...]) -> tuple[Verdict, str, tuple[str, ...]]:

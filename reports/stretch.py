@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -35,14 +36,19 @@ def display_range(image: NDArray[np.generic], stretch: Stretch = "zscale") -> tu
     sigma = (high - low) / 2
     white = max(bright, middle + 6 * sigma) if stretch == "asinh" else min(middle + 6 * sigma, float(sample.max()))
     black = max(middle - 2.5 * sigma, float(sample.min()))
+    if white <= black:  # few levels, as of an 8-bit camera: show all there are
+        black, white = float(sample.min()), float(sample.max())
     return (float(black), float(white)) if white > black else (float(black), float(black))
 
 
 def to_bytes(image: NDArray[np.generic], stretch: Stretch = "zscale", limits: tuple[float, float] | None = None) -> NDArray[np.uint8]:
-    """``image`` [y, x] as grey levels 0-255, first row at the bottom as astronomers expect; not-finite pixels are black."""
+    """``image`` [y, x] as grey levels 0-255, first row at the bottom as astronomers expect; not-finite pixels are black.
+
+    An image without contrast is mid-grey.
+    """
     chosen = limits or display_range(image, stretch)
     if chosen is None or chosen[1] <= chosen[0]:
-        return np.zeros(image.shape, dtype=np.uint8)
+        return np.where(np.isfinite(image.astype(np.float32)), np.uint8(128), np.uint8(0)).astype(np.uint8)[::-1]
     black, white = chosen
     scaled = (image.astype(np.float32) - np.float32(black)) * np.float32(1 / (white - black))
     np.clip(scaled, 0, 1, out=scaled)
@@ -110,9 +116,18 @@ def thumbnail(image: NDArray[np.generic], alt: str, *, size_px: int = 160, stret
     return encode(to_bytes(small, stretch), alt, lossy=lossy)
 
 
-def thumbnail_rows(read_rows: RowReader, shape: tuple[int, int], alt: str, *, size_px: int = 160, stretch: Stretch = "asinh") -> Picture:
-    """A small picture of a large image on disk, made from some of its rows."""
-    return encode(to_bytes(shrink_rows(read_rows, shape, size_px), stretch), alt)
+def thumbnail_rows(
+    read_rows: RowReader, shape: tuple[int, int], alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", flat_is_fine: bool = False
+) -> Picture:
+    """A small picture of a large image on disk, made from some of its rows.
+
+    ``flat_is_fine``: an image whose pixels are all alike is no empty picture (a master of a camera of few bits).
+    """
+    small = shrink_rows(read_rows, shape, size_px)
+    picture = encode(to_bytes(small, stretch), alt)
+    if flat_is_fine and picture.blank and np.isfinite(small).any():
+        return replace(picture, blank=False, alt=f"{alt}: every pixel alike")
+    return picture
 
 
 def sized_png(data: bytes, alt: str) -> Picture:

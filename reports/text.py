@@ -103,9 +103,11 @@ def adaptive(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return DASH
     size = abs(value)
-    if size != 0 and (size < 1e-3 or size >= 1e7):
+    if size and (size < 1e-3 or size >= 1e7):
         mantissa, exponent = f"{value:.2e}".split("e")
         return f"{mantissa.replace('-', MINUS)}·10^{int(exponent)}".replace("^-", f"^{MINUS}")
+    if size == 0:
+        return "0"
     digits = next(digits for limit, digits in ((1e4, 0), (100, 1), (10, 2), (0.1, 3), (0, 4)) if size >= limit)
     return number(value, digits)
 

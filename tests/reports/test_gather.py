@@ -186,7 +186,7 @@ def test_lights_alone_say_what_is_missing_and_what_mends_it(raw: Path, tmp_path:
     assert missing == {("dark", "missing"), ("bias", "missing"), ("flat", "missing")}
     flat = cell(page, "flat", "V")
     assert flat.users == 2
-    assert "there is none" in flat.reason
+    assert "no master of this kind is known; to mend it, take flats in this filter" in flat.reason
     assert flat.command == "nightcrew why crew-1-V-001.fit"
     verdict = judge(page)
     assert verdict.status == "attention"

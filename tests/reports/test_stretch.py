@@ -75,6 +75,14 @@ def test_thumbnails_are_small_jpegs_with_text() -> None:
     assert not picture.blank
 
 
+def test_a_master_whose_pixels_are_all_alike_is_a_picture() -> None:
+    even, none = np.full((50, 50), 7, dtype=np.float32), np.full((50, 50), np.nan, dtype=np.float32)
+    assert stretch.thumbnail_rows(lambda a, b: even[a:b], (50, 50), "even").blank
+    fine = stretch.thumbnail_rows(lambda a, b: even[a:b], (50, 50), "even", flat_is_fine=True)
+    assert (fine.blank, fine.alt) == (False, "even: every pixel alike")
+    assert stretch.thumbnail_rows(lambda a, b: none[a:b], (50, 50), "none", flat_is_fine=True).blank
+
+
 def test_foreign_bytes_are_no_picture() -> None:
     with pytest.raises(ValueError, match="no PNG"):
         stretch.sized_png(b"GIF89a......", "x")
