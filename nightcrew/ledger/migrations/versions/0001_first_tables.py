@@ -246,4 +246,4 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    raise NotImplementedError("a ledger is never downgraded: take the copy that the upgrade made")
+    raise RuntimeError("a ledger is never downgraded: take the copy that the upgrade made")
