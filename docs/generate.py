@@ -139,7 +139,7 @@ def recipes() -> str:
 
 
 def commands() -> str:
-    """Every command with its arguments and options; of a group, its commands by name."""
+    """Every command with its arguments and options."""
     import typer
 
     from deployments import cli
@@ -149,9 +149,7 @@ def commands() -> str:
         found = typer.main.get_command(cli.build(name)).commands[name]  # type: ignore[arg-type, attr-defined]  # cli.build hides typer's type
         if name in cli.GROUPS:
             parts.append(f"## `nightcrew {name}`\n\n{_prose(found.help)}")
-            parts += [f"### `nightcrew {name} {sub}`\n\n{_command(one)}" for sub, one in found.commands.items() if name != "frames"]
-            if name == "frames":
-                parts.append(table(("Command", "Purpose"), [(f"`{sub}`", _first(one.help)) for sub, one in found.commands.items()]))
+            parts += [f"### `nightcrew {name} {sub}`\n\n{_command(one)}" for sub, one in found.commands.items()]
         else:
             parts.append(f"## `nightcrew {name}`\n\n{_command(found)}")
     return "\n\n".join(parts)
@@ -166,13 +164,13 @@ def _prose(text: str | None) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (text or "").split("\n\n"))
 
 
-def _first(text: str | None) -> str:
-    return re.split(r"(?<=\.)\s", _prose(text))[0]
-
-
 def _parameter(one: Any) -> tuple[str, str, str]:
     option = one.opts[0].startswith("-")
-    shown = ", ".join(f"`{word}`" for word in (*one.opts, *one.secondary_opts)) if option else f"`{(one.metavar or one.name).upper()}`"
+    shown = (
+        ", ".join(f"`{word}`" for word in (*one.opts, *one.secondary_opts))
+        if option
+        else f"`{(one.metavar or one.name).upper().replace('|', ' or ')}`"
+    )
     default = "required" if one.required else "" if one.default in (None, "", False, (), []) else f"`{one.default}`"
     return shown, default, f"{one.help or ''}{_choices_of(one)}"
 
