@@ -71,6 +71,7 @@ class Dispatcher:
         self._started = space.database.now()
         self._started_s = clock()
         self._close_at_s = clock()
+        self._products_at_s = clock()
         self._alive_at_s = clock()
 
     def step(self) -> None:
@@ -79,6 +80,7 @@ class Dispatcher:
             self._reconcile()
             self._want_ingest()
             self._close_nights()
+            self._look_after_products()
             self._want_nights()
             self._ask()
             self._say_alive()
@@ -126,6 +128,14 @@ class Dispatcher:
         if settled:
             for scope in self._space.close_what_is_over():
                 _LOG.info("closed %s", scope.title)
+
+    def _look_after_products(self) -> None:
+        """A product that a person deleted comes back: its scope is marked to look again."""
+        now_s = self._clock()
+        if now_s >= self._products_at_s:
+            self._products_at_s = now_s + self._space.settings.watch.sweep_s
+            for title in self._space.notice_lost_products():
+                _LOG.warning("files of products of %s are gone: they are made again", title)
 
     def _swept(self) -> bool:
         """Has every folder been swept since we started (or did one fail to answer for long)?  Else nothing is known to be missing."""

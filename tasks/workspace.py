@@ -18,7 +18,7 @@ from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.parameters import NightParameters, from_settings
 from nightcrew.settings import Settings
 from tasks.context import UnitContext
-from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
+from tasks.executor import Make, ScopeRun, Wish, make_locally, notice_lost_files, run_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,17 @@ class Workspace:
         touched = renormalise(self.database, self.door, newest) if known else set()
         messages.alive(self.database, "profiles", profiles)
         return len(touched)
+
+    def notice_lost_products(self) -> list[str]:
+        """Mark the scopes whose current products lost their files (open ones and the newest closed ones); their titles."""
+        with self.database.read() as connection:
+            nights = scopes.find(connection)
+        watched = [scope for place, scope in enumerate(nights) if scope.state == "open" or place < self.settings.night.remake_nights]
+        lost = [scope for scope in watched if notice_lost_files(self.context, scope.id)]
+        if lost:
+            with self.database.write() as connection:
+                scopes.mark(connection, [scope.id for scope in lost], self.database.now())
+        return [scope.title for scope in lost]
 
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
         """Remove half-written files that dead workers left (never a file under a final name); how many."""

@@ -111,6 +111,16 @@ def test_a_deleted_master_comes_back(bench: Bench, reference: dict[str, str]) ->
     assert bench.content() == reference
 
 
+def test_the_service_notices_a_deleted_product(bench: Bench) -> None:
+    bench.night()
+    before = bench.scopes()[0].mark
+    assert bench.space.notice_lost_products() == []
+    victim = next(row for row in bench.products() if row.recipe == "stack")
+    (bench.settings.products.root / victim.files[0].path).unlink()
+    assert bench.space.notice_lost_products() == ["2026-05-16/NCSIM"]
+    assert bench.scopes()[0].mark > before
+
+
 def test_a_light_waits_for_its_late_flat_and_is_reduced_with_it(raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
     bench = Bench(raw, tmp_path)
     late = sorted(raw.glob("flat-V-*"))
