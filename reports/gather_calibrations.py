@@ -188,14 +188,14 @@ def _missing_cell(data: ScopeData, wanted: _Wanted) -> CalibrationCell:
     candidates = [(choice.need, candidate) for choice in different for candidate in choice.considered]
     nearest = max(candidates, key=lambda pair: _words_shared(*pair), default=("", None))[1]
     why_not = "no master of this kind is known" if nearest is None else f"{nearest.name}: {nearest.verdict}"
-    kept = list(dict.fromkeys(wanted.reasons))[:1]
+    scaled = [reason for reason in dict.fromkeys(wanted.reasons) if "scaled from" in reason][:1]
     return CalibrationCell(
         instrument=data.instrument,
         kind=KIND_WORDS[wanted.recipe],
         label=_missing_label(wanted.recipe, wanted.lights),
         state="missing",
         users=len(wanted.lights),
-        reason=readable("; ".join([*kept, why_not, f"to mend it, {_MENDS[wanted.recipe]}"])),
+        reason=readable("; ".join([*scaled, why_not, f"to mend it, {_MENDS[wanted.recipe]}"])),
         command=why(data.name_of_frame(wanted.lights[0].id)),
     )
 

@@ -85,6 +85,7 @@ def _environment() -> Environment:
         slug=names.slug,
         row_shares=views.row_shares,
         cell_detail=views.cell_detail,
+        truth_digits=views.truth_digits,
         states=STATES,
         grades=GRADES,
         state_words=views.STATE_WORDS,
@@ -158,6 +159,8 @@ def _night_context(
         "failures": failures,
         "degraded": degraded,
         "trends": trends,
+        "agreeing": sum(row.passed for row in page.truth),
+        "pulls": any(row.pull is not None for row in page.truth),
         "notices": tuple(notice for notice in page.notices if notice.at or notice.level == "info"),
     }
 

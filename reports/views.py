@@ -20,6 +20,7 @@ from reports.model import (
     NightPage,
     State,
     Status,
+    TruthRow,
     Verdict,
 )
 from reports.text import DASH, NARROW, age, clock, number, plural, quantity
@@ -147,7 +148,18 @@ def tiles(page: NightPage, verdict: Verdict) -> tuple[Tile, ...]:
     lights, reduced = light_counts(page)
     made: list[Tile] = []
     if lights:
-        tone = "good" if reduced == lights else "bad" if reduced < lights / 2 else "attention" if reduced < 0.9 * lights else ""
+        risky = sum(grade_counts(page)[2:])
+        tone = (
+            "attention"
+            if risky
+            else "good"
+            if reduced == lights
+            else "bad"
+            if reduced < lights / 2
+            else "attention"
+            if reduced < 0.9 * lights
+            else ""
+        )
         made.append(Tile("Lights reduced", f"{number(reduced, 0)}{NARROW}/{NARROW}{number(lights, 0)}", _grade_words(page), tone))
     made += _quality_tiles(page)
     if page.calibrations:
@@ -260,6 +272,11 @@ def cell_detail(cell: CalibrationCell) -> str:
     if cell.users:
         parts.append(plural(cell.users, "light"))
     return ", ".join(part for part in parts if part)
+
+
+def truth_digits(row: TruthRow) -> int:
+    """Decimals of a comparison: none when both values are counts."""
+    return 0 if all(float(value).is_integer() for value in (row.recovered, row.truth) if value is not None) else row.digits
 
 
 def by_state(causes: Sequence[Cause], *states: str) -> tuple[Cause, ...]:
