@@ -7,6 +7,7 @@ ended, since Prefect gives the same failed run back for a repeated key.  Nothing
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -73,6 +74,7 @@ class Dispatcher:
         self._close_at_s = clock()
         self._products_at_s = clock()
         self._alive_at_s = clock()
+        self._paused = False
 
     def step(self) -> None:
         """Reconcile with Prefect, want what is due, ask for it."""
@@ -145,8 +147,24 @@ class Dispatcher:
         fresh = all(name in signs and signs[name][0] >= self._started for name in names)
         return fresh or self._clock() - self._started_s > _SWEEP_PATIENCE_S
 
+    def _has_room(self) -> bool:
+        """Is there more free space than the reserve?  Below it nothing is started; said when it begins and when it ends."""
+        root = self._space.settings.products.root
+        while not root.exists():
+            root = root.parent
+        free, reserve = shutil.disk_usage(root).free, self._space.settings.limits.disk_reserve_bytes
+        if (free >= reserve) is self._paused:
+            self._paused = free < reserve
+            amount = f"{free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB"
+            text = f"paused, the disk is nearly full: {amount}" if self._paused else f"goes on, there is room again: {amount}"
+            messages.happened(self._space.database, "disk", "problem" if self._paused else "info", text)
+            _LOG.warning("%s", text)
+        return not self._paused
+
     def _want_nights(self) -> None:
         database = self._space.database
+        if not self._has_room():
+            return
         with database.read() as connection:
             due = [scope for scope in scopes.due(connection, database.now()) if scope.kind in FLOW_OF_SCOPE]
             if not due:

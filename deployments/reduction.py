@@ -128,6 +128,7 @@ def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None
     Raises ``Refused`` when a folder cannot be read.
     """
     files = _record(space)
+    space.renormalise()  # a mended profile counts although no file is new
     _ingest(space, tell)
     with space.database.read() as connection:
         found = [scope for scope in scopes.find(connection) if scope.kind == "night"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -26,8 +27,13 @@ _LOG = logging.getLogger("nightcrew.up")
 STOP_ORDER = ("watcher", "dispatcher", "runner", "pages", "server")
 _LOOK_S = 0.5
 _TRIM_S = 3600.0
+_REPEAT_S = 3600.0
 Tell = Callable[[str, str], None]
 """(level, text): something that a person may want to know."""
+
+
+def _without_times(text: str) -> str:
+    return re.sub(r"\d+", "#", text)
 
 
 class Supervisor:
@@ -48,6 +54,7 @@ class Supervisor:
         self._healthy = healthy
         self._tell = tell
         self._trim_at_s = time.monotonic() + _TRIM_S
+        self._told: dict[str, tuple[str, float]] = {}  # child -> what was said of its end, and when to say it again
 
     def run(self, stop: threading.Event) -> None:
         """Supervise until ``stop`` is set, then stop everything in order."""
@@ -63,7 +70,7 @@ class Supervisor:
         for child in self.children.values():
             code = child.died()
             if code is not None:
-                self._tell("problem", f"{child.name} ended with code {code}, starting again in {child.pause_s:.0f} s: {child.last_words()}")
+                self._tell_of_end(child, code)
             if child.lives:
                 self._follow(child)
             elif now >= child.start_at_s:
@@ -72,6 +79,14 @@ class Supervisor:
             self._trim_at_s = now + _TRIM_S
             for child in self.children.values():
                 trim_log(child.log)
+
+    def _tell_of_end(self, child: Child, code: int) -> None:
+        """Say it once an hour, not at every try: a share that is away all night is one line."""
+        words = f"{child.name} ended with code {code}: {child.last_words(1)}"
+        now = time.monotonic()
+        if now >= self._told.get(child.name, ("", 0.0))[1] or self._told[child.name][0] != _without_times(words):
+            self._told[child.name] = (_without_times(words), now + _REPEAT_S)
+            self._tell("problem", f"{words}; it is started again")
 
     def _start(self, child: Child) -> None:
         needed = self.children.get(child.needs)

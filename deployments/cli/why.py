@@ -37,7 +37,7 @@ def explanations(space: Workspace, what: str) -> list[Explanation]:
     from nightcrew.ledger import arrivals, products
     from nightcrew.planning.explain import explain_file, explain_product
 
-    path = Path(what).absolute()
+    path = Path(os.path.abspath(what))  # noqa: PTH100  # a link's own name counts, so nothing is resolved but ".."
     with space.database.read() as connection:
         rows = arrivals.find(connection, os.fsencode(path)) or arrivals.find(connection, os.fsencode(what))
         product = None if rows else products.by_fingerprint(connection, _fingerprint_in(what))

@@ -195,6 +195,22 @@ def test_a_night_does_not_close_while_arrivals_wait(world: World) -> None:
         assert scopes.get(connection, scope).state == "open"
 
 
+def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [0]
+    usage = type("usage", (), {"free": property(lambda _: free[0])})()
+    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: usage)
+    world.scope()
+    for _ in range(3):
+        world.step()
+    assert world.runs.asked == []
+    free[0] = 10**13
+    world.step()
+    assert len(world.runs.asked) == 1
+    with world.database.read() as connection:
+        told = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
+    assert [text.partition(",")[0] for text in told] == ["paused", "goes on"]
+
+
 def test_pauses_grow_and_end_with_progress() -> None:
     pauses = Pauses(first_s=1, longest_s=4)
     assert pauses.may("a", 1, 0)

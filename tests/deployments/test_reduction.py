@@ -103,3 +103,14 @@ def test_the_command_says_what_it_did(raw: Path, tmp_path: Path) -> None:
     assert told["made"] > 0
     assert told["failures"] == []
     assert (tmp_path / "out" / "run.log").exists()
+
+
+def test_a_mended_profile_counts_although_no_file_is_new(raw: Path, tmp_path: Path) -> None:
+    settings = settings_for(Settings().anchored(tmp_path), raw, None, tmp_path / "out")
+    wishes = Wishes(cosmic_rays=False)
+    reduce_folders(open_reduction(settings, wishes))
+    settings.instruments.folder.mkdir()
+    (settings.instruments.folder / "nightcrew_simulated.toml").write_text('[detector]\nprefer = "profile"\ngain_e_per_adu = 2.0\n')
+    mended = open_reduction(settings, wishes)
+    assert reduce_folders(mended).made > 0
+    assert reduce_folders(mended).made == 0

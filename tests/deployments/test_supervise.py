@@ -64,6 +64,13 @@ def test_pauses_grow(make: Callable[..., Child]) -> None:
     assert child.pause_s >= 0.04
 
 
+def test_the_same_end_is_told_once(make: Callable[..., Child]) -> None:
+    child = make("watcher", "import sys, time; sys.exit(f'{time.time()} the share is away')")
+    boss, told = supervisor(child)
+    step_until(boss, lambda: child.starts == 3 and not child.lives)
+    assert len(told) == 1
+
+
 def test_the_runner_waits_for_a_healthy_server_and_follows_its_restart(make: Callable[..., Child]) -> None:
     server, runner = make("server"), make("runner", needs="server")
     health = {"server": False}
