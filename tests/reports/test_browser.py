@@ -19,6 +19,8 @@ from tests.reports.test_render import HOSTILE, hostile_page
 
 pytestmark = pytest.mark.browser
 
+DANGEROUS = tuple(bad for bad in HOSTILE if "alert" in bad)
+
 PAGES = ("index.html", *(f"night/2026-03-{day}/index.html" for day in (14, 13, 12, 11)))
 
 
@@ -30,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     for day, page in zip((14, 13, 12, 11), nights, strict=True):
         publish_night(dataclasses.replace(page, night=f"2026-03-{day}"), root)
     publish_night(dataclasses.replace(samples.big_night(500), night="2026-02-10"), root)
-    for place, bad in enumerate(HOSTILE):
+    for place, bad in enumerate(DANGEROUS):
         publish_night(dataclasses.replace(hostile_page(bad), night=f"hostile-{place}"), root)
     publish_index(root, "Hill Observatory", "2026-03-15T08:00:00")
     made = PageServer(root, port=0)
@@ -159,7 +161,7 @@ def test_all_links_of_a_page_lead_somewhere(browser: Any, server: PageServer) ->
         assert (server.root / (path or "index.html")).is_file(), link
 
 
-@pytest.mark.parametrize("place", range(len(HOSTILE)))
+@pytest.mark.parametrize("place", range(len(DANGEROUS)))
 def test_hostile_values_do_nothing_in_a_browser(browser: Any, server: PageServer, place: int) -> None:
     path = f"campaign/hostile-{place}/index.html"
     show(browser, server, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from reports.model import CalibrationCell, NightPage
 from reports.night_data import Archive
 from reports.publish import Published, publish_night
 from reports.verdict import judge
-from tasks.executor import look
+from tasks.executor import Wish, look
 from tests.support.small_nights import Bench, make_raw, small_plan
 
 FIRST, SECOND = "2026-05-16", "2026-05-17"
@@ -33,6 +34,17 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for flat in (out / SECOND / "raw").glob("flat-*"):
         flat.unlink()
     return out
+
+
+NO_STACKS = Wish(only=("bias_master", "dark_master", "thermal_master", "flat_master", "bad_pixel_mask", "reduce_light", "photometry"))
+
+
+def night_without_stacks(bench: Bench, paths: Iterable[Path]) -> None:
+    """See, ingest, close, run; stacks and their charts take the longest and most tests look at none."""
+    bench.see(paths)
+    bench.ingest()
+    bench.close()
+    bench.run(NO_STACKS)
 
 
 def archive_of(bench: Bench) -> Archive:
@@ -172,7 +184,7 @@ def test_trends_begin_with_the_second_night(two_nights: Bench, page: NightPage) 
 
 def test_later_nights_do_not_change_an_earlier_page(two_nights: Bench, raw: Path, page: NightPage, tmp_path: Path) -> None:
     alone = Bench(raw / FIRST / "raw", tmp_path)
-    alone.night()
+    night_without_stacks(alone, sorted((raw / FIRST / "raw").iterdir()))
     assert [point.night for trend in page.trends for point in trend.points] == []
     own = gathered(alone)
     assert [(m.kind, m.label, m.level_adu) for m in own.masters] == [(m.kind, m.label, m.level_adu) for m in page.masters]
@@ -180,7 +192,7 @@ def test_later_nights_do_not_change_an_earlier_page(two_nights: Bench, raw: Path
 
 def test_lights_alone_say_what_is_missing_and_what_mends_it(raw: Path, tmp_path: Path) -> None:
     bench = Bench(raw, tmp_path)
-    bench.night(sorted((raw / FIRST / "raw").glob("crew-1-V-*")))
+    night_without_stacks(bench, sorted((raw / FIRST / "raw").glob("crew-1-V-*")))
     page = gathered(bench)
     missing = {(one.kind, one.state) for one in page.calibrations}
     assert missing == {("dark", "missing"), ("bias", "missing"), ("flat", "missing")}
@@ -198,11 +210,11 @@ def test_lights_alone_say_what_is_missing_and_what_mends_it(raw: Path, tmp_path:
 def test_a_flat_after_the_close_makes_the_cell_late_and_the_page_a_revision(raw: Path, tmp_path: Path) -> None:
     bench = Bench(raw, tmp_path / "out")
     files = sorted((raw / FIRST / "raw").iterdir())
-    bench.night([path for path in files if not path.name.startswith("flat-V")])
+    night_without_stacks(bench, [path for path in files if not path.name.startswith("flat-V")])
     before = publish_night(gathered(bench), tmp_path / "reports")
     assert cell(before.page, "flat", "V").state == "missing"
     bench.now += timedelta(hours=1)
-    bench.night(files)
+    night_without_stacks(bench, files)
     after = publish_night(gathered(bench), tmp_path / "reports")
     assert "had been reduced, which were done again" in cell(after.page, "flat", "V").reason
     assert after.revision == 2
@@ -228,7 +240,7 @@ def test_a_product_that_failed_is_named(raw: Path, tmp_path: Path) -> None:
     held = claims.take(bench.space.database, scope.id, "stack", stack.key, stack.fingerprint)
     assert held is not None
     claims.end(bench.space.database, held, "failed", reason="2 stars match, 3 are needed")
-    bench.run()
+    bench.run(NO_STACKS)
     page = gathered(bench)
     failed = next(cause for cause in page.causes if cause.state == "failed")
     assert "stack: 2 stars match, 3 are needed" in failed.cause
@@ -238,7 +250,7 @@ def test_a_product_that_failed_is_named(raw: Path, tmp_path: Path) -> None:
 
 def test_a_product_whose_file_is_gone_is_a_fault_of_the_report(raw: Path, tmp_path: Path) -> None:
     bench = Bench(raw, tmp_path / "out")
-    bench.night(sorted((raw / FIRST / "raw").iterdir()))
+    night_without_stacks(bench, sorted((raw / FIRST / "raw").glob("[!f]*")))
     victim = next(row for row in bench.products() if row.recipe == "reduce_light")
     (bench.settings.products.root / victim.files[0].path).unlink()
     page = gathered(bench)
@@ -317,7 +329,7 @@ def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Pa
     at = light.index(b"OBJECT  =")
     (folder / "good.fit").write_bytes(light[:at] + card + light[at + 80 :])
     bench = Bench(folder, tmp_path / "out")
-    bench.night()
+    night_without_stacks(bench, sorted(folder.iterdir()))
     made = publish_night(gathered(bench), tmp_path / "reports")
     html = made.path.read_text(encoding="utf-8")
     assert [fault for fault in made.faults if "picture" not in fault] == []
