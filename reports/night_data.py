@@ -93,7 +93,9 @@ def name_of(row: PathRow) -> str:
 
 def readable(reason: str) -> str:
     """A reason with masters named for people: ``dark master 120s -18.7C`` instead of the whole key."""
-    return re.sub(r"\b(bias|dark|thermal|flat)[_ ]master (\S+?)_\d+x\d+\S*", lambda m: f"{m[1]} master {m[2].replace('_', ' ')}", reason)
+    return re.sub(
+        r"\b(bias|dark|thermal|flat)[_ ]master (\S+?)_\d+x\d+[^\s:;,]*", lambda m: f"{m[1]} master {m[2].replace('_', ' ')}", reason
+    )
 
 
 def why(name: str) -> str:

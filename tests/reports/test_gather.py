@@ -15,7 +15,7 @@ from reports import check
 from reports.gather import gather_night
 from reports.gather_files import likeness
 from reports.model import CalibrationCell, NightPage
-from reports.night_data import Archive
+from reports.night_data import Archive, readable
 from reports.publish import Published, publish_night
 from reports.verdict import judge
 from tasks.executor import Wish, look
@@ -340,6 +340,11 @@ def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Pa
     assert all(command.isprintable() for command in (cause.command for cause in made.page.causes))
     commands = " ".join(cause.command for cause in made.page.causes)
     assert "$(touch" not in commands.replace("'$(touch x);.fit'", "").replace("'./-rf", "")
+
+
+def test_masters_are_named_for_people() -> None:
+    raw = "left out of flat master B_512x512_g100_0ef98e: too bright; dark_master 120s_-18.7C_1542x1024_f60ff8: 3.8 C away"
+    assert readable(raw) == "left out of flat master B: too bright; dark master 120s -18.7C: 3.8 C away"
 
 
 @pytest.mark.parametrize(
