@@ -7,11 +7,12 @@ from typing import Any
 from prefect import flow
 
 from flows.artifacts import link_to_report
+from flows.housekeeping import Tidied, tidy
 from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
 from flows.post import deliver_queued, own_up
-from flows.reporting import queue_morning
+from flows.reporting import local_now, queue_morning
 from nightcrew.ledger.messages import MailRow
 
 
@@ -31,6 +32,13 @@ def send_mails(title: str, morning: str) -> list[tuple[str, str]]:
     return deliver_queued(space.database, space.settings.mail)
 
 
+def keep_house(title: str) -> Tidied:
+    """Copy the ledger and take old things away."""
+    del title
+    space = workspace()
+    return tidy(space, local_now(space).date())
+
+
 @flow(name="morning", persist_result=False)
 def morning_report(morning: str = "") -> dict[str, Any]:
     """Write the reports and send the mail of a morning; for a morning that has its mail nothing is sent again.
@@ -44,4 +52,5 @@ def morning_report(morning: str = "") -> dict[str, Any]:
     row = our_task(write_reports, name="write reports")(f"reports of {morning or 'this morning'}", morning)
     link_to_report(workspace(), "", f"morning {row.morning}")
     sent = our_task(send_mails, name="send mails")(f"mail of {row.morning}", row.morning)
-    return {"morning": row.morning, "subject": row.subject, "mails": [list(one) for one in sent]}
+    tidied = our_task(keep_house, name="keep house")("ledger copy and retention")
+    return {"morning": row.morning, "subject": row.subject, "mails": [list(one) for one in sent], "retired": tidied.retired}

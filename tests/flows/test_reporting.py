@@ -1,0 +1,177 @@
+"""The morning: pages of the nights that were touched, one mail over them, nothing twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import email
+import email.policy
+import shutil
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from flows import reporting
+from flows.housekeeping import tidy
+from flows.reporting import queue_morning, report_when_closed, write_page
+from nightcrew.errors import Refused
+from nightcrew.ledger import messages, products, scopes
+from nightcrew.settings import LightsSettings, PhotometrySettings, RetentionSettings
+from tests.support.small_nights import Bench, make_raw
+
+NIGHT, MORNING = "2026-05-16", "2026-05-17"
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("night")
+    make_raw(out)
+    return out / "raw"
+
+
+@pytest.fixture(scope="module")
+def finished(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ledger and products of the night, closed and made."""
+    root = tmp_path_factory.mktemp("finished")
+    bench = Bench(raw, root)
+    bench.night()
+    bench.space.database.close()
+    return root
+
+
+@pytest.fixture
+def root(finished: Path, tmp_path: Path) -> Path:
+    """A copy of them for one test."""
+    return shutil.copytree(finished, tmp_path / "root", symlinks=True)
+
+
+def text_of(message: bytes) -> str:
+    body = email.message_from_bytes(message, policy=email.policy.default).get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def test_a_closed_nights_page_is_written_once_and_again_after_a_change(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    scope = bench.scopes()[0]
+    assert report_when_closed(bench.space, scope.id) == f"night/{NIGHT}/index.html"
+    assert report_when_closed(bench.space, scope.id) == ""
+    with bench.space.database.write() as connection:
+        scopes.mark(connection, [scope.id], bench.space.database.now())
+    assert report_when_closed(bench.space, scope.id) != ""
+    assert (root / "reports" / "index.html").exists()
+
+
+def test_an_open_nights_page_waits(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    bench.see()
+    bench.ingest()
+    assert report_when_closed(bench.space, bench.scopes()[0].id) == ""
+
+
+def test_one_mail_a_morning_and_news_only_in_the_next(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    first = queue_morning(bench.space, MORNING)
+    assert f"night/{NIGHT}/" in text_of(first.message)
+    assert queue_morning(bench.space, MORNING) == first
+    bench.now += timedelta(days=1)
+    second = queue_morning(bench.space, "2026-05-18")
+    assert second.message_id != first.message_id
+    assert f"night/{MORNING}/" in text_of(second.message)
+    assert f"night/{NIGHT}/" not in text_of(second.message)
+
+
+def test_an_empty_night_has_its_page_and_its_mail(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    bench = Bench(tmp_path / "raw", tmp_path)
+    row = queue_morning(bench.space, MORNING)
+    assert NIGHT in text_of(row.message)
+    assert (tmp_path / "reports" / "night" / NIGHT / "index.html").exists()
+
+
+def test_a_page_that_fails_is_told_and_stops_no_mail(raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(raw, root)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug in the page")
+
+    monkeypatch.setattr(reporting, "gather_night", broken)
+    row = queue_morning(bench.space, MORNING)
+    assert "a bug in the page" in text_of(row.message)
+    with bench.space.database.read() as connection:
+        assert [scope.title for scope in scopes.touched_since_mail(connection)] == [f"{NIGHT}/NCSIM"]
+
+
+def test_a_mail_of_unknown_fate_is_told_in_the_next(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    bench = Bench(tmp_path / "raw", tmp_path)
+    row = queue_morning(bench.space, MORNING)
+    messages.begin_sending(bench.space.database, row.id)
+    messages.end_sending(bench.space.database, row.id, "unknown", error="lost after the last dot")
+    assert "lost after the last dot" in text_of(queue_morning(bench.space, "2026-05-18").message)
+
+
+def test_a_wrong_date_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(Refused, match="no date"):
+        queue_morning(Bench(tmp_path / "raw", tmp_path).space, "yesterday")
+
+
+def test_the_page_of_a_simulated_night_compares_with_its_truth(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    reports = bench.settings.reports.model_copy(update={"truth": raw.parent / "truth.json"})
+    settings = bench.settings.model_copy(update={"reports": reports})
+    published = write_page(dataclasses.replace(bench.space, settings=settings), NIGHT)
+    assert any(row.name == "gain" for row in published.page.truth)
+    assert write_page(bench.space, NIGHT).page.truth == ()
+
+
+def test_superseded_products_go_and_parents_of_living_ones_stay(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root, retention=RetentionSettings(superseded_days=1, backups=2))
+    before = {row.fingerprint for row in bench.products()}
+    later = Bench(
+        raw,
+        root,
+        retention=RetentionSettings(superseded_days=1, backups=2),
+        lights=LightsSettings(cosmic_rays=False, stack_method="median"),
+        photometry=PhotometrySettings(radius_px=5.0),
+    )
+    later.run()
+    later.now += timedelta(days=3)
+    stale = before - {row.fingerprint for row in later.products()}
+    assert stale
+    assert tidy(later.space, date(2026, 5, 20)).retired == len(stale)
+    with later.space.database.read() as connection:
+        rows = products.of_scope(connection, 1)
+    folder = later.settings.products.root
+    for row in rows:
+        there = [(folder / file.path).exists() for file in row.files]
+        assert all(there) if row.state == "made" else not any(there)
+    assert {row.fingerprint for row in rows if row.state == "retired"} == stale
+    assert later.run()[0].made == 0
+
+
+def test_copies_of_the_ledger_are_kept_for_some_mornings(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    bench = Bench(tmp_path / "raw", tmp_path, retention=RetentionSettings(backups=2))
+    for day in (17, 18, 19):
+        tidy(bench.space, date(2026, 5, day))
+    copies = sorted(path.name for path in (tmp_path / "state").glob("*.bak"))
+    assert copies == ["ledger.sqlite.2026-05-18.bak", "ledger.sqlite.2026-05-19.bak"]
+
+
+def test_what_interrupted_writers_left_is_swept_and_nothing_else(raw: Path, root: Path) -> None:
+    import os
+
+    bench = Bench(raw, root)
+    folder = bench.settings.products.root
+    for name in (".nightcrew-0123.part", "lost.0123456789ab.fits", "mine.fits"):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (1, 1))
+    (folder / "young.0123456789ab.fits").write_bytes(b"x")
+    for path in folder.rglob("*.fits"):
+        if path.name != "young.0123456789ab.fits":
+            os.utime(path, (1, 1), follow_symlinks=False)
+    assert tidy(bench.space, date(2026, 5, 17)).orphans == 2
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["mine.fits", "young.0123456789ab.fits"]
+    assert bench.run()[0].made == 0
