@@ -57,6 +57,7 @@ class Section(BaseModel):
 class SiteSettings(Section):
     """Where the telescope or laboratory stands; a night runs from local noon to local noon."""
 
+    name: str = Field("", max_length=80, description="name of the observatory or laboratory, shown on the pages")
     longitude_deg: float = Field(0.0, ge=-180, le=360, description="geographic longitude, degrees, east positive")
     latitude_deg: float = Field(0.0, ge=-90, le=90, description="geographic latitude, degrees, north positive")
     elevation_m: float = Field(0.0, ge=-500, le=10_000, description="height above sea level, metres")

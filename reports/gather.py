@@ -38,7 +38,7 @@ def gather_night(
     root, threads = archive.products_root, archive.settings.limits.threads
     return NightPage(
         night=night,
-        site="",
+        site=archive.settings.site.name,
         made_at=made_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat(timespec="seconds"),
         kind=kind,
         timezone=zone,

@@ -106,7 +106,7 @@ def _frame(connection: Connection, reading: Reading, header: FrameHeader, scope_
 def _elect(connection: Connection, frame_id: int, headers: dict[int, FrameHeader], now: str) -> set[int]:
     """Choose the path that counts for an exposure and set the others aside; the scopes touched."""
     rows = connection.execute(
-        select(path.c.id, path.c.path, path.c.sha256, path.c.mtime_ns, path.c.vanished, path.c.state, path.c.scope_id).where(
+        select(path.c.id, path.c.path, path.c.sha256, path.c.mtime_ns, path.c.vanished, path.c.state, path.c.scope_id, path.c.folder).where(
             path.c.frame_id == frame_id
         )
     ).all()
@@ -121,7 +121,7 @@ def _elect(connection: Connection, frame_id: int, headers: dict[int, FrameHeader
     for row in present:
         if row.id != winner.id:
             same = row.sha256 == winner.sha256
-            name = winner.path.decode("utf-8", "backslashreplace")
+            name = winner.path.decode("utf-8", "backslashreplace").removeprefix(winner.folder.rstrip("/") + "/")
             reason = f"duplicate: the same bytes as {name}" if same else f"duplicate: the same exposure as {name}, which was changed later"
             connection.execute(update(path).where(path.c.id == row.id).values(state="set_aside", reason=reason, changed_at=now))
     values: dict[str, object] = {"path_id": winner.id}
