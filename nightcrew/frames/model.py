@@ -71,7 +71,13 @@ class FrameHeader:
         """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
         known = cls.__dataclass_fields__
         clean: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-        return cls(**clean)
+        if not clean.keys() >= _REQUIRED:
+            return cls(**clean)  # which says what is missing
+        # Filled in one go: a frozen dataclass sets its 37 fields one by one, and a plan reads thousands of headers.
+        header = object.__new__(cls)
+        header.__dict__.update(_DEFAULTS)
+        header.__dict__.update(clean)
+        return header
 
     def canonical(self) -> str:
         """Canonical JSON text: equal headers have equal text."""
@@ -81,3 +87,7 @@ class FrameHeader:
     def geometry(self) -> str:
         """Text key of everything that must agree for pixels to lie on each other."""
         return f"{self.nx}x{self.ny}+{self.window_x0}+{self.window_y0}b{self.binning_x}x{self.binning_y}"
+
+
+_REQUIRED = {f.name for f in dataclasses.fields(FrameHeader) if f.default is dataclasses.MISSING}
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(FrameHeader) if f.default is not dataclasses.MISSING}

@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 
 import psutil
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from nightcrew.errors import TransientError
 from nightcrew.ledger.database import Database, new_id
 from nightcrew.ledger.schema import claim
 
 PLAN = "#plan"
 DEATHS_UNTIL_FAILED = 3
+HEARTBEAT_S = 10.0
+_DIED = "its process ended without a word"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +46,58 @@ class Watch:
     """Heartbeats of other hosts' claims, as this process has seen them."""
 
     stillness_s: float = 120.0
-    _seen: dict[int, tuple[int, float]] = field(default_factory=dict)
+    _seen: dict[tuple[str, int], tuple[int, float]] = field(default_factory=dict)
 
-    def is_still(self, token: int, heartbeat: int) -> bool:
+    def is_still(self, token: int, heartbeat: int, ledger: str = "") -> bool:
         """True when the counter has not moved for ``stillness_s`` of this process's monotonic clock."""
         now = time.monotonic()
-        known = self._seen.get(token)
+        known = self._seen.get((ledger, token))
         if known is None or known[0] != heartbeat:
-            self._seen[token] = (heartbeat, now)
+            self._seen[ledger, token] = (heartbeat, now)
             return False
         return now - known[1] > self.stillness_s
 
 
-def process_is_alive(pid: int, started: float) -> bool:
-    """Is the process of that pid and start time running on this host?"""
+WATCH = Watch()
+"""What this process has seen of other hosts' heartbeats."""
+
+_working: set[tuple[str, int]] = set()  # (ledger, token) of the claims that this process works on
+
+
+@cache
+def _boot() -> str:
+    """Which start of this machine: processes of an earlier one are dead, whatever their numbers."""
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8]
+    except OSError:
+        return ""
+
+
+def host() -> str:
+    """This host and its start, as claims name it."""
+    return f"{socket.gethostname()}#{_boot()}"
+
+
+def process_is_alive(pid: int, started: float) -> bool:
+    """Is the process of that pid and start time (see :func:`start_time`) running on this host?"""
+    try:
+        return abs(start_time(pid) - started) < 1.0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
     except psutil.AccessDenied:
         return True
 
 
-def _own_start_time() -> float:
-    return float(psutil.Process(os.getpid()).create_time())
+def start_time(pid: int) -> float:
+    """When a process started, in seconds; NoSuchProcess when there is none.
+
+    Counted from the machine's own start where the kernel tells it: the time of day may jump when a clock is set.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return float(psutil.Process(pid).create_time())
 
 
 def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: str, *, watch: Watch | None = None) -> Claimed | None:
@@ -79,9 +114,9 @@ def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: 
                 select(claim).where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.key == key, claim.c.state == "running")
             ).one_or_none()
             if holder is not None:
-                if _lives(holder.host, holder.pid, holder.pid_started, holder.id, holder.heartbeat, watch):
+                if _lives(database, holder.host, holder.pid, holder.pid_started, holder.id, holder.heartbeat, watch):
                     return None
-                _end(connection, holder.id, "died", "its process ended without a word", database.now())
+                _bury(connection, database, holder.id, holder.host, holder.pid)
             token = new_id(
                 connection.execute(
                     insert(claim).values(
@@ -89,23 +124,35 @@ def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: 
                         recipe=recipe,
                         key=key,
                         fingerprint=fingerprint,
-                        host=socket.gethostname(),
+                        host=host(),
                         pid=os.getpid(),
-                        pid_started=_own_start_time(),
+                        pid_started=start_time(os.getpid()),
                         state="running",
                         started_at=database.now(),
                     )
                 )
             )
+            _working.add((database.url, token))
     except IntegrityError:
-        return None  # another process was faster between our look and our insert (PostgreSQL)
+        return None  # another process was faster between our look and our insert
     return Claimed(token, scope_id, recipe, key, fingerprint)
 
 
-def _lives(host: str, pid: int, started: float, token: int, heartbeat: int, watch: Watch | None) -> bool:
-    if host == socket.gethostname():
-        return process_is_alive(pid, started)
-    return watch is None or not watch.is_still(token, heartbeat)
+def _lives(database: Database, where: str, pid: int, started: float, token: int, heartbeat: int, watch: Watch | None) -> bool:
+    name, _, boot = where.partition("#")
+    if name != socket.gethostname():
+        return not (watch or WATCH).is_still(token, heartbeat, database.url)
+    if boot != _boot():
+        return False
+    if pid == os.getpid():
+        return (database.url, token) in _working  # else its end could not be written
+    return process_is_alive(pid, started)
+
+
+def _bury(connection: Connection, database: Database, token: int, where: str, pid: int) -> bool:
+    """A dead process counts against the product; a claim of our own that was only left behind does not."""
+    left_behind = pid == os.getpid() and where == host()
+    return _end(connection, token, "again" if left_behind else "died", _DIED, database.now())
 
 
 def beat(database: Database, claimed: Claimed) -> bool:
@@ -117,6 +164,28 @@ def beat(database: Database, claimed: Claimed) -> bool:
     return bool(changed)
 
 
+@contextmanager
+def beating(database: Database, claimed: Claimed, every_s: float = HEARTBEAT_S) -> Iterator[None]:
+    """Move the claim's counter in the background, so that other hosts see that we live."""
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.wait(every_s):
+            try:
+                if not beat(database, claimed):
+                    return
+            except TransientError:
+                continue  # the next beat says the same
+
+    thread = threading.Thread(target=go_on, name="heartbeat", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def holds(connection: Connection, claimed: Claimed) -> bool:
     """Is the claim still ours?  Asked inside the transaction that commits the work."""
     state = connection.execute(select(claim.c.state).where(claim.c.id == claimed.token)).scalar_one_or_none()
@@ -125,6 +194,7 @@ def holds(connection: Connection, claimed: Claimed) -> bool:
 
 def end(database: Database, claimed: Claimed, state: str, *, reason: str = "", trace: str = "") -> bool:
     """End our claim as ``done``, ``failed`` (for good) or ``again`` (transient); False when it was no longer ours."""
+    _working.discard((database.url, claimed.token))
     with database.write() as connection:
         return _end(connection, claimed.token, state, reason, database.now(), trace)
 
@@ -141,14 +211,16 @@ def _end(connection: Connection, token: int, state: str, reason: str, now: str, 
     return bool(done.rowcount)
 
 
-def bury_the_dead(database: Database, *, watch: Watch | None = None) -> int:
-    """Mark claims whose process is gone as ``died``; the number of them.  Run at start and by each planner."""
-    buried = 0
+def bury_the_dead(database: Database, scope_id: int | None = None, *, watch: Watch | None = None) -> int:
+    """Mark claims whose process is gone as ``died``; the number of them.  Run by each planner, so that deaths count at once."""
+    where = (claim.c.state == "running", *(() if scope_id is None else (claim.c.scope_id == scope_id,)))
+    with database.read() as connection:
+        rows = connection.execute(select(claim).where(*where)).all()
+    dead = [row for row in rows if not _lives(database, row.host, row.pid, row.pid_started, row.id, row.heartbeat, watch)]
+    if not dead:
+        return 0
     with database.write() as connection:
-        for row in connection.execute(select(claim).where(claim.c.state == "running")).all():
-            if not _lives(row.host, row.pid, row.pid_started, row.id, row.heartbeat, watch):
-                buried += _end(connection, row.id, "died", "its process ended without a word", database.now())
-    return buried
+        return sum(_bury(connection, database, row.id, row.host, row.pid) for row in dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +236,9 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
     """Fingerprints of a scope that failed for good or died too often and were not forgiven."""
     found: dict[str, Failure] = {}
     rows = connection.execute(
-        select(claim.c.fingerprint, claim.c.reason, claim.c.trace).where(
-            claim.c.scope_id == scope_id, claim.c.state == "failed", claim.c.forgiven.is_(False)
-        )
+        select(claim.c.fingerprint, claim.c.reason, claim.c.trace)
+        .where(claim.c.scope_id == scope_id, claim.c.state == "failed", claim.c.forgiven.is_(False))
+        .order_by(claim.c.id)
     )
     for fingerprint, reason, trace in rows:
         found[fingerprint] = Failure(reason, trace, 0)
@@ -179,6 +251,16 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
         if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
             found[fingerprint] = Failure(f"gave up: the process died {count} times while making it", "", count)
     return found
+
+
+def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:
+    """How often the most often tried of these fingerprints failed for a passing reason: what the pause grows with."""
+    rows = connection.execute(
+        select(claim.c.fingerprint, func.count())
+        .where(claim.c.scope_id == scope_id, claim.c.state == "again", claim.c.forgiven.is_(False))
+        .group_by(claim.c.fingerprint)
+    )
+    return max((count for fingerprint, count in rows if fingerprint in fingerprints), default=0)
 
 
 def forgive(connection: Connection, scope_id: int, fingerprints: set[str] | None = None) -> int:

@@ -1,7 +1,8 @@
 """Opening the ledger's database: the one place that makes a connection.
 
 SQLite runs in WAL mode with ``synchronous=FULL`` on a local disk; writers begin with ``BEGIN IMMEDIATE`` so that a
-transaction never fails half-way for a lock.  PostgreSQL is used by URL.  No file work happens inside a transaction.
+transaction never fails half-way for a lock.  PostgreSQL is used by URL; its writers take one advisory lock, so that there,
+too, one writes at a time and sees what the last one wrote.  No file work happens inside a transaction.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from nightcrew.errors import TransientError
 
 Clock = Callable[[], datetime]
 _BUSY_TIMEOUT_S = 30.0
+_WRITERS_LOCK = 0x6E6967687463  # any number, the same for all of Nightcrew
+# Classes of PostgreSQL's error codes that pass: connection, rolled back, out of resources, someone intervened, I/O.
+_PASSING_CODES = ("08", "40", "53", "55", "57", "58")
+_PASSING_WORDS = ("locked", "busy", "full", "disk i/o", "connect", "timeout", "unable to open")
 
 
 def utc_now() -> datetime:
@@ -54,6 +60,7 @@ class Database:
                 Path(database).parent.mkdir(parents=True, exist_ok=True)
         self.engine = _make_engine(url, is_sqlite=self.is_sqlite)
         self._writer = self.engine.execution_options(nightcrew_writer=True)
+        self._reader = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
         # One writer a process: threads queue here instead of spinning on SQLite's lock.
         self._lock = threading.Lock()
 
@@ -63,8 +70,14 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent view for reading."""
-        with self.engine.connect() as connection, connection.begin():
+        """A consistent view for reading.
+
+        Raises
+        ------
+        TransientError
+            The database cannot be read for now.
+        """
+        with _passing("read"), self._reader.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -76,14 +89,8 @@ class Database:
         TransientError
             The database stayed locked or its disk is full; nothing was written.
         """
-        with self._lock:
-            try:
-                with self._writer.connect() as connection, connection.begin():
-                    yield connection
-            except OperationalError as error:
-                if _is_passing(error):
-                    raise TransientError(f"the ledger cannot be written for now: {error.orig}") from error
-                raise
+        with self._lock, _passing("written"), self._writer.connect() as connection, connection.begin():
+            yield connection
 
     def close(self) -> None:
         """Close all connections."""
@@ -98,14 +105,29 @@ def new_id(result: CursorResult[Any]) -> int:
     return int(key[0])
 
 
-def _is_passing(error: OperationalError) -> bool:
+@contextmanager
+def _passing(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if _is_passing(error):
+            raise TransientError(f"the ledger cannot be {what} for now: {error.orig}") from error
+        raise
+    except PoolTimeoutError as error:
+        raise TransientError(f"the ledger cannot be {what} for now: too many connections are open") from error
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlstate", None)
+    if code:
+        return str(code).startswith(_PASSING_CODES)
     words = str(error.orig).lower()
-    return any(sign in words for sign in ("locked", "busy", "full", "disk i/o", "could not connect", "timeout"))
+    return isinstance(error, OperationalError) and any(sign in words for sign in _PASSING_WORDS)
 
 
 def _make_engine(url: str, *, is_sqlite: bool) -> Engine:
     if not is_sqlite:
-        return create_engine(url, pool_pre_ping=True)
+        return _make_postgresql(url)
     engine = create_engine(url, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False})
 
     def configure(connection: Any, _record: Any) -> None:
@@ -121,5 +143,17 @@ def _make_engine(url: str, *, is_sqlite: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
 
     event.listen(engine, "connect", configure)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _make_postgresql(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+
+    def begin(connection: Connection) -> None:
+        if connection.get_execution_options().get("nightcrew_writer", False):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(_BUSY_TIMEOUT_S)}s'")
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS_LOCK})")
+
     event.listen(engine, "begin", begin)
     return engine

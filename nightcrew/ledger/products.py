@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.database import Database, new_id
-from nightcrew.ledger.rows import FileRow, NewProduct, ProductRow
+from nightcrew.ledger.rows import NewProduct, ProductRow
 from nightcrew.ledger.schema import current, measurement, product, product_input
 
 
@@ -63,7 +63,7 @@ def commit(database: Database, claimed: Claimed, planned: Recorded, made: NewPro
         if planned.serves_other_scopes:
             touched += scopes.siblings(connection, claimed.scope_id, remake_scopes)
         scopes.mark(connection, touched, now)
-        row = connection.execute(select(product).where(product.c.id == product_id)).mappings().one()
+        row = connection.execute(select(product).where(product.c.id == product_id)).one()
         return as_row(row)
 
 
@@ -175,35 +175,21 @@ def mark_bad(database: Database, product_id: int, reason: str, *, remake_scopes:
         scopes.mark(connection, [scope_id, *scopes.siblings(connection, scope_id, remake_scopes)], database.now())
 
 
-def as_row(mapping: RowMapping) -> ProductRow:
-    """A table row as :class:`ProductRow`."""
-    return ProductRow(
-        id=mapping["id"],
-        recipe=mapping["recipe"],
-        version=mapping["version"],
-        scope_id=mapping["scope_id"],
-        key=mapping["key"],
-        instrument=mapping["instrument"],
-        fingerprint=mapping["fingerprint"],
-        parameters=json.loads(mapping["parameters"]),
-        facts=json.loads(mapping["facts"]),
-        files=tuple(FileRow(**f) for f in json.loads(mapping["files"])),
-        metrics=json.loads(mapping["metrics"]),
-        grade=mapping["grade"],
-        grade_reasons=tuple(json.loads(mapping["grade_reasons"])),
-        certified=bool(mapping["certified"]),
-        certification=mapping["certification"],
-        marked_bad=mapping["marked_bad"],
-        state=mapping["state"],
-        time_utc=mapping["time_utc"],
-        made_at=mapping["made_at"],
-        claim_id=mapping["claim_id"],
-    )
+_JSON = ("facts", "files", "metrics", "parameters", "grade_reasons")
+_NAMES = tuple(f"{column.name}_json" if column.name in _JSON else column.name for column in product.c)
+
+
+def as_row(values: Sequence[Any]) -> ProductRow:
+    """A row of ``select(product)`` as :class:`ProductRow`."""
+    # Filled in one go: a frozen dataclass sets its fields one by one, and a plan reads thousands of rows.
+    row = object.__new__(ProductRow)
+    row.__dict__.update(zip(_NAMES, values, strict=True))
+    return row
 
 
 def of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
     """Every product ever made in a scope."""
-    rows = connection.execute(select(product).where(product.c.scope_id == scope_id).order_by(product.c.id)).mappings()
+    rows = connection.execute(select(product).where(product.c.scope_id == scope_id).order_by(product.c.id))
     return [as_row(row) for row in rows]
 
 
@@ -215,11 +201,13 @@ def current_of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
         .where(current.c.scope_id == scope_id)
         .order_by(product.c.recipe, product.c.key)
     )
-    return [as_row(row) for row in connection.execute(statement).mappings()]
+    return [as_row(row) for row in connection.execute(statement)]
 
 
-def current_elsewhere(connection: Connection, scope_id: int, instrument: str, recipes: Sequence[str], not_before: str) -> list[ProductRow]:
-    """Current products of an instrument in other scopes: the masters that a scope may borrow."""
+def current_elsewhere(
+    connection: Connection, scope_id: int, instrument: str, recipes: Sequence[str], span: tuple[str, str]
+) -> list[ProductRow]:
+    """Current products of an instrument in other scopes, of observing times in a span: the masters that a scope may borrow."""
     statement = (
         select(product)
         .join(current, current.c.product_id == product.c.id)
@@ -227,23 +215,24 @@ def current_elsewhere(connection: Connection, scope_id: int, instrument: str, re
             product.c.instrument == instrument,
             product.c.recipe.in_(list(recipes)),
             product.c.scope_id != scope_id,
-            product.c.time_utc >= not_before,
+            product.c.time_utc >= span[0],
+            product.c.time_utc < span[1],
         )
-        .order_by(product.c.time_utc)
+        .order_by(product.c.time_utc, product.c.fingerprint)
     )
-    return [as_row(row) for row in connection.execute(statement).mappings()]
+    return [as_row(row) for row in connection.execute(statement)]
 
 
 def by_fingerprint(connection: Connection, fingerprint: str) -> ProductRow | None:
     """The product of that fingerprint, or of the only one that begins with it."""
     statement = select(product).where(product.c.fingerprint.startswith(fingerprint, autoescape=True)).limit(2)
-    rows = connection.execute(statement).mappings().all()
+    rows = connection.execute(statement).all()
     return as_row(rows[0]) if len(rows) == 1 else None
 
 
 def get(connection: Connection, product_id: int) -> ProductRow:
     """The product of that id."""
-    return as_row(connection.execute(select(product).where(product.c.id == product_id)).mappings().one())
+    return as_row(connection.execute(select(product).where(product.c.id == product_id)).one())
 
 
 def inputs_of(connection: Connection, product_id: int) -> list[tuple[InputRow, str]]:
@@ -273,7 +262,7 @@ def dependants(connection: Connection, fingerprint: str) -> list[ProductRow]:
         .where(product_input.c.input_fingerprint == fingerprint)
         .order_by(product.c.id)
     )
-    return [as_row(row) for row in connection.execute(statement).mappings()]
+    return [as_row(row) for row in connection.execute(statement)]
 
 
 def trend(connection: Connection, instrument: str, quantity: str, limit: int = 60) -> list[dict[str, Any]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from nightcrew.frames.model import FrameHeader
@@ -57,6 +59,7 @@ class FrameRow:
     header: FrameHeader
     header_hash: str
     arrived_at: str
+    absent: str = ""  # "gone" from its folder; "changing": its bytes are not those that were read, it is read again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +72,12 @@ class FileRow:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ProductRow:
-    """A product that was made, current or not."""
+    """A product that was made, current or not.
+
+    What is stored as JSON is parsed when it is first asked for: a plan reads thousands of rows and needs few of these.
+    """
 
     id: int
     recipe: str
@@ -80,11 +86,7 @@ class ProductRow:
     key: str
     instrument: str
     fingerprint: str
-    facts: dict[str, Any]
-    files: tuple[FileRow, ...]
-    metrics: dict[str, Any]
     grade: str
-    grade_reasons: tuple[str, ...]
     certified: bool
     certification: str
     marked_bad: str
@@ -92,7 +94,39 @@ class ProductRow:
     time_utc: str
     made_at: str
     claim_id: int
-    parameters: dict[str, Any] = field(default_factory=dict)
+    facts_json: str = field(repr=False)
+    files_json: str = field(repr=False)
+    metrics_json: str = field(repr=False)
+    parameters_json: str = field(repr=False)
+    grade_reasons_json: str = field(repr=False)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What association compares: exposure_s, temperature_c, filter ..."""
+        facts: dict[str, Any] = json.loads(self.facts_json)
+        return facts
+
+    @cached_property
+    def files(self) -> tuple[FileRow, ...]:
+        """Its files, below the products root."""
+        return tuple(FileRow(**values) for values in json.loads(self.files_json))
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """Numbers that the unit of work measured on the way."""
+        metrics: dict[str, Any] = json.loads(self.metrics_json)
+        return metrics
+
+    @cached_property
+    def parameters(self) -> dict[str, Any]:
+        """The recipe's parameters that it was made with."""
+        parameters: dict[str, Any] = json.loads(self.parameters_json)
+        return parameters
+
+    @cached_property
+    def grade_reasons(self) -> tuple[str, ...]:
+        """Why its grade is not A, one sentence each."""
+        return tuple(json.loads(self.grade_reasons_json)) if self.grade_reasons_json != "[]" else ()
 
     @property
     def usable(self) -> bool:

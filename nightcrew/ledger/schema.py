@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -71,6 +71,8 @@ frame = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("identity", String(255), nullable=False, unique=True),
+    Column("likeness", String(64), nullable=False, default="", index=True),  # identity without what the pixels tell
+    Column("pixels", String(32), nullable=False, default=""),  # hash of the pixel values, where it was needed
     Column("scope_id", ForeignKey("scope.id"), nullable=False, index=True),
     Column("sha256", String(64), nullable=False),
     Column("path_id", _Id, nullable=False),  # the path whose bytes count
@@ -98,6 +100,7 @@ path = Table(
     Column("vanished", Boolean, nullable=False, default=False),
     Column("first_seen_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
+    Index("ix_path_scopeless", "folder", sqlite_where=text("scope_id IS NULL"), postgresql_where=text("scope_id IS NULL")),
     Index("ix_path_to_read", "to_read", sqlite_where=text("to_read"), postgresql_where=text("to_read")),
 )
 
@@ -125,7 +128,7 @@ product = Table(
     Column("made_at", String(32), nullable=False),
     Column("claim_id", _Id, nullable=False),
     Index("ix_product_scope", "scope_id", "recipe", "key"),
-    Index("ix_product_instrument", "instrument", "recipe"),
+    Index("ix_product_instrument", "instrument", "recipe", "time_utc"),
 )
 
 product_input = Table(
@@ -135,7 +138,7 @@ product_input = Table(
     Column("position", Integer, primary_key=True),
     Column("role", String(48), nullable=False),
     Column("frame_id", ForeignKey("frame.id"), nullable=True, index=True),
-    Column("input_fingerprint", String(64), nullable=False),  # content hash of a frame, fingerprint of a product
+    Column("input_fingerprint", String(64), nullable=False, index=True),  # content hash of a frame, fingerprint of a product
     Column("left_out", Text, nullable=False, default=""),  # why the recipe did not use it
 )
 
@@ -167,6 +170,7 @@ claim = Table(
     Column("forgiven", Boolean, nullable=False, default=False),  # a person asked to try again
     Column("started_at", String(32), nullable=False),
     Column("ended_at", String(32), nullable=False, default=""),
+    Index("ix_claim_scope", "scope_id", "state"),
     Index(
         "uq_claim_running",
         "scope_id",

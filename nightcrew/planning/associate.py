@@ -7,9 +7,10 @@ then the nearest in time, then the fingerprint (so that ties do not depend on or
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any
 
 from nightcrew.frames.model import FrameHeader
@@ -18,6 +19,7 @@ from nightcrew.ledger.rows import worst
 from nightcrew.planning.groups import EQUAL_FACTS, Equal, equal_keys, exposure_text, temperature_text
 from nightcrew.planning.model import Choice, Considered
 
+Judged = tuple[str, tuple[str, ...]]
 _EQUAL_NAMES = tuple(name.replace("_", " ") for name in EQUAL_FACTS)
 _MENDS = {
     "bias_master": "take bias frames with this camera set-up",
@@ -30,14 +32,17 @@ _MENDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Master:
-    """A master as association sees it: made or about to be made, of this night or borrowed."""
+    """A master as association sees it: made or about to be made, of this night or borrowed.
+
+    ``judge`` gives its effective grade (with what the comparison against its predecessor says) and the reasons; it is
+    asked only of masters that fit, since most of an archive's never do.
+    """
 
     recipe: str
     key: str
     fingerprint: str
     facts: dict[str, Any]
-    grade: str  # effective: with what certification and its predecessor say
-    reasons: tuple[str, ...]
+    judge: Callable[[], Judged]
     barred: str = ""  # why it must not be used
     borrowed_from: str = ""  # the night, "" for this one
 
@@ -88,12 +93,13 @@ def need_of(recipe: str, header: FrameHeader) -> Need:
 
 
 class Association:
-    """Candidates indexed by recipe and equal keys, with the decisions remembered."""
+    """Candidates by recipe, with the decisions remembered."""
 
     def __init__(self, masters: Iterable[Master], rules: Rules) -> None:
         self.rules = rules
         self._by_recipe: dict[str, list[Master]] = {}
         self._memory: dict[Need, Choice] = {}
+        self._alike: dict[tuple[object, ...], list[Master]] = {}
         for master in masters:
             self.add(master)
 
@@ -101,34 +107,53 @@ class Association:
         """Another candidate; decisions are forgotten."""
         self._by_recipe.setdefault(master.recipe, []).append(master)
         self._memory.clear()
+        self._alike.clear()
 
     def choose(self, need: Need) -> Choice:
-        """The master for a need, or a choice that found none; with every candidate that was considered."""
+        """The master for a need, or a choice that found none; its candidates are told on request."""
         known = self._memory.get(need)
         if known is None:
             known = self._memory[need] = self._choose(need)
         return known
 
     def _choose(self, need: Need) -> Choice:
-        fitting: list[tuple[str, float, str, Master, tuple[str, ...]]] = []
-        considered: list[Considered] = []
-        for master in self._by_recipe.get(need.recipe, ()):
-            failed = self._failed_rule(need, master)
-            if failed:
-                considered.append(Considered(master.fingerprint, master.name, "", failed, _MENDS.get(need.recipe, "")))
-                continue
-            grade, reasons = self._grade(need, master)
-            fitting.append((grade, _hours_between(need.time_utc, master.facts.get("time_utc", "")), master.fingerprint, master, reasons))
+        fitting = self._ranked(need)
+        candidates = partial(self._considered, need)
         if not fitting:
-            return Choice(str(need), considered=tuple(considered))
-        fitting.sort(key=lambda row: row[:3])
-        grade, _, fingerprint, best, reasons = fitting[0]
-        considered += [
-            Considered(row[2], row[3].name, row[0], "" if row is fitting[0] else f"{best.name} is nearer or better") for row in fitting
-        ]
-        return Choice(str(need), fingerprint, grade, reasons, tuple(considered))
+            return Choice(str(need), candidates=candidates)
+        grade, _, fingerprint, _, reasons = fitting[0]
+        return Choice(str(need), fingerprint, grade, reasons, candidates)
 
-    def _failed_rule(self, need: Need, master: Master) -> str:
+    def _ranked(self, need: Need) -> list[tuple[str, float, str, Master, tuple[str, ...]]]:
+        """(grade, hours away, fingerprint, master, reasons) of the masters that fit, the best first."""
+        fitting = []
+        for master in self._same(need):
+            if not self._failed_tolerance(need, master):
+                grade, reasons = self._grade(need, master)
+                fitting.append((grade, _hours_between(need.time_utc, _time_of(master)), master.fingerprint, master, reasons))
+        return sorted(fitting, key=lambda row: row[:3])
+
+    def _same(self, need: Need) -> list[Master]:
+        """Masters that only temperature or age can rule out: a small part of an archive, found once."""
+        key = (need.recipe, need.equal, need.exposure_s, need.filter)
+        known = self._alike.get(key)
+        if known is None:
+            known = self._alike[key] = [m for m in self._by_recipe.get(need.recipe, ()) if not self._failed_equality(need, m)]
+        return known
+
+    def _considered(self, need: Need) -> tuple[Considered, ...]:
+        """Every candidate: those that failed with the rule and both values, then those that fit, the chosen one first."""
+        told: list[Considered] = []
+        for master in self._by_recipe.get(need.recipe, ()):
+            failed = self._failed_equality(need, master) or self._failed_tolerance(need, master)
+            if failed:
+                told.append(Considered(master.fingerprint, master.name, "", failed, _MENDS.get(need.recipe, "")))
+        fitting = self._ranked(need)
+        for place, (grade, _, fingerprint, master, _) in enumerate(fitting):
+            told.append(Considered(fingerprint, master.name, grade, f"{fitting[0][3].name} is nearer or better" if place else ""))
+        return tuple(told)
+
+    def _failed_equality(self, need: Need, master: Master) -> str:
         if master.barred:
             return master.barred
         for name, wanted, offered in zip(_EQUAL_NAMES, need.equal, master.equal, strict=True):
@@ -137,10 +162,8 @@ class Association:
         if need.filter != (master.facts.get("filter") or "") and need.recipe == "flat_master":
             return f"filter differs: the frame has '{need.filter}', the master '{master.facts.get('filter') or ''}'"
         if need.recipe == "dark_master":
-            failed = self._failed_exposure(need.exposure_s, master.facts.get("exposure_s"))
-            if failed:
-                return failed
-        return self._failed_tolerance(need, master)
+            return self._failed_exposure(need.exposure_s, master.facts.get("exposure_s"))
+        return ""
 
     def _failed_exposure(self, wanted: float | None, offered: float | None) -> str:
         if wanted is None or offered is None:
@@ -154,7 +177,7 @@ class Association:
         if distance is not None and distance > self.rules.temperature_b_c:
             both = f"{need.temperature_c:.1f} and {master.facts['temperature_c']:.1f} C"
             return f"temperature differs by {distance:.1f} C: {both} (limit {self.rules.temperature_b_c:g} C)"
-        days = _hours_between(need.time_utc, master.facts.get("time_utc", "")) / 24
+        days = _hours_between(need.time_utc, _time_of(master)) / 24
         oldest = self._ages(need.recipe)[2]
         if days > oldest:
             return f"it lies {days:.0f} days from the frame (limit {oldest:g} days)"
@@ -171,32 +194,47 @@ class Association:
             return tuple(self.rules.bias_age_days)
         return tuple(self.rules.flat_age_days if recipe == "flat_master" else self.rules.dark_age_days)
 
-    def _grade(self, need: Need, master: Master) -> tuple[str, tuple[str, ...]]:
-        grades, reasons = [master.grade], list(master.reasons)
-        distance = self._temperature_distance(need, master)
-        if distance is not None and distance > self.rules.temperature_a_c:
-            grades.append("B")
-            reasons.append(f"{master.name}: {distance:.1f} C from the frame's temperature")
-        elif (
-            distance is None
-            and need.recipe != "flat_master"
-            and (need.temperature_c is None) != (master.facts.get("temperature_c") is None)
-        ):
-            grades.append("B")
-            reasons.append(f"{master.name}: temperature known of only one of frame and master")
-        days = _hours_between(need.time_utc, master.facts.get("time_utc", "")) / 24
-        for grade, limit in zip("BC", self._ages(need.recipe), strict=False):
-            if days > limit:
-                grades.append(grade)
-        if days > self._ages(need.recipe)[0]:
-            reasons.append(f"{master.name}: {days:.0f} days from the frame")
+    def _grade(self, need: Need, master: Master) -> Judged:
+        own, why = master.judge()
+        grades, reasons = [own], list(why)
+        for grade, reason in (*self._temperature_grade(need, master), *self._age_grade(need, master)):
+            grades.append(grade)
+            reasons.append(reason)
         return worst(*grades), tuple(reasons)
+
+    def _temperature_grade(self, need: Need, master: Master) -> list[tuple[str, str]]:
+        distance = self._temperature_distance(need, master)
+        if distance is not None:
+            far = distance > self.rules.temperature_a_c
+            return [("B", f"{master.name}: {distance:.1f} C from the frame's temperature")] if far else []
+        one_known = (need.temperature_c is None) != (master.facts.get("temperature_c") is None)
+        if need.recipe != "flat_master" and one_known:
+            return [("B", f"{master.name}: temperature known of only one of frame and master")]
+        return []
+
+    def _age_grade(self, need: Need, master: Master) -> list[tuple[str, str]]:
+        if master.borrowed_from and not (need.time_utc and _time_of(master)):
+            return [("B", f"{master.name}: its age is not known, a time is missing")]
+        days = _hours_between(need.time_utc, _time_of(master)) / 24
+        best, acceptable, _ = self._ages(need.recipe)
+        if days <= best:
+            return []
+        return [("C" if days > acceptable else "B", f"{master.name}: {days:.0f} days from the frame")]
+
+
+def _time_of(master: Master) -> str:
+    return master.facts.get("time_utc") or ""
 
 
 def _hours_between(one: str, other: str) -> float:
-    """Hours between two ISO times; 0 when one is not known (nothing can be said of its age)."""
+    """Hours between two ISO times; 0 when one is not known."""
     if not one or not other:
         return 0.0
-    pad = "T00:00:00"
-    a, b = (datetime.fromisoformat(t + ":00:00" if len(t) == 13 else t if "T" in t else t + pad) for t in (one, other))
-    return abs((a - b).total_seconds()) / 3600
+    return abs((_moment(one) - _moment(other)).total_seconds()) / 3600
+
+
+@lru_cache(maxsize=10_000)
+def _moment(time: str) -> datetime:
+    if "T" not in time:
+        return datetime.fromisoformat(f"{time}T00:00:00")
+    return datetime.fromisoformat(time + ":00:00" if len(time) == len("2026-03-14T22") else time)

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from nightcrew.ledger.rows import FrameRow, ProductRow, worst
-from nightcrew.planning.associate import Association, Master
-from nightcrew.planning.changes import change_against_predecessor
-from nightcrew.planning.fingerprints import fingerprint
+from nightcrew.planning.associate import Association, Judged, Master
+from nightcrew.planning.changes import Predecessors
+from nightcrew.planning.fingerprints import UsedValues, canonical, canonical_facts, fingerprint
 from nightcrew.planning.groups import quiet_since
 from nightcrew.planning.model import Choice, Input, Plan, PlannedProduct, Snapshot, Status
 from nightcrew.recipes.catalogue import RECIPES
+
+GONE = "gone from its folder before it was used"
+OUTDATED = "outdated: the rules ask for another one now; `nightcrew rerun` remakes it"
+RAW_IS_GONE = "kept as it is: the raw files that it would be remade from are gone"
+
+
+class Draft(NamedTuple):
+    """A product that the rules ask for, before its fingerprint and status are known; ``reasons`` of its grade, each once."""
+
+    recipe: str
+    key: str
+    inputs: Sequence[Input]
+    parameters: dict[str, Any]
+    facts: dict[str, Any]
+    grade: str = "A"
+    reasons: tuple[str, ...] = ()
+    choices: tuple[Choice, ...] = ()
+
+
+def _as_planned(product: PlannedProduct) -> Judged:
+    """The grade of a master that is not made yet."""
+    return product.grade, product.grade_reasons
 
 
 class Builder:
@@ -23,32 +47,40 @@ class Builder:
         self.products: dict[str, PlannedProduct] = {}
         self.waiting: dict[int, str] = {}
         self.excluded: dict[int, str] = {}
+        self.gone: dict[int, str] = {}
         self.light_choices: dict[int, tuple[Choice, ...]] = {}
+        self.held: set[tuple[str, str]] = set()
         self.wakes: list[str] = []
-        self._change_grades: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.elsewhere = {row.fingerprint: row for row in snapshot.elsewhere}
+        self._used = UsedValues()
+        self._texts: dict[int, tuple[object, str]] = {}
+        scope = snapshot.scope
+        self._what = {r.name: f"{r.name}\0{r.version}\0{scope.name}\0{scope.instrument}" for r in RECIPES.values()}
+        self._keys: set[tuple[str, str]] = set()
+        self._judged: dict[str, Judged] = {}
+        masters = [row for row in snapshot.products.values() if RECIPES[row.recipe].is_master]
+        self._predecessors = Predecessors((*snapshot.elsewhere, *masters), snapshot.rules)
         self.association = Association((self._borrowed(row) for row in snapshot.elsewhere), snapshot.rules)
 
     def _borrowed(self, row: ProductRow) -> Master:
-        grade, reasons = self.effective_grade(row)
         return Master(
             recipe=row.recipe,
             key=row.key,
             fingerprint=row.fingerprint,
             facts=row.facts,
-            grade=grade,
-            reasons=reasons,
-            barred=row.barred_because,
+            judge=partial(self.effective_grade, row),
+            # One whose file was deleted comes back: what needs it waits for it.
+            barred="" if row.state == "lost" and row.certified and not row.marked_bad else row.barred_because,
             borrowed_from=str(row.facts.get("night", "another night")),
         )
 
-    def effective_grade(self, row: ProductRow) -> tuple[str, tuple[str, ...]]:
+    def effective_grade(self, row: ProductRow) -> Judged:
         """A made master's grade with what the comparison against its predecessor says."""
-        known = self._change_grades.get(row.fingerprint)
+        known = self._judged.get(row.fingerprint)
         if known is None:
-            others = [*self.snapshot.elsewhere, *self.snapshot.products.values()]
-            change = change_against_predecessor(row, others, self.snapshot.rules)
+            change = self._predecessors.change_of(row)
             known = (worst(row.grade, "B" if change else "A"), (*row.grade_reasons, *((change,) if change else ())))
-            self._change_grades[row.fingerprint] = known
+            self._judged[row.fingerprint] = known
         return known
 
     def is_quiet(self, frames: Sequence[FrameRow], quiet_s: float | None = None) -> bool:
@@ -61,87 +93,162 @@ class Builder:
         self.wakes.append(quiet)
         return False
 
-    def add(
-        self,
-        recipe: str,
-        key: str,
-        inputs: Sequence[Input],
-        *,
-        parameters: dict[str, Any],
-        facts: dict[str, Any],
-        grade: str = "A",
-        reasons: Sequence[str] = (),
-        choices: tuple[Choice, ...] = (),
-    ) -> PlannedProduct:
+    def offer(self, frames: Sequence[FrameRow], draft_of: Callable[[Sequence[FrameRow]], Draft]) -> PlannedProduct | None:
+        """Plan what ``draft_of`` asks for of these frames, or of those that are left.
+
+        A raw file that vanished makes nothing stale: a product that was made with it stands.  What is not made yet is
+        made of the frames that are there; with none of them an earlier product is kept, if there is one.
+        """
+        whole = draft_of(frames)
+        left = [f for f in frames if f.absent != "gone"]
+        if len(left) == len(frames) or self._is_own(self.fingerprint_of(whole)):
+            return self.add(whole)
+        if left:
+            self.gone |= {f.id: GONE for f in frames if f.absent == "gone"}
+            return self.add(draft_of(left))
+        kept = self._keep(whole, RAW_IS_GONE)
+        if kept is None:
+            self.gone |= {f.id: GONE for f in frames}
+        return kept
+
+    def add(self, draft: Draft) -> PlannedProduct:
         """Plan a product; masters become candidates of association at once."""
-        declared = RECIPES[recipe]
-        unique_reasons = tuple(dict.fromkeys(reasons))
-        print_ = fingerprint(recipe, declared.version, key, parameters, facts, inputs, grade + "\0".join(unique_reasons))
-        status, reason = self._status(recipe, key, print_, inputs)
+        draft = self._with_own_key(draft)
+        print_ = self.fingerprint_of(draft)
+        if not self.snapshot.remake and not self._is_own(print_):
+            kept = self._keep(draft, OUTDATED)
+            if kept is not None:
+                return kept
+        status, reason = self._status(draft, print_)
         scope = self.snapshot.scope
-        product = PlannedProduct(
-            recipe=recipe,
-            version=declared.version,
-            scope_id=scope.id,
-            night=scope.name,
-            instrument=scope.instrument,
-            key=key,
-            fingerprint=print_,
-            inputs=tuple(inputs),
-            parameters=parameters,
-            facts={**facts, "night": scope.name},
-            grade=grade,
-            grade_reasons=unique_reasons,
-            status=status,
-            reason=reason,
-            choices=choices,
+        return self._enter(
+            PlannedProduct(
+                recipe=draft.recipe,
+                version=RECIPES[draft.recipe].version,
+                scope_id=scope.id,
+                night=scope.name,
+                instrument=scope.instrument,
+                key=draft.key,
+                fingerprint=print_,
+                inputs=tuple(draft.inputs),
+                parameters=draft.parameters,
+                facts={**draft.facts, "night": scope.name},
+                grade=draft.grade,
+                grade_reasons=draft.reasons,
+                status=status,
+                reason=reason,
+                choices=draft.choices,
+            )
         )
-        self.products[print_] = product
-        if declared.is_master:
+
+    def _with_own_key(self, draft: Draft) -> Draft:
+        """Two names that are spelled alike in a file name (``H alpha`` and ``H-alpha``) must not share a key."""
+        if (draft.recipe, draft.key) in self._keys:
+            told = hashlib.sha256(canonical_facts(draft.facts).encode()).hexdigest()[:6]
+            draft = draft._replace(key=f"{draft.key}-{told}")
+        self._keys.add((draft.recipe, draft.key))
+        return draft
+
+    def fingerprint_of(self, draft: Draft) -> str:
+        """What the product's fingerprint is or would be."""
+        head = (
+            self._what[draft.recipe],
+            draft.key,
+            self._text(draft.parameters, canonical),
+            self._text(draft.facts, canonical_facts),
+            draft.grade,
+            "\1".join(draft.reasons),
+        )
+        return fingerprint(head, draft.inputs, self._used)
+
+    def _text(self, value: dict[str, Any], write: Callable[[dict[str, Any]], str]) -> str:
+        """Canonical text of a dictionary that is not changed any more; several products share one."""
+        known = self._texts.get(id(value))
+        if known is None:
+            known = self._texts[id(value)] = (value, write(value))
+        return known[1]
+
+    def _is_own(self, print_: str) -> bool:
+        row = self.snapshot.products.get(print_)
+        return row is not None and row.state == "made"
+
+    def _keep(self, draft: Draft, why: str) -> PlannedProduct | None:
+        """The current product of the draft's key in place of the one that the rules ask for; None without one."""
+        row = self.snapshot.products.get(self.snapshot.current.get((draft.recipe, draft.key), ""))
+        if row is None or row.state != "made":
+            return None
+        return self._enter(
+            PlannedProduct(
+                recipe=row.recipe,
+                version=row.version,
+                scope_id=row.scope_id,
+                night=self.snapshot.scope.name,
+                instrument=row.instrument,
+                key=row.key,
+                fingerprint=row.fingerprint,
+                inputs=tuple(draft.inputs),
+                parameters=row.parameters,
+                facts=row.facts,
+                grade=row.grade,
+                grade_reasons=row.grade_reasons,
+                status="present",
+                choices=draft.choices,
+                kept=why,
+            )
+        )
+
+    def _enter(self, product: PlannedProduct) -> PlannedProduct:
+        self.products[product.fingerprint] = product
+        if RECIPES[product.recipe].is_master:
             self.association.add(self._own_master(product))
         return product
 
     def _own_master(self, product: PlannedProduct) -> Master:
         made = self.snapshot.products.get(product.fingerprint)
+        judge, barred = partial(_as_planned, product), ""
         if made is not None and made.state == "made":
-            grade, reasons = self.effective_grade(made)
+            judge, barred = partial(self.effective_grade, made), made.barred_because
+        elif made is not None and made.marked_bad:
             barred = made.barred_because
-        else:
-            grade, reasons = product.grade, product.grade_reasons
-            barred = made.barred_because if made is not None and made.marked_bad else ""
-            if product.status == "failed":
-                barred = f"could not be made: {product.reason}"
+        elif product.status == "failed":
+            barred = f"could not be made: {product.reason}"
         return Master(
-            recipe=product.recipe,
-            key=product.key,
-            fingerprint=product.fingerprint,
-            facts=product.facts,
-            grade=grade,
-            reasons=reasons,
-            barred=barred,
+            recipe=product.recipe, key=product.key, fingerprint=product.fingerprint, facts=product.facts, judge=judge, barred=barred
         )
 
-    def _status(self, recipe: str, key: str, print_: str, inputs: Sequence[Input]) -> tuple[Status, str]:
-        made = self.snapshot.products.get(print_)
-        if made is not None and made.state == "made":
-            return ("present" if self.snapshot.current.get((recipe, key)) == print_ else "adopt"), ""
+    def _status(self, draft: Draft, print_: str) -> tuple[Status, str]:
+        if self._is_own(print_):
+            return ("present" if self.snapshot.current.get((draft.recipe, draft.key)) == print_ else "adopt"), ""
         failure = self.snapshot.failures.get(print_)
         if failure is not None:
             return "failed", failure.reason
-        for item in inputs:
-            if item.frame is None and not self.is_made(item.fingerprint):
-                before = self.products.get(item.fingerprint)
-                if before is not None and before.status == "failed":
-                    return "failed", f"its input {before.name} could not be made: {before.reason}"
-                return "pending", f"waits for {before.name if before else item.role}"
+        for item in draft.inputs:
+            if item.frame is not None:
+                if item.frame.absent:
+                    name = item.frame.path.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
+                    return "pending", f"{name} changed and is read again first"
+            elif not self.is_made(item.fingerprint):
+                return self._waits_for(item)
         return "ready", ""
+
+    def _waits_for(self, item: Input) -> tuple[Status, str]:
+        before = self.products.get(item.fingerprint)
+        if before is not None and before.status == "failed":
+            return "failed", f"its input {before.name} could not be made: {before.reason}"
+        lost = self.elsewhere.get(item.fingerprint)
+        if lost is not None:
+            return "pending", f"waits for {lost.recipe} {lost.key} of {lost.facts.get('night')}, whose file was lost"
+        return "pending", f"waits for {before.name if before else item.role}"
 
     def is_made(self, print_: str) -> bool:
         """Does the product exist now?"""
-        row = self.snapshot.products.get(print_)
-        if row is not None:
-            return row.state == "made"
-        return any(other.fingerprint == print_ and other.state == "made" for other in self.snapshot.elsewhere)
+        row = self.snapshot.products.get(print_) or self.elsewhere.get(print_)
+        return row is not None and row.state == "made"
+
+    def facts_of_choice(self, print_: str) -> dict[str, Any]:
+        """What association compares of a chosen master, planned here or borrowed."""
+        planned = self.products.get(print_)
+        return planned.facts if planned is not None else self.elsewhere[print_].facts
 
     def product_row(self, print_: str) -> ProductRow | None:
         """The made product of that fingerprint."""
@@ -154,6 +261,8 @@ class Builder:
             products=tuple(self.products.values()),
             waiting=self.waiting,
             excluded=self.excluded,
+            gone=self.gone,
             choices=self.light_choices,
+            held=frozenset(self.held),
             wake_at=min(self.wakes, default=""),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +13,7 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow
 
 T = TypeVar("T")
+_ODD = re.compile(r"[^A-Za-z0-9+.-]")
 EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting", "readout_mode")
 """What must be equal for frames to be combined or applied to each other."""
 
@@ -80,8 +82,7 @@ def in_order(frames: Iterable[FrameRow]) -> list[FrameRow]:
 
 def plain(text: str) -> str:
     """Text as a part of a key or a file name: letters, digits and ``+-.`` stay, all else becomes ``-``."""
-    kept = "".join(c if (c.isascii() and c.isalnum()) or c in "+-." else "-" for c in text.strip())
-    return kept.strip("-.")[:40]
+    return _ODD.sub("-", text.strip()).strip("-.")[:40]
 
 
 def exposure_text(exposure_s: float | None) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
-from nightcrew.planning.builder import Builder
+from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.groups import (
     EQUAL_FACTS,
     by_key,
@@ -75,13 +76,17 @@ def plan_bias(builder: Builder) -> None:
             if not builder.is_quiet(cluster):
                 _hold(builder, cluster, "bias frames of this set")
                 continue
-            builder.add(
-                "bias_master",
-                f"{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}",
-                _frame_inputs("bias", cluster),
-                parameters={"method": masters.method, "minimum": rules.minimum_bias},
-                facts=facts_of(cluster, exposure_s=0.0),
-            )
+            builder.offer(cluster, partial(_bias_draft, {"method": masters.method, "minimum": rules.minimum_bias}))
+
+
+def _bias_draft(parameters: dict[str, Any], frames: Sequence[FrameRow]) -> Draft:
+    return Draft(
+        "bias_master",
+        f"{temperature_text(median_temperature(frames))}_{set_up(frames[0])}",
+        _frame_inputs("bias", frames),
+        parameters=parameters,
+        facts=facts_of(frames, exposure_s=0.0),
+    )
 
 
 def plan_darks(builder: Builder) -> None:
@@ -93,17 +98,18 @@ def plan_darks(builder: Builder) -> None:
                 if not builder.is_quiet(cluster):
                     _hold(builder, cluster, "darks of this set")
                     continue
-                _add_dark(builder, cluster, {"method": masters.method, "minimum": rules.minimum_dark})
+                parameters = {"method": masters.method, "minimum": rules.minimum_dark}
+                builder.offer(cluster, partial(_dark_draft, builder, parameters))
 
 
-def _add_dark(builder: Builder, cluster: Sequence[FrameRow], parameters: dict[str, Any]) -> None:
+def _dark_draft(builder: Builder, parameters: dict[str, Any], cluster: Sequence[FrameRow]) -> Draft:
     inputs = _frame_inputs("dark", cluster)
     choice = Choice("bias")
     if not builder.snapshot.parameters.masters.keep_bias_in_dark:
         choice = builder.association.choose(need_of("bias_master", in_order(cluster)[0].header))
         if choice.found:
             inputs.append(Input("bias_master", choice.fingerprint))
-    builder.add(
+    return Draft(
         "dark_master",
         f"{exposure_text(median_exposure(cluster))}_{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}",
         inputs,
@@ -137,33 +143,45 @@ def plan_thermal(builder: Builder) -> None:
     rules = builder.snapshot.rules
     for group in by_key(_darks(builder, alone=False), _equal_facts):
         for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
-            _add_thermal(builder, sorted(cluster, key=lambda p: p.fingerprint), [])
+            darks = sorted(cluster, key=lambda p: p.fingerprint)
+            choice = _bias_for(builder, [i.frame for dark in darks for i in dark.inputs if i.frame is not None])
+            if choice.found:
+                builder.add(_thermal_draft(builder, choice, darks, []))
     for frames in by_key(_kinds(builder, "thermal"), lambda f: equal_keys(f.header)):
         for thermals in split_at_gaps(frames, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
             if builder.is_quiet(thermals):
-                _add_thermal(builder, [], thermals)
+                _add_thermal_frames(builder, thermals)
             else:
                 _hold(builder, thermals, "thermal frames of this set")
 
 
-def _add_thermal(builder: Builder, darks: Sequence[PlannedProduct], frames: Sequence[FrameRow]) -> None:
+def _bias_for(builder: Builder, frames: Sequence[FrameRow]) -> Choice:
+    return builder.association.choose(need_of("bias_master", in_order(frames)[0].header))
+
+
+def _add_thermal_frames(builder: Builder, frames: Sequence[FrameRow]) -> None:
+    choice = _bias_for(builder, frames)
+    if choice.found:
+        builder.offer(frames, partial(_thermal_draft, builder, choice, ()))
+    elif builder.snapshot.closed:
+        builder.excluded |= {f.id: "no bias master fits: no rate can be made of it" for f in frames}
+    else:
+        builder.waiting |= {f.id: "waits for a bias master" for f in frames}
+
+
+def _thermal_draft(builder: Builder, choice: Choice, darks: Sequence[PlannedProduct], frames: Sequence[FrameRow]) -> Draft:
     source = [i.frame for dark in darks for i in dark.inputs if i.frame is not None] or list(frames)
-    choice = builder.association.choose(need_of("bias_master", in_order(source)[0].header))
-    if not choice.found:
-        for f in frames:
-            builder.waiting[f.id] = "waits for a bias master"
-        return
     inputs = [Input("dark_master", dark.fingerprint) for dark in darks] + _frame_inputs("thermal", frames)
     inputs.append(Input("bias_master", choice.fingerprint))
     grades = [dark.grade for dark in darks] + [choice.grade]
-    builder.add(
+    return Draft(
         "thermal_master",
         f"{'frames_' if frames else ''}{temperature_text(median_temperature(source))}_{set_up(source[0])}",
         inputs,
         parameters={"minimum": builder.snapshot.rules.minimum_dark},
         facts=facts_of(source, bias="removed"),
         grade=worst(*grades),
-        reasons=[*(r for dark in darks for r in dark.grade_reasons), *choice.reasons],
+        reasons=tuple(dict.fromkeys([*(r for dark in darks for r in dark.grade_reasons), *choice.reasons])),
         choices=(choice,),
     )
 
@@ -179,14 +197,17 @@ def plan_bad_pixels(builder: Builder) -> None:
         for cluster in split_at_gaps(group, lambda p: p.facts["temperature_c"], rules.temperature_cluster_c):
             longest = max(cluster, key=lambda p: (p.facts["exposure_s"], p.fingerprint))
             frames = [i.frame for i in longest.inputs if i.frame is not None]
-            builder.add(
-                "bad_pixel_mask",
-                f"{temperature_text(median_temperature(frames))}_{set_up(frames[0])}",
-                [*_frame_inputs("dark", frames), Input("dark_master", longest.fingerprint)],
-                parameters={"hot_sigma": masters.hot_sigma},
-                facts=facts_of(frames, exposure_s=longest.facts["exposure_s"]),
-                grade="A",
-            )
+            builder.offer(frames, partial(_mask_draft, {"hot_sigma": masters.hot_sigma}, longest))
+
+
+def _mask_draft(parameters: dict[str, Any], dark: PlannedProduct, frames: Sequence[FrameRow]) -> Draft:
+    return Draft(
+        "bad_pixel_mask",
+        f"{temperature_text(median_temperature(frames))}_{set_up(frames[0])}",
+        [*_frame_inputs("dark", frames), Input("dark_master", dark.fingerprint)],
+        parameters=parameters,
+        facts=facts_of(frames, exposure_s=dark.facts["exposure_s"]),
+    )
 
 
 def plan_flats(builder: Builder) -> None:
@@ -198,11 +219,13 @@ def plan_flats(builder: Builder) -> None:
             continue
         corrections = {f.id: correction_of(builder, f) for f in group}
         missing = sorted({c[3] for c in corrections.values() if c[3]})
-        if missing and not builder.snapshot.closed:
+        draft_of = partial(_flat_draft, builder, corrections, {"method": masters.method, "minimum": rules.minimum_flat})
+        # What was made when the night had closed stands when a late file opens it again.
+        if missing and not builder.snapshot.closed and not builder.is_made(builder.fingerprint_of(draft_of(group))):
             for f in group:
                 builder.waiting[f.id] = "waits for: " + "; ".join(missing)
             continue
-        _add_flat(builder, in_order(group), corrections, {"method": masters.method, "minimum": rules.minimum_flat})
+        builder.offer(group, draft_of)
 
 
 Correction = tuple[dict[str, str], str, tuple[str, ...], str, tuple[Choice, ...]]
@@ -219,11 +242,7 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
     bias = choose(need_of("bias_master", header))
     if dark.found:
         roles = {"dark": dark.fingerprint}
-        made = builder.products.get(dark.fingerprint)
-        kept = (made.facts if made else next(r.facts for r in builder.snapshot.elsewhere if r.fingerprint == dark.fingerprint)).get(
-            "bias"
-        ) == "kept"
-        if kept:
+        if builder.facts_of_choice(dark.fingerprint).get("bias") == "kept":
             return roles, dark.grade, dark.reasons, "", (dark,)
         if bias.found:
             return {**roles, "bias": bias.fingerprint}, worst(dark.grade, bias.grade), (*dark.reasons, *bias.reasons), "", (dark, bias)
@@ -244,29 +263,30 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
     return {}, "D", (f"flats of {text}: neither dark nor bias",), f"dark {text} or bias", (dark, bias, thermal)
 
 
-def _add_flat(builder: Builder, group: list[FrameRow], corrections: dict[int, Correction], parameters: dict[str, Any]) -> None:
-    rules = builder.snapshot.rules
+def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters: dict[str, Any], frames: Sequence[FrameRow]) -> Draft:
+    rules, group = builder.snapshot.rules, in_order(frames)
     inputs = _frame_inputs("flat", group)
     roles: dict[str, str] = {}
     for f in group:
         for role, print_ in corrections[f.id][0].items():
             roles[print_] = f"{role}_master"
     inputs += [Input(role, print_) for print_, role in sorted(roles.items())]
-    parameters |= {
+    parameters = {
+        **parameters,
         "corrections": {f.sha256: corrections[f.id][0] for f in group},
         "minimum_fraction": rules.flat_minimum_fraction,
         "maximum_fraction": rules.flat_maximum_fraction,
         "cold_fraction": builder.snapshot.parameters.masters.cold_fraction,
     }
     choices: dict[str, Choice] = {c.need: c for f in group for c in corrections[f.id][4]}
-    builder.add(
+    return Draft(
         "flat_master",
         f"{plain(group[0].header.filter) or 'no-filter'}_{set_up(group[0])}",
         inputs,
         parameters=parameters,
         facts=facts_of(group, filter=group[0].header.filter),
         grade=worst(*(corrections[f.id][1] for f in group)),
-        reasons=merged_reasons([r for f in group for r in corrections[f.id][2]]),
+        reasons=tuple(merged_reasons([r for f in group for r in corrections[f.id][2]])),
         choices=tuple(choices.values()),
     )
 
@@ -298,13 +318,18 @@ def plan_camera_numbers(builder: Builder) -> None:
         biases = _nearest_cluster(builder, group, median_temperature(same))[:_FRAMES_FOR_CAMERA_NUMBERS]
         if len(biases) < 2 or not pairs or not builder.is_quiet(group) or not builder.is_quiet(same):
             continue
-        builder.add(
-            "camera_numbers",
-            set_up(group[0]),
-            [*_frame_inputs("bias", biases), *(Input("flat", f.sha256, f) for f in pairs)],
-            parameters={},
-            facts=facts_of(biases),
-        )
+        builder.offer([*biases, *pairs], _numbers_draft)
+
+
+def _numbers_draft(frames: Sequence[FrameRow]) -> Draft:
+    biases = [f for f in frames if f.header.kind == "bias"]
+    return Draft(
+        "camera_numbers",
+        set_up(frames[0]),
+        [*_frame_inputs("bias", biases), *(Input("flat", f.sha256, f) for f in frames if f.header.kind == "flat")],
+        parameters={},
+        facts=facts_of(biases or frames),
+    )
 
 
 def _pairs(flats: Sequence[FrameRow]) -> list[FrameRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ class Snapshot:
     left_out: Mapping[int, Mapping[int, str]]  # product id -> frame id -> reason
     parameters: NightParameters
     rules: Rules
+    remake: bool = True  # False: an old night, whose outdated products are kept until a person asks
 
     @property
     def closed(self) -> bool:
@@ -54,6 +55,10 @@ class Considered:
     mend: str = ""
 
 
+def _nobody() -> tuple[Considered, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What association decided for one need."""
@@ -62,7 +67,16 @@ class Choice:
     fingerprint: str = ""
     grade: str = ""
     reasons: tuple[str, ...] = ()
-    considered: tuple[Considered, ...] = ()
+    candidates: Callable[[], tuple[Considered, ...]] = field(default=_nobody, repr=False, compare=False)
+
+    @property
+    def considered(self) -> tuple[Considered, ...]:
+        """Every candidate with the rule that it failed; worked out when asked for, since only a person asks."""
+        return self.candidates()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A choice travels to workers without its candidates: thousands of units would carry the archive's masters."""
+        return (Choice, (self.need, self.fingerprint, self.grade, self.reasons))
 
     @property
     def found(self) -> bool:
@@ -89,6 +103,7 @@ class PlannedProduct:
     status: Status
     reason: str = ""
     choices: tuple[Choice, ...] = ()
+    kept: str = ""  # why an earlier product stands in the place of the one that the rules ask for
 
     @property
     def name(self) -> str:
@@ -104,12 +119,19 @@ class Plan:
     products: tuple[PlannedProduct, ...]
     waiting: Mapping[int, str]  # frame id -> what it waits for
     excluded: Mapping[int, str] = field(default_factory=dict)  # frame id -> why no recipe takes it
+    gone: Mapping[int, str] = field(default_factory=dict)  # frame id -> its file is gone and no product holds it
     choices: Mapping[int, tuple[Choice, ...]] = field(default_factory=dict)  # of lights that wait
+    held: frozenset[tuple[str, str]] = frozenset()  # (recipe, key) that are planned again when their group is quiet
     wake_at: str = ""
 
     def with_status(self, *statuses: str) -> list[PlannedProduct]:
         """The planned products in those states, in the order of their making."""
         return [product for product in self.products if product.status in statuses]
+
+    @property
+    def outdated(self) -> list[PlannedProduct]:
+        """Products that are kept although the rules ask for others now."""
+        return [product for product in self.products if product.kept]
 
     @property
     def keys(self) -> frozenset[tuple[str, str]]:

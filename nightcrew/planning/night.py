@@ -9,6 +9,7 @@ from __future__ import annotations
 from nightcrew.planning import lights as light_plans
 from nightcrew.planning import masters as master_plans
 from nightcrew.planning.builder import Builder
+from nightcrew.planning.collector import collector_paused
 from nightcrew.planning.model import Plan, Snapshot
 
 
@@ -22,6 +23,11 @@ def plan_night(snapshot: Snapshot, as_of: str) -> Plan:
     as_of
         The time now, ledger text; decides only whether a group of calibration frames is quiet.
     """
+    with collector_paused():
+        return _plan(snapshot, as_of)
+
+
+def _plan(snapshot: Snapshot, as_of: str) -> Plan:
     builder = Builder(snapshot, as_of)
     for odd in (f for f in snapshot.frames if f.header.kind == "other"):
         builder.excluded[odd.id] = odd.header.other_reason or "of a kind that no recipe of a night takes"

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, select
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger import claims, products, scopes
-from nightcrew.ledger.rows import FrameRow
+from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.ledger.schema import current, frame, path
+from nightcrew.planning.collector import collector_paused
 from nightcrew.planning.model import Snapshot
 from nightcrew.recipes.catalogue import MASTERS
 from nightcrew.recipes.parameters import NightParameters
@@ -24,57 +25,76 @@ def _header(text: str) -> FrameHeader:
 
 
 def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
-    """The exposures of a scope, each with the path whose bytes count."""
-    statement = (
-        select(frame, path.c.path, path.c.size, path.c.mtime_ns)
-        .join(path, path.c.id == frame.c.path_id)
-        .where(frame.c.scope_id == scope_id)
-    )
+    """The exposures of a scope, each with the path whose bytes count, in no particular order."""
+    of_frame = (frame.c.id, frame.c.identity, frame.c.sha256, frame.c.header, frame.c.header_hash, frame.c.arrived_at)
+    of_path = (path.c.path, path.c.size, path.c.mtime_ns, path.c.vanished, path.c.to_read, path.c.sha256)
+    statement = select(*of_frame, *of_path).join(path, path.c.id == frame.c.path_id).where(frame.c.scope_id == scope_id)
     return [
         FrameRow(
-            id=row.id,
-            scope_id=row.scope_id,
-            identity=row.identity,
-            sha256=row.sha256,
-            path=row.path,
-            size=row.size,
-            mtime_ns=row.mtime_ns,
-            header=_header(row.header),
-            header_hash=row.header_hash,
-            arrived_at=row.arrived_at,
+            id=id_,
+            scope_id=scope_id,
+            identity=identity,
+            sha256=sha256,
+            path=name,
+            size=size,
+            mtime_ns=mtime_ns,
+            header=_header(header),
+            header_hash=header_hash,
+            arrived_at=arrived_at,
+            absent="gone" if vanished else "changing" if to_read or there != sha256 else "",
         )
-        for row in connection.execute(statement)
+        for id_, identity, sha256, header, header_hash, arrived_at, name, size, mtime_ns, vanished, to_read, there in connection.execute(
+            statement
+        )
     ]
 
 
-def load(connection: Connection, scope_id: int, parameters: NightParameters, rules: Rules) -> Snapshot:
+def load(connection: Connection, scope_id: int, parameters: NightParameters, rules: Rules, *, remake: bool = True) -> Snapshot:
     """Everything that a plan of the scope may look at; one consistent view.
 
-    Masters older than the longest age that any rule allows are not read, so the work does not grow with the archive.
+    Masters further away than the longest age that any rule allows are not read, so the work does not grow with the archive.
+    ``remake`` False keeps what is outdated (see ``Snapshot``).
     """
-    scope = scopes.get(connection, scope_id)
+    with collector_paused():
+        return _load(connection, scopes.get(connection, scope_id), parameters, rules, remake=remake)
+
+
+def _load(connection: Connection, scope: ScopeRow, parameters: NightParameters, rules: Rules, *, remake: bool) -> Snapshot:
+    scope_id = scope.id
     own = products.of_scope(connection, scope_id)
     by_id = {row.id: row.fingerprint for row in own}
-    oldest = max(rules.bias_age_days[2], rules.dark_age_days[2], rules.flat_age_days[2])
     return Snapshot(
         scope=scope,
         frames=frames_of(connection, scope_id),
         products={row.fingerprint: row for row in own},
         current={
-            (row.recipe, row.key): by_id[row.product_id]
-            for row in connection.execute(select(current).where(current.c.scope_id == scope_id))
-            if row.product_id in by_id
+            (row.recipe, row.key): by_id.get(row.product_id, "")
+            for row in connection.execute(
+                select(current.c.recipe, current.c.key, current.c.product_id).where(current.c.scope_id == scope_id)
+            )
         },
-        elsewhere=products.current_elsewhere(connection, scope_id, scope.instrument, MASTERS, _not_before(scope.name, oldest)),
+        elsewhere=_elsewhere(connection, scope, rules),
         failures=claims.failures(connection, scope_id),
         left_out=products.left_out_of_scope(connection, scope_id),
         parameters=parameters,
         rules=rules,
+        remake=remake,
     )
 
 
-def _not_before(night: str, days: float) -> str:
+def _elsewhere(connection: Connection, scope: ScopeRow, rules: Rules) -> list[ProductRow]:
+    """Masters of other nights that lie near enough.  Frames without a night borrow none: nothing can be said of the age."""
+    days = max(rules.bias_age_days[2], rules.dark_age_days[2], rules.flat_age_days[2]) + 2
     try:
-        return (date.fromisoformat(night) - timedelta(days=days + 1)).isoformat()
+        night = date.fromisoformat(scope.name)
     except ValueError:
-        return ""
+        return []
+    first, last = (_shifted(night, sign * days) for sign in (-1, 1))
+    return products.current_elsewhere(connection, scope.id, scope.instrument, MASTERS, (first, last))
+
+
+def _shifted(night: date, days: float) -> str:
+    try:
+        return (night + timedelta(days=days)).isoformat()
+    except OverflowError:
+        return "9999" if days > 0 else ""

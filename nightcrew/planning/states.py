@@ -33,7 +33,10 @@ def frame_states(snapshot: Snapshot, plan: Plan) -> dict[int, FrameState]:
     rates = _rates(snapshot, plan)
     states: dict[int, FrameState] = {}
     for frame in snapshot.frames:
-        if frame.id in plan.excluded:
+        if frame.id in plan.gone:
+            # A calibration frame is one of many; a light that was never reduced is lost.
+            states[frame.id] = FrameState("rejected" if frame.header.kind == "light" else "set_aside", plan.gone[frame.id])
+        elif frame.id in plan.excluded:
             states[frame.id] = FrameState("set_aside", plan.excluded[frame.id])
         elif frame.id in plan.waiting:
             states[frame.id] = FrameState("waiting", plan.waiting[frame.id])
@@ -75,15 +78,13 @@ def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProd
             return FrameState("waiting", product.reason or f"{product.recipe.replace('_', ' ')} is being made")
     rows = [snapshot.products[product.fingerprint] for product in users]
     if kind == "light":
-        return _light_state(rows[0])
+        return _light_state(rows[0], users[0].kept)
     return _calibration_state(snapshot, frame_id, rows[0], rates)
 
 
-def _light_state(row: ProductRow) -> FrameState:
-    if row.grade in ("C", "D"):
-        return FrameState("degraded", f"grade {row.grade}: " + "; ".join(row.grade_reasons))
-    reasons = "; ".join(row.grade_reasons)
-    return FrameState("done", f"grade {row.grade}" + (f": {reasons}" if reasons else ""))
+def _light_state(row: ProductRow, kept: str) -> FrameState:
+    reasons = "; ".join((*row.grade_reasons, *((kept,) if kept else ())))
+    return FrameState("degraded" if row.grade in ("C", "D") else "done", f"grade {row.grade}" + (f": {reasons}" if reasons else ""))
 
 
 def _calibration_state(snapshot: Snapshot, frame_id: int, row: ProductRow, rates: dict[str, str]) -> FrameState:
