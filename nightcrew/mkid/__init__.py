@@ -1,0 +1,1 @@
+"""MKID photon lists: raw readout seconds, beam maps, photon tables."""

@@ -1,0 +1,221 @@
+"""Photons out of a readout stream: vectorised, block by block, in bounded memory.
+
+A stream is a row of words that may be handed over in pieces of any length, torn anywhere: what follows the last header of a
+piece is kept until the next header shows where its frame ends.  Every word is counted as something (:class:`Tally`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.mkid import clock
+from nightcrew.mkid import words as w
+from nightcrew.mkid.losses import FrameCounters
+from nightcrew.mkid.tally import Tally, Word
+
+BLOCK_WORDS = 1 << 17  # 1 MB: a block and what is made of it stay in the cache
+FAR_FUTURE_US = 1 << 62
+
+_BY_CODE = ("filler", "unmapped", "", "unknown", "orphan", "misdated", "repeated", "zero", "outside")  # of -1, -2, ...
+
+
+@dataclass(frozen=True)
+class Photons:
+    """Photons in the order of the stream, as columns of equal length."""
+
+    pixel: NDArray[np.int32]  # y * number of columns + x
+    time_us: NDArray[np.int64]  # Unix time
+    word: w.Words
+
+    @property
+    def phase(self) -> w.Ints:
+        """In units of 2^-15 radian."""
+        return w.phases(self.word)
+
+    @property
+    def baseline(self) -> w.Ints:
+        """In units of 2^-14 radian."""
+        return w.baselines(self.word)
+
+    def __len__(self) -> int:
+        return self.pixel.size
+
+    @classmethod
+    def none(cls) -> Photons:
+        """No photon."""
+        return cls(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.uint64))
+
+    @classmethod
+    def joined(cls, parts: list[Photons]) -> Photons:
+        """All parts, one after the other."""
+        if not parts:
+            return cls.none()
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            np.concatenate([p.pixel for p in parts]), np.concatenate([p.time_us for p in parts]), np.concatenate([p.word for p in parts])
+        )
+
+
+@lru_cache(maxsize=4)
+def place_table(shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Pixel number, or :class:`Word`, of every x and y that a word can hold; ``shape`` is (rows, columns).
+
+    Raises :class:`Refused` for an array that the words cannot address.
+    """
+    rows, columns = shape
+    if not (0 < rows <= w.MAX_ROWS and 0 < columns <= w.MAX_COLUMNS):
+        raise Refused(f"an array of {columns} x {rows} pixels cannot be read out: words hold up to {w.MAX_COLUMNS} x {w.MAX_ROWS}")
+    table = np.full(w.PLACES, Word.UNKNOWN, dtype=np.int32)
+    x, y = np.meshgrid(np.arange(columns), np.arange(rows))
+    table[x << 10 | y] = y * columns + x
+    table[w.FILLER_PLACE] = Word.FILLER
+    table[w.UNMAPPED_PLACE] = Word.UNMAPPED
+    table[w.HEADER_PLACE :] = Word.HEADER
+    table.flags.writeable = False
+    return table
+
+
+def _lose(codes: NDArray[np.int32], code: Word) -> None:
+    """Photons among these words cannot be used."""
+    codes[codes >= 0] = code
+
+
+class StreamParser:
+    """Parses one stream into the photons of the half-open window ``[start_us, stop_us)`` (Unix microseconds)."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        start_us: int = 0,
+        stop_us: int = FAR_FUTURE_US,
+        *,
+        tolerance_s: float = clock.TOLERANCE_S,
+    ) -> None:
+        self.tally = Tally()
+        self._table = place_table(shape)
+        self._window = (start_us, stop_us)
+        self._tolerance_s = tolerance_s
+        self._counters = FrameCounters(self.tally, start_us, stop_us)
+        self._carried: w.Words = np.empty(0, np.uint64)
+        self._second = 0
+
+    def feed(self, stored: NDArray[np.uint64], second: int) -> Photons:
+        """The photons of all frames that are whole now; ``stored`` are the next words (of any byte order), ``second`` names their file."""
+        self._second = second
+        self.tally.words += stored.size
+        n_carried = self._carried.size
+        block = np.empty(n_carried + stored.size, dtype=np.uint64)
+        block[:n_carried] = self._carried
+        block[n_carried:] = stored
+        heads = np.flatnonzero(block >= w.FIRST_HEADER)
+        keep_from = int(heads[-1]) if heads.size else block.size
+        if block.size - keep_from > w.MOST_WORDS + 1:  # longer than a frame can be
+            keep_from = block.size
+        elif heads.size:
+            heads = heads[:-1]
+        self._carried = block[keep_from:].copy()
+        return self._parse(block[:keep_from], heads)
+
+    def finish(self, *, gap: bool = True) -> Photons:
+        """The photons of the last frame.  What is fed from here on does not continue it, and after a ``gap`` no frame counter either."""
+        block, self._carried = self._carried, np.empty(0, np.uint64)
+        photons = self._parse(block, np.flatnonzero(block >= w.FIRST_HEADER))
+        if gap:
+            self._counters.restart()
+        return photons
+
+    def _parse(self, block: w.Words, heads: NDArray[np.intp]) -> Photons:
+        if not block.size:
+            return Photons.none()
+        codes = np.take(self._table, w.places(block), mode="clip")
+        headers = block[heads]
+        times_us, dated = clock.unix_us(w.ticks(headers), self._second, self._tolerance_s)
+        repeated = np.zeros(heads.size, dtype=np.bool_)
+        repeated[dated] = self._counters.follow(headers[dated], times_us[dated])
+        self._count_frames(heads, dated, repeated)
+        starts, lengths = self._lay_out(block, heads, codes)
+        if starts.size > heads.size:  # words before the first header
+            times_us = np.concatenate([times_us[:1] if heads.size else np.zeros(1, np.int64), times_us])
+            _lose(codes[: lengths[0]], Word.ORPHAN)
+        self._spoil(codes, heads, np.append(heads[1:], block.size), dated, repeated)
+        return self._collect(block, codes, times_us, lengths)
+
+    def _count_frames(self, heads: NDArray[np.intp], dated: NDArray[np.bool_], repeated: NDArray[np.bool_]) -> None:
+        self.tally.frames += heads.size
+        self.tally.frames_misdated += int(np.count_nonzero(~dated))
+        self.tally.frames_repeated += int(np.count_nonzero(repeated))
+
+    def _lay_out(self, block: w.Words, heads: NDArray[np.intp], codes: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Starts and lengths (header included) of the frames; words that no frame can hold get their code."""
+        starts = heads if heads.size and heads[0] == 0 else np.concatenate([np.zeros(1, np.intp), heads])
+        lengths = np.diff(starts, append=block.size)
+        ends = starts + lengths
+        long = lengths > w.MOST_WORDS + 1
+        for start, end in zip(starts[long].tolist(), ends[long].tolist(), strict=True):
+            _lose(codes[start + w.MOST_WORDS + 1 : end], Word.ORPHAN)
+        filler = np.flatnonzero(codes == Word.FILLER)
+        cut = (lengths <= w.MOST_WORDS) & (codes[ends - 1] != Word.FILLER)
+        self.tally.frames_cut += int(np.count_nonzero(cut[starts.size - heads.size :]))
+        inside = filler[~np.isin(filler + 1, ends, assume_unique=True)] if filler.size else filler
+        for place in inside.tolist():  # a frame ends with its filler: what follows has lost its header
+            end = int(ends[np.searchsorted(starts, place, side="right") - 1])
+            _lose(codes[place + 1 : end], Word.ORPHAN)
+        if np.count_nonzero(block) != block.size:
+            self._mark_zeros(block, codes)
+        return starts, lengths
+
+    @staticmethod
+    def _mark_zeros(block: w.Words, codes: NDArray[np.int32]) -> None:
+        """A run of zeros is fill: one pixel cannot give two photons in one microsecond.  A single zero is a photon."""
+        zero = np.concatenate([[False], block == 0, [False]])
+        codes[zero[1:-1] & (zero[:-2] | zero[2:])] = Word.ZERO
+
+    @staticmethod
+    def _spoil(
+        codes: NDArray[np.int32], heads: NDArray[np.intp], ends: NDArray[np.intp], dated: NDArray[np.bool_], repeated: NDArray[np.bool_]
+    ) -> None:
+        for bad, code in ((~dated, Word.MISDATED), (repeated, Word.REPEATED)):
+            for start, end in zip(heads[bad].tolist(), ends[bad].tolist(), strict=True):
+                _lose(codes[start + 1 : end], code)
+
+    def _collect(self, block: w.Words, codes: NDArray[np.int32], times_us: NDArray[np.int64], lengths: NDArray[np.intp]) -> Photons:
+        wanted = codes >= 0
+        all_us = np.repeat(times_us, lengths)
+        first_us, stop_us = int(times_us.min()), int(times_us.max()) + w.TICK_US
+        time_us, word = all_us[wanted], block[wanted]
+        micros = w.microseconds(word)
+        time_us += micros
+        whole = first_us >= self._window[0] and stop_us <= self._window[1]
+        if whole and not (micros.size and int(micros.max()) >= w.TICK_US):
+            photons = Photons(codes[wanted], time_us, word)
+        else:
+            photons = self._choose(codes, wanted, time_us, word, micros)
+        self._count_words(codes, wanted, len(photons))
+        return photons
+
+    def _choose(
+        self, codes: NDArray[np.int32], wanted: NDArray[np.bool_], time_us: NDArray[np.int64], word: w.Words, micros: NDArray[np.int64]
+    ) -> Photons:
+        """The photons within the window; the others get their code."""
+        outside = (time_us < self._window[0]) | (time_us >= self._window[1])
+        impossible = micros >= w.TICK_US
+        chosen = codes[wanted]
+        chosen[outside] = Word.OUTSIDE
+        chosen[impossible] = Word.UNKNOWN
+        codes[wanted] = chosen
+        inside = chosen >= 0
+        return Photons(chosen[inside], time_us[inside], word[inside])
+
+    def _count_words(self, codes: NDArray[np.int32], wanted: NDArray[np.bool_], n_photons: int) -> None:
+        tally = self.tally
+        tally.photons += n_photons
+        others = codes[~wanted] if n_photons == np.count_nonzero(wanted) else codes[codes < 0]
+        for kind, count in zip(_BY_CODE, np.bincount(-1 - others, minlength=len(_BY_CODE)).tolist(), strict=True):
+            if kind:  # headers are counted as frames
+                setattr(tally, kind, getattr(tally, kind) + count)

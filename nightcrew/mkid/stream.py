@@ -1,0 +1,135 @@
+"""A time window of a readout, from its files to blocks of photons, with an account of everything that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.source import shown
+from nightcrew.mkid import clock
+from nightcrew.mkid.packets import Photons, StreamParser
+from nightcrew.mkid.seconds import Rejected, SecondFile, SecondReader, wanted_seconds
+from nightcrew.mkid.tally import Tally
+
+
+@dataclass
+class Account:
+    """What a window was made of.  Complete when the last block was taken."""
+
+    tally: Tally
+    missing_seconds: list[int] = field(default_factory=list)  # within the window: no usable file
+    tail_missing: bool = False  # the second after the window: what was written late is not there
+    rejected: list[Rejected] = field(default_factory=list)
+    files: list[SecondFile] = field(default_factory=list)
+    early_firmware: bool = False  # times within a tick may go backwards by a tick
+
+    def plain(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "words": self.tally.plain(),
+            "missing_seconds": self.missing_seconds,
+            "tail_missing": self.tail_missing,
+            "rejected": [{"file": one.name, "reason": one.reason} for one in self.rejected],
+            "early_firmware": self.early_firmware,
+        }
+
+    def sentences(self) -> list[str]:
+        """What a person should know."""
+        tally, said = self.tally, []
+        if self.missing_seconds:
+            said.append(f"{len(self.missing_seconds)} seconds are missing: {_runs(self.missing_seconds)}")
+        if tally.lost:
+            lost = ", ".join(f"{count} on board {board}" for board, count in sorted(tally.lost_frames.items()) if count)
+            said.append(f"{tally.lost} frames were lost: {lost}")
+        counted = (
+            (tally.orphan, "photons have no frame header"),
+            (tally.unknown, "words lie outside the array"),
+            (tally.misdated, "photons are in frames whose time disagrees with their file"),
+            (tally.repeated, "photons came twice"),
+            (tally.zero, "words are zero fill"),
+            (tally.bytes_over, "bytes stand behind the last whole word of a file"),
+        )
+        said += [f"{count} {what}" for count, what in counted if count]
+        if self.tail_missing:
+            said.append("the second after the window is missing: words that were written late are not there")
+        if self.early_firmware:
+            said.append("recorded with early firmware: photons near a rollover may be one half millisecond early")
+        return said + [one.reason for one in self.rejected]
+
+
+def _runs(seconds: list[int]) -> str:
+    shown: list[str] = []
+    for second in seconds:
+        first, _, last = shown[-1].partition("-") if shown else ("", "", "")
+        if shown and int(last or first) == second - 1:
+            shown[-1] = f"{first}-{second}"
+        else:
+            shown.append(str(second))
+    return ", ".join(shown)
+
+
+class PhotonStream:
+    """Photons of the half-open window ``[start_us, stop_us)`` of Unix microseconds from files by second.
+
+    ``shape`` is (rows, columns).  A file that cannot be used is named in ``account.rejected`` and its second is missing; a frame is
+    never continued across a missing second.  :class:`~nightcrew.errors.TransientError` when a file changes or cannot be read now.
+    """
+
+    def __init__(
+        self, files: Mapping[int, Path], shape: tuple[int, int], start_us: int, stop_us: int, *, tolerance_s: float = clock.TOLERANCE_S
+    ) -> None:
+        if stop_us <= start_us:
+            raise Refused("the window ends before it begins")
+        self.start_us, self.stop_us = start_us, stop_us
+        self._files = files
+        self._tolerance_s = tolerance_s
+        self._parser = StreamParser(shape, start_us, stop_us, tolerance_s=tolerance_s)
+        self.account = Account(self._parser.tally, early_firmware=start_us < clock.MENDED_FIRMWARE_UNIX * 1_000_000)
+
+    def stored_bytes(self) -> int:
+        """Size of the files of the window."""
+        return sum(
+            path.stat().st_size
+            for second in wanted_seconds(self.start_us, self.stop_us)
+            if (path := self._files.get(second)) and path.is_file()
+        )
+
+    def blocks(self) -> Iterator[Photons]:
+        """Photons block by block, in the order of the stream.  Can be taken once."""
+        broken = True
+        for second in wanted_seconds(self.start_us, self.stop_us):
+            usable = yield from self._second(second, broken=broken)
+            broken = not usable
+            if broken:
+                self._miss(second)
+                yield self._parser.finish()
+        yield self._parser.finish()
+
+    def _miss(self, second: int) -> None:
+        if self.start_us // 1_000_000 <= second < -(-self.stop_us // 1_000_000):
+            self.account.missing_seconds.append(second)
+        elif second * 1_000_000 >= self.stop_us:
+            self.account.tail_missing = True
+
+    def _second(self, second: int, *, broken: bool) -> Generator[Photons, None, bool]:
+        """The blocks of one file; returns whether the next file may continue it."""
+        path = self._files.get(second)
+        if path is None:
+            return False
+        try:
+            reader = SecondReader(path, second, tolerance_s=self._tolerance_s)
+        except RejectedInput as error:
+            self.account.rejected.append(Rejected(shown(path), str(error)))
+            return False
+        with reader:
+            if not reader.begins_inside and not broken:
+                yield self._parser.finish(gap=False)
+            for block in reader.blocks():
+                yield self._parser.feed(block, second)
+            self.account.files.append(reader.identity())
+            if reader.bytes_over:
+                self.account.tally.bytes_over += reader.bytes_over
+                yield self._parser.finish(gap=False)
+        return True
