@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Literal, get_args
 
 import numpy as np
@@ -133,9 +132,13 @@ def _rank_variance(q: float, n_max: int) -> tuple[float, ...]:
     """Variance of a sample quantile over the variance of the mean, for 0..n_max normal values (0 and 1 as 1)."""
     if q in (0.0, 1.0):
         return (math.nan,) * (n_max + 1)
+    if q == 0.5:
+        return (1.0, 1.0, *(median_variance(n) for n in range(2, n_max + 1)))
+    from statistics import NormalDist  # pulls in decimal and fractions, which most combinations can do without
+
     normal = NormalDist()
     limit = q * (1 - q) / normal.pdf(normal.inv_cdf(q)) ** 2
-    return (1.0, 1.0, *(median_variance(n) if q == 0.5 else limit for n in range(2, n_max + 1)))
+    return (1.0, 1.0, *(limit for n in range(2, n_max + 1)))
 
 
 def median_variance(n: int) -> float:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels import native
 from nightcrew.calibration.kernels.fallback import physical
-from nightcrew.calibration.kernels.library import POINTER, address, library, pointer
+from nightcrew.calibration.kernels.library import POINTER, address, library, pointer, scratch
 from nightcrew.calibration.kernels.slab import FrameRows
-from nightcrew.calibration.kernels.threads import share_ranges
+from nightcrew.calibration.kernels.threads import RangeWork, share_ranges
 
 MAX_TERMS = 6
 BLOCK = 1 << 14  # pixels that numpy works on at once
@@ -90,17 +90,22 @@ def fit_images(
     step = max(1, min(SLAB_BYTES, memory_bytes // threads) // (nx * sum(frame.data.itemsize for frame in frames)))
     table, failed = native.describe(frames), list[int]()
 
-    def run(y0: int, y1: int) -> None:
-        task = _task(solver, out.part(y0, y1))
-        status = kernel.fit_images(address(table), address(task), *(ctypes.c_long(v) for v in (y0, y1, nx, step)))
-        if status < 0:
-            raise MemoryError(f"no memory to fit {len(frames)} frames")
-        if status:
-            failed.append(status - 1)
-        else:
-            done(y0, y1)
+    def worker() -> RangeWork:
+        whole = _task(solver, out)
+        memory, at = scratch(int(kernel.fit_room(address(table), address(whole), ctypes.c_long(step * nx))))
 
-    share_ranges(ny, max(step, -(-ny // (threads * native.CHUNKS_A_THREAD))), threads, lambda: run)
+        def run(y0: int, y1: int) -> None:
+            task = _task(solver, out.part(y0, y1))
+            status = kernel.fit_images(address(table), address(task), *(ctypes.c_long(v) for v in (y0, y1, nx, step)), at)
+            if status:
+                failed.append(status - 1)
+            else:
+                done(y0, y1)
+            memory[:0] = 0  # keeps it alive
+
+        return run
+
+    share_ranges(ny, max(step, -(-ny // (threads * native.CHUNKS_A_THREAD))), threads, worker)
     return min(failed, default=None)
 
 

@@ -44,9 +44,12 @@ class Kernel:
 
     def __init__(self, path: str) -> None:
         found = ctypes.CDLL(path)
-        self.combine_images, self.values, self.select = found.nightcrew_combine_images, found.nightcrew_values, found.nightcrew_select
+        self.combine_images, self.combine_room = found.nightcrew_combine_images, found.nightcrew_combine_room
+        self.values, self.select = found.nightcrew_values, found.nightcrew_select
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
-        self.fit_images = found.nightcrew_fit_images
+        self.fit_images, self.fit_room = found.nightcrew_fit_images, found.nightcrew_fit_room
+        for room in (self.combine_room, self.fit_room):
+            room.restype = ctypes.c_int64
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size, found.nightcrew_fit_size)
         self.frame_size, self.task_size, self.light_size, self.fit_size = (int(size()) for size in sizes)
         if self.frame_size != FRAME.itemsize:
@@ -73,3 +76,9 @@ def pointer(array: NDArray[Any] | None) -> int:
 def address(array: NDArray[Any]) -> ctypes.c_void_p:
     """The same as an argument of a kernel."""
     return ctypes.c_void_p(pointer(array))
+
+
+def scratch(n_bytes: int) -> tuple[NDArray[np.uint8], ctypes.c_void_p]:
+    """Memory for a kernel's call, and its address, a multiple of 64; keep the array alive."""
+    memory = np.empty(n_bytes + 64, np.uint8)
+    return memory, ctypes.c_void_p(-(-pointer(memory) // 64) * 64)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, address, library, pointer
+from nightcrew.calibration.kernels.library import FRAME, KINDS, MAX_PLANES, POINTER, address, library, pointer, scratch
 from nightcrew.calibration.kernels.network import comparators
 from nightcrew.calibration.kernels.slab import IN_MEMORY, PARKED, FrameRows, OutRows, RowsOut, needs_frames, sort_type
-from nightcrew.calibration.kernels.threads import share_ranges
+from nightcrew.calibration.kernels.threads import RangeWork, share_ranges
 from nightcrew.calibration.methods import DropExtremes, Rule, SigmaClip, error_factors
 
 METHODS = ("mean", "median", "sum", "min", "max", "quantile", "std", "var", "root_mean_square", "weighted_mean")
@@ -75,7 +75,9 @@ def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     """Combine the rows of all frames into ``out`` by ``rule``; see ``nightcrew.calibration.combine.combine``."""
     work = _Work(frames, rule, out)
     task = work.task_for(out)
-    work.check(work.kernel.combine(work.table_at, address(task), ctypes.c_long(out.result.size), work.stride))
+    memory, at = scratch(work.room(0))
+    work.kernel.combine(work.table_at, address(task), ctypes.c_long(out.result.size), work.stride, at)
+    del memory
 
 
 def combine_images(
@@ -92,19 +94,23 @@ def combine_images(
     chunk = max(step, -(-ny // (threads * CHUNKS_A_THREAD)))
     failed: list[int] = []
 
-    def run(y0: int, y1: int) -> None:
-        out = output.rows(y0, y1, nx)
-        task = work.task_for(out)
-        status = work.kernel.combine_images(
-            work.table_at, address(task), ctypes.c_long(y0), ctypes.c_long(y1), ctypes.c_long(nx), ctypes.c_long(step), work.stride
-        )
-        if status > 0:
-            failed.append(status - 1)
-            return
-        work.check(status)
-        output.done(y0, out)
+    def worker() -> RangeWork:
+        memory, at = scratch(work.room(step * nx))
 
-    share_ranges(ny, chunk, threads, lambda: run)
+        def run(y0: int, y1: int) -> None:
+            out = output.rows(y0, y1, nx)
+            task = work.task_for(out)
+            numbers = (ctypes.c_long(value) for value in (y0, y1, nx, step))
+            status = work.kernel.combine_images(work.table_at, address(task), *numbers, work.stride, at)
+            if status:
+                failed.append(status - 1)
+            else:
+                output.done(y0, out)
+            memory[:0] = 0  # keeps it alive
+
+        return run
+
+    share_ranges(ny, chunk, threads, worker)
     return min(failed, default=None)
 
 
@@ -141,10 +147,9 @@ class _Work:
             task[name] = pointer(plane)
         return task
 
-    def check(self, status: int) -> None:
-        """Raise what a failure of the kernel means."""
-        if status:
-            raise MemoryError(f"no memory for a block of {len(self._frames)} frames")
+    def room(self, largest: int) -> int:
+        """Bytes of scratch that slabs of ``largest`` pixels need."""
+        return int(self.kernel.combine_room(self.table_at, address(self._task), ctypes.c_long(largest), self.stride))
 
 
 def _set_clip(task: NDArray[Any], rule: Rule) -> None:

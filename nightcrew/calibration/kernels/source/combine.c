@@ -289,45 +289,65 @@ INLINE void finish(const task_t *task, const frame_t *frames, long start, long n
 #define EXACT 0
 #include "combine_body.h"
 
-/* Combine n_pixels in blocks of stride (a multiple of 64); returns 0, or -1 when there is no memory. */
-PUBLIC int nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride)
+enum { PER_PIXEL = 16, PER_VALUE = 4 };
+
+/* Bytes that combining in blocks of stride pixels needs. */
+static size_t block_room(const task_t *task, long stride)
 {
-    enum { PER_PIXEL = 16, PER_VALUE = 4 };
     size_t size = task->sort == 0 ? sizeof(int16_t) : task->sort == 1 ? sizeof(float) : sizeof(double);
-    size_t values = (size_t)task->n_frames * stride, sorted = (values * size + 63) / 64 * 64;
-    size_t doubles = PER_PIXEL * (size_t)stride + (task->needs_frames ? PER_VALUE * values : 0);
-    size_t total = sorted * (task->needs_frames ? 2 : 1) + doubles * sizeof(double) + 3 * stride * sizeof(int32_t) + stride;
-    char *memory = aligned_alloc(64, (total + 63) / 64 * 64);
-    if (!memory)
-        return -1;
-    memset(memory, 0, total);
-    double *d = (double *)(memory + sorted * (task->needs_frames ? 2 : 1)), *v = d + PER_PIXEL * stride;
-    int32_t *i = (int32_t *)(d + doubles);
-    block_t block = {.good = i, .a = i + stride, .b = i + 2 * stride, .flag = (unsigned char *)(i + 3 * stride), .full = 1,
-                     .centre = d, .s1 = d + stride, .s2 = d + 2 * stride, .low = d + 3 * stride, .high = d + 4 * stride,
-                     .middle = d + 5 * stride, .work = d + 6 * stride, .largest = d + 7 * stride,
-                     .fraction_low = d + 8 * stride, .fraction_high = d + 9 * stride, .w = d + 10 * stride, .wx = d + 11 * stride,
-                     .w2 = d + 12 * stride, .w2x = d + 13 * stride, .w2x2 = d + 14 * stride, .own = d + 15 * stride,
-                     .once = v, .twice = v + values, .x = v + 2 * values, .terms = v + 3 * values,
-                      .unsorted = memory + sorted};
+    size_t values = (size_t)task->n_frames * stride, room = ROUNDED(values * size) + PER_PIXEL * ROUNDED(stride * sizeof(double));
+    room += 3 * ROUNDED(stride * sizeof(int32_t)) + ROUNDED(stride);
+    return room + (task->needs_frames ? ROUNDED(values * size) + PER_VALUE * ROUNDED(values * sizeof(double)) : 0);
+}
+
+/* Combine n_pixels in blocks of stride (a multiple of 64). */
+static void combine_pixels(const frame_t *frames, const task_t *task, long n_pixels, long stride, char *scratch)
+{
+    size_t size = task->sort == 0 ? sizeof(int16_t) : task->sort == 1 ? sizeof(float) : sizeof(double);
+    size_t values = (size_t)task->n_frames * stride, pixels = stride * sizeof(double);
+    memset(scratch, 0, block_room(task, stride));
+    void *sorted = carve(&scratch, values * size);
+    block_t block = {.full = 1, .good = carve(&scratch, stride * sizeof(int32_t)), .a = carve(&scratch, stride * sizeof(int32_t))};
+    block.b = carve(&scratch, stride * sizeof(int32_t));
+    block.flag = carve(&scratch, stride);
+    double **each[PER_PIXEL] = {&block.centre, &block.s1, &block.s2, &block.low, &block.high, &block.middle, &block.work, &block.largest,
+                                &block.fraction_low, &block.fraction_high, &block.w, &block.wx, &block.w2, &block.w2x, &block.w2x2, &block.own};
+    for (int i = 0; i < PER_PIXEL; i++)
+        *each[i] = carve(&scratch, pixels);
+    if (task->needs_frames) {
+        block.unsorted = carve(&scratch, values * size);
+        block.once = carve(&scratch, values * sizeof(double));
+        block.twice = carve(&scratch, values * sizeof(double));
+        block.x = carve(&scratch, values * sizeof(double));
+        block.terms = carve(&scratch, values * sizeof(double));
+    }
     if (task->sort == 0)
-        run_i2(frames, task, n_pixels, stride, (int16_t *)memory, &block);
+        run_i2(frames, task, n_pixels, stride, sorted, &block);
     else if (task->sort == 1)
-        run_f4(frames, task, n_pixels, stride, (float *)memory, &block);
+        run_f4(frames, task, n_pixels, stride, sorted, &block);
     else
-        run_f8(frames, task, n_pixels, stride, (double *)memory, &block);
-    free(memory);
-    return 0;
+        run_f8(frames, task, n_pixels, stride, sorted, &block);
+}
+
+/* Bytes of scratch that the two functions below need; the address must be a multiple of 64. */
+PUBLIC int64_t nightcrew_combine_room(const frame_t *frames, const task_t *task, long largest, long stride)
+{
+    return (int64_t)(block_room(task, stride) + slab_room(frames, task->n_frames, largest));
+}
+
+/* Combine n_pixels of frames in memory. */
+PUBLIC void nightcrew_combine(const frame_t *frames, const task_t *task, long n_pixels, long stride, char *scratch)
+{
+    combine_pixels(frames, task, n_pixels, stride, scratch);
 }
 
 /* Rows [y0, y1) of images of nx columns, step rows at a time.  The frames' pointers are to row 0, the task's planes to row y0.
- * Stored rows of frames without data are read from their files.  Returns 0, -1 without memory, or i + 1 when frame i cannot be read. */
-PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride)
+ * Stored rows of frames without data are read from their files.  Returns 0, or i + 1 when frame i cannot be read. */
+PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, long y0, long y1, long nx, long step, long stride,
+                                    char *scratch)
 {
     int n = task->n_frames, failed = 0;
-    slab_t slab = slab_make(frames, n, step * nx);
-    if (!slab.part)
-        failed = -1;
+    slab_t slab = slab_make(frames, n, step * nx, &scratch);
     for (long y = y0; y < y1 && !failed; y += step) {
         long size = (y1 - y < step ? y1 - y : step) * nx, out = (y - y0) * nx, result_size = task->result_f8 ? 8 : 4;
         task_t now = *task;
@@ -337,9 +357,8 @@ PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, l
         now.mask = now.mask ? now.mask + out : NULL;
         failed = slab_read(&slab, frames, n, y * nx, size);
         if (!failed)
-            failed = nightcrew_combine(slab.part, &now, size, stride);
+            combine_pixels(slab.part, &now, size, stride, scratch);
     }
-    slab_free(&slab);
     return failed;
 }
 

@@ -13,6 +13,16 @@
 #define INLINE static inline __attribute__((always_inline))
 #define MAX_PLANES 6
 
+/* Memory of one call, given by the caller: one block a thread that is used again, since malloc and free of megabytes from several
+ * threads leave the heaps full of holes. */
+#define ROUNDED(n) (((size_t)(n) + 63) / 64 * 64)
+static inline void *carve(char **scratch, size_t n)
+{
+    void *part = *scratch;
+    *scratch += ROUNDED(n);
+    return part;
+}
+
 static inline long kind_size(int kind)
 {
     return kind < 2 ? 1 : kind < 4 ? 2 : kind < 7 ? 4 : 8;

@@ -92,14 +92,15 @@ INLINE void write_block(const fit_t *t, long out, long n, const double *restrict
     }
 }
 
-static int fit_pixels(const frame_t *frames, const fit_t *t, long out, long n_pixels)
+static size_t fit_room(const fit_t *t)
+{
+    return (size_t)(t->n_frames + t->n_terms + 1) * ROUNDED(BLOCK * sizeof(double));
+}
+
+static void fit_pixels(const frame_t *frames, const fit_t *t, long out, long n_pixels, char *scratch)
 {
     int errors = t->sigma[0] != NULL || t->scatter != NULL;
-    double *values = aligned_alloc(64, (size_t)(t->n_frames + t->n_terms + 1) * BLOCK * sizeof(double));
-    if (!values)
-        return -1;
-    memset(values, 0, (size_t)(t->n_frames + t->n_terms + 1) * BLOCK * sizeof(double));
-    double *q = values + (long)t->n_frames * BLOCK, *rss = errors ? q + (long)t->n_terms * BLOCK : NULL;
+    double *values = (double *)scratch, *q = values + (long)t->n_frames * BLOCK, *rss = errors ? q + (long)t->n_terms * BLOCK : NULL;
     int32_t good[BLOCK];
     for (long start = 0; start < n_pixels; start += BLOCK) {
         long n = n_pixels - start < BLOCK ? n_pixels - start : BLOCK;
@@ -107,24 +108,26 @@ static int fit_pixels(const frame_t *frames, const fit_t *t, long out, long n_pi
         fit_block(t, values, q, rss);
         write_block(t, out + start, n, q, rss, good);
     }
-    free(values);
-    return 0;
+}
+
+/* Bytes of scratch that the function below needs; the address must be a multiple of 64. */
+PUBLIC int64_t nightcrew_fit_room(const frame_t *frames, const fit_t *t, long largest)
+{
+    return (int64_t)(fit_room(t) + slab_room(frames, t->n_frames, largest));
 }
 
 /* Rows [y0, y1), step at a time; frames' pointers are to row 0, the planes of t to row y0.  Results as nightcrew_combine_images. */
-PUBLIC int nightcrew_fit_images(const frame_t *frames, const fit_t *t, long y0, long y1, long nx, long step)
+PUBLIC int nightcrew_fit_images(const frame_t *frames, const fit_t *t, long y0, long y1, long nx, long step, char *scratch)
 {
     int failed = 0;
-    slab_t slab = slab_make(frames, t->n_frames, step * nx);
-    if (!slab.part)
-        failed = -1;
+    slab_t slab = slab_make(frames, t->n_frames, step * nx, &scratch);
+    memset(scratch, 0, fit_room(t));
     for (long y = y0; y < y1 && !failed; y += step) {
         long size = (y1 - y < step ? y1 - y : step) * nx;
         failed = slab_read(&slab, frames, t->n_frames, y * nx, size);
         if (!failed)
-            failed = fit_pixels(slab.part, t, (y - y0) * nx, size);
+            fit_pixels(slab.part, t, (y - y0) * nx, size, scratch);
     }
-    slab_free(&slab);
     return failed;
 }
 

@@ -11,7 +11,7 @@
 
 typedef struct {
     char *rows;    /* stored pixels of the frames that lie in files */
-    frame_t *part; /* the frames, their pointers moved to the slab; NULL when there is no memory */
+    frame_t *part; /* the frames, their pointers moved to the slab */
     long largest;  /* pixels of the largest slab */
 } slab_t;
 
@@ -49,21 +49,19 @@ static int read_pixels(const frame_t *f, char *to, size_t n, int64_t offset)
     return failed;
 }
 
-static slab_t slab_make(const frame_t *frames, int n, long largest)
+static size_t slab_room(const frame_t *frames, int n, long largest)
 {
-    slab_t slab = {NULL, NULL, largest};
-    size_t room = 64;
+    size_t room = ROUNDED(n * sizeof(frame_t));
     for (int i = 0; i < n; i++)
-        room += frames[i].data ? 0 : ((size_t)(largest * kind_size(frames[i].kind)) + 63) / 64 * 64;
-    slab.rows = aligned_alloc(64, room);
-    slab.part = slab.rows ? malloc((size_t)n * sizeof(frame_t)) : NULL;
-    return slab;
+        room += frames[i].data ? 0 : ROUNDED(largest * kind_size(frames[i].kind));
+    return room;
 }
 
-static void slab_free(slab_t *slab)
+static slab_t slab_make(const frame_t *frames, int n, long largest, char **scratch)
 {
-    free(slab->rows);
-    free(slab->part);
+    slab_t slab = {.part = carve(scratch, n * sizeof(frame_t)), .largest = largest};
+    slab.rows = carve(scratch, slab_room(frames, n, largest) - ROUNDED(n * sizeof(frame_t)));
+    return slab;
 }
 
 /* Make slab->part describe pixels [first, first + size); 0, or i + 1 when frame i cannot be read. */
@@ -80,7 +78,7 @@ static int slab_read(slab_t *slab, const frame_t *frames, int n, long first, lon
             if (read_pixels(f, to, (size_t)(size * item), f->offset + first * item))
                 return i + 1;
             f->data = to;
-            to += ((size_t)(slab->largest * item) + 63) / 64 * 64;
+            to += ROUNDED(slab->largest * item);
         }
         f->mask = f->mask ? f->mask + first : NULL;
         f->sigma = f->sigma ? f->sigma + first : NULL;
