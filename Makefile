@@ -23,7 +23,7 @@ night: install
 
 install: $(VENV)/.installed
 
-test: lint
+test: lint docs
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
 
 lint: $(VENV)/.dev
@@ -34,7 +34,7 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
-docs: $(VENV)/.docs
+docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
@@ -49,13 +49,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
-	$(PIP) --editable '.[dev]'
+	$(PIP) --editable '.[dev,docs,postgresql]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(PIP) --editable '.[bench]'
-	@touch $@
-
-$(VENV)/.docs: $(VENV)/.installed
-	$(PIP) --editable '.[docs]'
-	@touch $@
