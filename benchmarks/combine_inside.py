@@ -1,0 +1,116 @@
+"""Measurements of combining that run in a process of their own: ``python -m benchmarks.combine_inside WHAT ...``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.spent import timed_in_turns
+
+READ_PIECE = 4 << 20
+
+
+def _read(paths: list[Path]) -> None:
+    """Read all bytes in pieces of 4 MB."""
+    piece = memoryview(bytearray(READ_PIECE))
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        offset = 0
+        while got := os.preadv(descriptor, [piece], offset):
+            offset += got
+        os.close(descriptor)
+
+
+def worker_main(folder: Path, repeats: int) -> object:
+    """Median and sigma clip in a running process, beside reading."""
+    from nightcrew.calibration.combine import combine
+    from nightcrew.calibration.methods import SigmaClip
+
+    paths = sorted(folder.glob("*.fits"))
+    works: dict[str, Callable[[], object]] = {
+        "read": lambda: _read(paths),
+        "median": lambda: combine(paths, planes=("result",)),
+        "median, all planes": lambda: combine(paths),
+        "sigma clip": lambda: combine(paths, method="mean", clip=SigmaClip(), planes=("result",)),
+    }
+    return timed_in_turns(works, repeats)
+
+
+def rice_main(folder: Path, repeats: int) -> object:
+    """Decode all pixels, and combine them."""
+    from nightcrew.calibration.combine import combine
+    from nightcrew.io.images import read_image
+
+    paths = sorted(folder.glob("*.fz"))
+
+    def decode() -> None:
+        for path in paths:
+            read_image(path)
+
+    return timed_in_turns({"decode": decode, "median": lambda: combine(paths, planes=("result",))}, repeats)
+
+
+def differences_main(paths: list[Path]) -> object:
+    """How the two kernels differ, over methods, for integer and for float frames."""
+    import numpy as np
+
+    from nightcrew.calibration.combine import combine
+    from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
+    from nightcrew.io.images import read_image
+
+    window = [read_image(path)[:400] for path in paths]
+    scaled = [frame.astype(np.float32) * np.float32(1.1) for frame in window]
+    ways: list[tuple[str, Clip | None]] = [("median", None), ("mean", None), ("mean", SigmaClip()), ("mean", DropExtremes(low=1, high=1))]
+    integers, ulps = 0, 0.0
+    for method, clip in ways:
+        for frames in (window, scaled):
+            one, two = (combine(frames, method=method, clip=clip, kernel=kernel) for kernel in ("c", "numpy"))
+            for name in ("result", "uncertainty"):
+                a, b = getattr(one, name), getattr(two, name)
+                if frames is window:
+                    integers += int(np.sum(a != b))
+                else:
+                    ulps = max(ulps, float(np.max(np.abs(a - b) / np.spacing(np.abs(a)))))
+    return {"pixels that differ, integer input": integers, "most units in the last place, float input": ulps}
+
+
+def ccdproc_main(method: str, out: Path, paths: list[Path]) -> object:
+    """The same by ccdproc."""
+    import ccdproc
+    import numpy as np
+
+    ways: dict[str, dict[str, Any]] = {
+        "median": {"method": "median"},
+        "mean": {"method": "average"},
+        "sigma clip": {
+            "method": "average",
+            "sigma_clip": True,
+            "sigma_clip_low_thresh": 3,
+            "sigma_clip_high_thresh": 3,
+            "sigma_clip_func": np.ma.median,
+            "sigma_clip_dev_func": np.ma.std,
+        },
+        "min-max": {"method": "average", "clip_extrema": True, "nlow": 1, "nhigh": 1},
+    }
+    ccdproc.combine([str(path) for path in paths], output_file=str(out), unit="adu", mem_limit=4e9, **ways[method])
+    return {}
+
+
+def main(words: list[str]) -> None:
+    """One measurement, by its name."""
+    what, rest = words[0], words[1:]
+    if what == "ccdproc":
+        found = ccdproc_main(rest[0], Path(rest[1]), [Path(word) for word in rest[2:]])
+    elif what == "differences":
+        found = differences_main([Path(word) for word in rest])
+    else:
+        found = {"worker": worker_main, "rice": rice_main}[what](Path(rest[0]), int(rest[1]))
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
