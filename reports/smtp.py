@@ -50,7 +50,7 @@ class Delivery:
     refused: tuple[str, ...] = ()
 
 
-class _Answer(Exception):  # noqa: N818  a verdict on its way up, not an error
+class _Answer(Exception):
     def __init__(self, outcome: Outcome, detail: str) -> None:
         super().__init__(detail)
         self.delivery = Delivery(outcome=outcome, detail=detail)
