@@ -22,7 +22,13 @@ def read_batch(title: str, limit: int) -> Ingested:
     return space.ingest(limit)
 
 
-@flow(name="ingest", persist_result=False)
+def run_name() -> str:
+    """The run's name for people: how many files wait for it."""
+    with workspace().database.read() as connection:
+        return f"ingest of {arrivals.count_to_read(connection)} files"
+
+
+@flow(name="ingest", flow_run_name=run_name, persist_result=False)
 def ingest() -> dict[str, Any]:
     """Read the files that arrived: each becomes a frame, a rejection or a file set aside, with its reason."""
     die_with_parent()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.artifacts import link_to_report
 from flows.housekeeping import Tidied, tidy
@@ -39,14 +40,17 @@ def keep_house(title: str) -> Tidied:
     return tidy(space, local_now(space).date())
 
 
-@flow(name="morning", persist_result=False)
+def run_name() -> str:
+    """The run's name for people: the morning that it is for."""
+    return f"morning {flow_run.parameters.get('morning') or local_now(workspace()).date().isoformat()}"
+
+
+@flow(name="morning", flow_run_name=run_name, persist_result=False)
 def morning_report(morning: str = "") -> dict[str, Any]:
     """Write the reports and send the mail of a morning; for a morning that has its mail nothing is sent again.
 
-    Parameters
-    ----------
-    morning
-        Local calendar date such as ``2026-03-15``; empty: today's.
+    Args:
+        morning: Local calendar date such as 2026-03-15; empty: today's.
     """
     die_with_parent()
     row = our_task(write_reports, name="write reports")(f"reports of {morning or 'this morning'}", morning)

@@ -43,16 +43,11 @@ def scope_named(space: Workspace, scope: str, kind: str = "night") -> ScopeRow:
 def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
     """Make what is missing or stale of one night and instrument.
 
-    Parameters
-    ----------
-    scope
-        Night and instrument, as in ``2026-03-14/NCSIM``.
-    from_step
-        Leave out the steps before this one.
-    only
-        Make only these recipes, keys or fingerprints.
-    retry_failed
-        Try again what failed for good.
+    Args:
+        scope: Night and instrument, such as 2026-03-14/NCSIM.
+        from_step: Leave out the steps before this one.
+        only: Make only these recipes, keys or fingerprints.
+        retry_failed: Try again what failed for good.
     """
     die_with_parent()
     space = workspace()

@@ -1,179 +1,19 @@
-"""The whole service, for real: one ``nightcrew up`` for all tests here, which run in this order on one ledger."""
+"""The whole service, for real: files become products; what is killed comes back; the schedule fires."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.objects import FlowRun
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry
 
-from deployments.endpoints import Endpoints, running_pid
-from nightcrew.ledger import arrivals, dispatches, messages, products, scopes
-from nightcrew.ledger.arrivals import PathRow
-from nightcrew.ledger.dispatches import DispatchRow
-from nightcrew.settings import Settings
-from tasks.workspace import Workspace
-from tests.support.small_nights import make_raw
+from nightcrew.ledger import dispatches, messages, products, scopes
+from tests.deployments.running import NIGHT, ZONE, Service, bring
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("server")]
-UP = "from deployments.cli import main; main()"
-NIGHT = "2026-05-16/NCSIM"
-CONFIGURATION = """\
-[site]
-longitude_deg = -70.4042
-latitude_deg = -24.6272
-elevation_m = 2635.0
-timezone = "America/Santiago"
-[[folders]]
-path = "raw"
-[reports]
-port = 0
-time = "{time}"
-[prefect]
-port = 0
-[watch]
-settle_s = 0.3
-patience_s = 3
-sweep_s = 20
-[night]
-quiet_s = 3600
-group_quiet_s = 0
-[lights]
-cosmic_rays = false
-[limits]
-disk_reserve_bytes = 0
-"""
-
-
-class Service:
-    """A running ``nightcrew up`` in a folder, and eyes on its ledger and its Prefect."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.raw = root / "raw"
-        self.raw.mkdir()
-        self.report_at = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
-        local = self.report_at.astimezone(_zone())
-        (root / "nightcrew.toml").write_text(CONFIGURATION.format(time=local.strftime("%H:%M")), encoding="utf-8")
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTCREW_")}
-        self.process = self.start()
-        self.settings = Settings.load(root / "nightcrew.toml")
-        self.wait(lambda: Endpoints.read(self.settings.state.root) is not None, "endpoints")
-        self.space = Workspace.open(self.settings)
-
-    def start(self) -> subprocess.Popen[bytes]:
-        with (self.root / "up.log").open("ab") as log:
-            return subprocess.Popen([sys.executable, "-c", UP, "up"], cwd=self.root, env=self.environment, stdout=log, stderr=log)
-
-    def wait(self, condition: Callable[[], Any], what: str, limit_s: float = 90.0) -> Any:
-        end = time.monotonic() + limit_s
-        while not (answer := condition()):
-            assert self.process.poll() is None, (self.root / "up.log").read_text(encoding="utf-8")
-            assert time.monotonic() < end, f"{what}: it did not happen; files {self.states()}, runs {self.rows()}"
-            time.sleep(0.1)
-        return answer
-
-    @property
-    def endpoints(self) -> Endpoints:
-        found = Endpoints.read(self.settings.state.root)
-        assert found is not None
-        return found
-
-    def client(self) -> SyncPrefectClient:
-        with temporary_settings({PREFECT_API_URL: self.endpoints.api_url}):
-            return get_client(sync_client=True)
-
-    def run(self, run_id: str) -> FlowRun:
-        from uuid import UUID
-
-        with self.client() as client:
-            return client.read_flow_run(UUID(run_id))
-
-    def files(self) -> list[PathRow]:
-        with self.space.database.read() as connection:
-            return [row for scope in scopes.find(connection) for row in arrivals.of_scope(connection, scope.id)]
-
-    def states(self) -> dict[str, str]:
-        return {os.fsdecode(row.path).rpartition("/")[2]: row.state for row in self.files()}
-
-    def rows(self, flow: str = "night") -> list[DispatchRow]:
-        with self.space.database.read() as connection:
-            return [row for row in dispatches.recent(connection)[::-1] if row.flow == flow]
-
-    def made(self) -> dict[str, str]:
-        """Product files below the products root by name, each with its hash; links are left out."""
-        root = self.settings.products.root
-        return {
-            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*"))
-            if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
-        }
-
-    def child(self, name: str) -> psutil.Process:
-        """The child process of that name: runner, server ..."""
-        wanted = "prefect" if name == "server" else name
-        return next(child for child in psutil.Process(self.process.pid).children() if wanted in child.cmdline())
-
-    def process_of(self, run_id: str) -> psutil.Process | None:
-        """The process that works on a run."""
-        for child in self.child("runner").children(recursive=True):
-            try:
-                if any(run_id in value for value in child.environ().values()):
-                    return child
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        return None
-
-    def all_done(self) -> bool:
-        with self.space.database.read() as connection:
-            quiet = not arrivals.count_to_read(connection) and not dispatches.all_living(connection)
-            planned = all(scope.mark <= scope.planned_mark for scope in scopes.find(connection))
-        return quiet and planned and bool(self.states())
-
-
-def _zone() -> Any:
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo("America/Santiago")
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("night")
-    make_raw(out)
-    return out / "raw"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    one = Service(tmp_path_factory.mktemp("service"))
-    yield one
-    if one.process.poll() is None:
-        one.process.terminate()
-        one.process.wait(60)
-
-
-def bring(source: Path, service: Service, *patterns: str) -> list[str]:
-    names = sorted(file.name for pattern in patterns for file in source.glob(pattern))
-    for name in names:
-        shutil.copyfile(source / name, service.raw / f"{name}.part")
-        (service.raw / f"{name}.part").rename(service.raw / name)
-    return names
 
 
 def test_files_become_products_by_themselves(service: Service, source: Path) -> None:
@@ -246,7 +86,7 @@ def test_a_killed_server_comes_back_with_a_new_runner(service: Service, source: 
 
 
 def test_the_scheduled_report_fires_and_its_mail_is_sent_once(service: Service) -> None:
-    morning = service.report_at.astimezone(_zone()).date().isoformat()
+    morning = service.report_at.astimezone(ZONE).date().isoformat()
     remaining = (service.report_at - datetime.now(UTC)).total_seconds()
     mail = service.settings.mail.mailbox / f"{morning}.eml"
     service.wait(mail.exists, "the scheduled report", max(remaining, 0) + 60)
@@ -288,21 +128,3 @@ def test_the_pages_answer(service: Service) -> None:
 
     with urllib.request.urlopen(f"{service.endpoints.pages_url}/night/2026-05-16/", timeout=10) as answer:  # noqa: S310  # our own page
         assert b"2026-05-16" in answer.read()
-
-
-def test_a_second_service_is_refused(service: Service) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", UP, "up"], cwd=service.root, env=service.environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert answer.returncode == 2
-    assert "runs already" in answer.stderr
-
-
-def test_it_stops_in_order_and_leaves_nothing_behind(service: Service) -> None:
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    service.process.send_signal(signal.SIGTERM)
-    assert service.process.wait(60) == 0
-    gone, alive = psutil.wait_procs(family, timeout=5)
-    assert alive == []
-    assert len(gone) >= 5
-    assert running_pid(service.settings.state.root) is None
