@@ -163,7 +163,7 @@ def test_named_files_exist(path: Path) -> None:
 
 def test_every_page_is_reached_from_the_navigation() -> None:
     navigation = set(re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
-    assert navigation == {str(path.relative_to(DOCS)) for path in generate.pages()}
+    assert navigation == {str(path.relative_to(DOCS)) for path in generate.pages()}, "name every page under nav in mkdocs.yml"
 
 
 def test_the_picture_of_a_report_is_small() -> None:
