@@ -83,6 +83,7 @@ class Dispatcher:
             self._want_ingest()
             self._close_nights()
             self._look_after_products()
+            self._want_mail()
             self._want_nights()
             self._ask()
             self._say_alive()
@@ -180,6 +181,18 @@ class Dispatcher:
             self._pauses.tried(scope.id, progress, self._clock())
             dispatches.request(database, FLOW_OF_SCOPE[scope.kind], scope.id)
             room -= 1
+
+    def _want_mail(self) -> None:
+        """A mail that could not be sent is tried again when its pause is over, not only the next morning."""
+        if self._space.settings.mail.transport == "none":
+            return
+        database = self._space.database
+        with database.read() as connection:
+            due = [row for row in messages.mails(connection, "queued") if row.attempts and row.next_try_at <= database.now()]
+        for row in due:
+            if self._pauses.may(f"mail {row.morning}", row.attempts, self._clock()):
+                self._pauses.tried(f"mail {row.morning}", row.attempts, self._clock())
+                dispatches.request(database, "morning", None, {"morning": row.morning})
 
     def _ask(self) -> None:
         """Ask for the rows that have no run yet; a second wish for a scope waits until its first run has ended."""

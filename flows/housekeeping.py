@@ -68,14 +68,19 @@ def _remove_files(space: Workspace, row: ProductRow) -> None:
 
 
 def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
-    """Take away what interrupted writers left: part files, and final names that no product owns; a day old at least."""
+    """Take away what interrupted writers left: part files, and final names that no product owns; a day old at least.
+
+    A final name goes only when this ledger began to make it: products of another ledger, or of one that was restored from
+    an older copy, stay where they are.
+    """
     root = space.settings.products.root
     with space.database.read() as connection:
-        known = retention.known_files(connection)
+        known, begun = retention.known_files(connection), retention.begun_here(connection)
     gone = 0
     for path in root.rglob("*") if root.is_dir() else ():
         ours = path.name.startswith(".nightcrew-") and path.name.endswith(".part")
-        lost = bool(_OURS.search(path.name)) and str(path.relative_to(root)) not in known
+        final = _OURS.search(path.name)
+        lost = final is not None and final[0][1:13] in begun and str(path.relative_to(root)) not in known
         if (ours or lost) and path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime > older_than_s:
             path.unlink(missing_ok=True)
             gone += 1

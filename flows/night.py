@@ -51,6 +51,7 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
     """
     die_with_parent()
     space = workspace()
+    space.renormalise()
     row = scope_named(space, scope)
     wish = Wish(from_step=from_step, only=tuple(only or ()), retry=retry_failed)
     with tags(row.name, row.instrument):

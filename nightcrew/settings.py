@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from nightcrew.errors import Refused
 
-FolderKind = Literal["night", "lab", "campaign", "sensor", "mkid"]
+FolderKind = Literal["night"]
 SkyMode = Literal["whole", "subframe", "annulus"]
 CombineMethod = Literal["median", "mean", "sigma_clip", "clip_extremes"]
 
@@ -157,11 +157,10 @@ class WatchSettings(Section):
 
 
 class NightSettings(Section):
-    """When a group, a night or a campaign is complete."""
+    """When a group or a night is complete."""
 
     quiet_s: float = Field(1800.0, ge=0, description="a night closes after its noon, when nothing came for so long, seconds")
     group_quiet_s: float = Field(60.0, ge=0, description="calibration frames are combined when none joined the set for so long, seconds")
-    campaign_quiet_s: float = Field(86_400.0, ge=0, description="a laboratory campaign closes when nothing came for so long, seconds")
     remake_nights: int = Field(3, ge=0, description="closed nights whose stale products are remade unasked; older ones wait for `rerun`")
 
 
@@ -193,7 +192,7 @@ class LightsSettings(Section):
     """How lights are reduced and stacked."""
 
     cosmic_rays: bool = Field(default=True, description="look for cosmic rays in every light (astroscrappy)")
-    stack_method: Literal["mean", "median", "sigma_clip"] = Field("mean", description="how registered lights become a stack")
+    stack_method: Literal["mean", "median"] = Field("mean", description="how registered lights become a stack")
     register_lights: bool = Field(default=True, description="align the lights of a stack on their stars")
 
 

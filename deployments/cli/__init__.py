@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "why": ("why", "Why a file or product is as it is."),
     "report": ("report", "Write the report of a night now."),
     "rerun": ("rerun", "Make products again, all or from a step on."),
+    "mark": ("mark", "Mark a product bad, or take the mark back."),
     "close": ("close", "Close a night before its time."),
     "ledger": ("ledger", "Print ledger rows as table, CSV or JSON."),
     "doctor": ("doctor", "Check the installation, and say how to mend it."),

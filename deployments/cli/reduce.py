@@ -32,7 +32,7 @@ def reduce(
     no_dark: Annotated[bool, typer.Option("--no-dark", help="Reduce without darks (grade D).")] = False,
     no_cosmic_rays: Annotated[bool, typer.Option("--no-cosmic-rays", help="Do not look for cosmic rays.")] = False,
     unregistered: Annotated[bool, typer.Option("--unregistered", help="Stack without aligning the lights.")] = False,
-    stack: Annotated[Literal["mean", "median", "sigma_clip"] | None, typer.Option("--stack", help="How lights become a stack.")] = None,
+    stack: Annotated[Literal["mean", "median"] | None, typer.Option("--stack", help="How lights become a stack.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Go on where the rules stop: combine sets below the minimum, skip what blocks.")
     ] = False,

@@ -23,7 +23,7 @@ from nightcrew.io.headers import Hdu
 
 GENERIC = "generic"
 BUILT_IN = Path(__file__).parent / "instruments"
-Policy = Literal["model", "scale", "skip", "block", "wait"]
+Policy = Literal["scale", "skip", "block", "wait"]
 Ages = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 _NOT_A_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
@@ -204,7 +204,6 @@ class Rules(Table):
     dark_missing: Policy = "scale"
     flat_missing: Policy = "skip"
     dark: Literal["exact", "linear"] = "exact"
-    group_quiet_s: Annotated[float, Field(ge=0)] = 60.0  # a group of calibration frames is whole when none came for so long
 
 
 class Profile(Table):

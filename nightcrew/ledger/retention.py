@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from nightcrew.ledger.products import as_row
 from nightcrew.ledger.rows import ProductRow
-from nightcrew.ledger.schema import current, product, product_input
+from nightcrew.ledger.schema import claim, current, product, product_input
 
 
 def superseded(connection: Connection, before: str) -> list[ProductRow]:
@@ -36,6 +36,11 @@ def _with_ancestors(connection: Connection) -> set[str]:
             living.add(fingerprint)
             todo += parents.get(fingerprint, [])
     return living
+
+
+def begun_here(connection: Connection) -> set[str]:
+    """First 12 digits of every fingerprint that this ledger ever began to make: only such files can be its own leftovers."""
+    return {print_[:12] for print_ in connection.execute(select(claim.c.fingerprint).distinct()).scalars() if print_}
 
 
 def known_files(connection: Connection) -> set[str]:

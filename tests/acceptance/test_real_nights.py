@@ -65,7 +65,7 @@ def test_sa112_b_lights_are_graded_b_and_the_others_a(sa112_bench: Bench) -> Non
     assert Counter((row.facts["filter"], row.grade) for row in lights) == {("B", "B"): 10, ("V", "A"): 10, ("R", "A"): 10, ("I", "A"): 10}
     flat = next(row for row in sa112_bench.products() if row.recipe == "flat_master" and row.facts["filter"] == "B")
     assert flat.metrics["n_frames"] == 20
-    assert any("up to 3.8 C from the temperature of 5 frames" in reason for reason in flat.grade_reasons)
+    assert any("up to 3.8 C from the temperature of 4 frames" in reason for reason in flat.grade_reasons)
 
 
 def test_sa112_bias_noise_is_the_quantisation_floor(sa112_bench: Bench) -> None:

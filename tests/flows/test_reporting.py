@@ -165,13 +165,17 @@ def test_what_interrupted_writers_left_is_swept_and_nothing_else(raw: Path, root
 
     bench = Bench(raw, root)
     folder = bench.settings.products.root
-    for name in (".nightcrew-0123.part", "lost.0123456789ab.fits", "mine.fits"):
+    begun = bench.products()[0].fingerprint[:12]
+    young = f"young.{begun}.fits"
+    for name in (".nightcrew-0123.part", f"lost.{begun}.fits", "mine.fits", "of-another-ledger.0123456789ab.fits"):
         (folder / name).write_bytes(b"x")
         os.utime(folder / name, (1, 1))
-    (folder / "young.0123456789ab.fits").write_bytes(b"x")
+    (folder / young).write_bytes(b"x")
     for path in folder.rglob("*.fits"):
-        if path.name != "young.0123456789ab.fits":
+        if path.name != young:
             os.utime(path, (1, 1), follow_symlinks=False)
     assert tidy(bench.space, date(2026, 5, 17)).orphans == 2
-    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["mine.fits", "young.0123456789ab.fits"]
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == sorted(
+        ["mine.fits", "of-another-ledger.0123456789ab.fits", young]
+    )
     assert bench.run()[0].made == 0

@@ -70,7 +70,7 @@ def test_the_environment_overrides_one_key_of_a_section(monkeypatch: pytest.Monk
         ("[site]\nlongitude_deg = 1\n\n[mial]\nport = 1\n", 4, "did you mean 'mail'"),
         ("# a comment\n[mail]\nprot = 25\n", 3, "did you mean 'port'"),
         ("[mail]\nport = 99999\n", 2, "less than or equal to 65535"),
-        ('[[folders]]\npath = "a"\n\n[[folders]]\npath = "b"\nkind = "nigth"\n', 6, "'night', 'lab'"),
+        ('[[folders]]\npath = "a"\n\n[[folders]]\npath = "b"\nkind = "nigth"\n', 6, "'night'"),
         ('[site]\ntimezone = "Europe/Wien"\n', 2, "no time zone"),
         ('[reports]\ntime = "8"\n', 2, "HH:MM"),
         ('[mail]\npassword = "x"\n', 2, "NIGHTCREW_MAIL__PASSWORD"),
