@@ -21,7 +21,7 @@ from nightcrew.ledger.rows import FileRow, NewProduct
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.planning.snapshot import load
-from tasks.run import _recorded
+from tasks.run import recorded as record_of
 from tests.support.made_nights import NIGHT, Made, Shelf, fake_unit, header, series, small_night
 
 FRAMES = 20_000
@@ -61,7 +61,7 @@ def make_everything(shelf: Shelf, night: str = NIGHT) -> None:
         with shelf.database.write() as connection:
             for planned in ready:
                 claimed = Claimed(0, planned.scope_id, planned.recipe, planned.key, planned.fingerprint)
-                recorded = _recorded(planned)
+                recorded = record_of(planned)
                 made = _with_file(fake_unit(None, planned), planned)
                 row = products._upsert(connection, claimed, recorded, made, "")
                 products._write_inputs(connection, row, recorded.inputs, {})

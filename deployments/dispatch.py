@@ -127,7 +127,8 @@ class Dispatcher:
         self._close_at_s = now_s + _CLOSE_EVERY_S
         database = self._space.database
         with database.read() as connection:
-            settled = not arrivals.count_to_read(connection) and any(row.state == "open" for row in scopes.find(connection))
+            # A file that cannot be opened must not keep the night open for ever: only those that nobody tried yet do.
+            settled = not arrivals.count_untried(connection) and bool(scopes.find(connection, state="open"))
         if settled:
             for scope in self._space.close_what_is_over():
                 _LOG.info("closed %s", scope.title)

@@ -53,7 +53,8 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
     space = workspace()
     space.renormalise()
     row = scope_named(space, scope)
-    wish = Wish(from_step=from_step, only=tuple(only or ()), retry=retry_failed)
+    asked = bool(from_step or only or retry_failed)  # by a person: what is outdated in an old night is remade, too
+    wish = Wish(from_step=from_step, only=tuple(only or ()), retry=retry_failed, outdated=asked)
     with tags(row.name, row.instrument):
         with make_with_prefect(space.settings) as make:
             run = space.run(row.id, wish=wish, make=make)

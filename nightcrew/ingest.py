@@ -6,31 +6,28 @@ One bad file never stops its neighbours; a file that changes while it is read is
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.identity import exposure_identity
-from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
-from nightcrew.io.headers import HeaderValue, read_hdus
-from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
-from nightcrew.ledger.exposures import Reading
-from nightcrew.ledger.rows import FrameRow
-from nightcrew.planning.snapshot import frames_of
+from nightcrew.ledger.elections import Reading, header_hash
+from nightcrew.tell_apart import tell_apart
 
 UNDATED = "undated"
-LOSSY = "lossy"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +38,7 @@ class Door:
     site: Site
     instruments: Mapping[str, str]  # watched folder -> profile name or "auto"
     max_file_bytes: int = 8_000_000_000
+    threads: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,22 +62,30 @@ def read_arrival(row: PathRow, door: Door) -> Reading:
         The file changed, vanished or could not be opened just now: it stays an arrival.
     """
     path = Path(os.fsdecode(row.path))
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise TransientError(f"it cannot be looked at ({error.strerror})") from error
     structure = check(path, max_bytes=door.max_file_bytes)
-    stat = sha256_file(path)
-    base = Reading(path_id=row.id, size=stat.size, mtime_ns=stat.mtime_ns, sha256=stat.sha256)
-    if structure.kind not in ("fits",):
+    stat = sha256_file(path, seen)  # header and hash are of the same bytes, or it is read again
+    return _judged(Reading(path_id=row.id, size=stat.size, mtime_ns=stat.mtime_ns, sha256=stat.sha256), structure, row, door)
+
+
+def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Reading:
+    """The frame that a file holds, or why it is none."""
+    if structure.kind != "fits":
         return _foreign(base, structure)
     try:
         profile = choose_profile(structure.hdus, door.profiles, _wanted(door, row.folder))
-        header = normalise(structure.hdus, str(path), profile, door.site, None)
+        header = normalise(structure.hdus, os.fsdecode(row.path), profile, door.site, None)
     except RejectedInput as error:
         return replace(base, kind="rejected", state="rejected", reason=structure.reason or str(error))
-    night = header.night or UNDATED
+    base = replace(base, kind=header.kind, scope_name=header.night or UNDATED, scope_instrument=header.instrument)
     if not structure.complete:
-        return replace(base, kind=header.kind, state="rejected", reason=structure.reason, scope_name="", identity="")
+        return replace(base, state="rejected", reason=structure.reason)
     if structure.note:
         header = replace(header, notes=(*header.notes, structure.note))
-    return replace(base, kind=header.kind, header=header, identity=exposure_identity(header, stat.sha256), scope_name=night)
+    return replace(base, header=header, identity=exposure_identity(header, base.sha256))
 
 
 def _wanted(door: Door, folder: str) -> str | None:
@@ -93,108 +99,86 @@ def _foreign(base: Reading, structure: Structure) -> Reading:
     return replace(base, kind=structure.kind, state="rejected", reason=structure.reason or f"files of kind {structure.kind} are not frames")
 
 
+@dataclass(frozen=True, slots=True)
+class _Postponed:
+    """An arrival that could not be read now."""
+
+    path_id: int
+    reason: str
+
+
+def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
+    try:
+        return read_arrival(row, door)
+    except TransientError as error:
+        if not os.path.lexists(row.path):
+            reason = arrivals.VANISHED_UNREAD
+            return Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, state="set_aside", reason=reason)
+        return _Postponed(row.id, str(error))
+    except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
+        log.exception("%s", os.fsdecode(row.path))
+        reason = f"a fault in Nightcrew while it was read: {type(error).__name__}: {error}"
+        return Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, kind="rejected", state="rejected", reason=reason)
+
+
 def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
     """Ingest up to ``limit`` arrivals; files that must be tried again stay arrivals."""
     with database.read() as connection:
         rows = arrivals.to_read(connection, limit)
-    readings: list[Reading] = []
-    again = 0
-    for row in rows:
-        try:
-            readings.append(read_arrival(row, door))
-        except FileNotFoundError:
-            readings.append(
-                Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, state="set_aside", reason="vanished before it was read")
-            )
-        except TransientError:
-            again += 1
-    scopes = exposures.store(database, _tell_apart(database, readings))
-    scopes |= arrivals.adopt_scopeless(database)
+    results = _in_threads(door, rows)
+    readings = [result for result in results if isinstance(result, Reading)]
+    postponed = {result.path_id: result.reason for result in results if isinstance(result, _Postponed)}
+    scopes = exposures.store(database, tell_apart(database, readings)) if readings else set()
+    arrivals.postpone(database, postponed)
+    if rows:
+        scopes |= arrivals.adopt_scopeless(database)
     return Ingested(
         files=len(rows),
         frames=sum(r.header is not None for r in readings),
         rejected=sum(r.state == "rejected" for r in readings),
         set_aside=sum(r.state == "set_aside" for r in readings),
-        again=again,
+        again=len(postponed),
         scopes=frozenset(scopes),
     )
 
 
-def _tell_apart(database: Database, readings: Sequence[Reading]) -> list[Reading]:
-    """Give frames that only seem to be one exposure identities of their own.
+def _in_threads(door: Door, rows: Sequence[PathRow]) -> list[Reading | _Postponed]:
+    """Read files side by side: hashing and reading leave the interpreter to others."""
+    attempt = partial(_attempt, door)
+    if door.threads < 2 or len(rows) < 2:
+        return [attempt(row) for row in rows]
+    with ThreadPoolExecutor(door.threads, thread_name_prefix="ingest") as pool:
+        return list(pool.map(attempt, rows))
 
-    Camera, start, exposure time and kind agree for the frames of a fast series whose start is written to the second,
-    and for those of a camera whose clock stands still.  Then the pixels decide: equal pixels are one exposure under
-    other bytes, other pixels another exposure -- unless one file is compressed with loss.
+
+def renormalise(database: Database, door: Door, scope_ids: Iterable[int]) -> set[int]:
+    """Read the headers of known files anew with the profiles of now; the scopes in which something changed.
+
+    A frame may change its values, its night or the exposure that it is; a file that was rejected may become a frame, and
+    the other way round.  The bytes are not hashed again: a file that is gone or changed keeps what the ledger says of it.
     """
     with database.read() as connection:
-        known = exposures.identities(connection, [r.identity for r in readings if r.identity])
-        paths = arrivals.paths_by_id(connection, [r.path_id for r in readings])
-    together: dict[str, list[int]] = defaultdict(list)
-    for place, reading in enumerate(readings):
-        if reading.identity:
-            together[reading.identity].append(place)
-    result = list(readings)
-    for identity, places in together.items():
-        hashes = {readings[p].sha256 for p in places} | ({known[identity][1]} if identity in known else set())
-        if len(hashes) == 1:
-            continue
-        pixels = {p: _pixel_hash(paths[readings[p].path_id]) for p in places}
-        before = _pixel_hash(known[identity][2]) if identity in known else ""
-        if len({*pixels.values(), before} - {"", LOSSY}) <= 1:
-            continue
-        for p in places:
-            result[p] = replace(readings[p], identity=f"{identity}#{pixels[p]}")
-        if before:
-            exposures.rename_identity(database, known[identity][0], f"{identity}#{before}")
-    return result
+        rows = [row for scope_id in scope_ids for row in arrivals.of_scope(connection, scope_id)]
+        rows += arrivals.without_scope(connection)
+        before = exposures.header_hashes(connection, [row.frame_id for row in rows if row.frame_id is not None])
+    readings = [reading for row in rows if (reading := _read_again(row, door, before)) is not None]
+    return exposures.store(database, tell_apart(database, readings), late=False) if readings else set()
 
 
-def _pixel_hash(path: bytes) -> str:
-    """Hash of the pixel values, whatever bytes hold them; of the file where the pixels cannot be read."""
-    name = Path(os.fsdecode(path))
-    try:
-        with ImageFile(name) as image:
-            if _is_lossy(image.hdu.cards):
-                return LOSSY
-            pixels = image.read()
-    except (RejectedInput, TransientError, OSError):
-        return hashlib.sha256(path).hexdigest()[:16]
-    return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
-
-
-def _is_lossy(cards: Mapping[str, HeaderValue]) -> bool:
-    """Tile compression that does not give the same pixels back: quantised floats, or H-compress with a scale."""
-    if "ZQUANTIZ" in cards and cards["ZQUANTIZ"] not in (None, "NONE", "NO_QUANTIZE"):
-        return True
-    return str(cards.get("ZCMPTYPE", "")).startswith("HCOMPRESS") and cards.get("ZVAL1") not in (None, 0, 0.0)
-
-
-def renormalise(database: Database, door: Door, scope_ids: Sequence[int]) -> set[int]:
-    """Read the headers of known frames anew with the profiles of now; the scopes in which a value changed.
-
-    The pixels are not touched; a frame whose file is gone or changed keeps its values.
-    """
-    touched: set[int] = set()
-    for scope_id in scope_ids:
-        with database.read() as connection:
-            frames = frames_of(connection, scope_id)
-            folders = arrivals.folders_of_scope(connection, scope_id)
-        for frame in frames:
-            header = _read_again(frame, folders.get(frame.path, ""), door)
-            if header is not None and exposures.header_hash(header) != frame.header_hash:
-                with database.write() as connection:
-                    touched |= exposures.replace_header(connection, frame.id, header, database.now())
-    return touched
-
-
-def _read_again(frame: FrameRow, folder: str, door: Door) -> FrameHeader | None:
-    path = Path(os.fsdecode(frame.path))
-    try:
-        hdus = read_hdus(path)
-        profile = choose_profile(hdus, door.profiles, _wanted(door, folder))
-        header = normalise(hdus, str(path), profile, door.site, None)
-    except (RejectedInput, TransientError, OSError):
+def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading | None:
+    """What a file's header says now; None when that is nothing new, or cannot be said."""
+    was_frame = row.frame_id is not None
+    if row.vanished or row.to_read or not row.sha256 or not (was_frame or row.state == "rejected"):
         return None
-    structure_notes = tuple(note for note in frame.header.notes if note not in header.notes and "padding" in note)
-    return replace(header, notes=(*header.notes, *structure_notes))
+    path = Path(os.fsdecode(row.path))
+    try:
+        stat = path.stat()
+        structure = check(path, max_bytes=door.max_file_bytes)
+    except (TransientError, OSError):
+        return None
+    if (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+        return None
+    reading = _judged(Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, sha256=row.sha256), structure, row, door)
+    if reading.header is None:
+        return reading if was_frame or (reading.state, reading.reason) != (row.state, row.reason) else None
+    return reading if row.frame_id is None or header_hash(reading.header) != before.get(row.frame_id) else None

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from pathlib import Path
 
 from nightcrew.errors import TransientError
 from nightcrew.frames.profiles import Rules
-from nightcrew.ledger import claims, products, scopes, states
-from nightcrew.ledger.database import Database, iso
+from nightcrew.ledger import claims, scopes, states, versions
+from nightcrew.ledger.database import iso
 from nightcrew.planning import snapshot as snapshots
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
@@ -25,11 +23,13 @@ from nightcrew.recipes.catalogue import RECIPES, STEPS
 from nightcrew.recipes.parameters import NightParameters
 from tasks.context import UnitContext
 from tasks.run import Outcome, run_unit
+from tasks.standing import apply_changes, changes_of, lost_inputs, mark_lost, notice_lost_files, notice_returned
 
 log = logging.getLogger(__name__)
 Make = Callable[[Sequence[PlannedProduct]], Sequence[Outcome]]
 RulesFor = Callable[[str], Rules]
 _PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 3600.0
 _ROUNDS = 50  # a plan settles in about six; more means that something is made again and again
 
 
@@ -37,12 +37,14 @@ _ROUNDS = 50  # a plan settles in about six; more means that something is made a
 class Wish:
     """What a person or the dispatcher asks of a scope; the plan is always made anew.
 
-    ``from_step`` and ``only`` leave out recipes of earlier steps / of other names; ``retry`` forgives failures.
+    ``from_step`` and ``only`` leave out recipes of earlier steps / of other names; ``retry`` forgives failures;
+    ``outdated`` remakes what is stale in an old night, too, which nobody does unasked.
     """
 
     from_step: str = ""
     only: tuple[str, ...] = ()
     retry: bool = False
+    outdated: bool = True
 
     def takes(self, planned: PlannedProduct) -> bool:
         """Does the wish include this product?"""
@@ -89,45 +91,100 @@ def run_scope(
 
     One running plan a scope: when another process has it, ``busy`` is returned at once -- that process reads the mark
     that we would have acted on before it ends.
+
+    Raises
+    ------
+    Refused
+        The ledger holds products of newer recipes than this checkout has.
     """
     database, wish = context.database, wish or Wish()
+    versions.check(database, {recipe.name: recipe.version for recipe in RECIPES.values()})
     held = claims.take(database, scope_id, claims.PLAN, "", "")
     if held is None:
         return ScopeRun(scope_id, busy=True)
     try:
-        if wish.retry:
-            with database.write() as connection:
-                claims.forgive(connection, scope_id)
-        return _until_nothing_is_left(context, scope_id, parameters, rules_for, make, wish)
+        with claims.beating(database, held):
+            if wish.retry:
+                with database.write() as connection:
+                    claims.forgive(connection, scope_id)
+            return _Run(context, scope_id, parameters, rules_for, make, wish).until_nothing_is_left()
     finally:
-        claims.end(database, held, "done")
+        try:
+            claims.end(database, held, "done")
+        except TransientError as error:
+            log.warning("the end of the plan could not be written, the next one will see that it is over: %s", error)
 
 
-def _until_nothing_is_left(
-    context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, make: Make, wish: Wish
-) -> ScopeRun:
-    outcomes: list[Outcome] = []
-    tried: set[str] = set()
-    for _ in range(_ROUNDS):
-        seen, plan = look(context, scope_id, parameters, rules_for)
-        ready = [p for p in plan.with_status("ready") if wish.takes(p) and p.fingerprint not in tried]
-        if not ready:
-            if _settled(context.database, seen, plan, again=any(o.state == "again" for o in outcomes)):
+class _Run:
+    """One run over a scope; see ``run_scope``."""
+
+    def __init__(
+        self, context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, make: Make, wish: Wish
+    ) -> None:
+        self._context, self._scope_id, self._make, self._wish = context, scope_id, make, wish
+        self._look = (parameters, rules_for)
+        self._outcomes: list[Outcome] = []
+        self._tried: set[str] = set()
+        with context.database.read() as connection:
+            scope = scopes.get(connection, scope_id)
+            self._remake = wish.outdated or scopes.is_remade_unasked(connection, scope_id, context.remake_scopes)
+        self._was_due = scope.mark > scope.planned_mark
+
+    def until_nothing_is_left(self) -> ScopeRun:
+        """Plan and make, round by round; one round more whenever something changed meanwhile."""
+        for _ in range(_ROUNDS):
+            seen, plan = look(self._context, self._scope_id, *self._look, remake=self._remake)
+            ready = [p for p in plan.with_status("ready") if self._wish.takes(p) and p.fingerprint not in self._tried]
+            if ready and lost_inputs(self._context, seen, ready):
+                continue  # borrowed masters that are gone: planned anew, their lights wait for them
+            if ready:
+                self._do(_first_kind(ready))
+            elif self._settled(seen, plan):
                 break
-            continue
-        batch = _first_kind(ready)
-        done = make(batch)
-        outcomes += done
-        tried |= {o.fingerprint for o in done if o.state in ("again", "taken", "failed", "overtaken")}
-    made = [o for o in outcomes if o.state == "made"]
-    return ScopeRun(
-        scope_id,
-        made=len(made),
-        failed=sum(o.state == "failed" for o in outcomes),
-        again=sum(o.state == "again" for o in outcomes),
-        outcomes=tuple(outcomes),
-        plan=plan,
-    )
+        return self._told(plan)
+
+    def _do(self, batch: Sequence[PlannedProduct]) -> None:
+        done = self._make(batch)
+        self._outcomes += done
+        self._tried |= {o.fingerprint for o in done if o.state != "made"}
+        # What a broken pool of workers said nothing of is not tried for ever, either.
+        self._tried |= {p.fingerprint for p in batch} - {o.fingerprint for o in done}
+
+    def _settled(self, seen: Snapshot, plan: Plan) -> bool:
+        """Write states and the mark that was read; False when something changed meanwhile (look again)."""
+        database = self._context.database
+        told = {frame_id: (s.state, s.reason) for frame_id, s in frame_states(seen, plan).items()}
+        states.apply(database, self._scope_id, told)
+        left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
+        with database.write() as connection:
+            if not (left_out and self._was_due):  # else it stays due for what this wish did not include
+                scopes.planned(connection, self._scope_id, read_mark=seen.scope.mark, wake_at=self._wake_at(seen, plan))
+            return scopes.get(connection, self._scope_id).mark == seen.scope.mark
+
+    def _wake_at(self, seen: Snapshot, plan: Plan) -> str:
+        """When to look again though nothing arrives: a group becomes quiet, or what failed for a passing reason may pass."""
+        wakes = [plan.wake_at] if plan.wake_at else []
+        stuck = {p.fingerprint for p in plan.with_status("ready") if p.fingerprint in self._tried}
+        lost = {row.fingerprint for row in seen.elsewhere if row.state == "lost"}
+        if stuck or any(item.fingerprint in lost for p in plan.with_status("pending") for item in p.inputs):
+            with self._context.database.read() as connection:
+                tries = claims.tries(connection, self._scope_id, stuck)
+            pause_s = min(_PAUSE_S * 2 ** max(tries - 1, 0), _LONGEST_PAUSE_S)
+            wakes.append(iso(self._context.database.clock() + timedelta(seconds=pause_s)))
+        return min(wakes, default="")
+
+    def _told(self, plan: Plan) -> ScopeRun:
+        def count(state: str) -> int:
+            return sum(outcome.state == state for outcome in self._outcomes)
+
+        return ScopeRun(
+            self._scope_id,
+            made=count("made"),
+            failed=count("failed"),
+            again=count("again"),
+            outcomes=tuple(self._outcomes),
+            plan=plan,
+        )
 
 
 def _first_kind(ready: list[PlannedProduct]) -> list[PlannedProduct]:
@@ -136,54 +193,34 @@ def _first_kind(ready: list[PlannedProduct]) -> list[PlannedProduct]:
     return [p for p in ready if STEPS.index(RECIPES[p.recipe].step) == first]
 
 
-def look(context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor) -> tuple[Snapshot, Plan]:
-    """A fresh snapshot and its plan; products whose files are gone are noticed, and earlier ones that fit are adopted."""
+def look(
+    context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, *, remake: bool = True
+) -> tuple[Snapshot, Plan]:
+    """A fresh snapshot and its plan.
+
+    Before it, dead workers and products whose files are gone are noticed; after it, earlier products that fit again are
+    adopted and those that nobody asks for are no longer current.
+    """
     database = context.database
+    claims.bury_the_dead(database, scope_id)
     notice_lost_files(context, scope_id)
-    with database.read() as connection:
-        instrument = scopes.get(connection, scope_id).instrument
-        seen = snapshots.load(connection, scope_id, parameters, rules_for(instrument))
+    seen = _load(context, scope_id, parameters, rules_for, remake=remake)
+    if notice_returned(context, seen.frames):
+        seen = _load(context, scope_id, parameters, rules_for, remake=remake)
     plan = plan_night(seen, database.now())
-    adopted = plan.with_status("adopt")
-    gone = set(seen.current) - plan.keys
-    if adopted or gone:
-        with database.write() as connection:
-            products.dismiss(connection, scope_id, gone)
-            for product in adopted:
-                products.make_current(connection, scope_id, product.recipe, product.key, seen.products[product.fingerprint].id)
-        now_current = {**seen.current, **{(p.recipe, p.key): p.fingerprint for p in adopted}}
-        seen = replace(seen, current={k: v for k, v in now_current.items() if k not in gone})
+    if mark_lost(context, [seen.products[p.fingerprint] for p in plan.with_status("adopt")]):
+        seen = _load(context, scope_id, parameters, rules_for, remake=remake)
+        plan = plan_night(seen, database.now())
+    changes = changes_of(context, seen, plan)
+    if changes:
+        apply_changes(context, seen, changes)
+        now_current = {**seen.current, **{(p.recipe, p.key): p.fingerprint for p in changes.adopted}}
+        seen = replace(seen, current={key: print_ for key, print_ in now_current.items() if key not in changes.dismissed})
         plan = plan_night(seen, database.now())
     return seen, plan
 
 
-def notice_lost_files(context: UnitContext, scope_id: int) -> int:
-    """Current products whose file was deleted are marked ``lost``, so that they come back; the number of them."""
+def _load(context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, *, remake: bool) -> Snapshot:
     with context.database.read() as connection:
-        current = products.current_of_scope(connection, scope_id)
-    lost = [row for row in current if row.state == "made" and not all(_is_there(context.products_root / f.path, f.size) for f in row.files)]
-    if lost:
-        with context.database.write() as connection:
-            for row in lost:
-                products.set_state(connection, row.id, "lost")
-    return len(lost)
-
-
-def _is_there(path: Path, size: int) -> bool:
-    with suppress(OSError):
-        return path.stat().st_size == size
-    return False
-
-
-def _settled(database: Database, seen: Snapshot, plan: Plan, *, again: bool) -> bool:
-    """Write states and the mark that was read; False when something changed meanwhile (look again).
-
-    ``again``: something failed for a passing reason, so the scope asks to be woken.
-    """
-    wakes = [plan.wake_at] if plan.wake_at else []
-    if again:
-        wakes.append(iso(database.clock() + timedelta(seconds=_PAUSE_S)))
-    states.apply(database, seen.scope.id, {frame: (s.state, s.reason) for frame, s in frame_states(seen, plan).items()})
-    with database.write() as connection:
-        scopes.planned(connection, seen.scope.id, read_mark=seen.scope.mark, wake_at=min(wakes, default=""))
-        return scopes.get(connection, seen.scope.id).mark == seen.scope.mark
+        instrument = scopes.get(connection, scope_id).instrument
+        return snapshots.load(connection, scope_id, parameters, rules_for(instrument), remake=remake)

@@ -19,12 +19,20 @@ from nightcrew.quality.statistics import median_and_sigma
 _SAMPLE_ROWS = 48
 
 
+class GoneError(TransientError):
+    """A raw file is gone from its folder: the next plan does without it."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(f"{path.rpartition(b'/')[2].decode('utf-8', 'backslashreplace')} is gone from its folder")
+        self.path = path
+
+
 def file_of(frame: FrameRow) -> Path:
     """The frame's path, after checking that its bytes are those that were ingested (size and time).
 
     Raises
     ------
-    RejectedInput
+    GoneError
         The file is gone.
     TransientError
         It changed since: the sweep will ingest it again.
@@ -33,7 +41,7 @@ def file_of(frame: FrameRow) -> Path:
     try:
         stat = path.stat()
     except FileNotFoundError as error:
-        raise RejectedInput(f"{path.name} is gone from its folder") from error
+        raise GoneError(frame.path) from error
     except OSError as error:
         raise TransientError(f"{path.name} cannot be read now: {error.strerror}") from error
     if (stat.st_size, stat.st_mtime_ns) != (frame.size, frame.mtime_ns):

@@ -6,12 +6,16 @@ that is never overwritten; the plain name without it is a link to the current on
 
 from __future__ import annotations
 
+import logging
+import secrets
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from nightcrew.planning.groups import plain
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 
+log = logging.getLogger(__name__)
 _SHORT = {"reduce_light": "light", "photometry": "catalogue", "stack_photometry": "catalogue", "bad_pixel_mask": "bad_pixels"}
 
 
@@ -39,11 +43,27 @@ def link(path: PurePosixPath) -> PurePosixPath:
 
 
 def point_at(root: Path, path: PurePosixPath) -> None:
-    """Make the plain name a link to the final one, atomically; an older link is replaced."""
+    """Make the plain name a link to the final one, atomically; an older link is replaced.
+
+    Links are a help for people: where the file system has none, nothing is lost but the help.
+    """
     plain_name = root / link(path)
     if plain_name.name == path.name:
         return
-    temporary = plain_name.with_name(f".{plain_name.name}.link")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(path.name)
-    temporary.replace(plain_name)
+    temporary = plain_name.with_name(f".nightcrew-{secrets.token_hex(8)}.part")
+    try:
+        temporary.symlink_to(path.name)
+        temporary.replace(plain_name)
+    except OSError as error:
+        log.warning("%s has no plain name: %s", path.name, error.strerror)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def point_away(root: Path, path: PurePosixPath) -> None:
+    """Take the plain name away when it still is a link to this file."""
+    plain_name = root / link(path)
+    with suppress(OSError):
+        if plain_name.is_symlink() and plain_name.readlink().name == path.name:
+            plain_name.unlink()

@@ -7,26 +7,24 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
-from nightcrew.ledger import claims, products
+from nightcrew.io.atomic import FinalExistsError
+from nightcrew.ledger import arrivals, claims, products
 from nightcrew.ledger.claims import Claimed
-from nightcrew.ledger.database import Database
 from nightcrew.ledger.products import InputRow, Recorded
+from nightcrew.ledger.rows import NewProduct, ProductRow
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from tasks import naming
 from tasks.context import UnitContext
+from tasks.frames_in import GoneError, file_of
 from tasks.registry import unit_for
 
 log = logging.getLogger(__name__)
-_HEARTBEAT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +53,13 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     if claimed is None:
         return _outcome(planned, "taken", "another worker makes it")
     try:
-        with _heartbeat(context.database, claimed):
-            made = unit_for(planned.recipe)(context, planned)
-        row = products.commit(context.database, claimed, _recorded(planned), made, remake_scopes=context.remake_scopes)
+        with claims.beating(context.database, claimed):
+            made = _make(context, planned, claimed)
+        row = products.commit(context.database, claimed, recorded(planned), made, remake_scopes=context.remake_scopes)
+    except GoneError as error:
+        claims.end(context.database, claimed, "again", reason=str(error))
+        arrivals.mark_vanished(context.database, [error.path])
+        return _outcome(planned, "again", str(error))
     except (RejectedInput, MissingCalibration) as error:
         state = "failed" if isinstance(error, RejectedInput) else "again"
         claims.end(context.database, claimed, state, reason=str(error))
@@ -73,6 +75,9 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         if isinstance(error, NightcrewError):
             return _outcome(planned, "failed", sentence)
         raise
+    except BaseException:  # stopped from outside: nothing is said of the product, and the claim must not outlive its work
+        claims.end(context.database, claimed, "again", reason="stopped before it was made")
+        raise
     if row is None:
         return _outcome(planned, "overtaken", "the claim was taken meanwhile; the newer row stands")
     for file in row.files:
@@ -80,11 +85,46 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     return _outcome(planned, "made")
 
 
+def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> NewProduct:
+    """Run the unit; what was made of a raw file that changed meanwhile does not count."""
+    unit = unit_for(planned.recipe)
+    try:
+        made = unit(context, planned)
+    except FinalExistsError:
+        # Its final name is taken: by what a worker wrote that died before it could record it, or by a damaged file.
+        if not _clear(context, planned, claimed):
+            raise
+        made = unit(context, planned)
+    try:
+        for item in planned.inputs:
+            if item.frame is not None and item.frame.id not in made.left_out:
+                file_of(item.frame)
+    except TransientError:
+        _clear(context, planned, claimed)
+        raise
+    return made
+
+
+def _clear(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> bool:
+    """Take away files under this product's final names that no product owns; only who holds the claim may."""
+    with context.database.read() as connection:
+        row: ProductRow | None = products.by_fingerprint(connection, planned.fingerprint)
+        if not claims.holds(connection, claimed) or (row is not None and row.state == "made"):
+            return False
+    folder = context.products_root / naming.folder(planned)
+    left = list(folder.glob(f"*.{planned.fingerprint[:12]}.*"))
+    for path in left:
+        log.warning("taking away %s: no product owns it", path.name)
+        path.unlink(missing_ok=True)
+    return bool(left)
+
+
 def _outcome(planned: PlannedProduct, state: str, reason: str = "") -> Outcome:
     return Outcome(planned.recipe, planned.key, planned.fingerprint, state, reason)
 
 
-def _recorded(planned: PlannedProduct) -> Recorded:
+def recorded(planned: PlannedProduct) -> Recorded:
+    """What the ledger keeps of a plan's decision."""
     return Recorded(
         recipe=planned.recipe,
         version=planned.version,
@@ -106,25 +146,3 @@ def _check_room(context: UnitContext) -> None:
     free = shutil.disk_usage(context.products_root).free
     if free < context.disk_reserve_bytes:
         raise TransientError(f"only {free / 1e9:.1f} GB are free, the reserve is {context.disk_reserve_bytes / 1e9:.1f} GB: paused")
-
-
-@contextmanager
-def _heartbeat(database: Database, claimed: Claimed) -> Iterator[None]:
-    """Move the claim's counter while the unit works, so that other hosts see that we live."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(_HEARTBEAT_S):
-            try:
-                if not claims.beat(database, claimed):
-                    return
-            except TransientError:
-                log.warning("the heartbeat of %s %s could not be written", claimed.recipe, claimed.key)
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()

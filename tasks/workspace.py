@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,10 +16,12 @@ from nightcrew.io.atomic import PART_PREFIX, part_files
 from nightcrew.ledger import messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
+from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, from_settings
 from nightcrew.settings import Settings
 from tasks.context import UnitContext
-from tasks.executor import Make, ScopeRun, Wish, make_locally, notice_lost_files, run_scope
+from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
+from tasks.standing import notice_lost_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Workspace:
             site=self.site,
             instruments={str(folder.path): folder.instrument for folder in self.settings.folders},
             max_file_bytes=self.settings.limits.max_file_bytes,
+            threads=self.settings.limits.threads,
         )
 
     def rules_for(self, instrument: str) -> Rules:
@@ -90,34 +94,50 @@ class Workspace:
 
     def run(self, scope_id: int, *, wish: Wish | None = None, make: Make | None = None) -> ScopeRun:
         """Plan and make until nothing is left."""
+        if wish is not None and wish.outdated and scope_id not in self._remade_unasked():
+            renormalise(self.database, self.door, [scope_id])  # profiles may have been mended since
         return run_scope(self.context, scope_id, self.parameters, self.rules_for, make or make_locally(self.context), wish)
 
     def renormalise(self) -> int:
-        """Read known headers again when the profiles changed since the last time; how many scopes that touched.
+        """Look again where a mended profile, another parameter or a new recipe may change something; the number of scopes.
 
-        Open scopes and the last ``night.remake_nights`` closed ones are read; older ones wait for ``nightcrew rerun``.
+        That are the open scopes and the last ``night.remake_nights`` closed ones; older ones wait for ``nightcrew rerun``.
         """
-        profiles = hashlib.sha256("".join(p.model_dump_json() for _, p in sorted(self.profiles.items())).encode()).hexdigest()
+        profiles = _digest(p.model_dump_json() for _, p in sorted(self.profiles.items()))
+        decisions = _digest((profiles, repr(self.parameters), *(f"{recipe.name} {recipe.version}" for recipe in RECIPES.values())))
         with self.database.read() as connection:
-            known = messages.signs_of_life(connection).get("profiles", ("", ""))[1]
-            nights = scopes.find(connection, kind="night")
-        if known == profiles:
-            return 0
-        newest = [scope.id for place, scope in enumerate(nights) if scope.state == "open" or place < self.settings.night.remake_nights]
-        touched = renormalise(self.database, self.door, newest) if known else set()
-        messages.alive(self.database, "profiles", profiles)
+            signs = messages.signs_of_life(connection)
+        touched: set[int] = set()
+        known = signs.get("profiles", ("", ""))[1]
+        if known != profiles:
+            touched |= renormalise(self.database, self.door, self._remade_unasked()) if known else set()
+            messages.alive(self.database, "profiles", profiles)
+        known = signs.get("decisions", ("", ""))[1]
+        if known != decisions:
+            asked = self._remade_unasked() if known else []
+            with self.database.write() as connection:
+                scopes.look_again(connection, asked)
+            touched |= set(asked)
+            messages.alive(self.database, "decisions", decisions)
         return len(touched)
+
+    def _remade_unasked(self) -> list[int]:
+        """Open scopes and the newest closed ones of every instrument."""
+        with self.database.read() as connection:
+            found = scopes.find(connection)
+        places: Counter[tuple[str, str]] = Counter()
+        remade = []
+        for scope in found:
+            if scope.state == "open" or places[scope.kind, scope.instrument] < self.settings.night.remake_nights:
+                remade.append(scope.id)
+            places[scope.kind, scope.instrument] += 1
+        return remade
 
     def notice_lost_products(self) -> list[str]:
         """Mark the scopes whose current products lost their files (open ones and the newest closed ones); their titles."""
+        lost = [scope_id for scope_id in self._remade_unasked() if notice_lost_files(self.context, scope_id)]
         with self.database.read() as connection:
-            nights = scopes.find(connection)
-        watched = [scope for place, scope in enumerate(nights) if scope.state == "open" or place < self.settings.night.remake_nights]
-        lost = [scope for scope in watched if notice_lost_files(self.context, scope.id)]
-        if lost:
-            with self.database.write() as connection:
-                scopes.mark(connection, [scope.id for scope in lost], self.database.now())
-        return [scope.title for scope in lost]
+            return [scopes.get(connection, scope_id).title for scope_id in lost]
 
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
         """Remove half-written files that dead workers left (never a file under a final name); how many."""
@@ -132,27 +152,36 @@ class Workspace:
 
     def close_what_is_over(self) -> list[ScopeRow]:
         """Close every open night whose noon has passed and that has been quiet, and those that a person asked to close."""
-        now = self.database.clock()
-        quiet = iso(now - timedelta(seconds=self.settings.night.quiet_s))
+        with self.database.read() as connection:
+            over = [scope for scope in scopes.find(connection, state="open") if self._is_over(scope)]
         closed: list[ScopeRow] = []
-        with self.database.write() as connection:
-            for scope in scopes.find(connection):
-                if scope.state == "open" and (scope.close_asked or (scope.last_arrival_at <= quiet and self._is_over(scope))):
+        for scope in over:
+            with self.database.write() as connection:
+                now = scopes.get(connection, scope.id)
+                if now.state == "open" and self._is_over(now):  # nothing arrived between our two looks
                     scopes.close(connection, scope.id, self.database.now())
-                    closed.append(scope)
+                    closed.append(now)
         return closed
 
     def _is_over(self, scope: ScopeRow) -> bool:
+        if scope.close_asked:
+            return True
+        now = self.database.clock()
+        quiet = scope.last_arrival_at <= iso(now - timedelta(seconds=self.settings.night.quiet_s))
         try:
-            return night_span(scope.name, self.site)[1] <= self.database.clock()
+            return quiet and night_span(scope.name, self.site)[1] <= now
         except ValueError:
-            return True  # "undated": nothing to wait for
+            return quiet  # "undated": nothing to wait for
 
     def close_all(self, scope_ids: Sequence[int]) -> None:
         """Close these scopes now (``nightcrew reduce``: the folder is all there is)."""
         with self.database.write() as connection:
             for scope_id in scope_ids:
                 scopes.close(connection, scope_id, self.database.now())
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def folder_of(settings: Settings, path: Path) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database
-from nightcrew.ledger.schema import frame, path, scope
+from nightcrew.ledger.elections import elect, in_chunks
+from nightcrew.ledger.schema import path
 
 _CHUNK = 500  # bound parameters a statement: SQLite allows 32,766
+UNREAD = "arrived, not read yet"
+NOT_YET = "cannot be read yet: "
+VANISHED_UNREAD = "vanished before it was read"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +64,46 @@ def record(database: Database, seen: Sequence[Seen]) -> int:
     for start in range(0, len(seen), _CHUNK):
         chunk = {row.path: row for row in seen[start : start + _CHUNK]}
         with database.write() as connection:
-            known = {
-                row.path: row
-                for row in connection.execute(
-                    select(path.c.id, path.c.path, path.c.size, path.c.mtime_ns, path.c.vanished).where(path.c.path.in_(list(chunk)))
-                )
-            }
-            fresh = [_values(row, now) for key, row in chunk.items() if key not in known]
-            if fresh:
-                connection.execute(insert(path), fresh)
-                wanted += sum(bool(values["to_read"]) for values in fresh)
-            for key, old in known.items():
-                row = chunk[key]
-                if (old.size, old.mtime_ns) != (row.size, row.mtime_ns):
-                    values = {k: v for k, v in _values(row, now).items() if k not in ("path", "first_seen_at")}
-                    connection.execute(update(path).where(path.c.id == old.id).values(**values))
-                    wanted += bool(values["to_read"])
-                elif old.vanished:
-                    connection.execute(update(path).where(path.c.id == old.id).values(vanished=False))
+            wanted += _record(connection, chunk, now)
     return wanted
+
+
+def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> int:
+    known = {row.path: row for row in connection.execute(select(path).where(path.c.path.in_(list(chunk))))}
+    fresh = [_values(row, now) for key, row in chunk.items() if key not in known]
+    if fresh:
+        connection.execute(insert(path), fresh)
+    wanted = sum(bool(values["to_read"]) for values in fresh)
+    left: set[int] = set()
+    back: list[Row[Any]] = []
+    for key, old in known.items():
+        values = _values(chunk[key], now)
+        del values["path"], values["first_seen_at"]
+        if (old.size, old.mtime_ns) == (chunk[key].size, chunk[key].mtime_ns):
+            back += [old] if old.vanished else []
+            continue
+        if not values["to_read"] and old.frame_id is not None:
+            values["frame_id"] = None  # what lies under this name now is not for us
+            left.add(old.frame_id)
+        connection.execute(update(path).where(path.c.id == old.id).values(**values))
+        wanted += bool(values["to_read"])
+    touched = elect(connection, left, now) if left else set()
+    wanted += _take_back(connection, back, now, touched)
+    scopes.mark(connection, touched, now)
+    return wanted
+
+
+def _take_back(connection: Connection, back: Sequence[Row[Any]], now: str, touched: set[int]) -> int:
+    """Vanished paths are there again, unchanged: those that were never read are arrivals; how many."""
+    unread = [row.id for row in back if row.frame_id is None and row.reason == VANISHED_UNREAD]
+    if back:
+        connection.execute(update(path).where(path.c.id.in_([row.id for row in back])).values(vanished=False, changed_at=now))
+    if unread:
+        connection.execute(update(path).where(path.c.id.in_(unread)).values(state="waiting", reason=UNREAD, to_read=True))
+    touched |= elect(connection, {row.frame_id for row in back if row.frame_id is not None}, now)
+    # What was done with the file stands; what could not be done without it can be done now.
+    touched |= {row.scope_id for row in back if row.scope_id is not None and row.state not in ("done", "degraded")}
+    return len(unread)
 
 
 def _values(row: Seen, now: str) -> dict[str, object]:
@@ -89,7 +115,7 @@ def _values(row: Seen, now: str) -> dict[str, object]:
         "mtime_ns": row.mtime_ns,
         "kind": row.kind,
         "state": "waiting" if arrival else "set_aside",
-        "reason": "arrived, not read yet" if arrival else row.verdict,
+        "reason": UNREAD if arrival else row.verdict,
         "to_read": arrival,
         "vanished": False,
         "first_seen_at": now,
@@ -104,45 +130,42 @@ def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, i
 
 
 def mark_vanished(database: Database, paths: Iterable[bytes]) -> int:
-    """A complete sweep did not find these paths any more.  Makes nothing stale; the rows stay."""
+    """A complete sweep did not find these paths any more.  Makes nothing stale; the rows stay.
+
+    An exposure that lives on under another path is handed over to that one; what still waited for the file looks again.
+    """
+    now = database.now()
     gone = 0
-    missing = list(paths)
-    for start in range(0, len(missing), _CHUNK):
+    for some in in_chunks(paths):
         with database.write() as connection:
-            chunk = missing[start : start + _CHUNK]
-            gone += connection.execute(
-                update(path).where(path.c.path.in_(chunk), path.c.vanished.is_(False)).values(vanished=True, changed_at=database.now())
-            ).rowcount
-            _hand_over(connection, chunk)
+            rows = connection.execute(select(path).where(path.c.path.in_(some), path.c.vanished.is_(False))).all()
+            if not rows:
+                continue
+            gone += len(rows)
+            values = {"vanished": True, "to_read": False, "changed_at": now}
+            connection.execute(update(path).where(path.c.id.in_([row.id for row in rows])).values(**values))
+            unread = [row.id for row in rows if row.to_read and row.frame_id is None]
+            connection.execute(update(path).where(path.c.id.in_(unread)).values(state="set_aside", reason=VANISHED_UNREAD))
+            touched = elect(connection, {row.frame_id for row in rows if row.frame_id is not None}, now)
+            touched |= {row.scope_id for row in rows if row.scope_id is not None and row.state == "waiting"}
+            scopes.mark(connection, touched, now)
     return gone
 
 
-def _hand_over(connection: Connection, gone: list[bytes]) -> None:
-    """A vanished path whose exposure lives on under another path hands the exposure over to that one."""
-    orphans = connection.execute(
-        select(frame.c.id, frame.c.scope_id, frame.c.sha256).join(path, path.c.id == frame.c.path_id).where(path.c.path.in_(gone))
-    ).all()
-    for orphan in orphans:
-        heir = connection.execute(
-            select(path.c.id)
-            .where(path.c.frame_id == orphan.id, path.c.sha256 == orphan.sha256, path.c.vanished.is_(False))
-            .order_by(path.c.path)
-            .limit(1)
-        ).scalar_one_or_none()
-        if heir is not None:
-            connection.execute(update(frame).where(frame.c.id == orphan.id).values(path_id=heir))
-            connection.execute(update(path).where(path.c.id == heir).values(state="waiting", reason="took over from a file that vanished"))
-            connection.execute(
-                update(path)
-                .where(path.c.frame_id == orphan.id, path.c.id != heir)
-                .values(state="set_aside", reason="vanished; the same exposure lives on under another name")
-            )
-            scopes.mark(connection, [orphan.scope_id], "")
+def postpone(database: Database, reasons: Mapping[int, str]) -> None:
+    """Arrivals (by path id) that could not be read now: they say why, and queue behind those that were not tried yet."""
+    if reasons:
+        now = database.now()
+        with database.write() as connection:
+            for path_id, reason in reasons.items():
+                here = (path.c.id == path_id, path.c.to_read)
+                connection.execute(update(path).where(*here).values(reason=f"{NOT_YET}{reason}", changed_at=now))
 
 
 def to_read(connection: Connection, limit: int) -> list[PathRow]:
-    """Up to ``limit`` arrivals that were not ingested, oldest first."""
-    statement = select(path).where(path.c.to_read).order_by(path.c.id).limit(limit)
+    """Up to ``limit`` arrivals that were not ingested, oldest first, those that were tried already last."""
+    tried = path.c.reason.startswith(NOT_YET)
+    statement = select(path).where(path.c.to_read).order_by(tried, path.c.changed_at, path.c.id).limit(limit)
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 
@@ -151,14 +174,20 @@ def count_to_read(connection: Connection) -> int:
     return int(connection.execute(select(func.count()).select_from(path).where(path.c.to_read)).scalar_one())
 
 
+def count_untried(connection: Connection) -> int:
+    """How many arrivals nobody has tried to read yet: while there are some, nothing is known to be missing."""
+    untried = (path.c.to_read, path.c.reason.not_like(f"{NOT_YET}%"))
+    return int(connection.execute(select(func.count()).select_from(path).where(*untried)).scalar_one())
+
+
 def find(connection: Connection, name: bytes) -> list[PathRow]:
     """Rows whose path is, or ends with, ``name``."""
     exact = connection.execute(select(path).where(path.c.path == name)).mappings().all()
     if exact:
         return [_row(row) for row in exact]
     tail = b"/" + name.lstrip(b"/")
-    rows = connection.execute(select(path)).mappings()
-    return [_row(row) for row in rows if row["path"].endswith(tail)]
+    ends_so = func.substr(path.c.path, func.length(path.c.path) - len(tail) + 1) == tail
+    return [_row(row) for row in connection.execute(select(path).where(ends_so).order_by(path.c.path)).mappings()]
 
 
 def of_scope(connection: Connection, scope_id: int) -> list[PathRow]:
@@ -182,30 +211,26 @@ def folders_of_scope(connection: Connection, scope_id: int) -> dict[bytes, str]:
 
 
 def adopt_scopeless(database: Database) -> set[int]:
-    """Files that tell no night of their own ride with the frames they came with: the folder's latest scope.
+    """Files that tell no night of their own ride with the frames they came with: the scope of the folder's last frame.
 
     Returns the scopes that got files.  Files stay without a scope while their folder has no frame.
     """
-    with database.write() as connection:
-        folders = connection.execute(select(path.c.folder).where(path.c.scope_id.is_(None), path.c.to_read.is_(False)).distinct()).scalars()
-        touched: set[int] = set()
-        for folder in folders.all():
-            latest = connection.execute(
-                select(scope.c.id)
-                .join(path, path.c.scope_id == scope.c.id)
-                .where(path.c.folder == folder, path.c.frame_id.is_not(None))
-                .order_by(scope.c.last_arrival_at.desc(), scope.c.name.desc())
-                .limit(1)
-            ).scalar_one_or_none()
-            if latest is not None:
-                connection.execute(
-                    update(path)
-                    .where(path.c.folder == folder, path.c.scope_id.is_(None), path.c.to_read.is_(False))
-                    .values(scope_id=latest)
-                )
-                touched.add(latest)
-        scopes.mark(connection, touched, database.now())
-    return touched
+    homeless = (path.c.scope_id.is_(None), path.c.to_read.is_(False))
+    with database.read() as connection:
+        folders = connection.execute(select(path.c.folder).where(*homeless).distinct()).scalars().all()
+        homes = {folder: _last_scope(connection, folder) for folder in folders}
+    found = {folder: scope_id for folder, scope_id in homes.items() if scope_id is not None}
+    if found:
+        with database.write() as connection:
+            for folder, scope_id in found.items():
+                connection.execute(update(path).where(path.c.folder == folder, *homeless).values(scope_id=scope_id))
+            scopes.mark(connection, found.values(), database.now())
+    return set(found.values())
+
+
+def _last_scope(connection: Connection, folder: str) -> int | None:
+    last = select(path.c.scope_id).where(path.c.folder == folder, path.c.frame_id.is_not(None), path.c.scope_id.is_not(None))
+    return connection.execute(last.order_by(path.c.id.desc()).limit(1)).scalar_one_or_none()
 
 
 def balance(connection: Connection, scope_id: int | None = None) -> dict[tuple[str, str], int]:

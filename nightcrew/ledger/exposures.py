@@ -1,170 +1,186 @@
 """Exposures: from a path that was read to a frame, with the two identities (content, exposure) that keep doubles out.
 
-The same content under two paths is one exposure: the shortest path counts, then the one that sorts first.  The same exposure under other
-bytes (compressed, an edited header) is one exposure too: the file changed last counts.  Both rules look at the set of
-files, never at the order in which they came.
+The same content under two paths is one exposure, and the same exposure under other bytes (compressed, an edited header)
+is one exposure too: ``nightcrew.ledger.elections`` says which file counts.  Statements are counted by batch, not by
+file: five thousand files may come at once.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger import scopes
-from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.elections import Reading, elect, header_values, in_chunks
 from nightcrew.ledger.schema import content, frame, path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What reading a path gave: a frame (``header``), or a state with its reason."""
+def store(database: Database, readings: Sequence[Reading], *, late: bool = True) -> set[int]:
+    """Write a batch of readings in one transaction; the ids of the scopes that must look again.
 
-    path_id: int
-    size: int
-    mtime_ns: int
-    sha256: str = ""
-    kind: str = ""
-    state: str = "waiting"
-    reason: str = ""
-    header: FrameHeader | None = None
-    identity: str = ""
-    scope_name: str = ""  # the night; "" when it is not known
-    scope_kind: str = "night"
-
-
-def header_hash(header: FrameHeader) -> str:
-    """Short hash of the normalised header values: a part of every fingerprint that uses the frame."""
-    return hashlib.sha256(header.canonical().encode()).hexdigest()[:32]
-
-
-def store(database: Database, readings: Sequence[Reading]) -> set[int]:
-    """Write a batch of readings in one transaction; the ids of the scopes that must look again."""
+    ``late`` opens closed scopes again, since something arrived for them; without it the same files were only read anew.
+    """
     now = database.now()
-    touched: set[int] = set()
     with database.write() as connection:
-        for reading in readings:
-            touched |= _store(connection, reading, now)
-        scopes.arrived(connection, touched, now)
+        touched = _store(connection, readings, now)
+        (scopes.arrived if late else scopes.mark)(connection, touched, now)
     return touched
 
 
-def _store(connection: Connection, reading: Reading, now: str) -> set[int]:
-    old = connection.execute(select(path.c.frame_id, path.c.folder).where(path.c.id == reading.path_id)).one()
-    touched: set[int] = set()
-    if reading.sha256 and connection.execute(select(content.c.sha256).where(content.c.sha256 == reading.sha256)).one_or_none() is None:
-        connection.execute(insert(content).values(sha256=reading.sha256, size=reading.size, first_seen_at=now))
-    values: dict[str, object] = {
-        "size": reading.size,
-        "mtime_ns": reading.mtime_ns,
-        "sha256": reading.sha256,
-        "kind": reading.kind,
-        "state": reading.state,
-        "reason": reading.reason,
-        "to_read": False,
-        "changed_at": now,
-        "frame_id": None,
-    }
-    if reading.header is None:
-        scope_id = scopes.ensure(connection, reading.scope_kind, reading.scope_name, reading.kind, now) if reading.scope_name else None
-        connection.execute(update(path).where(path.c.id == reading.path_id).values(**values, scope_id=scope_id))
-    else:
-        scope_id = scopes.ensure(connection, reading.scope_kind, reading.scope_name, reading.header.instrument, now)
-        frame_id = _frame(connection, reading, reading.header, scope_id, now)
-        values["frame_id"] = frame_id
-        connection.execute(update(path).where(path.c.id == reading.path_id).values(**values, scope_id=scope_id))
-        touched |= _elect(connection, frame_id, {reading.path_id: reading.header}, now)
-        touched.add(scope_id)
-    if old.frame_id is not None and old.frame_id != values["frame_id"]:
-        touched |= _elect(connection, old.frame_id, {}, now)
-    return touched
+def _store(connection: Connection, readings: Sequence[Reading], now: str) -> set[int]:
+    before = _paths(connection, [r.path_id for r in readings])
+    known = [r for r in readings if r.path_id in before]
+    _add_contents(connection, known, now)
+    places = _scopes_of(connection, known, now)
+    frames = _frames_of(connection, known, places, now)
+    rows = [_path_values(r, before[r.path_id], places[_place(r)], frames.get(r.identity), now) for r in known]
+    if rows:
+        connection.execute(_UPDATE_PATH, rows)
+    headers = {r.path_id: r for r in known if r.header is not None}
+    left = {row.frame_id for row in before.values() if row.frame_id is not None}
+    touched = elect(connection, {*frames.values(), *left}, now, headers)
+    return touched | {scope_id for scope_id in places.values() if scope_id is not None}
 
 
-def _frame(connection: Connection, reading: Reading, header: FrameHeader, scope_id: int, now: str) -> int:
-    known = connection.execute(select(frame.c.id).where(frame.c.identity == reading.identity)).scalar_one_or_none()
-    if known is not None:
-        return int(known)
-    return new_id(
-        connection.execute(
-            insert(frame).values(
-                identity=reading.identity,
-                scope_id=scope_id,
-                sha256=reading.sha256,
-                path_id=reading.path_id,
-                kind=header.kind,
-                header=header.canonical(),
-                header_hash=header_hash(header),
-                arrived_at=now,
-            )
-        )
-    )
-
-
-def _elect(connection: Connection, frame_id: int, headers: dict[int, FrameHeader], now: str) -> set[int]:
-    """Choose the path that counts for an exposure and set the others aside; the scopes touched."""
-    rows = connection.execute(
-        select(path.c.id, path.c.path, path.c.sha256, path.c.mtime_ns, path.c.vanished, path.c.state, path.c.scope_id, path.c.folder).where(
-            path.c.frame_id == frame_id
-        )
-    ).all()
-    present = [row for row in rows if not row.vanished] or list(rows)
-    mine = connection.execute(select(frame).where(frame.c.id == frame_id)).one()
-    if not present:
-        # Its only file was overwritten by another exposure: nothing is left to read.
-        connection.execute(update(frame).where(frame.c.id == frame_id).values(path_id=0))
-        return {mine.scope_id}
-    newest = max(present, key=lambda row: (row.mtime_ns, row.sha256))
-    winner = min((row for row in present if row.sha256 == newest.sha256), key=lambda row: (len(row.path), row.path))
-    for row in present:
-        if row.id != winner.id:
-            same = row.sha256 == winner.sha256
-            name = winner.path.decode("utf-8", "backslashreplace").removeprefix(winner.folder.rstrip("/") + "/")
-            reason = f"duplicate: the same bytes as {name}" if same else f"duplicate: the same exposure as {name}, which was changed later"
-            connection.execute(update(path).where(path.c.id == row.id).values(state="set_aside", reason=reason, changed_at=now))
-    values: dict[str, object] = {"path_id": winner.id}
-    if winner.id in headers:
-        header = headers[winner.id]
-        values |= {
-            "sha256": winner.sha256,
-            "header": header.canonical(),
-            "header_hash": header_hash(header),
-            "kind": header.kind,
-            "scope_id": winner.scope_id,
+_UPDATE_PATH = (
+    update(path)
+    .where(path.c.id == bindparam("b_id"))
+    .values(
+        {
+            name: bindparam(f"b_{name}")
+            for name in ("size", "mtime_ns", "sha256", "kind", "state", "reason", "to_read", "changed_at", "frame_id", "scope_id")
         }
-    elif winner.sha256 != mine.sha256:
-        # The header of the file that now counts is not at hand: read it again.
-        connection.execute(update(path).where(path.c.id == winner.id).values(to_read=True))
-    connection.execute(update(frame).where(frame.c.id == frame_id).values(**values))
-    if winner.state == "set_aside":
-        connection.execute(update(path).where(path.c.id == winner.id).values(state="waiting", reason="", changed_at=now))
-    return {mine.scope_id, winner.scope_id} - {None}
-
-
-def identities(connection: Connection, wanted: Sequence[str]) -> dict[str, tuple[int, str, bytes]]:
-    """Known exposures by identity: (frame id, content hash, path); asked before a transaction, to compare pixels."""
-    rows = connection.execute(
-        select(frame.c.identity, frame.c.id, frame.c.sha256, path.c.path)
-        .join(path, path.c.id == frame.c.path_id)
-        .where(frame.c.identity.in_(list(wanted)))
     )
-    return {row.identity: (row.id, row.sha256, row.path) for row in rows}
+)
 
 
-def rename_identity(database: Database, frame_id: int, identity: str) -> None:
-    """An exposure turned out to share its time with another one: its pixels become a part of its identity."""
-    with database.write() as connection:
-        connection.execute(update(frame).where(frame.c.id == frame_id).values(identity=identity))
+def _path_values(reading: Reading, before: Row[Any], scope_id: int | None, frame_id: int | None, now: str) -> dict[str, object]:
+    # When what was recorded is not what was read, the file changed meanwhile: it stays an arrival and is read once more.
+    as_recorded = (before.size, before.mtime_ns) == (reading.size, reading.mtime_ns)
+    return {
+        "b_id": reading.path_id,
+        "b_size": reading.size,
+        "b_mtime_ns": reading.mtime_ns,
+        "b_sha256": reading.sha256,
+        "b_kind": reading.kind,
+        "b_state": reading.state,
+        "b_reason": reading.reason,
+        "b_to_read": not as_recorded,
+        "b_changed_at": now,
+        "b_frame_id": frame_id if reading.header is not None else None,
+        "b_scope_id": scope_id,
+    }
 
 
-def replace_header(connection: Connection, frame_id: int, header: FrameHeader, now: str) -> set[int]:
-    """A mended profile reads the same bytes anew; the scopes that must look again (the night may change, too)."""
-    old = int(connection.execute(select(frame.c.scope_id).where(frame.c.id == frame_id)).scalar_one())
-    scope_id = scopes.ensure(connection, "night", header.night or "undated", header.instrument, now)
-    values = {"header": header.canonical(), "header_hash": header_hash(header), "kind": header.kind, "scope_id": scope_id}
-    connection.execute(update(frame).where(frame.c.id == frame_id).values(**values))
-    connection.execute(update(path).where(path.c.frame_id == frame_id).values(scope_id=scope_id, kind=header.kind))
-    scopes.mark(connection, {old, scope_id}, now)
-    return {old, scope_id}
+def _paths(connection: Connection, ids: Iterable[int]) -> dict[int, Row[Any]]:
+    columns = (path.c.id, path.c.frame_id, path.c.size, path.c.mtime_ns)
+    return {row.id: row for some in in_chunks(ids) for row in connection.execute(select(*columns).where(path.c.id.in_(some)))}
+
+
+def _add_contents(connection: Connection, readings: Sequence[Reading], now: str) -> None:
+    sizes = {r.sha256: r.size for r in readings if r.sha256}
+    for some in in_chunks(sizes):
+        known = set(connection.execute(select(content.c.sha256).where(content.c.sha256.in_(some))).scalars())
+        fresh = [{"sha256": sha256, "size": sizes[sha256], "first_seen_at": now} for sha256 in some if sha256 not in known]
+        if fresh:
+            connection.execute(insert(content), fresh)
+
+
+Place = tuple[str, str, str]
+
+
+def _place(reading: Reading) -> Place:
+    instrument = reading.header.instrument if reading.header is not None else reading.scope_instrument
+    return (reading.scope_kind, reading.scope_name, instrument)
+
+
+def _scopes_of(connection: Connection, readings: Sequence[Reading], now: str) -> dict[Place, int | None]:
+    """The scope of each night and instrument, made when new; None where a file tells none."""
+    wanted = {_place(r) for r in readings}
+    return {(kind, name, it): scopes.ensure(connection, kind, name, it, now) if name and it else None for kind, name, it in sorted(wanted)}
+
+
+def _frames_of(connection: Connection, readings: Sequence[Reading], places: Mapping[Place, int | None], now: str) -> dict[str, int]:
+    """Identity -> frame id, made when new."""
+    wanted = {r.identity: r for r in reversed(readings) if r.header is not None}
+    found: dict[str, int] = {}
+    for some in in_chunks(wanted):
+        known = _ids_by_identity(connection, some)
+        fresh = [_new_frame(wanted[identity], places, now) for identity in some if identity not in known]
+        if fresh:
+            connection.execute(insert(frame), fresh)
+            known = _ids_by_identity(connection, some)
+        found |= known
+    return found
+
+
+def _ids_by_identity(connection: Connection, identities: list[str]) -> dict[str, int]:
+    rows = connection.execute(select(frame.c.identity, frame.c.id).where(frame.c.identity.in_(identities)))
+    return {row.identity: row.id for row in rows}
+
+
+def _new_frame(reading: Reading, places: Mapping[Place, int | None], now: str) -> dict[str, object]:
+    if reading.header is None:
+        raise ValueError("a reading without a header makes no frame")
+    return {
+        "identity": reading.identity,
+        "likeness": reading.likeness or reading.identity,
+        "arrived_at": now,
+        "path_id": reading.path_id,
+        "scope_id": places[_place(reading)],
+        "pixels": reading.pixels,
+        **header_values(reading.sha256, reading.header),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alike:
+    """A known exposure whose camera, start, exposure time and kind agree with a new file's."""
+
+    frame_id: int
+    identity: str
+    pixels: str  # hash of its pixel values, "" when it was never needed
+    contents: frozenset[str]  # of every file that holds it
+    paths: tuple[bytes, ...]  # of those that are there, the one that counts first
+
+
+def alike(connection: Connection, likenesses: Iterable[str]) -> dict[str, list[Alike]]:
+    """Known exposures by likeness, in the order of their identities; asked before a transaction, to compare pixels."""
+    found: dict[str, list[Alike]] = defaultdict(list)
+    columns = (frame.c.id, frame.c.likeness, frame.c.identity, frame.c.pixels, frame.c.path_id)
+    for some in in_chunks(likenesses):
+        rows = connection.execute(select(*columns).where(frame.c.likeness.in_(some)).order_by(frame.c.identity)).all()
+        files: dict[int, list[Row[Any]]] = defaultdict(list)
+        for few in in_chunks(row.id for row in rows):
+            of_path = (path.c.id, path.c.frame_id, path.c.sha256, path.c.path, path.c.vanished)
+            for row in connection.execute(select(*of_path).where(path.c.frame_id.in_(few)).order_by(path.c.path)):
+                files[row.frame_id].append(row)
+        for row in rows:
+            there = [f for f in files[row.id] if not f.vanished]
+            counts_first = [f.path for f in there if f.id == row.path_id] + [f.path for f in there if f.id != row.path_id]
+            contents = frozenset(f.sha256 for f in files[row.id])
+            found[row.likeness].append(
+                Alike(frame_id=row.id, identity=row.identity, pixels=row.pixels, contents=contents, paths=tuple(counts_first))
+            )
+    return found
+
+
+def header_hashes(connection: Connection, frame_ids: Iterable[int]) -> dict[int, str]:
+    """Frame id -> hash of its normalised header."""
+    columns = (frame.c.id, frame.c.header_hash)
+    return {
+        row.id: row.header_hash for some in in_chunks(frame_ids) for row in connection.execute(select(*columns).where(frame.c.id.in_(some)))
+    }
+
+
+def remember_pixels(database: Database, pixels: Mapping[int, str]) -> None:
+    """The pixel hashes of frames (by id) that had to be told from others: they need not be read again."""
+    if pixels:
+        statement = update(frame).where(frame.c.id == bindparam("b_id")).values(pixels=bindparam("b_pixels"))
+        with database.write() as connection:
+            connection.execute(statement, [{"b_id": frame_id, "b_pixels": value} for frame_id, value in sorted(pixels.items())])

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.rows import NewProduct, ProductRow
 from nightcrew.ledger.schema import current, measurement, product, product_input
 
@@ -59,10 +60,9 @@ def commit(database: Database, claimed: Claimed, planned: Recorded, made: NewPro
         _write_measurements(connection, product_id, planned, made)
         _make_current(connection, claimed, planned.recipe, planned.key, product_id)
         claims.end_in(connection, claimed, "done", now)
-        touched = [claimed.scope_id]
+        scopes.mark(connection, [claimed.scope_id], now)
         if planned.serves_other_scopes:
-            touched += scopes.siblings(connection, claimed.scope_id, remake_scopes)
-        scopes.mark(connection, touched, now)
+            scopes.look_again(connection, scopes.siblings(connection, claimed.scope_id, remake_scopes))
         row = connection.execute(select(product).where(product.c.id == product_id)).one()
         return as_row(row)
 
@@ -162,6 +162,16 @@ def dismiss(connection: Connection, scope_id: int, keys: Iterable[tuple[str, str
         connection.execute(delete(current).where(current.c.scope_id == scope_id, current.c.recipe == recipe, current.c.key == key))
 
 
+def inputs_of_many(connection: Connection, product_ids: Iterable[int]) -> dict[int, list[InputRow]]:
+    """The inputs of several products, by product id."""
+    found: dict[int, list[InputRow]] = {}
+    for some in in_chunks(product_ids):
+        statement = select(product_input).where(product_input.c.product_id.in_(some)).order_by(product_input.c.position)
+        for row in connection.execute(statement):
+            found.setdefault(row.product_id, []).append(InputRow(role=row.role, fingerprint=row.input_fingerprint, frame_id=row.frame_id))
+    return found
+
+
 def set_state(connection: Connection, product_id: int, state: str) -> None:
     """``lost`` when its file is gone, ``retired`` by retention, ``made`` again."""
     connection.execute(update(product).where(product.c.id == product_id).values(state=state))
@@ -172,9 +182,11 @@ def mark_bad(database: Database, product_id: int, reason: str, *, remake_scopes:
     with database.write() as connection:
         connection.execute(update(product).where(product.c.id == product_id).values(marked_bad=reason))
         scope_id = int(connection.execute(select(product.c.scope_id).where(product.c.id == product_id)).scalar_one())
-        scopes.mark(connection, [scope_id, *scopes.siblings(connection, scope_id, remake_scopes)], database.now())
+        scopes.mark(connection, [scope_id], database.now())
+        scopes.look_again(connection, scopes.siblings(connection, scope_id, remake_scopes))
 
 
+_FINGERPRINT_DIGITS = 64
 _JSON = ("facts", "files", "metrics", "parameters", "grade_reasons")
 _NAMES = tuple(f"{column.name}_json" if column.name in _JSON else column.name for column in product.c)
 
@@ -225,8 +237,9 @@ def current_elsewhere(
 
 def by_fingerprint(connection: Connection, fingerprint: str) -> ProductRow | None:
     """The product of that fingerprint, or of the only one that begins with it."""
-    statement = select(product).where(product.c.fingerprint.startswith(fingerprint, autoescape=True)).limit(2)
-    rows = connection.execute(statement).all()
+    whole = len(fingerprint) == _FINGERPRINT_DIGITS  # LIKE walks the whole table
+    wanted = product.c.fingerprint == fingerprint if whole else product.c.fingerprint.startswith(fingerprint, autoescape=True)
+    rows = connection.execute(select(product).where(wanted).limit(2)).all()
     return as_row(rows[0]) if len(rows) == 1 else None
 
 

@@ -100,7 +100,7 @@ path = Table(
     Column("vanished", Boolean, nullable=False, default=False),
     Column("first_seen_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
-    Index("ix_path_scopeless", "folder", sqlite_where=text("scope_id IS NULL"), postgresql_where=text("scope_id IS NULL")),
+    Index("ix_path_folder", "folder", "id"),
     Index("ix_path_to_read", "to_read", sqlite_where=text("to_read"), postgresql_where=text("to_read")),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from nightcrew.ledger.database import new_id
 from nightcrew.ledger.rows import ScopeRow
@@ -20,10 +20,13 @@ def get(connection: Connection, scope_id: int) -> ScopeRow:
     return _row(connection.execute(select(scope).where(scope.c.id == scope_id)).mappings().one())
 
 
-def find(connection: Connection, *, kind: str | None = None, name: str | None = None, instrument: str | None = None) -> list[ScopeRow]:
-    """Scopes by kind, name and instrument, newest name first."""
+def find(
+    connection: Connection, *, kind: str | None = None, name: str | None = None, instrument: str | None = None, state: str | None = None
+) -> list[ScopeRow]:
+    """Scopes by kind, name, instrument and state, newest name first."""
     statement = select(scope).order_by(scope.c.name.desc(), scope.c.instrument)
-    for column, wanted in ((scope.c.kind, kind), (scope.c.name, name), (scope.c.instrument, instrument)):
+    wishes = ((scope.c.kind, kind), (scope.c.name, name), (scope.c.instrument, instrument), (scope.c.state, state))
+    for column, wanted in wishes:
         if wanted is not None:
             statement = statement.where(column == wanted)
     return [_row(row) for row in connection.execute(statement).mappings()]
@@ -45,6 +48,13 @@ def mark(connection: Connection, scope_ids: Iterable[int], now: str) -> None:
         connection.execute(update(scope).where(scope.c.id.in_(ids)).values(mark=scope.c.mark + 1, touched_at=now))
 
 
+def look_again(connection: Connection, scope_ids: Iterable[int]) -> None:
+    """Raise the mark of scopes that something elsewhere may touch: nothing happened to them yet that a mail would tell."""
+    ids = sorted(set(scope_ids))
+    if ids:
+        connection.execute(update(scope).where(scope.c.id.in_(ids)).values(mark=scope.c.mark + 1))
+
+
 def arrived(connection: Connection, scope_ids: Iterable[int], now: str) -> None:
     """Frames came: mark the scopes and open closed ones again (their report gets a revision)."""
     ids = sorted(set(scope_ids))
@@ -63,6 +73,15 @@ def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
         .order_by(scope.c.name.desc())
     ).all()
     return [row.id for place, row in enumerate(rows) if row.id != scope_id and (row.state == "open" or place < newest)]
+
+
+def is_remade_unasked(connection: Connection, scope_id: int, newest: int) -> bool:
+    """Is the scope open, or one of the newest ``newest`` of its instrument and kind?"""
+    mine = get(connection, scope_id)
+    if mine.state == "open":
+        return True
+    later = (scope.c.instrument == mine.instrument, scope.c.kind == mine.kind, scope.c.name > mine.name)
+    return int(connection.execute(select(func.count()).select_from(scope).where(*later)).scalar_one()) < newest
 
 
 def planned(connection: Connection, scope_id: int, *, read_mark: int, wake_at: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import frame, path
@@ -17,9 +17,14 @@ def apply(database: Database, scope_id: int, states: Mapping[int, tuple[str, str
         rows = connection.execute(
             select(frame.c.id, frame.c.path_id, path.c.state, path.c.reason)
             .join(path, path.c.id == frame.c.path_id)
-            .where(frame.c.scope_id == scope_id)
+            .where(frame.c.scope_id == scope_id, path.c.to_read.is_(False))  # what is read again says so itself
         ).all()
-        changed = [(row.path_id, *states[row.id]) for row in rows if row.id in states and (row.state, row.reason) != tuple(states[row.id])]
-        for path_id, state, reason in changed:
-            connection.execute(update(path).where(path.c.id == path_id).values(state=state, reason=reason, changed_at=now))
+        changed = [
+            {"b_id": row.path_id, "b_state": states[row.id][0], "b_reason": states[row.id][1]}
+            for row in rows
+            if row.id in states and (row.state, row.reason) != tuple(states[row.id])
+        ]
+        if changed:
+            values = {"state": bindparam("b_state"), "reason": bindparam("b_reason"), "changed_at": now}
+            connection.execute(update(path).where(path.c.id == bindparam("b_id")).values(values), changed)
     return len(changed)

@@ -19,7 +19,7 @@ from nightcrew.frames.profiles import Rules
 from nightcrew.ledger import arrivals, exposures, migrate, products, scopes
 from nightcrew.ledger.arrivals import PathRow, Seen
 from nightcrew.ledger.database import Database
-from nightcrew.ledger.exposures import Reading
+from nightcrew.ledger.elections import Reading
 from nightcrew.ledger.rows import NewProduct, ProductRow, ScopeRow
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night

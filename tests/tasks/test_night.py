@@ -210,7 +210,7 @@ def test_a_worker_that_wakes_late_cannot_overwrite(bench: Bench) -> None:
     assert late is not None
     claims.end(database, late, "died")
     assert run_unit(bench.space.context, unit).state == "made"
-    recorded: Recorded = unit_runner._recorded(unit)
+    recorded: Recorded = unit_runner.recorded(unit)
     stale = NewProduct(files=(), metrics={}, grade="A", grade_reasons=())
     assert products.commit(database, late, recorded, stale, remake_scopes=0) is None
     with database.read() as connection:

@@ -16,8 +16,7 @@ def upgrade() -> None:
     # An identity is 32 digits, followed by "#" and the hash of the pixels where those had to decide.
     op.execute("UPDATE frame SET likeness = substr(identity, 1, 32), pixels = substr(identity, 34)")
     op.create_index("ix_frame_likeness", "frame", ["likeness"])
-    scopeless = sa.text("scope_id IS NULL")
-    op.create_index("ix_path_scopeless", "path", ["folder"], sqlite_where=scopeless, postgresql_where=scopeless)
+    op.create_index("ix_path_folder", "path", ["folder", "id"])
     op.drop_index("ix_product_instrument", "product")
     op.create_index("ix_product_instrument", "product", ["instrument", "recipe", "time_utc"])
     op.create_index("ix_product_input_input_fingerprint", "product_input", ["input_fingerprint"])

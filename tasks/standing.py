@@ -1,0 +1,150 @@
+"""What stands: products whose files were lost, raw files that came back, and what is current after a plan."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from nightcrew.errors import TransientError
+from nightcrew.ledger import arrivals, products, scopes
+from nightcrew.ledger.arrivals import Seen
+from nightcrew.ledger.rows import FrameRow, ProductRow
+from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
+from nightcrew.recipes.catalogue import RECIPES
+from tasks import naming
+from tasks.context import UnitContext
+
+log = logging.getLogger(__name__)
+
+
+def notice_lost_files(context: UnitContext, scope_id: int) -> int:
+    """Current products whose file was deleted or damaged are marked ``lost``, so that they come back; the number of them."""
+    with context.database.read() as connection:
+        current = products.current_of_scope(connection, scope_id)
+    return len(mark_lost(context, current))
+
+
+def mark_lost(context: UnitContext, rows: Iterable[ProductRow]) -> list[ProductRow]:
+    """Those of the rows whose files are not there any more, now marked ``lost``; their scopes look again.
+
+    Raises
+    ------
+    TransientError
+        The whole folder of products is away: its disk is not mounted, and nothing is lost.
+    """
+    made = [row for row in rows if row.state == "made" and row.files]
+    lost = [row for row in made if not all(_is_there(context.products_root / f.path, f.size) for f in row.files)]
+    if not lost:
+        return []
+    if not _has_something(context.products_root):
+        raise TransientError(f"{context.products_root} is empty although products are known; is its disk mounted?")
+    with context.database.write() as connection:
+        for row in lost:
+            products.set_state(connection, row.id, "lost")
+        scopes.look_again(connection, {row.scope_id for row in lost})
+    for row in lost:
+        log.warning("%s %s: its file was deleted or damaged", row.recipe, row.key)
+    return lost
+
+
+def _is_there(path: Path, size: int) -> bool:
+    with suppress(OSError):
+        return path.stat().st_size == size
+    return False
+
+
+def _has_something(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(True for _ in entries)
+    except OSError:
+        return False
+
+
+def notice_returned(context: UnitContext, frames: Iterable[FrameRow]) -> int:
+    """Raw files that are said to be gone and are there: a share was away for a moment; how many."""
+    back = []
+    for frame in frames:
+        if frame.absent == "gone":
+            with suppress(OSError):
+                status = Path(os.fsdecode(frame.path)).stat()
+                if (status.st_size, status.st_mtime_ns) == (frame.size, frame.mtime_ns):
+                    back.append(Seen(path=frame.path, folder="", size=frame.size, mtime_ns=frame.mtime_ns))
+    arrivals.record(context.database, back)
+    return len(back)
+
+
+def lost_inputs(context: UnitContext, seen: Snapshot, ready: Sequence[PlannedProduct]) -> list[ProductRow]:
+    """Borrowed masters that ready products need and whose files are gone; they are marked, and their nights remake them."""
+    wanted = {item.fingerprint for product in ready for item in product.inputs if item.frame is None}
+    return mark_lost(context, [row for row in seen.elsewhere if row.fingerprint in wanted])
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a plan changes of what is current: products that fit again, and keys that nobody asks for any more."""
+
+    adopted: tuple[PlannedProduct, ...]
+    dismissed: tuple[tuple[str, str], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.adopted or self.dismissed)
+
+
+def changes_of(context: UnitContext, seen: Snapshot, plan: Plan) -> Changes:
+    """Compare what is current with a plan.
+
+    A key that is not planned only because its frames wait (more of them come in, the night is open) is not dismissed:
+    its product stands until a better one is made, for other nights may use it.
+    """
+    gone = set(seen.current) - plan.keys - plan.held
+    gone |= {
+        (p.recipe, p.key)
+        for p in plan.with_status("failed")
+        if (row := seen.products.get(seen.current.get((p.recipe, p.key), ""))) is not None and row.state == "lost"
+    }
+    dismissed = gone - _waiting(context, seen, plan, gone) if gone else gone
+    return Changes(tuple(plan.with_status("adopt")), tuple(sorted(dismissed)))
+
+
+def _waiting(context: UnitContext, seen: Snapshot, plan: Plan, gone: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of the keys whose products were made of frames that wait, or of such products."""
+    rows = {key: row for key in gone if (row := seen.products.get(seen.current[key])) is not None and row.state == "made"}
+    with context.database.read() as connection:
+        inputs = products.inputs_of_many(connection, [row.id for row in rows.values()])
+    waiting: set[tuple[str, str]] = set()
+    prints: set[str] = set()
+    more = True
+    while more:
+        found = {
+            key
+            for key, row in rows.items()
+            if key not in waiting and any(i.frame_id in plan.waiting or i.fingerprint in prints for i in inputs.get(row.id, ()))
+        }
+        waiting |= found
+        prints |= {rows[key].fingerprint for key in found}
+        more = bool(found)
+    return waiting
+
+
+def apply_changes(context: UnitContext, seen: Snapshot, changes: Changes) -> None:
+    """Write what is current now; other nights look again when masters changed, and plain names follow."""
+    scope_id = seen.scope.id
+    with context.database.write() as connection:
+        products.dismiss(connection, scope_id, changes.dismissed)
+        for product in changes.adopted:
+            products.make_current(connection, scope_id, product.recipe, product.key, seen.products[product.fingerprint].id)
+        recipes = {p.recipe for p in changes.adopted} | {recipe for recipe, _ in changes.dismissed}
+        if any(RECIPES[recipe].is_master for recipe in recipes):
+            scopes.look_again(connection, scopes.siblings(connection, scope_id, context.remake_scopes))
+    for key in changes.dismissed:
+        row = seen.products.get(seen.current[key])
+        for file in row.files if row is not None else ():
+            naming.point_away(context.products_root, PurePosixPath(file.path))
+    for product in changes.adopted:
+        for file in seen.products[product.fingerprint].files:
+            naming.point_at(context.products_root, PurePosixPath(file.path))
