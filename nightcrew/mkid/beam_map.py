@@ -87,22 +87,25 @@ def parse_beam_map(data: bytes, name: str, *, enumeration: str = "current", shap
 
 
 def _columns(text: str, name: str) -> tuple[NDArray[np.float64], ...]:
-    rows: list[list[float]] = []
-    for place, line in enumerate(text.splitlines(), 1):
-        words = line.split("#", 1)[0].split()
-        if not words:
-            continue
-        try:
-            row = [float(word) for word in words]
-        except ValueError:
-            row = []
-        if len(row) != 4:
-            raise RejectedInput(f"{name}: line {place} is not `resID flag x y`")
-        rows.append(row)
+    lines = [line.split("#", 1)[0].split() for line in text.splitlines()]
+    rows = [words for words in lines if words]
     if not rows:
         raise RejectedInput(f"{name}: holds no resonator")
-    table = np.array(rows, dtype=np.float64)
+    try:
+        table = np.array(rows, dtype=np.float64)
+    except ValueError:
+        table = np.empty((0, 0))
+    if table.shape != (len(rows), 4):
+        place = next(place for place, words in enumerate(lines, 1) if words and not _is_row(words))
+        raise RejectedInput(f"{name}: line {place} is not `resID flag x y`")
     return tuple(table.T)
+
+
+def _is_row(words: list[str]) -> bool:
+    try:
+        return len([float(word) for word in words]) == 4
+    except ValueError:
+        return False
 
 
 def _check_numbers(resid: NDArray[np.float64], number: NDArray[np.float64], words: Sequence[str], name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,19 @@ from nightcrew.mkid.tally import Tally
 
 _BOARDS = 256
 _HALF = w.FRAME_NUMBERS // 2
+
+
+Times = NDArray[np.int64]
+_ZERO = np.zeros(1, np.intp)
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """For frames by board: where each board begins, and number and time of the frame before each one (-1: there is none)."""
+
+    starts: NDArray[np.intp]
+    number: Times
+    time_us: Times
 
 
 class FrameCounters:
@@ -28,54 +43,44 @@ class FrameCounters:
         """Forget the counters: what follows is not the continuation of what was."""
         self._number[:] = -1
 
-    def follow(self, headers: w.Words, times_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def follow(self, headers: w.Words, times_us: Times) -> NDArray[np.bool_]:
         """Count what is lost between these frames, in the order of the stream; True where a frame is the same as its board's last."""
+        repeated = np.zeros(headers.size, dtype=np.bool_)
+        if not headers.size:
+            return repeated
         boards = w.boards(headers)
         order = np.argsort(boards, kind="stable")
         board, number, time_us = boards[order], w.frame_numbers(headers)[order], times_us[order]
-        first = np.ones(board.size, dtype=np.bool_)
-        first[1:] = board[1:] != board[:-1]
-        again = self._repeated(first, board, number, time_us)
+        steps = self._steps(board, number, time_us)
+        again = (steps.number == number) & (steps.time_us == time_us)
         if again.any():
-            order, board, number, time_us = order[~again], board[~again], number[~again], time_us[~again]
-            first = np.ones(board.size, dtype=np.bool_)
-            first[1:] = board[1:] != board[:-1]
-        self._count(first, board, number, time_us)
-        repeated = np.ones(boards.size, dtype=np.bool_)
-        repeated[order] = False
+            repeated[order] = again
+            board, number, time_us = board[~again], number[~again], time_us[~again]
+            steps = self._steps(board, number, time_us)
+        if board.size:
+            self._count(steps, board, number, time_us)
         return repeated
 
-    def _before(
-        self, first: NDArray[np.bool_], board: NDArray[np.uint8], column: NDArray[np.int64], last: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        before = np.empty_like(column)
-        before[1:] = column[:-1]
-        before[first] = last[board[first]]
-        return before
+    def _steps(self, board: NDArray[np.uint8], number: Times, time_us: Times) -> _Earlier:
+        """The frame before each one of the same board."""
+        starts = np.concatenate([_ZERO, np.flatnonzero(board[1:] != board[:-1]) + 1]) if board.size else np.empty(0, np.intp)
+        earlier = _Earlier(starts, np.empty_like(number), np.empty_like(time_us))
+        for column, before, last in ((number, earlier.number, self._number), (time_us, earlier.time_us, self._time_us)):
+            before[1:] = column[:-1]
+            before[starts] = last[board[starts]]
+        return earlier
 
-    def _repeated(
-        self, first: NDArray[np.bool_], board: NDArray[np.uint8], number: NDArray[np.int64], time_us: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        same: NDArray[np.bool_] = number == self._before(first, board, number, self._number)
-        same &= time_us == self._before(first, board, time_us, self._time_us)
-        return same
-
-    def _count(self, first: NDArray[np.bool_], board: NDArray[np.uint8], number: NDArray[np.int64], time_us: NDArray[np.int64]) -> None:
-        if not board.size:
-            return
-        earlier = self._before(first, board, number, self._number)
-        earlier_us = self._before(first, board, time_us, self._time_us)
-        step = (number - earlier) % w.FRAME_NUMBERS
-        step[step == 0] = w.FRAME_NUMBERS
-        late = (step > _HALF) & (time_us - earlier_us <= w.TICK_US)  # overtaken on the way: it fills a gap that was counted
-        step[late] -= w.FRAME_NUMBERS
-        known = earlier >= 0
-        known &= (time_us >= self._window[0]) & (earlier_us < self._window[1])
-        lost = np.where(known, step - 1, 0)
-        starts = np.flatnonzero(first)
-        for one, count in zip(board[starts].tolist(), np.add.reduceat(lost, starts).tolist(), strict=True):
+    def _count(self, earlier: _Earlier, board: NDArray[np.uint8], number: Times, time_us: Times) -> None:
+        lost = (number - earlier.number - 1) & (w.FRAME_NUMBERS - 1)
+        late = (lost >= _HALF) & (time_us - earlier.time_us <= w.TICK_US)  # overtaken on the way: it fills a gap that was counted
+        known = (earlier.number >= 0) & (time_us >= self._window[0]) & (earlier.time_us < self._window[1])
+        if late.any():
+            lost[late] -= w.FRAME_NUMBERS
+            self._tally.frames_late += int(np.count_nonzero(late & known))
+        lost *= known
+        counts = np.add.reduceat(lost, earlier.starts).tolist()
+        for one, count in zip(board[earlier.starts].tolist(), counts, strict=True):
             self._tally.lost_frames[one] = self._tally.lost_frames.get(one, 0) + count
-        self._tally.frames_late += int(np.count_nonzero(late & known))
-        ends = np.append(starts[1:], board.size) - 1
+        ends = np.append(earlier.starts[1:], board.size) - 1
         self._number[board[ends]] = number[ends]
         self._time_us[board[ends]] = time_us[ends]

@@ -20,6 +20,7 @@ from nightcrew.mkid.tally import Tally, Word
 
 BLOCK_WORDS = 1 << 17  # 1 MB: a block and what is made of it stay in the cache
 FAR_FUTURE_US = 1 << 62
+_KEPT_BYTES = 30 << 20
 
 _BY_CODE = ("filler", "unmapped", "", "unknown", "orphan", "misdated", "repeated", "zero", "outside")  # of -1, -2, ...
 
@@ -86,6 +87,38 @@ def _lose(codes: NDArray[np.int32], code: Word) -> None:
     codes[codes >= 0] = code
 
 
+class _Scratch:
+    """Memory that is used again for every block: fresh pages would cost more than the work."""
+
+    def __init__(self) -> None:
+        # A large piece taken and given back, never touched: from then on the C library keeps what is freed, up to this size,
+        # instead of giving it back to the system and asking anew for every block.
+        untouched = np.empty(_KEPT_BYTES, np.uint8)
+        del untouched
+        self._words = np.empty(0, np.uint64)
+
+    def block(self, size: int) -> w.Words:
+        """Room for a block; valid until the next one."""
+        if size > self._words.size:
+            self._words = np.empty(size + w.MOST_WORDS, np.uint64)
+            self._places = np.empty(self._words.size, np.uint64)
+            self._codes = np.empty(self._words.size, np.int32)
+        return self._words[:size]
+
+    def codes(self, block: w.Words, table: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Pixel number or :class:`Word` of each word by its place alone; valid until the next block."""
+        if block.size > self._words.size:
+            self.block(block.size)
+        places = np.right_shift(block, np.uint64(44), out=self._places[: block.size])
+        return np.take(table, places.view(np.int64), out=self._codes[: block.size], mode="clip")
+
+    def microseconds(self, word: w.Words) -> NDArray[np.int64]:
+        """As :func:`nightcrew.mkid.words.microseconds`; valid until the next block."""
+        micros = np.right_shift(word, np.uint64(35), out=self._places[: word.size])
+        micros &= np.uint64(0x1FF)
+        return micros.view(np.int64)
+
+
 class StreamParser:
     """Parses one stream into the photons of the half-open window ``[start_us, stop_us)`` (Unix microseconds)."""
 
@@ -104,13 +137,14 @@ class StreamParser:
         self._counters = FrameCounters(self.tally, start_us, stop_us)
         self._carried: w.Words = np.empty(0, np.uint64)
         self._second = 0
+        self._scratch = _Scratch()
 
     def feed(self, stored: NDArray[np.uint64], second: int) -> Photons:
         """The photons of all frames that are whole now; ``stored`` are the next words (of any byte order), ``second`` names their file."""
         self._second = second
         self.tally.words += stored.size
         n_carried = self._carried.size
-        block = np.empty(n_carried + stored.size, dtype=np.uint64)
+        block = self._scratch.block(n_carried + stored.size)
         block[:n_carried] = self._carried
         block[n_carried:] = stored
         heads = np.flatnonzero(block >= w.FIRST_HEADER)
@@ -133,7 +167,7 @@ class StreamParser:
     def _parse(self, block: w.Words, heads: NDArray[np.intp]) -> Photons:
         if not block.size:
             return Photons.none()
-        codes = np.take(self._table, w.places(block), mode="clip")
+        codes = self._scratch.codes(block, self._table)
         headers = block[heads]
         times_us, dated = clock.unix_us(w.ticks(headers), self._second, self._tolerance_s)
         repeated = np.zeros(heads.size, dtype=np.bool_)
@@ -162,7 +196,8 @@ class StreamParser:
         filler = np.flatnonzero(codes == Word.FILLER)
         cut = (lengths <= w.MOST_WORDS) & (codes[ends - 1] != Word.FILLER)
         self.tally.frames_cut += int(np.count_nonzero(cut[starts.size - heads.size :]))
-        inside = filler[~np.isin(filler + 1, ends, assume_unique=True)] if filler.size else filler
+        following = block[np.minimum(filler + 1, block.size - 1)]
+        inside = filler[(following < w.FIRST_HEADER) & (filler + 1 < block.size)]
         for place in inside.tolist():  # a frame ends with its filler: what follows has lost its header
             end = int(ends[np.searchsorted(starts, place, side="right") - 1])
             _lose(codes[place + 1 : end], Word.ORPHAN)
@@ -189,7 +224,7 @@ class StreamParser:
         all_us = np.repeat(times_us, lengths)
         first_us, stop_us = int(times_us.min()), int(times_us.max()) + w.TICK_US
         time_us, word = all_us[wanted], block[wanted]
-        micros = w.microseconds(word)
+        micros = self._scratch.microseconds(word)
         time_us += micros
         whole = first_us >= self._window[0] and stop_us <= self._window[1]
         if whole and not (micros.size and int(micros.max()) >= w.TICK_US):

@@ -37,6 +37,7 @@ DEGREE_PER_PHASE_UNIT = float(np.rad2deg(RADIAN_PER_PHASE_UNIT))
 DEGREE_PER_BASELINE_UNIT = float(np.rad2deg(RADIAN_PER_BASELINE_UNIT))
 PHASE_LIMITS = (-(1 << 17), (1 << 17) - 1)
 BASELINE_LIMITS = (-(1 << 16), (1 << 16) - 1)
+BASELINE_ZERO = 3 << 15  # in tables, where baselines are stored without sign: noise about 0 stays within the two lower bytes
 
 _U = np.uint64
 
@@ -91,3 +92,8 @@ def phases(words: Words) -> Ints:
 def baselines(words: Words) -> Ints:
     """Baselines in units of 2^-14 radian."""
     return (words.astype(np.uint32) << np.uint32(15)).view(np.int32) >> 15
+
+
+def unsigned_baselines(words: Words) -> NDArray[np.uint32]:
+    """Baselines plus :data:`BASELINE_ZERO`: noise about zero does not reach the upper bytes, which so pack to nothing."""
+    return baselines(words).view(np.uint32) + np.uint32(BASELINE_ZERO)

@@ -85,7 +85,7 @@ def write(folder: Path, made: Made, *, lag_us: int = 0, tear: int = 0, without: 
     pieces = cut(made.stretch, [second * SECOND_US + lag_us for second in bounds], [tear] * len(bounds))
     files = {}
     for second, piece in zip([first, *bounds], pieces, strict=True):
-        if second not in without:
+        if second not in without and piece.size:
             files[second] = folder / f"{second}.bin"
             files[second].write_bytes(piece.astype(">u8").tobytes())
     return files

@@ -1,0 +1,60 @@
+"""From readout files to a photon table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightcrew.errors import RejectedInput
+from nightcrew.mkid.beam_map import BeamMap
+from nightcrew.mkid.packets import Photons
+from nightcrew.mkid.stream import Account, PhotonStream
+from nightcrew.mkid.table_writer import Attribute, TableHead, write_table
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A table that was written, and what is to be said about it."""
+
+    path: Path
+    n_photons: int
+    start_us: int
+    stop_us: int
+    account: Account
+
+
+def convert_window(
+    files: Mapping[int, Path],
+    beam_map: BeamMap,
+    start_us: int,
+    stop_us: int,
+    out: Path,
+    *,
+    data_path: str = "",
+    exposure: Mapping[str, Attribute] | None = None,
+) -> Converted:
+    """Write the photons of ``[start_us, stop_us)`` (Unix microseconds) as the table ``out``; memory does not grow with the window.
+
+    Raises :class:`RejectedInput` when not a single frame of the window can be read (then nothing is written), and the errors of
+    :class:`~nightcrew.mkid.stream.PhotonStream` and :func:`~nightcrew.mkid.table_writer.write_table`.
+    """
+    stream = PhotonStream(files, beam_map.shape, start_us, stop_us)
+    head = TableHead(start_us=start_us, stop_us=stop_us, beam_map=beam_map, data_path=data_path, exposure=exposure or {})
+    account = stream.account
+    n_photons = write_table(
+        out,
+        head,
+        _checked(stream),
+        report=account.plain,
+        inputs=lambda: [(one.second, one.size, one.sha256) for one in account.files],
+        expected_per_s=stream.stored_bytes() / 8 / ((stop_us - start_us) / 1e6),
+    )
+    return Converted(out, n_photons, start_us, stop_us, account)
+
+
+def _checked(stream: PhotonStream) -> Iterator[Photons]:
+    yield from stream.blocks()
+    if not stream.account.files:
+        reasons = "; ".join(one.reason for one in stream.account.rejected) or "there is no file of these seconds"
+        raise RejectedInput(f"no table: {reasons}")

@@ -1,0 +1,212 @@
+"""Reading photon tables: any range of pixels or time, and nothing else of the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.io.source import shown
+from nightcrew.mkid import flags as f
+from nightcrew.mkid.table_writer import FORMAT, VERSION
+from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
+
+_COLUMNS = ("time_us", "phase", "baseline")
+
+
+@dataclass(frozen=True)
+class PixelPhotons:
+    """Photons of the pixels ``first_pixel``..., in order of pixel, then time.
+
+    Those of the k-th pixel are the rows ``first[k]:first[k + 1]``.  ``time_us`` counts from the start of the table; ``phase`` and
+    ``baseline`` are the raw integers.
+    """
+
+    first_pixel: int
+    first: NDArray[np.int64]
+    time_us: NDArray[np.int64]
+    phase: NDArray[np.int32]
+    baseline: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return self.time_us.size
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Photons of each pixel."""
+        return np.diff(self.first)
+
+    @property
+    def pixel(self) -> NDArray[np.int32]:
+        """Pixel number, y * columns + x, of every row."""
+        return np.repeat(np.arange(self.first_pixel, self.first_pixel + self.first.size - 1, dtype=np.int32), self.counts)
+
+    @property
+    def phase_deg(self) -> NDArray[np.float32]:
+        """Pulse heights in degrees."""
+        return self.phase * np.float32(DEGREE_PER_PHASE_UNIT)
+
+    @property
+    def baseline_deg(self) -> NDArray[np.float32]:
+        """Baselines in degrees."""
+        return self.baseline * np.float32(DEGREE_PER_BASELINE_UNIT)
+
+    def between(self, start_us: int, stop_us: int) -> PixelPhotons:
+        """Those of a half-open range of times."""
+        keep = (self.time_us >= start_us) & (self.time_us < stop_us)
+        before = np.zeros(keep.size + 1, dtype=np.int64)
+        np.cumsum(keep, out=before[1:])
+        return PixelPhotons(self.first_pixel, before[self.first], self.time_us[keep], self.phase[keep], self.baseline[keep])
+
+
+class PhotonTable:
+    """A photon table, open for reading.  Use as a context manager.
+
+    Raises :class:`RejectedInput` when the file is no photon table or is damaged, :class:`TransientError` when it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        self.path = path
+        if not path.is_file():
+            raise TransientError(f"{shown(path)}: there is no such file")
+        if not h5py.is_hdf5(path):
+            raise RejectedInput(f"{shown(path)}: is no HDF5 file, so no photon table")
+        try:
+            self._file: Any = h5py.File(path, "r")
+        except OSError as error:
+            raise RejectedInput(f"{shown(path)}: is a damaged HDF5 file ({error})") from error
+        try:
+            self._check()
+        except RejectedInput:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> PhotonTable:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _check(self) -> None:
+        attributes = self._file.attrs
+        if attributes.get("format") != FORMAT:
+            raise RejectedInput(f"{shown(self.path)}: is an HDF5 file, but no photon table")
+        if int(attributes.get("format_version", 0)) != VERSION:
+            raise RejectedInput(f"{shown(self.path)}: has format {attributes.get('format_version')}, this program reads {VERSION}")
+        parts = ("photons/time_us", "photons/phase", "photons/baseline", "index/first_row", "index/slab_us", "beammap/map", "beammap/flag")
+        absent = [part for part in parts if part not in self._file]
+        if absent:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {', '.join(absent)}")
+        self.start_us, self.stop_us = int(attributes["start_unix_us"]), int(attributes["stop_unix_us"])
+        self.shape: tuple[int, int] = self._file["beammap/map"].shape  # (rows, columns)
+        self.n_pixels = self.shape[0] * self.shape[1]
+        self.n_photons = int(attributes["photons"])
+        self._columns = [self._file[f"photons/{name}"] for name in _COLUMNS]
+        self._first_row = self._file["index/first_row"]
+        self._slab_us: NDArray[np.int64] = self._file["index/slab_us"][:].astype(np.int64)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """All attributes, numbers and texts as Python has them."""
+        return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in sorted(self._file.attrs.items())}
+
+    @cached_property
+    def resid(self) -> NDArray[np.uint32]:
+        """Resonator of every pixel [y, x]; 0 where none is."""
+        return np.asarray(self._file["beammap/map"][:])
+
+    @cached_property
+    def flag(self) -> NDArray[np.uint32]:
+        """Flags [y, x] in today's bits (:mod:`nightcrew.mkid.flags`), decoded by the names in the file."""
+        return f.named(self._file["beammap/flag"][:], [str(name) for name in self._file.attrs["flags"]])
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """What was lost or missing when the table was made."""
+        values: dict[str, Any] = json.loads(self._file["report"][()])
+        return values
+
+    @property
+    def inputs(self) -> list[tuple[int, int, str]]:
+        """(second, size, sha256) of every file that the table was made from."""
+        return [(int(second), int(size), digest.decode()) for second, size, digest in self._file["inputs"][:].tolist()]
+
+    def counts(self) -> NDArray[np.int64]:
+        """Photons of every pixel [y, x], from the index alone."""
+        total = np.zeros(self.n_pixels, dtype=np.int64)
+        for slab in range(len(self._slab_us)):
+            total += np.diff(self._first_row[slab].astype(np.int64))
+        return total.reshape(self.shape)
+
+    def read(self, pixels: range | None = None, start_us: int = 0, stop_us: int | None = None) -> PixelPhotons:
+        """Photons of a range of pixels and a half-open range of times since the start; all of them by default."""
+        return _merged(list(self.slabs(pixels, start_us, stop_us)), self._range(pixels))
+
+    def slabs(self, pixels: range | None = None, start_us: int = 0, stop_us: int | None = None) -> Iterator[PixelPhotons]:
+        """The same as :meth:`read`, one slab of time after the other, so in bounded memory."""
+        wanted = self._range(pixels)
+        stop_us = self.stop_us - self.start_us if stop_us is None else stop_us
+        chosen = np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us))
+        if not chosen.size:
+            return
+        low = int(chosen[0])
+        index = self._first_row[low : int(chosen[-1]) + 1, wanted.start : wanted.stop + 1].astype(np.int64)
+        for slab in chosen.tolist():
+            part = self._rows(wanted.start, index[slab - low])
+            whole = self._slab_us[slab, 0] >= start_us and self._slab_us[slab, 1] < stop_us
+            yield part if whole else part.between(start_us, stop_us)
+
+    def _range(self, pixels: range | None) -> range:
+        wanted = range(self.n_pixels) if pixels is None else pixels
+        if wanted.step != 1 or not 0 <= wanted.start <= wanted.stop <= self.n_pixels:
+            raise Refused(f"pixels are a range within 0..{self.n_pixels}, not {wanted}")
+        return wanted
+
+    def _rows(self, first_pixel: int, first: NDArray[np.int64]) -> PixelPhotons:
+        start, stop = int(first[0]), int(first[-1])
+        try:
+            time_us, phase, stored = (column[start:stop] for column in self._columns)
+        except OSError as error:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} cannot be unpacked ({error})") from error
+        if time_us.size != stop - start:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} are not all there")
+        baseline = stored.view(np.int32)
+        baseline -= BASELINE_ZERO
+        return PixelPhotons(first_pixel, first - start, time_us.astype(np.int64), phase, baseline)
+
+
+def _merged(parts: list[PixelPhotons], wanted: range) -> PixelPhotons:
+    """Slabs into one: each pixel's rows one after the other, in order of time."""
+    if len(parts) == 1:
+        return parts[0]
+    counts = np.array([part.counts for part in parts], dtype=np.int64).reshape(len(parts), len(wanted))
+    first = np.concatenate([[0], np.cumsum(counts.sum(axis=0))]).astype(np.int64)
+    begins = first[:-1] + np.cumsum(counts, axis=0) - counts
+    size = int(first[-1])
+    found = PixelPhotons(wanted.start, first, np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int32))
+    for part, begin in zip(parts, begins, strict=True):
+        places = np.arange(len(part)) + np.repeat(begin - part.first[:-1], part.counts)
+        for name in _COLUMNS:
+            getattr(found, name)[places] = getattr(part, name)
+    _mend(found)
+    return found
+
+
+def _mend(photons: PixelPhotons) -> None:
+    """Slabs overlap a little where boards were late: sort the pixels whose times go back."""
+    back = np.flatnonzero(photons.time_us[1:] < photons.time_us[:-1]) + 1
+    owner = np.searchsorted(photons.first, back, side="right") - 1
+    for pixel in np.unique(owner[photons.first[owner] != back]).tolist():
+        rows = slice(photons.first[pixel], photons.first[pixel + 1])
+        order = np.argsort(photons.time_us[rows], kind="stable")
+        for name in _COLUMNS:
+            getattr(photons, name)[rows] = getattr(photons, name)[rows][order]
