@@ -235,6 +235,6 @@ def dispatch_for_ever(settings: Settings, stop: threading.Event) -> None:
     """Dispatch until ``stop`` is set."""
     from deployments.runs import PrefectRuns
 
-    dispatcher = Dispatcher(Workspace.open(settings), PrefectRuns())
+    dispatcher = Dispatcher(Workspace.open(settings), PrefectRuns.of_environment())
     while not stop.wait(_LOOK_S):
         dispatcher.step()

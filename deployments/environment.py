@@ -36,6 +36,7 @@ def child_environment(settings: Settings, api_url: str, given: Mapping[str, str]
             "NIGHTCREW_CONFIG": str(settings.file),
             "PYTHONSAFEPATH": "1",  # the working folder must not shadow a package
             "PYTHONUNBUFFERED": "1",
+            "MALLOC_ARENA_MAX": "2",  # glibc keeps a heap a thread otherwise, and gives none of them back: 180 MB more in a night
             "DO_NOT_TRACK": "1",
             "PREFECT_HOME": str(settings.state.root / "prefect"),
             "PREFECT_API_URL": api_url,

@@ -12,7 +12,7 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
 
-from deployments.runs import crash_orphans
+from deployments.orphans import crash_orphans
 from flows.catalogue import DEPLOYMENT, FLOWS
 from nightcrew.settings import Settings
 
