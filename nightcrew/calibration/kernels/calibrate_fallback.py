@@ -12,6 +12,7 @@ from nightcrew.frames.flags import PixelFlag
 if TYPE_CHECKING:
     from nightcrew.calibration.calibrate import LightNumbers
 
+F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 Given = dict[str, NDArray[np.float32] | None]
 LARGEST = float(np.finfo(np.float32).max)
@@ -48,44 +49,45 @@ def _cut(given: Given, y0: int, y1: int) -> Given:
 
 def _science(
     raw: NDArray[Any], zero: int, pedestal: F8 | None, given: Given, masks: list[NDArray[np.uint16]], numbers: LightNumbers
-) -> tuple[F8, NDArray[np.uint16]]:
-    """Science values (NaN where there are none) and flags."""
-    value = raw.astype(np.float64)
-    value += zero
-    flags = np.where(value >= numbers.saturation_adu, PixelFlag.SATURATED.value, 0).astype(np.uint16)
-    value -= 0.0 if pedestal is None else pedestal[:, None]
+) -> tuple[F4, NDArray[np.uint16]]:
+    """Science values (NaN where there are none) and flags.  Differences in float64, then float32."""
+    work = raw.astype(np.float64)
+    work += zero
+    flags = np.where(work >= numbers.saturation_adu, PixelFlag.SATURATED.value, 0).astype(np.uint16)
+    work -= 0.0 if pedestal is None else pedestal[:, None]
     for mask in masks:
         flags |= mask
     bias, dark, flat = given["bias"], given["dark"], given["flat"]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if bias is not None:
-            value -= bias.astype(np.float64)
+            work -= bias.astype(np.float64)
         if dark is not None:
-            value -= numbers.dark_factor * dark.astype(np.float64)
-        value *= numbers.gain_e_per_adu
+            work -= numbers.dark_factor * dark.astype(np.float64)
+        work *= numbers.gain_e_per_adu
+        value = work.astype(np.float32)
         if flat is not None:
             fine = (flat > 0) & (flat <= LARGEST)
-            value = np.where(fine, value / flat.astype(np.float64), np.nan)
+            value = np.where(fine, value / flat, np.float32(np.nan))
             flags[~fine] |= PixelFlag.BAD_FLAT.value
-        missing = ~((value <= LARGEST) & (value >= -LARGEST))
+        missing = ~(np.abs(value) <= LARGEST)
     flags[missing] |= PixelFlag.NO_DATA.value
     value[missing] = np.nan
     return value, flags
 
 
-def box_mean(value: F8, good: NDArray[np.bool_], half: int, inner: slice) -> F8:
+def box_mean(value: F4, good: NDArray[np.bool_], half: int, inner: slice) -> F4:
     """Mean of the good values in a box of side 2 half + 1, for the rows ``inner``; the value itself where none is good."""
     side, nx = 2 * half + 1, value.shape[1]
     rows = inner.stop - inner.start
     above, below = half - inner.start, half - (value.shape[0] - inner.stop)
     margin = ((max(above, 0), max(below, 0)), (half, half))
     totals = []
-    for plane in (np.where(good, value, 0.0), good.astype(np.float64)):
+    for plane in (np.where(good, value, np.float32(0)), good.astype(np.float32)):
         padded = np.pad(plane, margin)
         across = padded[:, :nx].copy()
         for d in range(1, side):
             across += padded[:, d : d + nx]
-        total = np.zeros((rows, nx))
+        total = np.zeros((rows, nx), np.float32)
         for d in range(side):
             total += across[d : d + rows]
         totals.append(total)
@@ -93,44 +95,48 @@ def box_mean(value: F8, good: NDArray[np.bool_], half: int, inner: slice) -> F8:
         return np.where(totals[1] > 0, totals[0] / totals[1], value[inner])
 
 
-def _sigma(value: F8, mean: F8, given: Given, numbers: LightNumbers) -> F8:
+def _sigma(value: F4, mean: F4, given: Given, numbers: LightNumbers) -> F4:
     """One standard deviation of the science values."""
-    gain2, light = numbers.gain_e_per_adu * numbers.gain_e_per_adu, 1.0 if numbers.photons else 0.0
-    fixed = _fixed_variance(value.shape, given, numbers, gain2)
-    flat = given["flat"]
-    f = np.ones(value.shape) if flat is None else flat.astype(np.float64)
-    f2, lowest = f * f, numbers.least * fixed
+    fixed = _fixed_variance(value.shape, given, numbers)
+    flat, sigma_flat = given["flat"], given["flat_uncertainty"]
+    lowest = np.float32(numbers.least) * fixed
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        variance = _at_least(fixed + light * (f * mean), lowest)
-        difference = value - mean
-        own = difference * difference * f2 > (numbers.own_value_sigma**2) * variance
+
+        def variance_at(level: F4) -> F4:
+            light = (level if flat is None else flat * level) if numbers.photons else None
+            return _at_least(fixed if light is None else fixed + light, lowest)
+
+        difference = value - mean if flat is None else (value - mean) * flat
+        own = difference * difference > np.float32(numbers.own_value_sigma**2) * variance_at(mean)
         level = np.where(own, value, mean)
-        variance = _at_least(fixed + light * (f * level), lowest) / f2
-        sigma_flat = given["flat_uncertainty"]
-        if sigma_flat is not None:
-            part = level * sigma_flat.astype(np.float64) / f
-            variance += part * part
-        sigma = np.sqrt(variance)
+        variance = variance_at(level)
+        if flat is not None:
+            inverse = np.float32(1) / flat
+            variance = variance * (inverse * inverse)
+            if sigma_flat is not None:
+                part = level * (sigma_flat * inverse)
+                variance += part * part
+        sigma: F4 = np.sqrt(variance)
     sigma[np.isnan(value)] = np.nan
     return sigma
 
 
-def _at_least(variance: F8, lowest: F8) -> F8:
+def _at_least(variance: F4, lowest: F4) -> F4:
     """The larger, and ``lowest`` where the variance is not a number (as the C kernel compares)."""
     return np.where(variance > lowest, variance, lowest)
 
 
-def _fixed_variance(shape: tuple[int, ...], given: Given, numbers: LightNumbers, gain2: float) -> F8:
-    """q of the module's text."""
-    fixed = np.full(shape, float(numbers.read_variance_e2))
-    dark, zero, k = given["dark"], given["dark_zero"], numbers.dark_factor
+def _fixed_variance(shape: tuple[int, ...], given: Given, numbers: LightNumbers) -> F4:
+    """q of the formula."""
+    gain, k = numbers.gain_e_per_adu, numbers.dark_factor
+    gain2 = gain * gain
+    fixed = np.full(shape, np.float32(numbers.read_variance_e2))
+    dark, zero = given["dark"], given["dark_zero"]
     with np.errstate(invalid="ignore", over="ignore"):
         if dark is not None and numbers.photons:
-            thermal = dark.astype(np.float64) - (0.0 if zero is None else zero.astype(np.float64))
-            fixed += (numbers.gain_e_per_adu * k) * thermal
+            fixed += np.float32(gain * k) * (dark if zero is None else dark - zero)
         for name, share in (("bias_uncertainty", numbers.bias_share * gain2), ("dark_uncertainty", k * k * gain2)):
-            plane = given[name]
-            if plane is not None:
-                error = plane.astype(np.float64)
-                fixed += share * (error * error)
+            error = given[name]
+            if error is not None:
+                fixed += np.float32(share) * (error * error)
     return fixed

@@ -6,7 +6,7 @@
 #include "common.h"
 
 enum { FLAG_SATURATED = 8, FLAG_NO_DATA = 32, FLAG_BAD_FLAT = 64, MAX_MASKS = 6 };
-#define LARGEST 3.4028234663852886e38
+#define LARGEST 3.4028234663852886e38f
 
 typedef struct {
     frame_t raw; /* data, kind, swapped, zero, saturation */
@@ -21,54 +21,57 @@ typedef struct {
 } light_t;
 
 typedef struct {
-    double *value, *sum, *count; /* rings of 2 half + 1 rows */
-    double *padded, *good, *expected, *fixed;
+    float *value, *sum, *count; /* rings of 2 half + 1 rows */
+    float *padded, *good, *expected, *fixed;
+    double *work;
     uint16_t *flags;
 } ring_t;
 
 DEFINE_LOAD(load_raw, double)
 
-/* Science values and flags of row y; NaN where there is no value. */
-INLINE void science_row(const light_t *t, long y, double *restrict value, uint16_t *restrict flags)
+/* Science values and flags of row y; NaN where there is no value.  Differences in float64, then float32. */
+INLINE void science_row(const light_t *t, long y, double *restrict work, float *restrict value, uint16_t *restrict flags)
 {
     long nx = t->nx, first = y * nx;
     double pedestal = t->pedestal ? t->pedestal[y] : 0.0, zero = t->raw.zero, saturation = t->raw.saturation, gain = t->gain;
-    load_raw(&t->raw, y * t->raw_stride, nx, value);
-    for (long x = 0; x < nx; x++) {
-        value[x] += zero;
-        flags[x] = value[x] >= saturation ? FLAG_SATURATED : 0;
-        value[x] -= pedestal;
-    }
+    load_raw(&t->raw, y * t->raw_stride, nx, work);
+    for (long x = 0; x < nx; x++)
+        work[x] += zero;
+    for (long x = 0; x < nx; x++)
+        flags[x] = work[x] >= saturation ? FLAG_SATURATED : 0;
     for (int m = 0; m < t->n_masks; m++)
         for (long x = 0; x < nx; x++)
             flags[x] |= t->mask_in[m][first + x];
+    for (long x = 0; x < nx; x++)
+        work[x] -= pedestal;
     if (t->bias)
         for (long x = 0; x < nx; x++)
-            value[x] -= (double)t->bias[first + x];
+            work[x] -= (double)t->bias[first + x];
     if (t->dark) {
         double factor = t->dark_factor;
         for (long x = 0; x < nx; x++)
-            value[x] -= factor * (double)t->dark[first + x];
+            work[x] -= factor * (double)t->dark[first + x];
     }
     for (long x = 0; x < nx; x++)
-        value[x] *= gain;
+        value[x] = (float)(work[x] * gain);
     if (t->flat) {
         const float *restrict flat = t->flat + first;
         for (long x = 0; x < nx; x++) {
-            int fine = flat[x] > 0.0f && flat[x] <= (float)LARGEST;
-            value[x] = fine ? value[x] / (double)flat[x] : NAN;
+            int fine = (flat[x] > 0.0f) & (flat[x] <= LARGEST);
+            float divided = value[x] / flat[x];
+            value[x] = fine ? divided : NAN;
             flags[x] |= fine ? 0 : FLAG_BAD_FLAT;
         }
     }
     for (long x = 0; x < nx; x++) {
-        int fine = value[x] <= LARGEST && value[x] >= -LARGEST;
+        int fine = fabsf(value[x]) <= LARGEST;
         flags[x] |= fine ? 0 : FLAG_NO_DATA;
         value[x] = fine ? value[x] : NAN;
     }
 }
 
 /* Sums over [x - half, x + half] of good values and of their number; padded and good have half zeros at both ends. */
-INLINE void row_sums(long nx, long half, const double *restrict padded, const double *restrict good, double *restrict sum, double *restrict count)
+INLINE void row_sums(long nx, long half, const float *restrict padded, const float *restrict good, float *restrict sum, float *restrict count)
 {
     for (long x = 0; x < nx; x++) {
         sum[x] = padded[x];
@@ -85,81 +88,100 @@ INLINE void row_sums(long nx, long half, const double *restrict padded, const do
 INLINE void take_row(const light_t *t, long y, int ours, ring_t *r)
 {
     long nx = t->nx, half = t->half, slot = (y % (2 * half + 1)) * nx;
-    double *restrict value = r->value + slot;
-    science_row(t, y, value, r->flags);
+    float *restrict value = r->value + slot;
+    science_row(t, y, r->work, value, r->flags);
     for (long x = 0; x < nx; x++) {
         int good = r->flags[x] == 0;
-        r->padded[half + x] = good ? value[x] : 0.0;
-        r->good[half + x] = good ? 1.0 : 0.0;
+        r->padded[half + x] = good ? value[x] : 0.0f;
+        r->good[half + x] = good ? 1.0f : 0.0f;
     }
     row_sums(nx, half, r->padded, r->good, r->sum + slot, r->count + slot);
     if (!ours)
         return;
-    for (long x = 0; x < nx; x++)
-        t->science[y * nx + x] = (float)value[x];
+    memcpy(t->science + y * nx, value, (size_t)nx * sizeof(float));
     memcpy(t->mask + y * nx, r->flags, (size_t)nx * sizeof(uint16_t));
 }
 
 /* Variance of row y that does not depend on the light, in e^2 before the flat. */
-INLINE void fixed_row(const light_t *t, long y, double *restrict fixed)
+INLINE void fixed_row(const light_t *t, long y, float *restrict fixed)
 {
     long nx = t->nx, first = y * nx;
-    double read = t->read_variance, gain2 = t->gain * t->gain, thermal = t->gain * t->dark_factor;
-    double share = t->bias_share * gain2, dark2 = t->dark_factor * t->dark_factor * gain2;
+    double gain2 = t->gain * t->gain;
+    float read = (float)t->read_variance, thermal = (float)(t->gain * t->dark_factor);
+    float share = (float)(t->bias_share * gain2), dark2 = (float)(t->dark_factor * t->dark_factor * gain2);
     for (long x = 0; x < nx; x++)
         fixed[x] = read;
-    if (t->dark && t->photons)
+    if (t->dark && t->photons && t->dark_zero)
         for (long x = 0; x < nx; x++)
-            fixed[x] += thermal * ((double)t->dark[first + x] - (t->dark_zero ? (double)t->dark_zero[first + x] : 0.0));
+            fixed[x] += thermal * (t->dark[first + x] - t->dark_zero[first + x]);
+    else if (t->dark && t->photons)
+        for (long x = 0; x < nx; x++)
+            fixed[x] += thermal * t->dark[first + x];
     if (t->bias_sigma)
         for (long x = 0; x < nx; x++)
-            fixed[x] += share * ((double)t->bias_sigma[first + x] * (double)t->bias_sigma[first + x]);
+            fixed[x] += share * (t->bias_sigma[first + x] * t->bias_sigma[first + x]);
     if (t->dark_sigma)
         for (long x = 0; x < nx; x++)
-            fixed[x] += dark2 * ((double)t->dark_sigma[first + x] * (double)t->dark_sigma[first + x]);
+            fixed[x] += dark2 * (t->dark_sigma[first + x] * t->dark_sigma[first + x]);
 }
 
-/* Uncertainty of row y: the expected value is the box's mean, or the pixel's own where that is far from the mean. */
-INLINE void sigma_row(const light_t *t, long y, const ring_t *r, const double *restrict value)
+/* Uncertainty of row y: the expected value is the box's mean, or the pixel's own where that is far from the mean.
+ * photons and flat_sigma are constants where this is inlined. */
+INLINE void sigma_row(const light_t *t, long y, const ring_t *r, const float *restrict value, const float *restrict flat,
+                      const float *restrict flat_sigma, int photons)
 {
     long nx = t->nx, first = y * nx;
-    const double *restrict fixed = r->fixed, *restrict mean = r->expected;
-    double own2 = t->own_sigma2, least = t->least, light = t->photons ? 1.0 : 0.0;
+    const float *restrict fixed = r->fixed, *restrict mean = r->expected;
+    float *restrict out = t->sigma + first;
+    float own2 = (float)t->own_sigma2, least = (float)t->least;
     for (long x = 0; x < nx; x++) {
-        double f = t->flat ? (double)t->flat[first + x] : 1.0, f2 = f * f, m = mean[x];
-        double lowest = least * fixed[x], variance = fixed[x] + light * (f * m), difference = value[x] - m;
+        float f = flat ? flat[first + x] : 1.0f, m = mean[x], lowest = least * fixed[x], difference = (value[x] - m) * f;
+        float variance = photons ? fixed[x] + f * m : fixed[x];
         variance = variance > lowest ? variance : lowest;
-        int own = difference * difference * f2 > own2 * variance;
+        int own = difference * difference > own2 * variance;
         m = own ? value[x] : m;
-        double again = fixed[x] + light * (f * m);
-        again = again > lowest ? again : lowest;
-        variance = again / f2;
-        if (t->flat_sigma) {
-            double part = m * (double)t->flat_sigma[first + x] / f;
-            variance += part * part;
+        variance = photons ? fixed[x] + f * m : fixed[x];
+        variance = variance > lowest ? variance : lowest;
+        if (flat) {
+            float inverse = 1.0f / f;
+            variance = variance * (inverse * inverse);
+            if (flat_sigma) {
+                float part = m * (flat_sigma[first + x] * inverse);
+                variance += part * part;
+            }
         }
-        t->sigma[first + x] = value[x] == value[x] ? (float)sqrt(variance) : NAN;
+        float sigma = sqrtf(variance);
+        out[x] = value[x] == value[x] ? sigma : NAN;
     }
 }
 
 INLINE void finish_row(const light_t *t, long y, ring_t *r)
 {
     long nx = t->nx, half = t->half, side = 2 * half + 1;
-    double *restrict total = r->padded + half, *restrict n = r->good + half; /* used again: their row has been summed */
+    float *restrict total = r->padded + half, *restrict n = r->good + half; /* used again: their row has been summed */
     for (long x = 0; x < nx; x++)
-        total[x] = n[x] = 0.0;
+        total[x] = n[x] = 0.0f;
     for (long row = y - half < 0 ? 0 : y - half; row <= y + half && row < t->ny; row++) {
-        const double *restrict sum = r->sum + (row % side) * nx, *restrict count = r->count + (row % side) * nx;
+        const float *restrict sum = r->sum + (row % side) * nx, *restrict count = r->count + (row % side) * nx;
         for (long x = 0; x < nx; x++) {
             total[x] += sum[x];
             n[x] += count[x];
         }
     }
-    const double *restrict value = r->value + (y % side) * nx;
-    for (long x = 0; x < nx; x++)
-        r->expected[x] = n[x] > 0.0 ? total[x] / n[x] : value[x];
+    const float *restrict value = r->value + (y % side) * nx;
+    for (long x = 0; x < nx; x++) {
+        float mean = total[x] / n[x];
+        r->expected[x] = n[x] > 0.0f ? mean : value[x];
+    }
     fixed_row(t, y, r->fixed);
-    sigma_row(t, y, r, value);
+    if (t->flat && t->flat_sigma && t->photons)
+        sigma_row(t, y, r, value, t->flat, t->flat_sigma, 1);
+    else if (t->flat && t->photons)
+        sigma_row(t, y, r, value, t->flat, NULL, 1);
+    else if (t->photons)
+        sigma_row(t, y, r, value, NULL, NULL, 1);
+    else
+        sigma_row(t, y, r, value, t->flat, t->flat ? t->flat_sigma : NULL, 0);
 }
 
 static void run_rows(const light_t *t, long y0, long y1, ring_t *r)
@@ -175,16 +197,23 @@ static void run_rows(const light_t *t, long y0, long y1, ring_t *r)
 /* Rows [y0, y1) of the light; rows around them are read for the box.  Returns 0, or -1 when there is no memory. */
 PUBLIC int nightcrew_calibrate(const light_t *t, long y0, long y1)
 {
-    long nx = t->nx, half = t->half, side = 2 * half + 1, padded = nx + 2 * half;
-    size_t doubles = (size_t)(3 * side * nx + 2 * padded + 2 * nx);
-    double *d = calloc(doubles + (size_t)nx / 4 + 1, sizeof(double));
-    if (!d)
+    long nx = t->nx, side = 2 * t->half + 1, padded = nx + 2 * t->half;
+    size_t floats = ROUNDED(side * nx * sizeof(float)), wide = ROUNDED(padded * sizeof(float));
+    size_t room = 3 * floats + 4 * wide + ROUNDED(nx * sizeof(double)) + ROUNDED(nx * sizeof(uint16_t));
+    char *memory = aligned_alloc(64, room), *at = memory;
+    if (!memory)
         return -1;
-    double *rest = d + 3 * side * nx + 2 * padded;
-    ring_t ring = {d, d + side * nx, d + 2 * side * nx, d + 3 * side * nx, d + 3 * side * nx + padded, rest, rest + nx,
-                   (uint16_t *)(d + doubles)};
+    memset(memory, 0, room);
+    ring_t ring = {.value = carve(&at, floats), .sum = carve(&at, floats)};
+    ring.count = carve(&at, floats);
+    ring.padded = carve(&at, wide);
+    ring.good = carve(&at, wide);
+    ring.expected = carve(&at, wide);
+    ring.fixed = carve(&at, wide);
+    ring.work = carve(&at, nx * sizeof(double));
+    ring.flags = carve(&at, nx * sizeof(uint16_t));
     run_rows(t, y0, y1, &ring);
-    free(d);
+    free(memory);
     return 0;
 }
 

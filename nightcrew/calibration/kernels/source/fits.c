@@ -6,7 +6,7 @@
 #include "physical.h"
 #include "slab.h"
 
-enum { MAX_TERMS = 6, BLOCK = 256 };
+enum { MAX_TERMS = 6, BLOCK = 1024 };
 
 typedef struct {
     int32_t n_frames, n_terms, known_errors, unused;
@@ -15,52 +15,85 @@ typedef struct {
     uint16_t *count;
 } fit_t;
 
-/* Weighted values of one block; counts the good ones. */
-INLINE void load_values(const fit_t *t, const frame_t *frames, long start, long n, double *restrict values, int32_t *restrict good)
+/* Whether every value of a frame is good: integers that nothing is done to. */
+INLINE int always_good(const frame_t *f) { return f->plain && f->kind < KIND_F32; }
+
+/* Weighted values of pixels [start, start + n) of frame i; counts the good ones where good is given. */
+INLINE void load_row(const fit_t *t, const frame_t *f, int i, long start, long n, double *restrict row, int32_t *restrict good)
 {
-    for (long k = 0; k < BLOCK; k++)
-        good[k] = 0;
-    for (int i = 0; i < t->n_frames; i++) {
-        double *restrict row = values + (long)i * BLOCK, weight = t->weight[i];
-        load_physical(&frames[i], start, n, row);
-        for (long k = 0; k < n; k++) {
-            good[k] += row[k] <= 1.7976931348623157e308 && row[k] >= -1.7976931348623157e308;
-            row[k] = row[k] * weight;
-        }
-    }
+    double weight = t->weight[i];
+    prefetch(f, start + BLOCK, BLOCK);
+    load_physical(f, start, n, row);
+    if (good && !always_good(f))
+        for (long k = 0; k < n; k++)
+            good[k] -= !(fabs(row[k]) <= 1.7976931348623157e308);
+    if (weight != 1.0)
+        for (long k = 0; k < n; k++)
+            row[k] *= weight;
 }
 
-INLINE void fit_block(const fit_t *t, const double *restrict values, double *restrict q, double *restrict rss)
+/* q += basis of frame i times its values. */
+INLINE void add_row(const fit_t *t, int i, const double *restrict row, double *restrict q, int terms)
+{
+    const double *restrict basis = t->basis + (long)i * terms;
+    if (terms == 2) { /* a line: both sums in one turn */
+        double b0 = basis[0], b1 = basis[1];
+        double *restrict q0 = q, *restrict q1 = q + BLOCK;
+        for (long k = 0; k < BLOCK; k++) {
+            q0[k] += b0 * row[k];
+            q1[k] += b1 * row[k];
+        }
+        return;
+    }
+    for (int j = 0; j < terms; j++)
+        for (long k = 0; k < BLOCK; k++)
+            q[(long)j * BLOCK + k] += basis[j] * row[k];
+}
+
+/* rss += square of what the fit leaves of frame i. */
+INLINE void add_residual(const fit_t *t, int i, const double *restrict row, const double *restrict q, double *restrict rss, int terms)
+{
+    const double *restrict basis = t->basis + (long)i * terms;
+    if (terms == 2) {
+        double b0 = basis[0], b1 = basis[1];
+        const double *restrict q0 = q, *restrict q1 = q + BLOCK;
+        for (long k = 0; k < BLOCK; k++) {
+            double left = row[k] - b0 * q0[k] - b1 * q1[k];
+            rss[k] += left * left;
+        }
+        return;
+    }
+    double left[BLOCK];
+    for (long k = 0; k < BLOCK; k++)
+        left[k] = row[k];
+    for (int j = 0; j < terms; j++)
+        for (long k = 0; k < BLOCK; k++)
+            left[k] -= basis[j] * q[(long)j * BLOCK + k];
+    for (long k = 0; k < BLOCK; k++)
+        rss[k] += left[k] * left[k];
+}
+
+/* The frames are gone through once for q and, where rss is wanted, once more for the residuals: loading again from the slab, which
+ * is in the cache, is cheaper than keeping all values as float64. */
+INLINE void fit_block(const fit_t *t, const frame_t *frames, long start, long n, double *restrict row, double *restrict q, double *restrict rss,
+                      int32_t *restrict good)
 {
     int terms = t->n_terms;
     for (long k = 0; k < terms * BLOCK; k++)
         q[k] = 0.0;
+    for (long k = 0; k < BLOCK; k++)
+        good[k] = t->n_frames;
     for (int i = 0; i < t->n_frames; i++) {
-        const double *restrict row = values + (long)i * BLOCK;
-        for (int j = 0; j < terms; j++) {
-            double b = t->basis[i * terms + j];
-            double *restrict qj = q + (long)j * BLOCK;
-            for (long k = 0; k < BLOCK; k++)
-                qj[k] += b * row[k];
-        }
+        load_row(t, &frames[i], i, start, n, row, good);
+        add_row(t, i, row, q, terms);
     }
     if (!rss)
         return;
     for (long k = 0; k < BLOCK; k++)
         rss[k] = 0.0;
     for (int i = 0; i < t->n_frames; i++) {
-        const double *restrict row = values + (long)i * BLOCK;
-        double left[BLOCK];
-        for (long k = 0; k < BLOCK; k++)
-            left[k] = row[k];
-        for (int j = 0; j < terms; j++) {
-            double b = t->basis[i * terms + j];
-            const double *restrict qj = q + (long)j * BLOCK;
-            for (long k = 0; k < BLOCK; k++)
-                left[k] -= b * qj[k];
-        }
-        for (long k = 0; k < BLOCK; k++)
-            rss[k] += left[k] * left[k];
+        load_row(t, &frames[i], i, start, n, row, NULL);
+        add_residual(t, i, row, q, rss, terms);
     }
 }
 
@@ -94,18 +127,17 @@ INLINE void write_block(const fit_t *t, long out, long n, const double *restrict
 
 static size_t fit_room(const fit_t *t)
 {
-    return (size_t)(t->n_frames + t->n_terms + 1) * ROUNDED(BLOCK * sizeof(double));
+    return (size_t)(t->n_terms + 2) * ROUNDED(BLOCK * sizeof(double));
 }
 
 static void fit_pixels(const frame_t *frames, const fit_t *t, long out, long n_pixels, char *scratch)
 {
     int errors = t->sigma[0] != NULL || t->scatter != NULL;
-    double *values = (double *)scratch, *q = values + (long)t->n_frames * BLOCK, *rss = errors ? q + (long)t->n_terms * BLOCK : NULL;
+    double *row = (double *)scratch, *q = row + BLOCK, *rss = errors ? q + (long)t->n_terms * BLOCK : NULL;
     int32_t good[BLOCK];
     for (long start = 0; start < n_pixels; start += BLOCK) {
         long n = n_pixels - start < BLOCK ? n_pixels - start : BLOCK;
-        load_values(t, frames, start, n, values, good);
-        fit_block(t, values, q, rss);
+        fit_block(t, frames, start, n, row, q, rss, good);
         write_block(t, out + start, n, q, rss, good);
     }
 }
