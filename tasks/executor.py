@@ -126,9 +126,7 @@ class _Run:
         self._outcomes: list[Outcome] = []
         self._tried: set[str] = set()
         with context.database.read() as connection:
-            scope = scopes.get(connection, scope_id)
             self._remake = wish.outdated or scopes.is_remade_unasked(connection, scope_id, context.remake_scopes)
-        self._was_due = scope.mark > scope.planned_mark
 
     def until_nothing_is_left(self) -> ScopeRun:
         """Plan and make, round by round; one round more whenever something changed meanwhile."""
@@ -157,7 +155,7 @@ class _Run:
         states.apply(database, self._scope_id, told)
         left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
         with database.write() as connection:
-            if not (left_out and self._was_due):  # else it stays due for what this wish did not include
+            if not left_out:  # else it stays due for what this wish did not include
                 scopes.planned(connection, self._scope_id, read_mark=seen.scope.mark, wake_at=self._wake_at(seen, plan))
             return scopes.get(connection, self._scope_id).mark == seen.scope.mark
 

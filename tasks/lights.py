@@ -40,6 +40,12 @@ def _master(context: UnitContext, planned: PlannedProduct, role: str) -> tuple[M
     return None, {}
 
 
+def _offset_s(context: UnitContext, planned: PlannedProduct) -> float:
+    """What the thermal master adds to an exposure before its rate is applied (0 but under the linear law)."""
+    rates = [context.product(item.fingerprint) for item in planned.inputs if item.role == "thermal_master"]
+    return float(rates[0].metrics.get("offset_s") or 0.0) if rates else 0.0
+
+
 def _the_light(planned: PlannedProduct) -> FrameRow:
     frame = next((item.frame for item in planned.inputs if item.role == "light"), None)
     if frame is None:
@@ -58,7 +64,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     scale = 1.0
     if dark is None:
         dark, _ = _master(context, planned, "thermal_master")
-        scale = float(header.exposure_s or 0.0)
+        scale = float(header.exposure_s or 0.0) + _offset_s(context, planned)
     kept = dark_facts.get("bias") == "kept"
     flat, _ = _master(context, planned, "flat_master")
     pixels, _ = _master(context, planned, "bad_pixel_mask")

@@ -1,4 +1,4 @@
-"""Units of work for bias, dark, thermal and flat masters: read, look, leave out, combine, certify, write."""
+"""Units of work for bias, dark and flat masters: read, look, leave out, combine, certify, write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
 from nightcrew.planning.model import PlannedProduct
-from nightcrew.quality.camera_numbers import central_region, dark_current, dark_level
 from nightcrew.quality.flats import FlatLimits, flat_usable
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
@@ -56,7 +55,7 @@ class Stack:
         self.looks = [self.looks[place] for place in keep]
 
 
-def _gather(planned: PlannedProduct, role: str) -> Stack:
+def gather(planned: PlannedProduct, role: str) -> Stack:
     """Look at every frame; one that cannot be read is left out with its reason, its siblings go on."""
     stack = Stack()
     for item in planned.inputs:
@@ -72,7 +71,7 @@ def _gather(planned: PlannedProduct, role: str) -> Stack:
     return stack
 
 
-def _sources(frames: Sequence[FrameRow]) -> list[ArraySource]:
+def sources(frames: Sequence[FrameRow]) -> list[ArraySource]:
     return [
         ArraySource(
             data=file_of(f),
@@ -91,23 +90,23 @@ def _combine(context: UnitContext, planned: PlannedProduct, stack: Stack, per_fr
     method, clip = _CLIPS[str(planned.parameters["method"])]
     if isinstance(clip, DropExtremes) and len(stack.frames) <= clip.low + clip.high:
         clip = None
-    sources = _sources(stack.frames)
-    return combine(sources, method=method, clip=clip, per_frame=per_frame, memory_bytes=context.memory_bytes, threads=context.threads)
+    frames = sources(stack.frames)
+    return combine(frames, method=method, clip=clip, per_frame=per_frame, memory_bytes=context.memory_bytes, threads=context.threads)
 
 
 def make_bias(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """A bias master: the combined bias frames, in ADU above the overscan."""
-    stack = _gather(planned, "bias")
+    stack = gather(planned, "bias")
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
     return _level_master(context, planned, stack, [FrameCalibration(shift=-s.overscan_adu) for s in stack.looks])
 
 
 def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """A dark master; holds its bias unless the plan gave a bias master to remove."""
-    stack = _gather(planned, "dark")
+    stack = gather(planned, "dark")
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
     bias = [i for i in planned.inputs if i.role == "bias_master"]
-    planes = [(_science(context, bias[0].fingerprint), 1.0)] if bias else []
+    planes = [(science(context, bias[0].fingerprint), 1.0)] if bias else []
     return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
 
 
@@ -152,10 +151,10 @@ def _read_noise(planned: PlannedProduct, noise: float | None, certificate: Certi
     if planned.recipe != "bias_master" or not certificate.passed:
         return ()
     note = "" if noise else "the frames do not vary: quantisation hides the noise, step / sqrt(12) is its floor"
-    return (Measurement(quantity="bias_noise", value=noise or None, error=None, unit="adu", note=note, where=_where(planned)),)
+    return (Measurement(quantity="bias_noise", value=noise or None, error=None, unit="adu", note=note, where=where(planned)),)
 
 
-def _where(planned: PlannedProduct) -> dict[str, Any]:
+def where(planned: PlannedProduct) -> dict[str, Any]:
     return {k: planned.facts[k] for k in ("temperature_c", "exposure_s", "filter", "geometry", "gain_setting") if planned.facts.get(k)}
 
 
@@ -205,77 +204,8 @@ def _uncertainty(planned: PlannedProduct, stack: Stack, done: Combined, floor: f
     return smoothed_uncertainty(done.uncertainty, done.result, frames=len(stack.frames), gain_e_per_adu=gain, floor=floor)
 
 
-def _science(context: UnitContext, fingerprint: str) -> Image:
+def science(context: UnitContext, fingerprint: str) -> Image:
     return read_image_product(context.file(context.product(fingerprint), "image")).science
-
-
-def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
-    """Dark rate in ADU/s with the bias removed: sum of t_i (D_i - B) over sum of t_i^2, the least-squares line through 0.
-
-    The weights are those of equal noise in every dark master; each dark's bias is removed only if it still holds it.
-    """
-    bias = read_image_product(context.file(context.product(_one(planned, "bias_master")), "image"))
-    rows = [context.product(i.fingerprint) for i in planned.inputs if i.role == "dark_master"]
-    stack = _gather(planned, "thermal")
-    numerator = np.zeros(bias.science.shape, np.float64)
-    variance = np.zeros(bias.science.shape, np.float64)
-    norm, bias_weight = 0.0, 0.0
-    for row in rows:
-        dark, t = read_image_product(context.file(row, "image")), float(row.facts["exposure_s"])
-        kept = row.facts.get("bias") == "kept"
-        numerator += t * (dark.science - (bias.science if kept else 0.0))
-        variance += (t * _known(dark.uncertainty)) ** 2
-        bias_weight += t if kept else 0.0
-        norm += t * t
-    for seen, f in zip(stack.looks, stack.frames, strict=True):
-        t = float(f.header.exposure_s or 0.0)
-        frame = combine(_sources([f]), method="mean", per_frame=[FrameCalibration(shift=-seen.overscan_adu)]).result
-        numerator += t * (frame - bias.science)
-        bias_weight += t
-        norm += t * t
-    if norm <= 0:
-        raise RejectedInput("no dark with an exposure time above 0")
-    rate = (numerator / norm).astype(np.float32)
-    error = (np.sqrt(variance + (bias_weight * _known(bias.uncertainty)) ** 2) / norm).astype(np.float32)
-    mask = np.where(np.isfinite(rate), 0, int(PixelFlag.NO_DATA)).astype(np.uint16)
-    median = float(np.nanmedian(rate))
-    cards = fact_cards(planned.facts)
-    file = write_image(context, planned, science=rate, uncertainty=error, mask=mask, unit="adu / s", cards=cards)
-    measured = _dark_rate(context, planned, rows, float(np.nanmedian(central_region(rate))))
-    metrics = {"level_adu": median, "noise_adu": None, "n_frames": len(rows) + len(stack.frames), "grid": block_medians(rate)}
-    used = sum(int(row.metrics["n_frames"]) for row in rows) + len(stack.frames)
-    certificate = certify(used=used, minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
-    return NewProduct(
-        files=(file,),
-        metrics=metrics,
-        grade=planned.grade,
-        grade_reasons=planned.grade_reasons,
-        certified=certificate.passed,
-        certification=certificate.reason,
-        left_out=stack.left_out,
-        measurements=(measured,),
-    )
-
-
-def _dark_rate(context: UnitContext, planned: PlannedProduct, rows: Sequence[ProductRow], middle: float) -> Measurement:
-    """The sensor's dark rate in the middle of the frame: the slope of the darks' levels over exposure, offset free.
-
-    With darks of one exposure only it is the median of the rate itself, which leans on the bias.
-    """
-    where = {**_where(planned), "region": "middle half of each side"}
-    levels = [dark_level(_science(context, row.fingerprint)) for row in rows if row.facts.get("bias") == "kept"]
-    found = dark_current(levels, [float(row.facts["exposure_s"]) for row in rows if row.facts.get("bias") == "kept"])
-    if found.value is None:
-        return Measurement(quantity="dark_rate", value=middle, error=None, unit="adu/s", where=where, note=found.reason)
-    return Measurement(quantity="dark_rate", value=found.value, error=found.error, unit="adu/s", where=where)
-
-
-def _one(planned: PlannedProduct, role: str) -> str:
-    return next(i.fingerprint for i in planned.inputs if i.role == role)
-
-
-def _known(plane: NDArray[Any] | None) -> Any:
-    return 0.0 if plane is None else plane
 
 
 def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
@@ -283,7 +213,7 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
 
     Saturated and faint flats are left out with their reason; zero, negative and undefined pixels are masked.
     """
-    stack = _gather(planned, "flat")
+    stack = gather(planned, "flat")
     calibrate = _flat_calibrations(context, planned)
     limits = FlatLimits(
         min_level_fraction=planned.parameters["minimum_fraction"], max_level_fraction=planned.parameters["maximum_fraction"]
@@ -318,7 +248,9 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
 
     def calibrate(frame: FrameRow, seen: Look) -> tuple[FrameCalibration, float]:
         roles: dict[str, str] = planned.parameters["corrections"][frame.sha256]
-        factors = {"bias": 1.0, "dark": 1.0, "thermal": float(frame.header.exposure_s or 0.0)}
+        # Under the linear law a rate stands for the exposure and a little more (tasks.thermal).
+        offset_s = float(rows[roles["thermal"]][0].metrics.get("offset_s") or 0.0) if "thermal" in roles else 0.0
+        factors = {"bias": 1.0, "dark": 1.0, "thermal": float(frame.header.exposure_s or 0.0) + offset_s}
         planes = [(rows[print_][1], factors[role]) for role, print_ in sorted(roles.items())]
         below = sum((plane[seen.rows] * np.float32(k) for plane, k in planes), np.float32(0.0))
         level = float(np.nanmedian(seen.sample - below))

@@ -17,7 +17,7 @@ Unit = Callable[["UnitContext", PlannedProduct], NewProduct]
 _UNITS = {
     "bias_master": "tasks.masters:make_bias",
     "dark_master": "tasks.masters:make_dark",
-    "thermal_master": "tasks.masters:make_thermal",
+    "thermal_master": "tasks.thermal:make_thermal",
     "flat_master": "tasks.masters:make_flat",
     "bad_pixel_mask": "tasks.bad_pixels:make_bad_pixels",
     "camera_numbers": "tasks.camera:make_camera_numbers",

@@ -16,6 +16,7 @@ from nightcrew.io.atomic import PART_PREFIX, part_files
 from nightcrew.ledger import messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
+from nightcrew.planning.snapshot import profile_of_instrument
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, from_settings
 from nightcrew.settings import Settings
@@ -83,8 +84,10 @@ class Workspace:
         )
 
     def rules_for(self, instrument: str) -> Rules:
-        """Association rules of an instrument: those of its profile, else of the generic one."""
-        profile = self.profiles.get(instrument) or self.profiles.get("generic")
+        """Association rules of an instrument: those of the profile that its frames were read with, else of the generic one."""
+        with self.database.read() as connection:
+            name = profile_of_instrument(connection, instrument)
+        profile = self.profiles.get(name) or self.profiles.get("generic")
         return profile.rules if profile is not None else Rules()
 
     def ingest(self, limit: int | None = None) -> Ingested:

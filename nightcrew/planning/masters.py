@@ -178,7 +178,7 @@ def _thermal_draft(builder: Builder, choice: Choice, darks: Sequence[PlannedProd
         "thermal_master",
         f"{'frames_' if frames else ''}{temperature_text(median_temperature(source))}_{set_up(source[0])}",
         inputs,
-        parameters={"minimum": builder.snapshot.rules.minimum_dark},
+        parameters={"minimum": builder.snapshot.rules.minimum_dark, "law": builder.snapshot.rules.dark},
         facts=facts_of(source, bias="removed"),
         grade=worst(*grades),
         reasons=tuple(dict.fromkeys([*(r for dark in darks for r in dark.grade_reasons), *choice.reasons])),

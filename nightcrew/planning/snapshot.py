@@ -12,7 +12,7 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger import claims, products, scopes
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
-from nightcrew.ledger.schema import current, frame, path
+from nightcrew.ledger.schema import current, frame, path, scope
 from nightcrew.planning.collector import collector_paused
 from nightcrew.planning.model import Snapshot
 from nightcrew.recipes.catalogue import MASTERS
@@ -47,6 +47,19 @@ def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
             statement
         )
     ]
+
+
+def profile_of_instrument(connection: Connection, instrument: str) -> str:
+    """Name of the profile that the instrument's newest frame was read with, "" without frames."""
+    statement = (
+        select(frame.c.header)
+        .join(scope, scope.c.id == frame.c.scope_id)
+        .where(scope.c.instrument == instrument)
+        .order_by(scope.c.name.desc(), frame.c.sha256)
+        .limit(1)
+    )
+    header = connection.execute(statement).scalar_one_or_none()
+    return "" if header is None else _header(header).profile
 
 
 def load(connection: Connection, scope_id: int, parameters: NightParameters, rules: Rules, *, remake: bool = True) -> Snapshot:
