@@ -21,10 +21,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check the installation, and say how to mend it."),
     "simulate": ("simulate", "Write simulated frames with their truth."),
     "frames": ("frames", "Tools for single frames."),
+    "mkid": ("mkid", "Photon lists of MKID arrays."),
 }
 """Command -> (module in this package, one line of help); a module that holds several commands names each of them here."""
 
-GROUPS = frozenset({"frames", "simulate"})
+GROUPS = frozenset({"frames", "mkid", "simulate"})
 """Commands with commands of their own."""
 
 

@@ -35,3 +35,29 @@ def night(
             out, preset, seed, night=date, progress=lambda n, of, name: bar.update(task, completed=n, total=of, description=name)
         )
     say(f"Wrote {len(truth.frames)} frames and {len(truth.troubles)} troublemakers of the night {truth.plan.night} to {out / 'raw'}.")
+
+
+@app.command()
+def mkid(
+    out: Annotated[Path, typer.Argument(help="New folder: OUT/data, OUT/beammap.txt, OUT/observing_log.csv, and the truth.")],
+    preset: Annotated[str, typer.Option(help="tiny: 20 x 20; darkness: 80 x 125; mec: 140 x 146.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    start: Annotated[int | None, typer.Option(help="Unix second at which the readout begins.")] = None,
+    photons: Annotated[bool, typer.Option("--photons/--no-photons", help="Keep every photon in OUT/truth.h5.")] = True,
+) -> None:
+    """A run of an MKID array: lasers, dark and flat as raw readout seconds."""
+    from rich.progress import Progress
+
+    from nightcrew.simulate.mkid_plan import preset as plan_of
+    from nightcrew.simulate.mkid_run import make_run
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("simulating", total=None)
+        truth = make_run(
+            out,
+            plan_of(preset, start_unix=start),
+            seed,
+            keep_photons=photons,
+            progress=lambda n, of: bar.update(task, completed=n, total=of),
+        )
+    say(f"Wrote {truth['delivered']} photons of {len(truth['exposures'])} exposures to {out / 'data'}.")

@@ -176,7 +176,8 @@ class StreamParser:
         starts, lengths = self._lay_out(block, heads, codes)
         if starts.size > heads.size:  # words before the first header
             times_us = np.concatenate([times_us[:1] if heads.size else np.zeros(1, np.int64), times_us])
-            _lose(codes[: lengths[0]], Word.ORPHAN)
+            before = (self._second + 1) * 1_000_000 <= self._window[0]  # older than a file that is itself before the window
+            _lose(codes[: lengths[0]], Word.OUTSIDE if before else Word.ORPHAN)
         self._spoil(codes, heads, np.append(heads[1:], block.size), dated, repeated)
         return self._collect(block, codes, times_us, lengths)
 
