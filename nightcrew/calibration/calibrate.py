@@ -15,20 +15,24 @@ mean by more than ``own_value_sigma`` (a star's core, a cosmic ray) the field is
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels import calibrate_fallback
-from nightcrew.calibration.kernels.library import FRAME, KINDS, POINTER, Kernel, library, pointer
+from nightcrew.calibration.kernels.library import FRAME, KINDS, POINTER, Kernel, address, library, pointer
 from nightcrew.errors import Refused, RejectedInput
+
+if TYPE_CHECKING:
+    from nightcrew.io.images import ImageFile
 
 Plane = NDArray[Any]
 MAX_MASKS = 6
+SLAB_PIXELS = 1 << 17  # rows that are given away at once stay within the second-level cache
 PLANES = ("bias", "bias_uncertainty", "dark", "dark_uncertainty", "dark_zero", "flat", "flat_uncertainty")
 
 # mirrors light_t of kernels/source/calibrate.c
@@ -38,7 +42,7 @@ TASK = np.dtype(
         *((name, POINTER) for name in PLANES),
         ("mask_in", POINTER, MAX_MASKS),
         *((name, POINTER) for name in ("pedestal", "science", "uncertainty", "mask")),
-        *((name, "i8") for name in ("ny", "nx", "raw_stride")),
+        *((name, "i8") for name in ("ny", "nx", "raw_stride", "first_raw", "first_out")),
         *((name, "f8") for name in ("dark_factor", "gain", "read_variance", "bias_share", "own_sigma2", "least")),
         *((name, "i4") for name in ("half", "n_masks", "photons", "unused")),
     ],
@@ -91,6 +95,73 @@ class CalibratedLight:
     mask: NDArray[np.uint16]
 
 
+class LightCalibrator:
+    """Planes and numbers made ready for lights of one shape; calibrates whole lights or some rows of them."""
+
+    def __init__(
+        self, shape: tuple[int, int], planes: LightPlanes, numbers: LightNumbers, *, pedestal: Plane | None = None, kernel: str = "auto"
+    ) -> None:
+        """``pedestal`` [y] is subtracted from every row.
+
+        Raises ``RejectedInput`` for planes of another shape, ``Refused`` for numbers that make no sense.
+        """
+        _check(shape, planes, numbers, pedestal)
+        self.shape, self.numbers = shape, numbers
+        self._given = {name: _as_float32(getattr(planes, name)) for name in PLANES}
+        self._masks = [np.ascontiguousarray(mask, np.uint16) for mask in planes.masks]
+        self._pedestal = None if pedestal is None else np.ascontiguousarray(pedestal, np.float64)
+        self._kernel = library() if kernel != "numpy" and len(self._masks) <= MAX_MASKS else None
+        if self._kernel is not None and self._kernel.light_size != TASK.itemsize:
+            raise RuntimeError("the compiled kernel and nightcrew.calibration.calibrate disagree about a light")
+
+    def empty(self, n_rows: int) -> CalibratedLight:
+        """Planes of ``n_rows`` rows to fill, which may be used again."""
+        nx = self.shape[1]
+        return CalibratedLight(np.empty((n_rows, nx), "f4"), np.empty((n_rows, nx), "f4"), np.empty((n_rows, nx), "u2"))
+
+    def rows_needed(self, y0: int, y1: int) -> tuple[int, int]:
+        """Raw rows [first, last) that the rows [y0, y1) are made from."""
+        half = self.numbers.box // 2
+        return max(0, y0 - half), min(self.shape[0], y1 + half)
+
+    def fill(self, raw: Plane, first_row: int, y0: int, y1: int, out: CalibratedLight, *, zero: int = 0, threads: int = 1) -> None:
+        """Calibrate rows [y0, y1) into ``out``, which holds as many rows.
+
+        ``raw`` holds the light's rows from ``first_row`` on, at least those of :meth:`rows_needed`; ``zero`` is added to them.
+        """
+        if raw.dtype.str[1:] not in KINDS:
+            raise RejectedInput(f"a light is an image of real numbers, not of {raw.dtype}")
+        first, last = self.rows_needed(y0, y1)
+        if raw.ndim != 2 or raw.shape[1] != self.shape[1] or not first_row <= first <= last <= first_row + len(raw):
+            raise RejectedInput(f"rows {first}:{last} of a light of {self.shape} are needed, {raw.shape} from {first_row} on are there")
+        if self._kernel is None:
+            planes = (out.science, out.uncertainty, out.mask)
+            calibrate_fallback.calibrate(
+                raw, first_row, (y0, y1), self.shape[0], zero, self._pedestal, self._given, self._masks, self.numbers, planes
+            )
+            return
+        rows = raw if raw.strides[1] == raw.itemsize and raw.strides[0] % raw.itemsize == 0 else np.ascontiguousarray(raw)
+        _run(self._kernel, self._describe(rows, first_row, y0, zero, out), y0, y1, threads)
+
+    def _describe(self, raw: Plane, first_row: int, y0: int, zero: int, out: CalibratedLight) -> NDArray[Any]:
+        """The work as the kernel reads it; the arrays must stay alive."""
+        task, numbers = np.zeros((), TASK), self.numbers
+        frame = task["raw"]
+        frame["data"], frame["kind"], frame["swapped"] = pointer(raw), KINDS[raw.dtype.str[1:]], raw.dtype.byteorder == ">"
+        frame["zero"], frame["saturation"] = zero, numbers.saturation_adu
+        for name, plane in self._given.items():
+            task[name] = pointer(plane)
+        task["mask_in"][: len(self._masks)] = [pointer(mask) for mask in self._masks]
+        task["n_masks"], task["pedestal"] = len(self._masks), pointer(self._pedestal)
+        task["science"], task["uncertainty"], task["mask"] = pointer(out.science), pointer(out.uncertainty), pointer(out.mask)
+        task["ny"], task["nx"], task["raw_stride"] = *self.shape, raw.strides[0] // raw.itemsize
+        task["first_raw"], task["first_out"] = first_row, y0
+        task["dark_factor"], task["gain"], task["read_variance"] = numbers.dark_factor, numbers.gain_e_per_adu, numbers.read_variance_e2
+        task["bias_share"], task["own_sigma2"], task["least"] = numbers.bias_share, numbers.own_value_sigma**2, numbers.least
+        task["half"], task["photons"] = numbers.box // 2, numbers.photons
+        return task
+
+
 def calibrate_light(
     raw: Plane,
     planes: LightPlanes,
@@ -106,30 +177,41 @@ def calibrate_light(
     ``zero`` is added to ``raw`` (FITS's BZERO for rows as stored); ``pedestal`` [y] is subtracted from every row.
     Raises ``RejectedInput`` for planes of another shape, ``Refused`` for numbers that make no sense.
     """
-    _check(raw, planes, numbers, pedestal)
+    if raw.ndim != 2 or raw.dtype.str[1:] not in KINDS:
+        raise RejectedInput(f"a light is an image of real numbers, this one has {raw.ndim} axes of {raw.dtype}")
     shape = (int(raw.shape[0]), int(raw.shape[1]))
-    out = CalibratedLight(np.empty(shape, "f4"), np.empty(shape, "f4"), np.empty(shape, "u2"))
-    given = {name: _as_float32(getattr(planes, name)) for name in PLANES}
-    masks = [np.ascontiguousarray(mask, np.uint16) for mask in planes.masks]
-    level = None if pedestal is None else np.ascontiguousarray(pedestal, np.float64)
-    compiled = library() if kernel != "numpy" and len(masks) <= MAX_MASKS else None
-    if compiled is None:
-        calibrate_fallback.calibrate(raw, zero, level, given, masks, numbers, (out.science, out.uncertainty, out.mask))
-    else:
-        rows = raw if raw.strides[1] == raw.itemsize and raw.strides[0] % raw.itemsize == 0 else np.ascontiguousarray(raw)
-        _run(compiled, _describe(rows, zero, level, given, masks, numbers, out), shape[0], threads)
+    calibrator = LightCalibrator(shape, planes, numbers, pedestal=pedestal, kernel=kernel)
+    out = calibrator.empty(shape[0])
+    calibrator.fill(raw, 0, 0, shape[0], out, zero=zero, threads=threads)
     return out
 
 
-def _check(raw: Plane, planes: LightPlanes, numbers: LightNumbers, pedestal: Plane | None) -> None:
-    if raw.ndim != 2 or raw.dtype.str[1:] not in KINDS:
-        raise RejectedInput(f"a light is an image of real numbers, this one has {raw.ndim} axes of {raw.dtype}")
+def calibrate_to(sink: Callable[[int, CalibratedLight], None], image: ImageFile, calibrator: LightCalibrator) -> None:
+    """Calibrate a light from its file and give rows away as they are done: no plane is ever held whole.
+
+    ``sink(y0, rows)`` is called from the top down; the arrays are used again for the next rows.
+    """
+    ny, nx = calibrator.shape
+    if image.shape != calibrator.shape:
+        raise RejectedInput(f"{image.name}: is {image.shape}, the calibration {calibrator.shape}")
+    step = max(1, SLAB_PIXELS // nx)
+    out = calibrator.empty(min(step, ny))
+    for y0 in range(0, ny, step):
+        y1 = min(ny, y0 + step)
+        first, last = calibrator.rows_needed(y0, y1)
+        n = y1 - y0
+        part = CalibratedLight(out.science[:n], out.uncertainty[:n], out.mask[:n])
+        calibrator.fill(image.read_rows(first, last), first, y0, y1, part)
+        sink(y0, part)
+
+
+def _check(shape: tuple[int, int], planes: LightPlanes, numbers: LightNumbers, pedestal: Plane | None) -> None:
     named = [(name, getattr(planes, name)) for name in PLANES] + [("mask", mask) for mask in planes.masks]
     for name, plane in named:
-        if plane is not None and plane.shape != raw.shape:
-            raise RejectedInput(f"the {name.replace('_', ' ')} is {plane.shape}, the light {raw.shape}")
-    if pedestal is not None and pedestal.shape != raw.shape[:1]:
-        raise RejectedInput(f"{pedestal.shape} pedestals for {raw.shape[0]} rows")
+        if plane is not None and plane.shape != shape:
+            raise RejectedInput(f"the {name.replace('_', ' ')} is {plane.shape}, the light {shape}")
+    if pedestal is not None and pedestal.shape != shape[:1]:
+        raise RejectedInput(f"{pedestal.shape} pedestals for {shape[0]} rows")
     if numbers.box < 1 or numbers.box % 2 == 0:
         raise Refused(f"the box for expected counts must have an odd side, not {numbers.box}")
     if not (numbers.gain_e_per_adu > 0 and numbers.read_variance_e2 >= 0):
@@ -140,43 +222,15 @@ def _as_float32(plane: Plane | None) -> NDArray[np.float32] | None:
     return None if plane is None else np.ascontiguousarray(plane, np.float32)
 
 
-def _describe(
-    raw: Plane,
-    zero: int,
-    pedestal: NDArray[np.float64] | None,
-    given: dict[str, NDArray[np.float32] | None],
-    masks: list[NDArray[np.uint16]],
-    numbers: LightNumbers,
-    out: CalibratedLight,
-) -> NDArray[Any]:
-    """The work as the kernel reads it; the arrays must stay alive."""
-    task = np.zeros((), TASK)
-    frame = task["raw"]
-    frame["data"], frame["kind"], frame["swapped"] = pointer(raw), KINDS[raw.dtype.str[1:]], raw.dtype.byteorder == ">"
-    frame["zero"], frame["saturation"] = zero, numbers.saturation_adu
-    for name, plane in given.items():
-        task[name] = pointer(plane)
-    task["mask_in"][: len(masks)] = [pointer(mask) for mask in masks]
-    task["n_masks"], task["pedestal"] = len(masks), pointer(pedestal)
-    task["science"], task["uncertainty"], task["mask"] = pointer(out.science), pointer(out.uncertainty), pointer(out.mask)
-    task["ny"], task["nx"], task["raw_stride"] = *raw.shape, raw.strides[0] // raw.itemsize
-    task["dark_factor"], task["gain"], task["read_variance"] = numbers.dark_factor, numbers.gain_e_per_adu, numbers.read_variance_e2
-    task["bias_share"], task["own_sigma2"], task["least"] = numbers.bias_share, numbers.own_value_sigma**2, numbers.least
-    task["half"], task["photons"] = numbers.box // 2, numbers.photons
-    return task
-
-
-def _run(kernel: Kernel, task: NDArray[Any], ny: int, threads: int) -> None:
+def _run(kernel: Kernel, task: NDArray[Any], y0: int, y1: int, threads: int) -> None:
     """Share the rows out among the threads."""
-    if kernel.light_size != TASK.itemsize:
-        raise RuntimeError("the compiled kernel and nightcrew.calibration.calibrate disagree about a light")
-    edges = np.linspace(0, ny, max(1, min(threads, ny)) + 1).astype(int).tolist()
+    edges = np.linspace(y0, y1, max(1, min(threads, y1 - y0)) + 1).astype(int).tolist()
 
-    def work(y0: int, y1: int) -> int:
-        return int(kernel.calibrate(ctypes.c_void_p(pointer(task)), ctypes.c_long(y0), ctypes.c_long(y1)))
+    def work(first: int, last: int) -> int:
+        return int(kernel.calibrate(address(task), ctypes.c_long(first), ctypes.c_long(last)))
 
     if len(edges) == 2:
-        failed = work(0, ny)
+        failed = work(y0, y1)
     else:
         with ThreadPoolExecutor(len(edges) - 1) as pool:
             failed = min(pool.map(work, edges[:-1], edges[1:]))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nightcrew.calibration import calibrate
 from nightcrew.calibration.calibrate import LightNumbers, LightPlanes, calibrate_light
 from nightcrew.calibration.kernels.library import library
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.io.images import ImageFile
 
 KERNELS = ["numpy", pytest.param("c", marks=pytest.mark.skipif(library() is None, reason="no C compiler here"))]
 SHAPE = (50, 60)
@@ -139,3 +143,26 @@ def test_what_does_not_fit_is_refused() -> None:
         calibrate_light(raw, LightPlanes(), LightNumbers(box=4))
     with pytest.raises(Refused, match="make no sense"):
         calibrate_light(raw, LightPlanes(), LightNumbers(gain_e_per_adu=0))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_rows_given_away_equal_the_whole(kernel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibrate, "SLAB_PIXELS", 7 * SHAPE[1])
+    rng = np.random.default_rng(1)
+    raw = rng.normal(3000, 50, SHAPE).astype(np.uint16)
+    fits.PrimaryHDU(raw).writeto(tmp_path / "light.fits")
+    planes, numbers = LightPlanes(bias=rng.normal(300, 2, SHAPE), flat=rng.normal(1, 0.01, SHAPE)), LightNumbers(read_variance_e2=9)
+    want = calibrate_light(raw, planes, numbers, kernel=kernel, pedestal=np.arange(float(SHAPE[0])))
+    seen: dict[int, list[Any]] = {}
+    calibrator = calibrate.LightCalibrator(SHAPE, planes, numbers, kernel=kernel, pedestal=np.arange(float(SHAPE[0])))
+
+    def sink(y0: int, rows: calibrate.CalibratedLight) -> None:
+        seen[y0] = [rows.science.copy(), rows.uncertainty.copy(), rows.mask.copy()]
+
+    with ImageFile(tmp_path / "light.fits") as image:
+        calibrate.calibrate_to(sink, image, calibrator)
+    assert len(seen) == 8
+    for i, plane in enumerate((want.science, want.uncertainty, want.mask)):
+        np.testing.assert_array_equal(np.concatenate([seen[y0][i] for y0 in sorted(seen)]), plane)
+    with pytest.raises(RejectedInput, match="are needed"):
+        calibrator.fill(raw[:10], 0, 5, 10, calibrator.empty(5))

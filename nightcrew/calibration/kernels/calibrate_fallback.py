@@ -21,6 +21,9 @@ PIXELS_AT_ONCE = 1 << 16  # the working arrays of a slab stay in the cache
 
 def calibrate(
     raw: NDArray[Any],
+    first_row: int,
+    rows: tuple[int, int],
+    ny: int,
     zero: int,
     pedestal: F8 | None,
     given: Given,
@@ -28,19 +31,22 @@ def calibrate(
     numbers: LightNumbers,
     out: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]],
 ) -> None:
-    """Fill science, uncertainty and mask, slab by slab; rows beside a slab are read again for the box."""
-    ny, nx = raw.shape
-    half, step = numbers.box // 2, max(16, PIXELS_AT_ONCE // max(nx, 1))
+    """Fill science, uncertainty and mask of ``rows``, slab by slab; rows beside a slab are read again for the box.
+
+    ``raw`` holds the light's rows from ``first_row`` on, with those that the box needs; ``out`` holds ``rows`` alone.
+    """
+    half, step = numbers.box // 2, max(16, PIXELS_AT_ONCE // max(raw.shape[1], 1))
     science, uncertainty, mask = out
-    for y0 in range(0, ny, step):
-        y1 = min(ny, y0 + step)
+    for y0 in range(*rows, step):
+        y1 = min(rows[1], y0 + step)
         top, bottom = max(0, y0 - half), min(ny, y1 + half)
         level = None if pedestal is None else pedestal[top:bottom]
-        value, flags = _science(raw[top:bottom], zero, level, _cut(given, top, bottom), [m[top:bottom] for m in masks], numbers)
-        inner = slice(y0 - top, y1 - top)
-        science[y0:y1], mask[y0:y1] = value[inner], flags[inner]
+        part = raw[top - first_row : bottom - first_row]
+        value, flags = _science(part, zero, level, _cut(given, top, bottom), [m[top:bottom] for m in masks], numbers)
+        inner, target = slice(y0 - top, y1 - top), slice(y0 - rows[0], y1 - rows[0])
+        science[target], mask[target] = value[inner], flags[inner]
         mean = box_mean(value, flags == 0, half, inner)
-        uncertainty[y0:y1] = _sigma(value[inner], mean, _cut(given, y0, y1), numbers)
+        uncertainty[target] = _sigma(value[inner], mean, _cut(given, y0, y1), numbers)
 
 
 def _cut(given: Given, y0: int, y1: int) -> Given:

@@ -15,7 +15,7 @@ typedef struct {
     const double *pedestal; /* of every row, or NULL */
     float *science, *sigma;
     uint16_t *mask;
-    int64_t ny, nx, raw_stride;
+    int64_t ny, nx, raw_stride, first_raw, first_out; /* rows where raw, and where the planes to fill, begin */
     double dark_factor, gain, read_variance, bias_share, own_sigma2, least;
     int32_t half, n_masks, photons, unused;
 } light_t;
@@ -34,23 +34,28 @@ INLINE void science_row(const light_t *t, long y, double *restrict work, float *
 {
     long nx = t->nx, first = y * nx;
     double pedestal = t->pedestal ? t->pedestal[y] : 0.0, zero = t->raw.zero, saturation = t->raw.saturation, gain = t->gain;
-    load_raw(&t->raw, y * t->raw_stride, nx, work);
+    load_raw(&t->raw, (y - t->first_raw) * t->raw_stride, nx, work);
     for (long x = 0; x < nx; x++)
         work[x] += zero;
     for (long x = 0; x < nx; x++)
         flags[x] = work[x] >= saturation ? FLAG_SATURATED : 0;
-    for (int m = 0; m < t->n_masks; m++)
+    for (int m = 0; m < t->n_masks; m++) {
+        const uint16_t *restrict mask = t->mask_in[m] + first;
         for (long x = 0; x < nx; x++)
-            flags[x] |= t->mask_in[m][first + x];
+            flags[x] |= mask[x];
+    }
     for (long x = 0; x < nx; x++)
         work[x] -= pedestal;
-    if (t->bias)
+    if (t->bias) {
+        const float *restrict bias = t->bias + first;
         for (long x = 0; x < nx; x++)
-            work[x] -= (double)t->bias[first + x];
+            work[x] -= (double)bias[x];
+    }
     if (t->dark) {
+        const float *restrict dark = t->dark + first;
         double factor = t->dark_factor;
         for (long x = 0; x < nx; x++)
-            work[x] -= factor * (double)t->dark[first + x];
+            work[x] -= factor * (double)dark[x];
     }
     for (long x = 0; x < nx; x++)
         value[x] = (float)(work[x] * gain);
@@ -98,8 +103,8 @@ INLINE void take_row(const light_t *t, long y, int ours, ring_t *r)
     row_sums(nx, half, r->padded, r->good, r->sum + slot, r->count + slot);
     if (!ours)
         return;
-    memcpy(t->science + y * nx, value, (size_t)nx * sizeof(float));
-    memcpy(t->mask + y * nx, r->flags, (size_t)nx * sizeof(uint16_t));
+    memcpy(t->science + (y - t->first_out) * nx, value, (size_t)nx * sizeof(float));
+    memcpy(t->mask + (y - t->first_out) * nx, r->flags, (size_t)nx * sizeof(uint16_t));
 }
 
 /* Variance of row y that does not depend on the light, in e^2 before the flat. */
@@ -132,7 +137,7 @@ INLINE void sigma_row(const light_t *t, long y, const ring_t *r, const float *re
 {
     long nx = t->nx, first = y * nx;
     const float *restrict fixed = r->fixed, *restrict mean = r->expected;
-    float *restrict out = t->sigma + first;
+    float *restrict out = t->sigma + (y - t->first_out) * nx;
     float own2 = (float)t->own_sigma2, least = (float)t->least;
     for (long x = 0; x < nx; x++) {
         float f = flat ? flat[first + x] : 1.0f, m = mean[x], lowest = least * fixed[x], difference = (value[x] - m) * f;

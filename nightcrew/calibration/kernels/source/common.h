@@ -47,12 +47,17 @@ typedef struct {
     int32_t fd, unused;
 } frame_t;
 
-/* Fetch pixels that will be wanted soon: the processor does not follow so many frames by itself. */
+/* Fetch bytes that will be wanted soon: the processor does not follow so many streams by itself. */
+INLINE void prefetch_bytes(const void *from, long n)
+{
+    for (long at = 0; from && at < n; at += 64)
+        __builtin_prefetch((const char *)from + at, 0, 2);
+}
+
 INLINE void prefetch(const frame_t *f, long start, long n)
 {
     long size = kind_size(f->kind);
-    for (long at = start * size; at < (start + n) * size; at += 64)
-        __builtin_prefetch((const char *)f->data + at, 0, 2);
+    prefetch_bytes((const char *)f->data + start * size, n * size);
 }
 
 /* Stored pixels [start, start + n) as numbers: the byte order undone, zero not yet added. */
