@@ -136,10 +136,16 @@ class _Run:
             if ready and lost_inputs(self._context, seen, ready):
                 continue  # borrowed masters that are gone: planned anew, their lights wait for them
             if ready:
-                self._do(_first_kind(ready))
+                self._do(self._cautious(_first_kind(ready)))
             elif self._settled(seen, plan):
                 break
         return self._told(plan)
+
+    def _cautious(self, batch: list[PlannedProduct]) -> list[PlannedProduct]:
+        """What was being made when a process died is made alone: then only the culprit dies again, not what ran beside it."""
+        with self._context.database.read() as connection:
+            deaths = claims.deaths(connection, self._scope_id)
+        return [p for p in batch if p.fingerprint in deaths][:1] or batch
 
     def _do(self, batch: Sequence[PlannedProduct]) -> None:
         done = self._make(batch)

@@ -242,15 +242,20 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
     )
     for fingerprint, reason, trace in rows:
         found[fingerprint] = Failure(reason, trace, 0)
-    deaths = connection.execute(
+    for fingerprint, count in deaths(connection, scope_id).items():
+        if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
+            found[fingerprint] = Failure(f"gave up: the process died {count} times while making it", "", count)
+    return found
+
+
+def deaths(connection: Connection, scope_id: int) -> dict[str, int]:
+    """How often a process died while it made each fingerprint of a scope; forgiven deaths left out."""
+    rows = connection.execute(
         select(claim.c.fingerprint, func.count())
         .where(claim.c.scope_id == scope_id, claim.c.state == "died", claim.c.forgiven.is_(False), claim.c.recipe != PLAN)
         .group_by(claim.c.fingerprint)
     )
-    for fingerprint, count in deaths:
-        if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
-            found[fingerprint] = Failure(f"gave up: the process died {count} times while making it", "", count)
-    return found
+    return {str(row[0]): int(row[1]) for row in rows}
 
 
 def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:
