@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calibrate, combine, pixel_fits, start
+from benchmarks import calibrate, combine, mkid, pixel_fits, start
 from benchmarks.spent import ROOT, python, siril
 from benchmarks.table import Line, as_text, failed
 
@@ -73,6 +73,7 @@ PARTS: dict[str, Part] = {
     "start": start.lines,
     "planning": planning_lines,
     "night": night_lines,
+    "mkid": mkid.lines,
 }
 
 
