@@ -12,11 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import Settings
@@ -27,6 +30,7 @@ _LOOK_S = 0.5
 _CLOSE_EVERY_S = 2.0
 _ALIVE_EVERY_S = 60.0
 _SWEEP_PATIENCE_S = 600.0
+_MORNING_PATIENCE_S = 600.0
 _NIGHTS_AT_ONCE = 1  # the newest first; a plan fills the machine by itself
 
 
@@ -74,6 +78,7 @@ class Dispatcher:
         self._close_at_s = clock()
         self._products_at_s = clock()
         self._alive_at_s = clock()
+        self._morning_at_s = clock() + _MORNING_PATIENCE_S  # a schedule that is late because we were away fires by itself
         self._paused = False
 
     def step(self) -> None:
@@ -84,6 +89,7 @@ class Dispatcher:
             self._close_nights()
             self._look_after_products()
             self._want_mail()
+            self._want_missed_morning()
             self._want_nights()
             self._ask()
             self._say_alive()
@@ -194,6 +200,29 @@ class Dispatcher:
             if self._pauses.may(f"mail {row.morning}", row.attempts, self._clock()):
                 self._pauses.tried(f"mail {row.morning}", row.attempts, self._clock())
                 dispatches.request(database, "morning", None, {"morning": row.morning})
+
+    def _want_missed_morning(self) -> None:
+        """A morning that has no mail long after its time is asked for: its run was killed, or never started.
+
+        The schedule only says when; that every morning has its mail is told by the ledger.
+        """
+        now_s = self._clock()
+        if now_s < self._morning_at_s:
+            return
+        self._morning_at_s = now_s + _ALIVE_EVERY_S
+        database, settings = self._space.database, self._space.settings
+        now = database.clock().astimezone(ZoneInfo(settings.site.timezone))
+        hour, _, minute = settings.reports.time.partition(":")
+        due = now.replace(hour=int(hour), minute=int(minute), second=0, microsecond=0)
+        morning = now.date().isoformat()
+        if now < due + timedelta(seconds=_MORNING_PATIENCE_S):
+            return
+        with database.read() as connection:
+            missed = messages.mail_of(connection, morning) in (None, ("queued", 0)) and messages.was_there(connection, iso(due))
+        if missed and self._pauses.may("missed morning", morning, now_s):
+            self._pauses.tried("missed morning", morning, now_s)
+            _LOG.warning("the morning of %s has no mail yet: asked for again", morning)
+            dispatches.request(database, "morning", None, {"morning": morning})
 
     def _ask(self) -> None:
         """Ask for the rows that have no run yet; a second wish for a scope waits until its first run has ended."""

@@ -109,6 +109,19 @@ def mails(connection: Connection, *states: str) -> list[MailRow]:
     return [_mail(row) for row in connection.execute(statement).mappings()]
 
 
+def mail_of(connection: Connection, morning: str) -> tuple[str, int] | None:
+    """(state, attempts) of a morning's mail, None when there is none."""
+    row = connection.execute(select(mail.c.state, mail.c.attempts).where(mail.c.morning == morning)).one_or_none()
+    return (row.state, row.attempts) if row else None
+
+
+def was_there(connection: Connection, moment: str) -> bool:
+    """Did anything happen, or was a mail written, before ``moment``?  Else this ledger is younger."""
+    happenings_before = select(happening.c.id).where(happening.c.at < moment).limit(1)
+    mails_before = select(mail.c.id).where(mail.c.made_at < moment).limit(1)
+    return any(connection.execute(statement).first() is not None for statement in (happenings_before, mails_before))
+
+
 def _mail(mapping: RowMapping) -> MailRow:
     return MailRow(**{name: mapping[name] for name in MailRow.__slots__})
 
