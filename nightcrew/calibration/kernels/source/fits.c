@@ -73,6 +73,48 @@ INLINE void add_residual(const fit_t *t, int i, const double *restrict row, cons
         rss[k] += left[k] * left[k];
 }
 
+/* Raw 16-bit numbers that nothing is done to, by far the most common case, without a row in between: V is their value. */
+#define WITH_RAW_16(V, ...)                                                                                  \
+    do {                                                                                                     \
+        const uint16_t *restrict from = (const uint16_t *)f->data + start;                                   \
+        uint16_t flip = f->kind == KIND_I16 ? 0x8000 : 0;                                                    \
+        double zero = f->zero - (flip ? 32768.0 : 0.0), weight = t->weight[i];                               \
+        if (f->swapped)                                                                                      \
+            for (long k = 0; k < n; k++) {                                                                   \
+                double V = ((double)(int32_t)(__builtin_bswap16(from[k]) ^ flip) + zero) * weight;           \
+                __VA_ARGS__                                                                                  \
+            }                                                                                                \
+        else                                                                                                 \
+            for (long k = 0; k < n; k++) {                                                                   \
+                double V = ((double)(int32_t)(from[k] ^ flip) + zero) * weight;                              \
+                __VA_ARGS__                                                                                  \
+            }                                                                                                \
+    } while (0)
+
+/* A block of raw 16-bit frames and a line: sums and, where wanted, residuals. */
+INLINE void line_of_raw_16(const fit_t *t, const frame_t *frames, long start, long n, double *restrict q0, double *restrict q1, double *restrict rss)
+{
+    for (int i = 0; i < t->n_frames; i++) {
+        const frame_t *f = &frames[i];
+        double b0 = t->basis[2 * i], b1 = t->basis[2 * i + 1];
+        prefetch(f, start + BLOCK, BLOCK);
+        WITH_RAW_16(v, q0[k] += b0 * v; q1[k] += b1 * v;);
+    }
+    for (int i = 0; rss && i < t->n_frames; i++) {
+        const frame_t *f = &frames[i];
+        double b0 = t->basis[2 * i], b1 = t->basis[2 * i + 1];
+        WITH_RAW_16(v, double left = v - b0 * q0[k] - b1 * q1[k]; rss[k] += left * left;);
+    }
+}
+
+INLINE int all_raw_16(const frame_t *frames, int n)
+{
+    int all = 1;
+    for (int i = 0; i < n; i++)
+        all = all && frames[i].plain && (frames[i].kind == KIND_U16 || frames[i].kind == KIND_I16);
+    return all;
+}
+
 /* The frames are gone through once for q and, where rss is wanted, once more for the residuals: loading again from the slab, which
  * is in the cache, is cheaper than keeping all values as float64. */
 INLINE void fit_block(const fit_t *t, const frame_t *frames, long start, long n, double *restrict row, double *restrict q, double *restrict rss,
@@ -83,14 +125,18 @@ INLINE void fit_block(const fit_t *t, const frame_t *frames, long start, long n,
         q[k] = 0.0;
     for (long k = 0; k < BLOCK; k++)
         good[k] = t->n_frames;
+    for (long k = 0; rss && k < BLOCK; k++)
+        rss[k] = 0.0;
+    if (terms == 2 && all_raw_16(frames, t->n_frames)) {
+        line_of_raw_16(t, frames, start, n, q, q + BLOCK, rss);
+        return;
+    }
     for (int i = 0; i < t->n_frames; i++) {
         load_row(t, &frames[i], i, start, n, row, good);
         add_row(t, i, row, q, terms);
     }
     if (!rss)
         return;
-    for (long k = 0; k < BLOCK; k++)
-        rss[k] = 0.0;
     for (int i = 0; i < t->n_frames; i++) {
         load_row(t, &frames[i], i, start, n, row, NULL);
         add_residual(t, i, row, q, rss, terms);
