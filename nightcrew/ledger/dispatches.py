@@ -48,9 +48,9 @@ def request(database: Database, flow: str, scope_id: int | None, wish: dict[str,
     now = database.now()
     wanted = wish or {}
     with database.write() as connection:
-        known = living(connection, flow, scope_id)
-        if known is not None and known.wish == wanted:
-            return known
+        for known in all_living(connection, [flow]):
+            if known.scope_id == scope_id and known.wish == wanted:
+                return known
         values = {"flow": flow, "scope_id": scope_id, "wish": json.dumps(wanted, sort_keys=True), "created_at": now, "changed_at": now}
         row_id = new_id(connection.execute(insert(dispatch).values(**values)))
         return _row(connection.execute(select(dispatch).where(dispatch.c.id == row_id)).mappings().one())

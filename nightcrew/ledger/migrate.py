@@ -70,7 +70,7 @@ def upgrade(database: Database) -> None:
         return
     if have is not None:
         backup(database, f"before-{have}")
-    with database.engine.connect() as connection, connection.begin():
+    with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
@@ -81,12 +81,15 @@ def backup(database: Database, label: str) -> Path | None:
     if not database.is_sqlite or not name or name == ":memory:":
         return None
     copy = Path(f"{name}.{label}.bak")
-    copy.unlink(missing_ok=True)
+    half = copy.with_name(f"{copy.name}.part")  # the last copy stands until the new one is whole
+    half.unlink(missing_ok=True)
     raw = database.engine.raw_connection()
     try:
-        raw.cursor().execute("VACUUM INTO ?", (str(copy),))
+        raw.cursor().execute("VACUUM INTO ?", (str(half),))
+        half.replace(copy)
     finally:
         raw.close()
+        half.unlink(missing_ok=True)
     return copy
 
 

@@ -12,10 +12,18 @@ from nightcrew.ledger.schema import claim, current, product, product_input
 
 
 def superseded(connection: Connection, before: str) -> list[ProductRow]:
-    """Made products that are not current, were made before ``before``, and have no living descendant."""
+    """Made products that are not current, were replaced before ``before``, and have no living descendant."""
     living = _with_ancestors(connection)
-    statement = select(product).where(product.c.state == "made", product.c.made_at < before).order_by(product.c.id)
-    return [row for row in map(as_row, connection.execute(statement)) if row.fingerprint not in living]
+    newer = product.alias()
+    replaced_lately = (
+        select(newer.c.id)
+        .join(current, current.c.product_id == newer.c.id)
+        .where(current.c.scope_id == product.c.scope_id, current.c.recipe == product.c.recipe, current.c.key == product.c.key)
+        .where(newer.c.made_at >= before)
+    )
+    statement = select(product).where(product.c.state == "made", product.c.made_at < before, ~replaced_lately.exists())
+    rows = connection.execute(statement.order_by(product.c.id))
+    return [row for row in map(as_row, rows) if row.fingerprint not in living]
 
 
 def _with_ancestors(connection: Connection) -> set[str]:

@@ -1,0 +1,126 @@
+"""Arrivals: every path is a row in one state; what cannot be read blocks nobody."""
+
+from __future__ import annotations
+
+from nightcrew.ledger import arrivals, scopes
+from nightcrew.ledger.arrivals import Seen
+from nightcrew.ledger.database import Database
+from tests.support.made_nights import FOLDER, NIGHT, Made, Shelf, header
+
+
+def seen(name: str, *, folder: str = FOLDER, size: int = 10, mtime_ns: int = 1, verdict: str = "") -> Seen:
+    return Seen(
+        path=f"{folder}/{name}".encode(),
+        folder=folder,
+        size=size,
+        mtime_ns=mtime_ns,
+        kind="ignored" if verdict else "",
+        verdict=verdict,
+    )
+
+
+def unread(shelf: Shelf, limit: int = 100) -> list[str]:
+    with shelf.database.read() as connection:
+        return [row.path.decode().removeprefix(FOLDER + "/") for row in arrivals.to_read(connection, limit)]
+
+
+def test_new_paths_want_to_be_read_and_ignored_ones_do_not(shelf: Shelf) -> None:
+    assert arrivals.record(shelf.database, [seen("a.fit"), seen(".b", verdict="ignored: a hidden file")]) == 1
+    assert unread(shelf) == ["a.fit"]
+    assert shelf.file(".b").state == "set_aside"
+    with shelf.database.read() as connection:
+        assert arrivals.balance(connection) == {("", "waiting"): 1, ("ignored", "set_aside"): 1}
+
+
+def test_recording_twice_changes_nothing(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header())])
+    before = shelf.file("a.fit")
+    assert arrivals.record(shelf.database, [Seen(path=before.path, folder=FOLDER, size=before.size, mtime_ns=before.mtime_ns)]) == 0
+    assert shelf.file("a.fit") == before
+
+
+def test_a_changed_file_is_read_again(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header())])
+    assert arrivals.record(shelf.database, [seen("a.fit", mtime_ns=77)]) == 1
+    assert (shelf.file("a.fit").state, shelf.file("a.fit").to_read) == ("waiting", True)
+
+
+def test_one_path_twice_in_a_burst_is_one_row(shelf: Shelf) -> None:
+    assert arrivals.record(shelf.database, [seen("a.fit"), seen("a.fit", size=20)]) == 1
+    assert shelf.file("a.fit").size == 20
+
+
+def test_a_burst_of_thousands_is_written_in_pieces(shelf: Shelf) -> None:
+    assert arrivals.record(shelf.database, [seen(f"{n:05d}.fit") for n in range(1234)]) == 1234
+    with shelf.database.read() as connection:
+        assert arrivals.count_to_read(connection) == 1234
+        assert len(arrivals.to_read(connection, 500)) == 500
+
+
+def test_names_that_are_no_text_are_kept_as_bytes(shelf: Shelf) -> None:
+    name = b"/watched/\xff\xfe n\xc3\xa9 \n.fit"
+    arrivals.record(shelf.database, [Seen(path=name, folder=FOLDER, size=1, mtime_ns=1)])
+    with shelf.database.read() as connection:
+        assert [row.path for row in arrivals.find(connection, name)] == [name]
+        assert arrivals.known_stats(connection, FOLDER) == {name: (1, 1)}
+
+
+def test_find_takes_the_end_of_a_path_but_only_whole_names(shelf: Shelf) -> None:
+    arrivals.record(shelf.database, [seen("night/a.fit"), seen("other/a.fit"), seen("not-a.fit")])
+    with shelf.database.read() as connection:
+        assert [row.path for row in arrivals.find(connection, b"a.fit")] == [b"/watched/night/a.fit", b"/watched/other/a.fit"]
+        assert [row.path for row in arrivals.find(connection, b"night/a.fit")] == [b"/watched/night/a.fit"]
+        assert arrivals.find(connection, b"b.fit") == []
+
+
+def test_what_vanished_before_it_was_read_is_no_arrival_any_more(shelf: Shelf) -> None:
+    arrivals.record(shelf.database, [seen("a.fit")])
+    assert arrivals.mark_vanished(shelf.database, [b"/watched/a.fit", b"/watched/never-seen.fit"]) == 1
+    row = shelf.file("a.fit")
+    assert (row.state, row.reason, row.to_read, row.vanished) == ("set_aside", arrivals.VANISHED_UNREAD, False, True)
+    with shelf.database.read() as connection:
+        assert arrivals.known_stats(connection, FOLDER) == {}
+    assert arrivals.record(shelf.database, [seen("a.fit")]) == 1
+    assert unread(shelf) == ["a.fit"]
+
+
+def test_what_cannot_be_read_queues_behind_the_others_and_says_why(shelf: Shelf) -> None:
+    arrivals.record(shelf.database, [seen("locked.fit"), seen("b.fit")])
+    arrivals.postpone(shelf.database, {shelf.file("locked.fit").id: "Permission denied"})
+    assert unread(shelf) == ["b.fit", "locked.fit"]
+    assert shelf.file("locked.fit").reason == "cannot be read yet: Permission denied"
+    with shelf.database.read() as connection:
+        assert (arrivals.count_to_read(connection), arrivals.count_untried(connection)) == (2, 1)
+
+
+def test_files_without_a_night_ride_with_the_last_frame_of_their_folder(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header(night="2026-03-13")), Made("b.fit", header(seconds=60.0)), Made("note.txt", None)])
+    arrivals.record(shelf.database, [seen("x.txt", folder="/elsewhere", verdict="foreign")])
+    assert arrivals.adopt_scopeless(shelf.database) == {shelf.scope(NIGHT).id}
+    assert shelf.file("note.txt").scope_id == shelf.scope(NIGHT).id
+    assert shelf.rows()[b"/elsewhere/x.txt"].scope_id is None
+    mark = shelf.scope(NIGHT).mark
+    assert arrivals.adopt_scopeless(shelf.database) == set()
+    assert shelf.scope(NIGHT).mark == mark
+
+
+def test_what_is_not_read_yet_is_not_adopted(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header())])
+    arrivals.record(shelf.database, [seen("b.fit")])
+    assert arrivals.adopt_scopeless(shelf.database) == set()
+
+
+def test_the_balance_of_a_scope_and_of_everything(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header()), Made("b.fit", header("bias")), Made("c.fit", None)])
+    with shelf.database.read() as connection:
+        assert arrivals.balance(connection, shelf.scope().id) == {("light", "waiting"): 1, ("bias", "waiting"): 1}
+        assert sum(arrivals.balance(connection).values()) == 3
+
+
+def test_two_writers_wait_for_each_other(shelf: Shelf) -> None:
+    other = Database(shelf.database.url)
+    with shelf.database.write() as connection:
+        scopes.ensure(connection, "night", "2026-01-01", "CAM", shelf.database.now())
+    with other.write() as connection:
+        assert scopes.ensure(connection, "night", "2026-01-01", "CAM", other.now()) == 1
+    other.close()

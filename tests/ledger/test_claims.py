@@ -1,0 +1,212 @@
+"""Claims: one worker a product, dead ones are replaced, late ones cannot commit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import psutil
+import pytest
+from sqlalchemy import select, update
+
+from nightcrew.ledger import claims, scopes
+from nightcrew.ledger.claims import Claimed, Watch
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.schema import claim
+from tests.support.made_nights import Shelf
+
+
+@pytest.fixture
+def scope_id(shelf: Shelf) -> int:
+    with shelf.database.write() as connection:
+        return scopes.ensure(connection, "night", "2026-03-14", "NCSIM", shelf.database.now())
+
+
+def take(shelf: Shelf, scope_id: int, fingerprint: str = "f" * 64, **values: Watch) -> Claimed | None:
+    return claims.take(shelf.database, scope_id, "bias_master", "key", fingerprint, **values)
+
+
+def taken(shelf: Shelf, scope_id: int, fingerprint: str = "f" * 64) -> Claimed:
+    claimed = take(shelf, scope_id, fingerprint)
+    assert claimed is not None
+    return claimed
+
+
+def change(database: Database, token: int, **values: object) -> None:
+    with database.write() as connection:
+        connection.execute(update(claim).where(claim.c.id == token).values(**values))
+
+
+def state_of(database: Database, token: int) -> str:
+    with database.read() as connection:
+        return str(connection.execute(select(claim.c.state).where(claim.c.id == token)).scalar_one())
+
+
+def dead_process() -> tuple[int, float]:
+    """Pid and start time of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = claims.start_time(process.pid)
+    process.communicate(b"\n")
+    return process.pid, started
+
+
+def test_one_living_process_holds_a_product(shelf: Shelf, scope_id: int) -> None:
+    first = taken(shelf, scope_id)
+    assert take(shelf, scope_id) is None
+    assert claims.end(shelf.database, first, "done")
+    assert taken(shelf, scope_id).token > first.token
+
+
+def test_other_keys_are_free(shelf: Shelf, scope_id: int) -> None:
+    taken(shelf, scope_id)
+    assert claims.take(shelf.database, scope_id, "bias_master", "other key", "0") is not None
+    assert claims.take(shelf.database, scope_id, claims.PLAN, "", "") is not None
+
+
+def test_a_dead_process_is_replaced_and_counted(shelf: Shelf, scope_id: int) -> None:
+    first = taken(shelf, scope_id)
+    pid, started = dead_process()
+    change(shelf.database, first.token, pid=pid, pid_started=started)
+    second = taken(shelf, scope_id)
+    assert state_of(shelf.database, first.token) == "died"
+    with shelf.database.read() as connection:
+        assert not claims.holds(connection, first)
+        assert claims.holds(connection, second)
+
+
+def test_a_living_process_with_a_recycled_pid_is_another_one(shelf: Shelf, scope_id: int) -> None:
+    first = taken(shelf, scope_id)
+    change(shelf.database, first.token, pid=os.getppid(), pid_started=claims.start_time(os.getppid()) - 5.0)
+    assert take(shelf, scope_id) is not None
+
+
+def test_a_process_of_another_boot_is_dead_whatever_its_number(shelf: Shelf, scope_id: int) -> None:
+    first = taken(shelf, scope_id)
+    name = claims.host().partition("#")[0]
+    change(shelf.database, first.token, host=f"{name}#before")
+    assert take(shelf, scope_id) is not None
+
+
+def test_start_times_do_not_follow_the_wall_clock() -> None:
+    own = claims.start_time(os.getpid())
+    assert claims.process_is_alive(os.getpid(), own)
+    since_boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert 0 < own <= since_boot
+    with pytest.raises(psutil.NoSuchProcess):
+        claims.start_time(2**22 + 1)
+
+
+def test_from_another_host_a_claim_lives_while_its_counter_moves(shelf: Shelf, scope_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    first = taken(shelf, scope_id)
+    change(shelf.database, first.token, host="elsewhere#1")
+    watch = Watch(stillness_s=120.0)
+    assert take(shelf, scope_id, watch=watch) is None  # the first look only begins to watch
+    clock[0] += 119.0
+    assert take(shelf, scope_id, watch=watch) is None
+    assert claims.beat(shelf.database, first)
+    clock[0] += 119.0
+    assert take(shelf, scope_id, watch=watch) is None  # it moved since: the stillness is counted anew
+    clock[0] += 121.0
+    assert take(shelf, scope_id, watch=watch) is not None
+    assert not claims.beat(shelf.database, first)
+
+
+def test_a_process_watches_other_hosts_without_being_told_to(shelf: Shelf, scope_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [5000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    first = taken(shelf, scope_id)
+    change(shelf.database, first.token, host="elsewhere#1")
+    assert take(shelf, scope_id) is None
+    clock[0] += claims.WATCH.stillness_s + 1
+    assert take(shelf, scope_id) is not None
+
+
+def test_the_counter_moves_while_the_work_goes_on(shelf: Shelf, scope_id: int) -> None:
+    claimed = taken(shelf, scope_id)
+    with claims.beating(shelf.database, claimed, every_s=0.01):
+        end_s = time.monotonic() + 10.0
+        while time.monotonic() < end_s:
+            with shelf.database.read() as connection:
+                if connection.execute(select(claim.c.heartbeat).where(claim.c.id == claimed.token)).scalar_one() >= 2:
+                    return
+            time.sleep(0.01)
+    pytest.fail("no heartbeat")
+
+
+def test_a_claim_whose_end_could_not_be_written_blocks_nobody(shelf: Shelf, scope_id: int) -> None:
+    first = taken(shelf, scope_id)
+    claims._working.discard((shelf.database.url, first.token))  # as `end` does, before it writes
+    second = taken(shelf, scope_id)
+    assert state_of(shelf.database, first.token) == "again"  # not a death: the product is not to blame
+    assert second.token > first.token
+
+
+def test_of_two_threads_one_gets_the_claim(shelf: Shelf, scope_id: int) -> None:
+    got: list[Claimed | None] = []
+    workers = [threading.Thread(target=lambda: got.append(take(shelf, scope_id))) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sum(one is not None for one in got) == 1
+
+
+def test_of_two_databases_on_one_ledger_one_gets_the_claim(shelf: Shelf, scope_id: int) -> None:
+    other = Database(shelf.database.url)
+    first = taken(shelf, scope_id)
+    assert claims.take(other, scope_id, first.recipe, first.key, first.fingerprint) is None
+    other.close()
+
+
+def test_failed_for_good_until_a_person_forgives(shelf: Shelf, scope_id: int) -> None:
+    claims.end(shelf.database, taken(shelf, scope_id, "a" * 64), "failed", reason="cut short", trace="line 1")
+    claims.end(shelf.database, taken(shelf, scope_id, "b" * 64), "again", reason="disk full")
+    with shelf.database.write() as connection:
+        found = claims.failures(connection, scope_id)
+        assert {print_: failure.reason for print_, failure in found.items()} == {"a" * 64: "cut short"}
+        assert claims.forgive(connection, scope_id) == 2
+        assert claims.failures(connection, scope_id) == {}
+
+
+def test_three_deaths_are_a_failure(shelf: Shelf, scope_id: int) -> None:
+    for number in range(claims.DEATHS_UNTIL_FAILED):
+        claimed = taken(shelf, scope_id)
+        pid, started = dead_process()
+        change(shelf.database, claimed.token, pid=pid, pid_started=started)
+        assert claims.bury_the_dead(shelf.database, scope_id) == 1
+        with shelf.database.read() as connection:
+            assert bool(claims.failures(connection, scope_id)) == (number == claims.DEATHS_UNTIL_FAILED - 1)
+
+
+def test_a_plan_that_died_bars_nothing(shelf: Shelf, scope_id: int) -> None:
+    for _ in range(4):
+        held = claims.take(shelf.database, scope_id, claims.PLAN, "", "")
+        assert held is not None
+        claims.end(shelf.database, held, "died")
+    with shelf.database.read() as connection:
+        assert claims.failures(connection, scope_id) == {}
+
+
+def test_the_living_are_not_buried(shelf: Shelf, scope_id: int) -> None:
+    taken(shelf, scope_id)
+    assert claims.bury_the_dead(shelf.database) == 0
+
+
+def test_tries_grow_with_each_passing_failure(shelf: Shelf, scope_id: int) -> None:
+    for count in (1, 2, 3):
+        claims.end(shelf.database, taken(shelf, scope_id), "again", reason="disk full")
+        with shelf.database.read() as connection:
+            assert claims.tries(connection, scope_id, {"f" * 64}) == count
+            assert claims.tries(connection, scope_id, {"e" * 64}) == 0
+
+
+def test_an_ended_claim_cannot_be_ended_again(shelf: Shelf, scope_id: int) -> None:
+    claimed = taken(shelf, scope_id)
+    assert claims.end(shelf.database, claimed, "died")
+    assert not claims.end(shelf.database, claimed, "done")
+    assert state_of(shelf.database, claimed.token) == "died"

@@ -1,0 +1,140 @@
+"""What the service says: dispatch rows, mails in their outbox, reports, happenings, signs of life, versions."""
+
+from __future__ import annotations
+
+import pytest
+
+from nightcrew.errors import Refused
+from nightcrew.ledger import dispatches, messages, scopes, states, versions
+from nightcrew.ledger.messages import MailRow
+from tests.support.made_nights import Made, Shelf, header
+
+
+@pytest.fixture
+def scope_id(shelf: Shelf) -> int:
+    shelf.put([Made("a.fit", header())])
+    return shelf.scope().id
+
+
+def queue(shelf: Shelf, morning: str = "2026-03-15", text: bytes = b"mail") -> MailRow:
+    return messages.queue_mail(shelf.database, morning=morning, message_id=f"<{morning}@crew>", subject="Night", message=text)
+
+
+def mails(shelf: Shelf, *wanted: str) -> list[tuple[str, str, int]]:
+    with shelf.database.read() as connection:
+        return [(row.morning, row.state, row.attempts) for row in messages.mails(connection, *wanted)]
+
+
+def test_one_mail_a_morning(shelf: Shelf) -> None:
+    first = queue(shelf)
+    again = queue(shelf, text=b"another one")
+    assert (again.id, again.message) == (first.id, b"mail")
+    queue(shelf, "2026-03-14")
+    assert mails(shelf) == [("2026-03-14", "queued", 0), ("2026-03-15", "queued", 0)]
+
+
+def test_a_mail_is_sent_by_one(shelf: Shelf) -> None:
+    row = queue(shelf)
+    assert messages.begin_sending(shelf.database, row.id)
+    assert not messages.begin_sending(shelf.database, row.id)
+    assert mails(shelf, "sending") == [("2026-03-15", "sending", 1)]
+
+
+@pytest.mark.parametrize("end", ["delivered", "refused", "unknown"])
+def test_a_mail_that_was_delivered_refused_or_is_unsure_is_not_sent_again(shelf: Shelf, end: str) -> None:
+    row = queue(shelf)
+    messages.begin_sending(shelf.database, row.id)
+    messages.end_sending(shelf.database, row.id, end, error="550" if end == "refused" else "")
+    assert not messages.begin_sending(shelf.database, row.id)
+    with shelf.database.read() as connection:
+        (found,) = messages.mails(connection, end)
+    assert bool(found.delivered_at) == (end == "delivered")
+
+
+def test_a_mail_whose_server_was_away_is_tried_again(shelf: Shelf) -> None:
+    row = queue(shelf)
+    messages.begin_sending(shelf.database, row.id)
+    messages.end_sending(shelf.database, row.id, "queued", error="refused the connection", next_try_at="2026-03-15T19:00:00.000")
+    assert messages.begin_sending(shelf.database, row.id)
+    assert mails(shelf) == [("2026-03-15", "sending", 2)]
+
+
+def test_equal_wishes_share_an_attempt(shelf: Shelf, scope_id: int) -> None:
+    first = dispatches.request(shelf.database, "night", scope_id)
+    other = dispatches.request(shelf.database, "night", scope_id, {"from_step": "lights"})
+    assert other.id != first.id
+    assert dispatches.request(shelf.database, "night", scope_id).id == first.id
+    assert dispatches.request(shelf.database, "night", scope_id, {"from_step": "lights"}).id == other.id
+    with shelf.database.read() as connection:
+        assert [row.id for row in dispatches.all_living(connection)] == [first.id, other.id]
+        newest = dispatches.living(connection, "night", scope_id)
+        assert dispatches.living(connection, "night", None) is None
+    assert newest is not None
+    assert (newest.id, newest.wish) == (other.id, {"from_step": "lights"})
+
+
+def test_a_new_attempt_once_the_last_has_ended(shelf: Shelf) -> None:
+    first = dispatches.request(shelf.database, "ingest", None)
+    dispatches.change(shelf.database, first.id, "accepted", run_id="run-1")
+    assert dispatches.request(shelf.database, "ingest", None).id == first.id
+    dispatches.change(shelf.database, first.id, "ended", outcome="Crashed")
+    assert dispatches.request(shelf.database, "ingest", None).id != first.id
+
+
+def test_an_ended_attempt_stays_ended(shelf: Shelf) -> None:
+    row = dispatches.request(shelf.database, "ingest", None)
+    dispatches.change(shelf.database, row.id, "ended", outcome="Completed")
+    dispatches.change(shelf.database, row.id, "running", run_id="late")
+    with shelf.database.read() as connection:
+        (found,) = dispatches.recent(connection)
+        assert dispatches.all_living(connection, ["ingest"]) == []
+    assert (found.state, found.outcome, found.run_id) == ("ended", "Completed", "")
+
+
+def test_reports_count_revisions(shelf: Shelf, scope_id: int) -> None:
+    for revision in (1, 2):
+        row = messages.record_report(shelf.database, scope_id, path="n/index.html", verdict="good", status="good", mark=7)
+        assert row.revision == revision
+    with shelf.database.read() as connection:
+        last = messages.last_report(connection, scope_id)
+        assert scopes.get(connection, scope_id).reported_mark == 7
+        assert messages.last_report(connection, scope_id + 1) is None
+    assert last is not None
+    assert last.revision == 2
+
+
+def test_happenings_of_a_span(shelf: Shelf) -> None:
+    messages.happened(shelf.database, "disk", "warning", "1 GB left")
+    now = shelf.database.now()
+    with shelf.database.read() as connection:
+        assert messages.happenings(connection, now) == [(now, "disk", "warning", "1 GB left")]
+        assert messages.happenings(connection, "2020", now) == []
+
+
+def test_signs_of_life_are_one_row_a_source(shelf: Shelf) -> None:
+    messages.alive(shelf.database, "watcher", "1")
+    messages.alive(shelf.database, "watcher", "2")
+    with shelf.database.read() as connection:
+        assert messages.signs_of_life(connection) == {"watcher": (shelf.database.now(), "2")}
+
+
+def test_states_change_only_what_changed(shelf: Shelf, scope_id: int) -> None:
+    (frame,) = shelf.snapshot().frames
+    assert states.apply(shelf.database, scope_id, {frame.id: ("done", "grade A")}) == 1
+    assert states.apply(shelf.database, scope_id, {frame.id: ("done", "grade A"), 999: ("done", "")}) == 0
+    assert (shelf.file("a.fit").state, shelf.file("a.fit").reason) == ("done", "grade A")
+
+
+def test_a_file_that_is_read_again_keeps_saying_so(shelf: Shelf, scope_id: int) -> None:
+    (frame,) = shelf.snapshot().frames
+    shelf.see([Made("a.fit", header(), mtime_ns=99)])
+    assert states.apply(shelf.database, scope_id, {frame.id: ("done", "grade A")}) == 0
+    assert shelf.file("a.fit").state == "waiting"
+
+
+def test_an_older_checkout_does_not_build_on_a_newer_ledger(shelf: Shelf) -> None:
+    versions.check(shelf.database, {"bias_master": 1, "stack": 3})
+    versions.check(shelf.database, {"bias_master": 2, "stack": 3})
+    with pytest.raises(Refused, match="bias_master version 2, this Nightcrew makes version 1"):
+        versions.check(shelf.database, {"bias_master": 1, "stack": 4})
+    versions.check(shelf.database, {"bias_master": 2, "a_new_recipe": 1})
