@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def ours_main(raw: Path, masters: Path, out: Path, *, durable: bool = True, dige
     from nightcrew.io.products import ProductWriter, read_image_product
 
     if not digest:
-        products.sha256_of = lambda _descriptor, _size: ""
+        setattr(products, "sha256_of", lambda _descriptor, _size: "")  # noqa: B010  # the digest is what this way leaves out
     with ThreadPoolExecutor(2) as pool:
         bias, dark, flat = pool.map(lambda name: read_image_product(masters / f"{name}.fits"), ("bias", "dark", "flat"))
     planes = LightPlanes(
@@ -108,7 +109,7 @@ def ccdproc_main(raw: Path, masters: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    ways = {
+    ways: dict[str, Callable[[Path, Path, Path], None]] = {
         "ours": ours_main,
         "no_digest": partial(ours_main, digest=False),
         "no_fsync": partial(ours_main, digest=False, durable=False),
