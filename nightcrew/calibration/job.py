@@ -14,8 +14,9 @@ from nightcrew.calibration.kernels import fallback, native
 from nightcrew.calibration.kernels.slab import FrameRows, OutRows
 from nightcrew.calibration.methods import Rule
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise, normalised
+from nightcrew.calibration.opening import close_all, open_all
 from nightcrew.calibration.slabs import run_slabs
-from nightcrew.calibration.sources import Source, close_all, open_all
+from nightcrew.calibration.sources import Source
 from nightcrew.calibration.weights import Weights, frame_weights
 from nightcrew.errors import Refused, TransientError
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels import values as kernel
 from nightcrew.calibration.kernels.slab import FrameRows
-from nightcrew.calibration.sources import OpenedFrame, Window
+from nightcrew.calibration.opened_frame import OpenedFrame
+from nightcrew.calibration.sources import Window
 from nightcrew.errors import Refused, RejectedInput
 
 STATISTICS = ("mean", "median", "sum", "mode", "sky")

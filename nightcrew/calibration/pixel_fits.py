@@ -17,8 +17,10 @@ from nightcrew.calibration.kernels.fallback import physical
 from nightcrew.calibration.kernels.fits import FitRows, Solver
 from nightcrew.calibration.kernels.slab import FrameRows
 from nightcrew.calibration.normalisation import FrameCalibration
+from nightcrew.calibration.opened_frame import OpenedFrame
+from nightcrew.calibration.opening import close_all, open_all
 from nightcrew.calibration.slabs import run_slabs
-from nightcrew.calibration.sources import OpenedFrame, Source, close_all, open_all
+from nightcrew.calibration.sources import Source
 from nightcrew.errors import Refused, TransientError
 
 F8 = NDArray[np.float64]

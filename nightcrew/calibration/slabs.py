@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels.slab import FrameRows
 from nightcrew.calibration.kernels.threads import RangeWork, share_ranges
-from nightcrew.calibration.sources import OpenedFrame
+from nightcrew.calibration.opened_frame import OpenedFrame
 
 SLAB_BYTES = 8 << 20  # of raw pixels a thread: larger ones fall out of the cache, smaller ones cost calls
 Work = Callable[[int, int, list[FrameRows]], None]

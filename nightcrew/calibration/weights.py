@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from nightcrew.calibration.normalisation import FrameCalibration, good_values, statistic_of
-from nightcrew.calibration.sources import OpenedFrame
+from nightcrew.calibration.opened_frame import OpenedFrame
 from nightcrew.errors import Refused, RejectedInput
 
 BY_NAME = ("mean", "median", "sum", "inverse_variance", "exposure")

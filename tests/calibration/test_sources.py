@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from nightcrew.calibration import sources
+from nightcrew.calibration import opening
 from nightcrew.calibration.combine import combine
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput, TransientError
@@ -132,13 +132,13 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kernel", ["auto", "numpy"])
 def test_many_frames_do_not_hold_many_files_open(kernel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MOST_OPEN", 3)
+    monkeypatch.setattr(opening, "MOST_OPEN", 3)
     frames = stack("u2", 9)
     paths = write(tmp_path, frames)
     before = open_files()
-    opened = sources.open_all(paths)
+    opened = opening.open_all(paths)
     assert open_files() - before == 3
-    sources.close_all(opened)
+    opening.close_all(opened)
     got = combine(paths, kernel=kernel, memory_bytes=1 << 14)
     np.testing.assert_array_equal(got.result, combine(frames).result)
     assert open_files() == before
@@ -146,12 +146,12 @@ def test_many_frames_do_not_hold_many_files_open(kernel: Any, tmp_path: Path, mo
 
 @pytest.mark.parametrize("kernel", ["auto", "numpy"])
 def test_a_file_that_changes_meanwhile_is_noticed(kernel: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MOST_OPEN", 1)
+    monkeypatch.setattr(opening, "MOST_OPEN", 1)
     paths = write(tmp_path, stack("u2", 3))
 
     def touch(frames: Any) -> None:
         os.utime(paths[2], ns=(1, 1))
 
-    monkeypatch.setattr(sources, "_check_agreement", touch)
+    monkeypatch.setattr(opening, "_check_agreement", touch)
     with pytest.raises(TransientError, match=r"frame2\.fits: changed"):
         combine(paths, kernel=kernel)
