@@ -23,8 +23,10 @@ night: install
 
 install: $(VENV)/.installed
 
+# The running service is tested by itself, after the rest: beside other tests its time limits would measure them.
 test: lint docs
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) $(TESTS)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
+	$(BIN)/python -m pytest -m "server and not slow" $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
