@@ -7,15 +7,10 @@ the user's cache (made at first use); one in the cache is loaded only when nobod
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import shutil
 import stat
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -97,6 +92,11 @@ def find_or_build() -> Path:
 
 def build(folder: Path, level: str | None = None) -> Path:
     """Compile into ``folder``; processes that want it at the same time wait for the one that compiles."""
+    import fcntl  # what only compiling needs is imported here: finding the library is part of every cold start
+    import shutil
+    import tempfile
+    from concurrent.futures import ThreadPoolExecutor
+
     level = level or processor_level()
     library = folder / file_name(level)
     compiler = shutil.which(os.environ.get("CC", "") or "cc") or shutil.which("gcc")
@@ -120,6 +120,8 @@ def build(folder: Path, level: str | None = None) -> Path:
 
 
 def _run(command: list[str]) -> None:
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603  our own sources
     except (OSError, subprocess.TimeoutExpired) as error:
