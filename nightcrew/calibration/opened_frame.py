@@ -161,15 +161,17 @@ class OpenedFrame:
 
     def whole(self) -> FrameRows | None:
         """The frame for a kernel that reads it by itself: in memory, or in a plainly stored file; ``None`` where that cannot be."""
-        _, _, y0, y1 = self._window
+        x0, _, y0, y1 = self._window
         mask, sigma = self.source.mask, self.source.uncertainty
-        if not (self._full_width and _ready(mask, "u2") and _ready(sigma, "f4")):
+        if not (_ready(mask, "u2") and _ready(sigma, "f4") and (self._full_width or (mask is None and sigma is None))):
             return None
         stored = self._stored_place()
         if stored is None:
             return None
         data, zero, descriptor, offset = stored
         return FrameRows(
+            row_pixels=0 if self._full_width else data.shape[1],
+            first_column=x0,
             data=data,
             zero=zero,
             mask=mask[y0:y1] if isinstance(mask, np.ndarray) else None,

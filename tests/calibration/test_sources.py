@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nightcrew.calibration import opening
 from nightcrew.calibration.combine import combine
+from nightcrew.calibration.pixel_fits import fit_pixels, line
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput, TransientError
 
@@ -155,3 +158,22 @@ def test_a_file_that_changes_meanwhile_is_noticed(kernel: Any, tmp_path: Path, m
     monkeypatch.setattr(opening, "_check_agreement", touch)
     with pytest.raises(TransientError, match=r"frame2\.fits: changed"):
         combine(paths, kernel=kernel)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), dtype=st.sampled_from(["u1", "u2", "i4", "f4"]), in_files=st.booleans())
+def test_any_window_is_cut_alike_by_both_kernels(data: st.DataObject, dtype: str, in_files: bool, tmp_path: Path) -> None:
+    x0, y0 = data.draw(st.integers(0, SHAPE[1] - 1)), data.draw(st.integers(0, SHAPE[0] - 1))
+    x1, y1 = data.draw(st.integers(x0 + 1, SHAPE[1])), data.draw(st.integers(y0 + 1, SHAPE[0]))
+    frames = stack(dtype, 4)
+    folder = tmp_path / f"{dtype}"
+    if in_files and not folder.exists():
+        folder.mkdir()
+        write(folder, frames)
+    places: list[Any] = sorted(folder.glob("*.fits")) if in_files else frames
+    cut = [ArraySource(data=place, window=(x0, x1, y0, y1)) for place in places]
+    plain, compiled = (combine(cut, kernel=kernel, memory_bytes=1 << 12) for kernel in ("numpy", "auto"))
+    np.testing.assert_array_equal(plain.result, compiled.result)
+    np.testing.assert_array_equal(plain.result, combine([frame[y0:y1, x0:x1] for frame in frames]).result)
+    same = fit_pixels([frame[y0:y1, x0:x1] for frame in frames], line([1, 2, 3, 4])).coefficients
+    np.testing.assert_array_equal(fit_pixels(cut, line([1, 2, 3, 4]), memory_bytes=1 << 12).coefficients, same)

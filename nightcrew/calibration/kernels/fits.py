@@ -87,12 +87,12 @@ def fit_images(
     if kernel.fit_size != TASK.itemsize:
         raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.fits disagree about a fit")
     ny, nx = out.count.shape
-    step = max(1, min(SLAB_BYTES, memory_bytes // threads) // (nx * sum(frame.data.itemsize for frame in frames)))
+    step = max(1, min(SLAB_BYTES, memory_bytes // threads) // sum((frame.row_pixels or nx) * frame.data.itemsize for frame in frames))
     table, failed = native.describe(frames), list[int]()
 
     def worker() -> RangeWork:
         whole = _task(solver, out)
-        memory, at = scratch(int(kernel.fit_room(address(table), address(whole), ctypes.c_long(step * nx))))
+        memory, at = scratch(int(kernel.fit_room(address(table), address(whole), ctypes.c_long(step), ctypes.c_long(nx))))
 
         def run(y0: int, y1: int) -> None:
             task = _task(solver, out.part(y0, y1))

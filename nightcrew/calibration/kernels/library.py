@@ -27,7 +27,7 @@ FRAME = np.dtype(
         ("factor", "f8", MAX_PLANES),
         ("divide", POINTER),
         ("path", POINTER),
-        *((name, "i8") for name in ("offset", "size", "mtime_ns")),
+        *((name, "i8") for name in ("offset", "size", "mtime_ns", "row_pixels", "first_column")),
         *((name, "f8") for name in ("zero", "scale", "shift", "saturation", "weight")),
         *((name, "i4") for name in ("kind", "swapped", "n_planes", "plain")),
         ("exclude", "u4"),

@@ -49,6 +49,7 @@ def describe(frames: list[FrameRows]) -> NDArray[Any]:
             row["path"] = ctypes.cast(ctypes.c_char_p(frame.path), ctypes.c_void_p).value or 0
             row["size"], row["mtime_ns"] = frame.identity
         row["descriptor"], row["offset"] = frame.descriptor, frame.offset
+        row["row_pixels"], row["first_column"] = frame.row_pixels, frame.first_column
         row["sigma"], row["divide"] = pointer(frame.sigma), pointer(frame.divide)
         for i, (plane, factor) in enumerate(frame.subtract):
             row["plane"][i], row["factor"][i] = pointer(plane), factor
@@ -75,7 +76,7 @@ def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
     """Combine the rows of all frames into ``out`` by ``rule``; see ``nightcrew.calibration.combine.combine``."""
     work = _Work(frames, rule, out)
     task = work.task_for(out)
-    memory, at = scratch(work.room(0))
+    memory, at = scratch(work.room(0, 0))
     work.kernel.combine(work.table_at, address(task), ctypes.c_long(out.result.size), work.stride, at)
     del memory
 
@@ -89,13 +90,13 @@ def combine_images(
     """
     ny, nx = shape
     work = _Work(frames, rule, output.rows(0, 0, nx))
-    row_bytes = nx * sum(frame.data.itemsize for frame in frames)
+    row_bytes = sum((frame.row_pixels or nx) * frame.data.itemsize for frame in frames)
     step = max(1, min(SLAB_BYTES, memory_bytes // threads) // row_bytes)
     chunk = max(step, -(-ny // (threads * CHUNKS_A_THREAD)))
     failed: list[int] = []
 
     def worker() -> RangeWork:
-        memory, at = scratch(work.room(step * nx))
+        memory, at = scratch(work.room(step, nx))
 
         def run(y0: int, y1: int) -> None:
             out = output.rows(y0, y1, nx)
@@ -147,9 +148,10 @@ class _Work:
             task[name] = pointer(plane)
         return task
 
-    def room(self, largest: int) -> int:
-        """Bytes of scratch that slabs of ``largest`` pixels need."""
-        return int(self.kernel.combine_room(self.table_at, address(self._task), ctypes.c_long(largest), self.stride))
+    def room(self, most_rows: int, nx: int) -> int:
+        """Bytes of scratch that slabs of ``most_rows`` rows of ``nx`` pixels need."""
+        numbers = (ctypes.c_long(most_rows), ctypes.c_long(nx), self.stride)
+        return int(self.kernel.combine_room(self.table_at, address(self._task), *numbers))
 
 
 def _set_clip(task: NDArray[Any], rule: Rule) -> None:

@@ -42,6 +42,8 @@ class FrameRows:
     offset: int = 0
     path: bytes = b""
     identity: tuple[int, int] = (0, 0)
+    row_pixels: int = 0
+    first_column: int = 0
 
     @property
     def plain(self) -> bool:

@@ -330,9 +330,9 @@ static void combine_pixels(const frame_t *frames, const task_t *task, long n_pix
 }
 
 /* Bytes of scratch that the two functions below need; the address must be a multiple of 64. */
-PUBLIC int64_t nightcrew_combine_room(const frame_t *frames, const task_t *task, long largest, long stride)
+PUBLIC int64_t nightcrew_combine_room(const frame_t *frames, const task_t *task, long most_rows, long nx, long stride)
 {
-    return (int64_t)(block_room(task, stride) + slab_room(frames, task->n_frames, largest));
+    return (int64_t)(block_room(task, stride) + slab_room(frames, task->n_frames, most_rows, nx));
 }
 
 /* Combine n_pixels of frames in memory. */
@@ -347,17 +347,17 @@ PUBLIC int nightcrew_combine_images(const frame_t *frames, const task_t *task, l
                                     char *scratch)
 {
     int n = task->n_frames, failed = 0;
-    slab_t slab = slab_make(frames, n, step * nx, &scratch);
+    slab_t slab = slab_make(frames, n, step, nx, &scratch);
     for (long y = y0; y < y1 && !failed; y += step) {
-        long size = (y1 - y < step ? y1 - y : step) * nx, out = (y - y0) * nx, result_size = task->result_f8 ? 8 : 4;
+        long rows = y1 - y < step ? y1 - y : step, out = (y - y0) * nx, result_size = task->result_f8 ? 8 : 4;
         task_t now = *task;
         now.result = (char *)now.result + out * result_size;
         now.uncertainty = now.uncertainty ? (char *)now.uncertainty + out * result_size : NULL;
         now.count = now.count ? now.count + out : NULL;
         now.mask = now.mask ? now.mask + out : NULL;
-        failed = slab_read(&slab, frames, n, y * nx, size);
+        failed = slab_read(&slab, frames, n, y, rows);
         if (!failed)
-            combine_pixels(slab.part, &now, size, stride, scratch);
+            combine_pixels(slab.part, &now, rows * nx, stride, scratch);
     }
     return failed;
 }

@@ -40,6 +40,7 @@ typedef struct {
     const char *path;     /* where fd is negative: open it for every slab */
     int64_t offset;       /* of the first pixel in the file, where data is NULL */
     int64_t size, mtime_ns; /* that the file at path must have */
+    int64_t row_pixels, first_column; /* of a window: pixels of a stored row, and those left of the window; 0: all is wanted */
     double zero, scale, shift, saturation, weight;
     int32_t kind, swapped, n_planes, plain;
     uint32_t exclude;

@@ -189,22 +189,22 @@ static void fit_pixels(const frame_t *frames, const fit_t *t, long out, long n_p
 }
 
 /* Bytes of scratch that the function below needs; the address must be a multiple of 64. */
-PUBLIC int64_t nightcrew_fit_room(const frame_t *frames, const fit_t *t, long largest)
+PUBLIC int64_t nightcrew_fit_room(const frame_t *frames, const fit_t *t, long most_rows, long nx)
 {
-    return (int64_t)(fit_room(t) + slab_room(frames, t->n_frames, largest));
+    return (int64_t)(fit_room(t) + slab_room(frames, t->n_frames, most_rows, nx));
 }
 
 /* Rows [y0, y1), step at a time; frames' pointers are to row 0, the planes of t to row y0.  Results as nightcrew_combine_images. */
 PUBLIC int nightcrew_fit_images(const frame_t *frames, const fit_t *t, long y0, long y1, long nx, long step, char *scratch)
 {
     int failed = 0;
-    slab_t slab = slab_make(frames, t->n_frames, step * nx, &scratch);
+    slab_t slab = slab_make(frames, t->n_frames, step, nx, &scratch);
     memset(scratch, 0, fit_room(t));
     for (long y = y0; y < y1 && !failed; y += step) {
-        long size = (y1 - y < step ? y1 - y : step) * nx;
-        failed = slab_read(&slab, frames, t->n_frames, y * nx, size);
+        long rows = y1 - y < step ? y1 - y : step;
+        failed = slab_read(&slab, frames, t->n_frames, y, rows);
         if (!failed)
-            fit_pixels(slab.part, t, (y - y0) * nx, size, scratch);
+            fit_pixels(slab.part, t, (y - y0) * nx, rows * nx, scratch);
     }
     return failed;
 }
