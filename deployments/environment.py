@@ -41,6 +41,7 @@ def child_environment(settings: Settings, api_url: str, given: Mapping[str, str]
             "PREFECT_HOME": str(settings.state.root / "prefect"),
             "PREFECT_API_URL": api_url,
             "PREFECT_LOGGING_EXTRA_LOGGERS": "nightcrew,tasks,reports",  # their words appear in the run's log
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # threads of our own have no run to log to
             "PREFECT_RUNNER_POLL_FREQUENCY": "2",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",

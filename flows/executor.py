@@ -64,7 +64,8 @@ def run_batch(title: str, units: tuple[PlannedProduct, ...]) -> list[Outcome]:
                 outcomes.append(run_unit(context, unit))
             else:
                 outcomes.append(_guarded(context, unit))
-    _LOG.info("%s: %s", title, ", ".join(sorted({outcome.state for outcome in outcomes})))
+    if len(units) > 1:
+        _LOG.info("%s: %s", title, ", ".join(sorted({outcome.state for outcome in outcomes})))
     return outcomes
 
 

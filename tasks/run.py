@@ -6,6 +6,7 @@ The same function serves both executors.  Nothing is planned here, and nothing o
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import traceback
 from dataclasses import dataclass
@@ -82,7 +83,15 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         return _outcome(planned, "overtaken", "the claim was taken meanwhile; the newer row stands")
     for file in row.files:
         naming.point_at(context.products_root, PurePosixPath(file.path))
+    log.info("%s: made %s of %s", planned.name, row.files[0].path if row.files else "its numbers", _sources(planned))
     return _outcome(planned, "made")
+
+
+def _sources(planned: PlannedProduct) -> str:
+    """What a product is made of, for the log: raw files by name, the first of many."""
+    names = [os.fsdecode(item.frame.path).rpartition("/")[2] for item in planned.inputs if item.frame is not None]
+    first = next((name if name.isprintable() else repr(name) for name in names), "other products")
+    return first if len(names) < 2 else f"{first} and {len(names) - 1} more"
 
 
 def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> NewProduct:

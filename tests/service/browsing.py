@@ -130,7 +130,7 @@ class Browser:
     def long_shot(self, name: str, longest_px: int = 12_000) -> Path:
         """A picture of the whole page, scrolled through once so that everything is painted."""
         height = int(self.driver.execute_script("return document.documentElement.scrollHeight"))
-        width = int(self.driver.execute_script("return document.documentElement.clientWidth"))
+        width = int(self.driver.execute_script("return window.innerWidth"))
         self.resize(width, min(height, longest_px))
         time.sleep(0.5)
         path = self.shots / f"{name}.png"

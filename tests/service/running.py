@@ -361,6 +361,13 @@ class Running:
             self._held = False
             self.plant()
 
+    def log_of(self, run_id: str) -> list[str]:
+        """The log of a flow run, as Prefect's pages show it."""
+        import httpx
+
+        query = {"logs": {"flow_run_id": {"any_": [run_id]}}, "limit": 200}
+        return [str(line["message"]) for line in httpx.post(f"{self.api}/logs/filter", json=query, timeout=10).json()]
+
     def flow_run(self, run_id: str) -> dict[str, Any]:
         """A flow run, as Prefect's API tells it."""
         import httpx

@@ -35,8 +35,11 @@ def test_the_nights_run_is_found_by_its_name_and_its_artifacts_are_painted(night
     browser.resize(1400, 1000)
     browser.forget()
     open_newest_run(night, browser)
-    browser.read("Completed")
+    browser.find(".state-badge", "Completed")
     browser.shot("run")
+    words = " ".join(night.log_of(browser.driver.current_url.rpartition("/")[2].partition("?")[0]))
+    assert "made 2025-05-16/EVENING/lights/light_" in words
+    assert "of crew-1-B-001.fit" in words
     browser.click(".p-tab", "Artifacts")
     for kind in ("masters", "products", "rejected"):
         card = browser.find("a[href*='/artifacts/']", f"{kind}-2025-05-16-evening")
@@ -78,13 +81,13 @@ def test_retry_of_a_failed_run_makes_exactly_what_is_missing(undisturbed: Runnin
     browser.forget()
     open_newest_run(service, browser)
     assert run_id in browser.driver.current_url
-    browser.read("Failed")
+    browser.find(".state-badge", "Failed")
     browser.shot("failed")
     browser.click("button", "Retry")
     browser.shot("retry")
     browser.click("[role=dialog] button.p-button--default, .p-modal button.p-button--default", "Retry")
     service.wait(lambda: service.flow_run(run_id)["state_type"] == "COMPLETED", "the retry completed")
-    browser.read("Completed")
+    browser.find(".state-badge", "Completed")
     browser.shot("retried")
     assert service.flow_run(run_id)["run_count"] == 2
     assert service.made_since(CAMERA, token) == {(row.recipe, row.key): 1 for row in lost}
@@ -118,6 +121,6 @@ def test_a_run_from_the_form_makes_what_its_parameters_wish(undisturbed: Running
     assert service.flow_run(run_id)["parameters"]["from_step"] == "photometry"
     assert service.made_since(CAMERA, token) == {(wished.recipe, wished.key): 1}
     assert not (service.settings.products.root / kept.files[0].path).exists()
-    browser.read("Completed")
+    browser.find(".state-badge", "Completed")
     browser.shot("from-the-form")
     assert [url for url in browser.requests() if not is_loopback(url)] == []
