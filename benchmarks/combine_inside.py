@@ -25,16 +25,17 @@ def _read(paths: list[Path]) -> None:
         os.close(descriptor)
 
 
-def worker_main(folder: Path, repeats: int) -> object:
-    """Median and sigma clip in a running process, beside reading."""
+def worker_main(folder: Path, repeats: int, count: int) -> object:
+    """Median, mean and sigma clip in a running process, beside reading."""
     from nightcrew.calibration.combine import combine
     from nightcrew.calibration.methods import SigmaClip
 
-    paths = sorted(folder.glob("*.fits"))
+    paths = sorted(folder.glob("*.fits"))[:count]
     works: dict[str, Callable[[], object]] = {
         "read": lambda: _read(paths),
         "median": lambda: combine(paths, planes=("result",)),
         "median, all planes": lambda: combine(paths),
+        "mean": lambda: combine(paths, method="mean", planes=("result",)),
         "sigma clip": lambda: combine(paths, method="mean", clip=SigmaClip(), planes=("result",)),
     }
     return timed_in_turns(works, repeats)
@@ -107,8 +108,10 @@ def main(words: list[str]) -> None:
         found = ccdproc_main(rest[0], Path(rest[1]), [Path(word) for word in rest[2:]])
     elif what == "differences":
         found = differences_main([Path(word) for word in rest])
+    elif what == "rice":
+        found = rice_main(Path(rest[0]), int(rest[1]))
     else:
-        found = {"worker": worker_main, "rice": rice_main}[what](Path(rest[0]), int(rest[1]))
+        found = worker_main(Path(rest[0]), int(rest[1]), int(rest[2]))
     print(json.dumps(found))
 
 
