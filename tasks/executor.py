@@ -151,8 +151,6 @@ class _Run:
         done = self._make(batch)
         self._outcomes += done
         self._tried |= {o.fingerprint for o in done if o.state != "made"}
-        # What a broken pool of workers said nothing of is not tried for ever, either.
-        self._tried |= {p.fingerprint for p in batch} - {o.fingerprint for o in done}
 
     def _settled(self, seen: Snapshot, plan: Plan) -> bool:
         """Write states and the mark that was read; False when something changed meanwhile (look again)."""
@@ -215,7 +213,7 @@ def look(
     if mark_lost(context, [seen.products[p.fingerprint] for p in plan.with_status("adopt")]):
         seen = _load(context, scope_id, parameters, rules_for, remake=remake)
         plan = plan_night(seen, database.now())
-    changes = changes_of(context, seen, plan)
+    changes = changes_of(seen, plan)
     if changes:
         apply_changes(context, seen, changes)
         now_current = {**seen.current, **{(p.recipe, p.key): p.fingerprint for p in changes.adopted}}

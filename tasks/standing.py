@@ -95,40 +95,15 @@ class Changes:
         return bool(self.adopted or self.dismissed)
 
 
-def changes_of(context: UnitContext, seen: Snapshot, plan: Plan) -> Changes:
-    """Compare what is current with a plan.
-
-    A key that is not planned only because its frames wait (more of them come in, the night is open) is not dismissed:
-    its product stands until a better one is made, for other nights may use it.
-    """
+def changes_of(seen: Snapshot, plan: Plan) -> Changes:
+    """Compare what is current with a plan; what is held is planned again soon, and a lost product that cannot be made is gone."""
     gone = set(seen.current) - plan.keys - plan.held
     gone |= {
         (p.recipe, p.key)
         for p in plan.with_status("failed")
         if (row := seen.products.get(seen.current.get((p.recipe, p.key), ""))) is not None and row.state == "lost"
     }
-    dismissed = gone - _waiting(context, seen, plan, gone) if gone else gone
-    return Changes(tuple(plan.with_status("adopt")), tuple(sorted(dismissed)))
-
-
-def _waiting(context: UnitContext, seen: Snapshot, plan: Plan, gone: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those of the keys whose products were made of frames that wait, or of such products."""
-    rows = {key: row for key in gone if (row := seen.products.get(seen.current[key])) is not None and row.state == "made"}
-    with context.database.read() as connection:
-        inputs = products.inputs_of_many(connection, [row.id for row in rows.values()])
-    waiting: set[tuple[str, str]] = set()
-    prints: set[str] = set()
-    more = True
-    while more:
-        found = {
-            key
-            for key, row in rows.items()
-            if key not in waiting and any(i.frame_id in plan.waiting or i.fingerprint in prints for i in inputs.get(row.id, ()))
-        }
-        waiting |= found
-        prints |= {rows[key].fingerprint for key in found}
-        more = bool(found)
-    return waiting
+    return Changes(tuple(plan.with_status("adopt")), tuple(sorted(gone)))
 
 
 def apply_changes(context: UnitContext, seen: Snapshot, changes: Changes) -> None:

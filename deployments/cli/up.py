@@ -3,60 +3,48 @@
 from __future__ import annotations
 
 import logging
-from contextlib import ExitStack
+import subprocess
+import sys
 from typing import TYPE_CHECKING
+
+import typer
 
 from deployments.cli.common import ConfigOption, say
 
 if TYPE_CHECKING:
-    from deployments.supervise import OnlyOne
-    from nightcrew.ledger.database import Database
-    from nightcrew.settings import Settings
+    from collections.abc import Mapping
 
 
 def up(config: ConfigOption = None) -> None:
     """Run the whole service until it is stopped (Ctrl-C or SIGTERM): server, flows, watcher, dispatcher, report pages."""
     from deployments.children import log_to_stderr, stop_on_signals
-    from deployments.supervise import Supervisor, is_healthy, plan_children
-    from nightcrew.ledger import messages
+    from deployments.supervise import OnlyOne, Supervisor, is_healthy, plan_children
     from nightcrew.settings import Settings
 
     settings = Settings.load(config)
     log_to_stderr()
     stop = stop_on_signals()
-    only_one, database = prepare(settings)
+    only_one = OnlyOne(settings.state.root)
     children, endpoints = plan_children(settings)
+    environment = next(iter(children.values())).environment
+    code = _in_a_process(environment, "prepare")
+    if code:
+        raise typer.Exit(code)  # it said why
     endpoints.write(settings.state.root)
     say(f"Prefect's pages: {endpoints.ui_url}   reports: {endpoints.pages_url}   logs: {settings.state.root / 'logs'}")
 
     def tell(level: str, text: str) -> None:
         logging.getLogger("nightcrew.up").warning("%s", text)
-        messages.happened(database, "service", level, text)
+        _in_a_process(environment, "tell", level, text)
 
-    messages.happened(database, "service", "info", "started")
     Supervisor(children, lambda name: is_healthy(endpoints, name), tell).run(stop)
-    messages.happened(database, "service", "info", "stopped")
+    _in_a_process(environment, "tell", "info", "stopped")
     only_one.close()
     say("Stopped.")
 
 
-def prepare(settings: Settings) -> tuple[OnlyOne, Database]:
-    """What must be right before anything starts: one service, folders that are there and free, a ledger of this schema.
-
-    Raises ``Refused`` otherwise.
-    """
-    from deployments.supervise import OnlyOne
-    from nightcrew.ledger import migrate
-    from nightcrew.ledger.database import Database
-    from watchers.lock import FolderLock
-
-    only_one = OnlyOne(settings.state.root)
-    with ExitStack() as locks:
-        for folder in settings.folders:
-            if folder.path.exists():  # one that is not mounted yet is waited for
-                locks.enter_context(FolderLock(folder.path, settings.state.root))
-            else:
-                say(f"Note: {folder.path} does not exist yet; it will be watched as soon as it does.")
-    database = Database(settings.ledger_url)
-    migrate.upgrade(database)
-    return only_one, database
+def _in_a_process(environment: Mapping[str, str], *words: str) -> int:
+    """Work on the ledger in a process that ends: the supervisor runs for months and stays small."""
+    return subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-P", "-m", "deployments.errands", *words], env=dict(environment), check=False, stdin=subprocess.DEVNULL
+    ).returncode

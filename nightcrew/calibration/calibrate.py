@@ -186,23 +186,32 @@ def calibrate_light(
     return out
 
 
-def calibrate_to(sink: Callable[[int, CalibratedLight], None], image: ImageFile, calibrator: LightCalibrator) -> None:
+LightSink = Callable[[int, CalibratedLight], None]
+
+
+def calibrate_to(sink: LightSink, image: ImageFile, calibrator: LightCalibrator) -> None:
     """Calibrate a light from its file and give rows away as they are done: no plane is ever held whole.
 
     ``sink(y0, rows)`` is called from the top down; the arrays are used again for the next rows.
     """
+    calibrate_many([(image, sink)], calibrator)
+
+
+def calibrate_many(lights: Sequence[tuple[ImageFile, LightSink]], calibrator: LightCalibrator) -> None:
+    """Calibrate several lights side by side, as :func:`calibrate_to` does one: the masters' rows are still in the cache for the next."""
     ny, nx = calibrator.shape
-    if image.shape != calibrator.shape:
-        raise RejectedInput(f"{image.name}: is {image.shape}, the calibration {calibrator.shape}")
+    for image, _ in lights:
+        if image.shape != calibrator.shape:
+            raise RejectedInput(f"{image.name}: is {image.shape}, the calibration {calibrator.shape}")
     step = max(1, SLAB_PIXELS // nx)
     out = calibrator.empty(min(step, ny))
     for y0 in range(0, ny, step):
         y1 = min(ny, y0 + step)
         first, last = calibrator.rows_needed(y0, y1)
-        n = y1 - y0
-        part = CalibratedLight(out.science[:n], out.uncertainty[:n], out.mask[:n])
-        calibrator.fill(image.read_rows(first, last), first, y0, y1, part)
-        sink(y0, part)
+        part = CalibratedLight(out.science[: y1 - y0], out.uncertainty[: y1 - y0], out.mask[: y1 - y0])
+        for image, sink in lights:
+            calibrator.fill(image.read_rows(first, last), first, y0, y1, part)
+            sink(y0, part)
 
 
 def _check(shape: tuple[int, int], planes: LightPlanes, numbers: LightNumbers, pedestal: Plane | None) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy import Connection, delete, insert, select, update
 from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.database import Database, new_id
-from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.rows import NewProduct, ProductRow
 from nightcrew.ledger.schema import current, measurement, product, product_input
 
@@ -162,14 +161,18 @@ def dismiss(connection: Connection, scope_id: int, keys: Iterable[tuple[str, str
         connection.execute(delete(current).where(current.c.scope_id == scope_id, current.c.recipe == recipe, current.c.key == key))
 
 
-def inputs_of_many(connection: Connection, product_ids: Iterable[int]) -> dict[int, list[InputRow]]:
-    """The inputs of several products, by product id."""
-    found: dict[int, list[InputRow]] = {}
-    for some in in_chunks(product_ids):
-        statement = select(product_input).where(product_input.c.product_id.in_(some)).order_by(product_input.c.position)
-        for row in connection.execute(statement):
-            found.setdefault(row.product_id, []).append(InputRow(role=row.role, fingerprint=row.input_fingerprint, frame_id=row.frame_id))
-    return found
+def parts_of_current(connection: Connection, scope_id: int, recipes: Sequence[str]) -> dict[str, frozenset[int]]:
+    """Fingerprint of each current product of these recipes -> ids of the frames among its inputs."""
+    rows = connection.execute(
+        select(product.c.fingerprint, product_input.c.frame_id)
+        .join(current, current.c.product_id == product.c.id)
+        .join(product_input, product_input.c.product_id == product.c.id)
+        .where(current.c.scope_id == scope_id, current.c.recipe.in_(list(recipes)), product_input.c.frame_id.is_not(None))
+    )
+    found: dict[str, set[int]] = {}
+    for fingerprint, frame_id in rows:
+        found.setdefault(fingerprint, set()).add(frame_id)
+    return {fingerprint: frozenset(ids) for fingerprint, ids in found.items()}
 
 
 def set_state(connection: Connection, product_id: int, state: str) -> None:

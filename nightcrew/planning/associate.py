@@ -1,8 +1,9 @@
 """Association: which master serves a frame, by rules that are data; never "any".
 
 Every candidate leaves a line saying which rule it failed with both values, so that ``nightcrew why`` can print it.
-Grades of a choice: the worst of temperature distance, age and the master's own effective grade.  The best grade wins,
-then the nearest in time, then the fingerprint (so that ties do not depend on order).
+The grade of a choice is the worst of temperature distance, age and the master's own effective grade.  The best wins, then
+the nearest in time, then the fingerprint (so that ties do not depend on order).  That a master changed against its
+predecessor lowers the grade and asks a person, but it loses to no older master for that: the change may be the sky's truth.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ _MENDS = {
 class Master:
     """A master as association sees it: made or about to be made, of this night or borrowed.
 
-    ``judge`` gives its effective grade (with what the comparison against its predecessor says) and the reasons; it is
-    asked only of masters that fit, since most of an archive's never do.
+    ``grade`` is what it was made with.  ``judge`` gives its effective grade (with what the comparison against its
+    predecessor says) and the reasons; it is asked only of the master that is chosen.
     """
 
     recipe: str
     key: str
     fingerprint: str
     facts: dict[str, Any]
+    grade: str
     judge: Callable[[], Judged]
     barred: str = ""  # why it must not be used
     borrowed_from: str = ""  # the night, "" for this one
@@ -121,17 +123,24 @@ class Association:
         candidates = partial(self._considered, need)
         if not fitting:
             return Choice(str(need), candidates=candidates)
-        grade, _, fingerprint, _, reasons = fitting[0]
-        return Choice(str(need), fingerprint, grade, reasons, candidates)
+        grade, reasons = self._judged(need, fitting[0])
+        return Choice(str(need), fitting[0].fingerprint, grade, reasons, candidates)
 
-    def _ranked(self, need: Need) -> list[tuple[str, float, str, Master, tuple[str, ...]]]:
-        """(grade, hours away, fingerprint, master, reasons) of the masters that fit, the best first."""
-        fitting = []
-        for master in self._same(need):
-            if not self._failed_tolerance(need, master):
-                grade, reasons = self._grade(need, master)
-                fitting.append((grade, _hours_between(need.time_utc, _time_of(master)), master.fingerprint, master, reasons))
-        return sorted(fitting, key=lambda row: row[:3])
+    def _ranked(self, need: Need) -> list[Master]:
+        """The masters that fit, the best first."""
+        fitting = [master for master in self._same(need) if not self._failed_tolerance(need, master)]
+
+        def rank(master: Master) -> tuple[str, float, str]:
+            grade = worst(master.grade, *(grade for grade, _ in self._distances(need, master)))
+            return grade, _hours_between(need.time_utc, _time_of(master)), master.fingerprint
+
+        return sorted(fitting, key=rank)
+
+    def _judged(self, need: Need, master: Master) -> Judged:
+        """The grade of a master for a need, with every reason."""
+        own, why = master.judge()
+        distances = self._distances(need, master)
+        return worst(own, *(grade for grade, _ in distances)), (*why, *(reason for _, reason in distances))
 
     def _same(self, need: Need) -> list[Master]:
         """Masters that only temperature or age can rule out: a small part of an archive, found once."""
@@ -149,8 +158,9 @@ class Association:
             if failed:
                 told.append(Considered(master.fingerprint, master.name, "", failed, _MENDS.get(need.recipe, "")))
         fitting = self._ranked(need)
-        for place, (grade, _, fingerprint, master, _) in enumerate(fitting):
-            told.append(Considered(fingerprint, master.name, grade, f"{fitting[0][3].name} is nearer or better" if place else ""))
+        for place, master in enumerate(fitting):
+            verdict = f"{fitting[0].name} is nearer or better" if place else ""
+            told.append(Considered(master.fingerprint, master.name, self._judged(need, master)[0], verdict))
         return tuple(told)
 
     def _failed_equality(self, need: Need, master: Master) -> str:
@@ -187,20 +197,16 @@ class Association:
         theirs = master.facts.get("temperature_c")
         if need.recipe == "flat_master" or need.temperature_c is None or theirs is None:
             return None
-        return abs(need.temperature_c - float(theirs))
+        return round(abs(need.temperature_c - float(theirs)), 6)  # 1.1 - 0.1 is a little more than 1
 
     def _ages(self, recipe: str) -> tuple[float, ...]:
         if recipe == "bias_master":
             return tuple(self.rules.bias_age_days)
         return tuple(self.rules.flat_age_days if recipe == "flat_master" else self.rules.dark_age_days)
 
-    def _grade(self, need: Need, master: Master) -> Judged:
-        own, why = master.judge()
-        grades, reasons = [own], list(why)
-        for grade, reason in (*self._temperature_grade(need, master), *self._age_grade(need, master)):
-            grades.append(grade)
-            reasons.append(reason)
-        return worst(*grades), tuple(reasons)
+    def _distances(self, need: Need, master: Master) -> list[tuple[str, str]]:
+        """(grade, reason) of what keeps a master that fits from being the best."""
+        return [*self._temperature_grade(need, master), *self._age_grade(need, master)]
 
     def _temperature_grade(self, need: Need, master: Master) -> list[tuple[str, str]]:
         distance = self._temperature_distance(need, master)

@@ -11,13 +11,14 @@ from nightcrew.ledger.rows import FrameRow, ProductRow, worst
 from nightcrew.planning.associate import Association, Judged, Master
 from nightcrew.planning.changes import Predecessors
 from nightcrew.planning.fingerprints import UsedValues, canonical, canonical_facts, fingerprint
-from nightcrew.planning.groups import quiet_since
+from nightcrew.planning.groups import in_order, quiet_since
 from nightcrew.planning.model import Choice, Input, Plan, PlannedProduct, Snapshot, Status
 from nightcrew.recipes.catalogue import RECIPES
 
 GONE = "gone from its folder before it was used"
 OUTDATED = "outdated: the rules ask for another one now; `nightcrew rerun` remakes it"
 RAW_IS_GONE = "kept as it is: the raw files that it would be remade from are gone"
+STANDS = "stands while more of its frames are coming in"
 
 
 class Draft(NamedTuple):
@@ -68,6 +69,7 @@ class Builder:
             key=row.key,
             fingerprint=row.fingerprint,
             facts=row.facts,
+            grade=row.grade,
             judge=partial(self.effective_grade, row),
             # One whose file was deleted comes back: what needs it waits for it.
             barred="" if row.state == "lost" and row.certified and not row.marked_bad else row.barred_because,
@@ -177,6 +179,25 @@ class Builder:
         row = self.snapshot.products.get(self.snapshot.current.get((draft.recipe, draft.key), ""))
         if row is None or row.state != "made":
             return None
+        return self._as_it_is(row, draft.inputs, draft.choices, kept=why)
+
+    def hold(self, recipe: str, role: str, frames: Sequence[FrameRow], reason: str) -> None:
+        """Frames of a group that is not complete wait; a current master that was made of some of them stands meanwhile.
+
+        So neither this night's lights nor other nights turn to a worse master for as long as frames come in.
+        """
+        by_id = {f.id: f for f in frames}
+        for print_, ids in self.snapshot.parts.items():
+            row = self.snapshot.products.get(print_)
+            if row is not None and row.recipe == recipe and row.state == "made" and ids and ids <= by_id.keys():
+                used = in_order(by_id.pop(frame_id) for frame_id in ids)
+                self._keys.add((row.recipe, row.key))
+                self._as_it_is(row, [Input(role, f.sha256, f) for f in used], (), reason=STANDS)
+        self.waiting |= dict.fromkeys(by_id, reason)
+
+    def _as_it_is(
+        self, row: ProductRow, inputs: Sequence[Input], choices: tuple[Choice, ...], *, kept: str = "", reason: str = ""
+    ) -> PlannedProduct:
         return self._enter(
             PlannedProduct(
                 recipe=row.recipe,
@@ -186,14 +207,15 @@ class Builder:
                 instrument=row.instrument,
                 key=row.key,
                 fingerprint=row.fingerprint,
-                inputs=tuple(draft.inputs),
+                inputs=tuple(inputs),
                 parameters=row.parameters,
                 facts=row.facts,
                 grade=row.grade,
                 grade_reasons=row.grade_reasons,
                 status="present",
-                choices=draft.choices,
-                kept=why,
+                reason=reason,
+                choices=choices,
+                kept=kept,
             )
         )
 
@@ -213,7 +235,13 @@ class Builder:
         elif product.status == "failed":
             barred = f"could not be made: {product.reason}"
         return Master(
-            recipe=product.recipe, key=product.key, fingerprint=product.fingerprint, facts=product.facts, judge=judge, barred=barred
+            recipe=product.recipe,
+            key=product.key,
+            fingerprint=product.fingerprint,
+            facts=product.facts,
+            grade=made.grade if made is not None and made.state == "made" else product.grade,
+            judge=judge,
+            barred=barred,
         )
 
     def _status(self, draft: Draft, print_: str) -> tuple[Status, str]:

@@ -13,6 +13,7 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow
 
 T = TypeVar("T")
+_ROUNDING = 1 + 1e-9  # 1.1 - 0.1 is a little more than 1
 _ODD = re.compile(r"[^A-Za-z0-9+.-]")
 EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting", "readout_mode")
 """What must be equal for frames to be combined or applied to each other."""
@@ -43,7 +44,7 @@ def split_at_gaps(items: Sequence[T], value: Callable[[T], float | None], gap: f
     last: float | None = None
     for number, item in known:
         limit = gap * max(abs(number), 1e-6) if relative else gap
-        if last is None or number - last > limit:
+        if last is None or number - last > limit * _ROUNDING:
             clusters.append([])
         clusters[-1].append(item)
         last = number

@@ -63,18 +63,13 @@ def _kinds(builder: Builder, kind: str) -> list[FrameRow]:
     return [f for f in builder.snapshot.frames if f.header.kind == kind]
 
 
-def _hold(builder: Builder, frames: Sequence[FrameRow], what: str) -> None:
-    for f in frames:
-        builder.waiting[f.id] = f"{what} are still coming in"
-
-
 def plan_bias(builder: Builder) -> None:
     """One bias master per set-up and temperature cluster."""
     rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
     for group in by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
         for cluster in split_at_gaps(group, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
             if not builder.is_quiet(cluster):
-                _hold(builder, cluster, "bias frames of this set")
+                builder.hold("bias_master", "bias", cluster, "bias frames of this set are still coming in")
                 continue
             builder.offer(cluster, partial(_bias_draft, {"method": masters.method, "minimum": rules.minimum_bias}))
 
@@ -96,7 +91,7 @@ def plan_darks(builder: Builder) -> None:
         for same_exposure in split_at_gaps(group, lambda f: f.header.exposure_s, rules.exposure_tolerance, relative=True):
             for cluster in split_at_gaps(same_exposure, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
                 if not builder.is_quiet(cluster):
-                    _hold(builder, cluster, "darks of this set")
+                    builder.hold("dark_master", "dark", cluster, "darks of this set are still coming in")
                     continue
                 parameters = {"method": masters.method, "minimum": rules.minimum_dark}
                 builder.offer(cluster, partial(_dark_draft, builder, parameters))
@@ -152,7 +147,7 @@ def plan_thermal(builder: Builder) -> None:
             if builder.is_quiet(thermals):
                 _add_thermal_frames(builder, thermals)
             else:
-                _hold(builder, thermals, "thermal frames of this set")
+                builder.hold("thermal_master", "thermal", thermals, "thermal frames of this set are still coming in")
 
 
 def _bias_for(builder: Builder, frames: Sequence[FrameRow]) -> Choice:
@@ -215,15 +210,14 @@ def plan_flats(builder: Builder) -> None:
     rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
     for group in by_key(_kinds(builder, "flat"), lambda f: (equal_keys(f.header), f.header.filter)):
         if not builder.is_quiet(group):
-            _hold(builder, group, f"flats in {group[0].header.filter or 'no filter'}")
+            builder.hold("flat_master", "flat", group, f"flats in {group[0].header.filter or 'no filter'} are still coming in")
             continue
         corrections = {f.id: correction_of(builder, f) for f in group}
         missing = sorted({c[3] for c in corrections.values() if c[3]})
         draft_of = partial(_flat_draft, builder, corrections, {"method": masters.method, "minimum": rules.minimum_flat})
         # What was made when the night had closed stands when a late file opens it again.
         if missing and not builder.snapshot.closed and not builder.is_made(builder.fingerprint_of(draft_of(group))):
-            for f in group:
-                builder.waiting[f.id] = "waits for: " + "; ".join(missing)
+            builder.hold("flat_master", "flat", group, "waits for: " + "; ".join(missing))
             continue
         builder.offer(group, draft_of)
 
@@ -316,7 +310,10 @@ def plan_camera_numbers(builder: Builder) -> None:
         same = [f for f in flats if equal_keys(f.header) == equal_keys(group[0].header)]
         pairs = _pairs(same)
         biases = _nearest_cluster(builder, group, median_temperature(same))[:_FRAMES_FOR_CAMERA_NUMBERS]
-        if len(biases) < 2 or not pairs or not builder.is_quiet(group) or not builder.is_quiet(same):
+        if len(biases) < 2 or not pairs:
+            continue
+        if not builder.is_quiet(group) or not builder.is_quiet(same):
+            builder.held.add(("camera_numbers", set_up(group[0])))
             continue
         builder.offer([*biases, *pairs], _numbers_draft)
 

@@ -25,6 +25,7 @@ class Snapshot:
     elsewhere: Sequence[ProductRow]  # current masters of the same instrument in other scopes
     failures: Mapping[str, Failure]
     left_out: Mapping[int, Mapping[int, str]]  # product id -> frame id -> reason
+    parts: Mapping[str, frozenset[int]]  # fingerprint of a current master -> ids of the frames that it was offered
     parameters: NightParameters
     rules: Rules
     remake: bool = True  # False: an old night, whose outdated products are kept until a person asks

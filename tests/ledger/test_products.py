@@ -138,7 +138,8 @@ def test_inputs_remember_what_was_left_out(shelf: Shelf) -> None:
     with shelf.database.read() as connection:
         assert [why for _, why in products.inputs_of(connection, row.id)] == ["", "too bright"]
         assert products.left_out_of_scope(connection, scope_id) == {row.id: {frames[1].id: "too bright"}}
-        assert products.inputs_of_many(connection, [row.id]) == {row.id: inputs}
+        assert products.parts_of_current(connection, scope_id, ["bias_master"]) == {"a" * 64: {f.id for f in frames}}
+        assert products.parts_of_current(connection, scope_id, ["dark_master"]) == {}
 
 
 def test_measurements_trend_over_current_products_only(shelf: Shelf, scope_id: int) -> None:

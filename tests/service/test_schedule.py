@@ -30,7 +30,8 @@ def test_the_report_comes_at_its_time_and_its_mail_once(service: Running) -> Non
     began = datetime.fromisoformat(str(run["start_time"])).astimezone(zone)
     assert run["state_name"] == "Completed"
     assert f"{due:%H:%M:%S}" == f"{service.settings.reports.time}:00"
-    assert timedelta(0) <= began - due < timedelta(seconds=60)
+    # Prefect's runner may wake a fraction of a second before the appointed time.
+    assert timedelta(seconds=-1) < began - due < timedelta(seconds=60)
 
     morning = f"{due:%Y-%m-%d}"
     path = service.settings.mail.mailbox / f"{morning}.eml"

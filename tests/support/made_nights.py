@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
+from sqlalchemy import event
 
 from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.model import FrameHeader
@@ -25,6 +28,9 @@ from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.planning.snapshot import load
 from nightcrew.recipes.parameters import NightParameters
+from tasks import run as run_module
+from tasks.context import UnitContext
+from tasks.executor import ScopeRun, Wish, make_locally, run_scope
 
 FOLDER = "/watched"
 NIGHT = "2026-03-14"
@@ -91,12 +97,19 @@ def small_night(night: str = NIGHT, *, filters: Sequence[str] = ("B", "V"), ligh
     return frames
 
 
+def _hasten(connection: Any, _record: Any) -> None:
+    """A test's ledger need not outlive a power cut."""
+    connection.execute("PRAGMA synchronous=OFF")
+
+
 class Shelf:
     """A ledger with made frames."""
 
     def __init__(self, url: str, *, rules: Rules | None = None, parameters: NightParameters | None = None) -> None:
         self.now = MORNING
         self.database = Database(url, clock=lambda: self.now)
+        if self.database.is_sqlite:
+            event.listen(self.database.engine, "connect", _hasten)
         migrate.upgrade(self.database)
         self.rules = rules or Rules()
         self.parameters = parameters or NightParameters(group_quiet_s=0.0)
@@ -159,6 +172,58 @@ class Shelf:
         """The current products of a night."""
         with self.database.read() as connection:
             return products.current_of_scope(connection, self.scope(night, instrument).id)
+
+
+class Crew(Shelf):
+    """A shelf whose plans are run with fake units (``units`` by recipe; ``fake_unit`` for the others)."""
+
+    def __init__(self, url: str, root: Path, **values: Any) -> None:
+        super().__init__(url, **values)
+        self.units: dict[str, Callable[[object, PlannedProduct], NewProduct]] = {}
+        self.context = UnitContext(database=self.database, products_root=root, durable=False)
+        self.made: list[str] = []
+
+    @classmethod
+    def in_folder(cls, folder: Path, **values: Any) -> Crew:
+        """An SQLite ledger and a folder of products."""
+        return cls(f"sqlite:///{folder / 'ledger.sqlite'}", folder / "products", **values)
+
+    def unit(self, context: object, planned: PlannedProduct) -> NewProduct:
+        """Make a product, or rather its row."""
+        self.made.append(planned.name)
+        return self.units.get(planned.recipe, fake_unit)(context, planned)
+
+    def run(self, night: str = NIGHT, instrument: str = "NCSIM", wish: Wish | None = None) -> ScopeRun:
+        """Run a night's plan."""
+        scope = self.scope(night, instrument)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run_module, "unit_for", lambda _recipe: self.unit)
+            patch.setattr(run_module, "file_of", lambda frame: Path(os.fsdecode(frame.path)))  # there is no file to look at
+            return run_scope(self.context, scope.id, self.parameters, lambda _: self.rules, make_locally(self.context), wish)
+
+    def run_all(self) -> None:
+        """Run every night that is due, newest first, until none is."""
+        for _ in range(20):
+            with self.database.read() as connection:
+                due = scopes.due(connection, self.database.now())
+            if not due:
+                return
+            self.run(due[0].name, due[0].instrument)
+        raise AssertionError("the nights do not come to rest")
+
+    def picture(self) -> dict[tuple[str, str, str], tuple[str, str]]:
+        """(night, recipe, key) -> (fingerprint, grade) of everything that is current."""
+        with self.database.read() as connection:
+            found = scopes.find(connection)
+            return {
+                (scope.name, row.recipe, row.key): (row.fingerprint, row.grade)
+                for scope in found
+                for row in products.current_of_scope(connection, scope.id)
+            }
+
+    def states(self) -> dict[str, tuple[str, str]]:
+        """State and reason of every file."""
+        return {path.decode().removeprefix(FOLDER + "/"): (row.state, row.reason) for path, row in self.rows().items()}
 
 
 def reading_of(made: Made, path_id: int) -> Reading:

@@ -1,0 +1,53 @@
+"""Errands of the supervisor that need the ledger: ``python -m deployments.errands prepare | tell LEVEL TEXT``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from deployments.cli.common import clean, say
+from nightcrew.errors import NightcrewError, Refused
+from nightcrew.ledger import messages, migrate
+from nightcrew.ledger.database import Database
+from nightcrew.settings import Settings
+from watchers.lock import FolderLock
+
+
+def prepare(settings: Settings) -> None:
+    """What must be right before anything starts: folders that are there and free, a ledger of this schema.
+
+    Raises ``Refused`` otherwise.
+    """
+    with ExitStack() as locks:
+        for folder in settings.folders:
+            if folder.path.exists():  # one that is not mounted yet is waited for
+                locks.enter_context(FolderLock(folder.path, settings.state.root))
+            else:
+                say(f"Note: {folder.path} does not exist yet; it will be watched as soon as it does.")
+    database = Database(settings.ledger_url)
+    migrate.upgrade(database)
+    messages.happened(database, "service", "info", "started")
+
+
+def tell(settings: Settings, level: str, text: str) -> None:
+    """Write down something that a person may want to know."""
+    messages.happened(Database(settings.ledger_url), "service", level, text)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one errand; the exit code, with a sentence on stderr when it is not 0."""
+    try:
+        settings = Settings.load()
+        if words[0] == "prepare":
+            prepare(settings)
+        else:
+            tell(settings, words[1], words[2])
+    except NightcrewError as error:
+        sys.stderr.write(f"nightcrew: {clean(error)}\n")
+        return 2 if isinstance(error, Refused) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
