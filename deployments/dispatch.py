@@ -151,7 +151,7 @@ class Dispatcher:
         """Has every folder been swept since we started (or did one fail to answer for long)?  Else nothing is known to be missing."""
         with self._space.database.read() as connection:
             signs = messages.signs_of_life(connection)
-        names = [f"sweep {folder.path}"[:48] for folder in self._space.settings.folders]
+        names = [messages.sweep_sign(str(folder.path)) for folder in self._space.settings.folders]
         fresh = all(name in signs and signs[name][0] >= self._started for name in names)
         return fresh or self._clock() - self._started_s > _SWEEP_PATIENCE_S
 

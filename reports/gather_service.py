@@ -37,7 +37,7 @@ def folders(settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str
     for folder in settings.folders:
         path = str(folder.path)
         reachable = folder.path.is_dir()
-        swept = signs.get(f"sweep {path}"[:48], ("", ""))[0]
+        swept = signs.get(messages.sweep_sign(path), ("", ""))[0]
         found.append(
             FolderFact(
                 path=path,

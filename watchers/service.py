@@ -65,7 +65,7 @@ def ledger_sink(database: Database, folder: Path) -> Sink:
             messages.happened(database, "watcher", "problem" if reasons else "info", text)
             troubled[:] = reasons
         if not reasons:
-            messages.alive(database, f"sweep {folder}"[:48])
+            messages.alive(database, messages.sweep_sign(str(folder)), str(folder))
 
     return Sink(record=record, vanished=lambda paths: _vanished(database, paths), swept=swept)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -145,6 +146,11 @@ def alive(database: Database, source: str, text: str = "") -> None:
         done = connection.execute(update(sign_of_life).where(sign_of_life.c.source == source).values(at=now, text=text))
         if not done.rowcount:
             connection.execute(insert(sign_of_life).values(source=source, at=now, text=text))
+
+
+def sweep_sign(folder: str) -> str:
+    """The sign of life of a folder's sweep: as short for a long path as for any, and another one for every folder."""
+    return f"sweep {hashlib.sha256(folder.encode('utf-8', 'surrogateescape')).hexdigest()[:40]}"
 
 
 def signs_of_life(connection: Connection) -> dict[str, tuple[str, str]]:

@@ -93,7 +93,8 @@ def _choose_dark(builder: Builder, header: FrameHeader, result: Calibration) -> 
     result.missing.append(dark.need)
     bias, thermal = choose(need_of("bias_master", header)), choose(need_of("thermal_master", header))
     text = exposure_text(header.exposure_s)
-    if bias.found and thermal.found and header.exposure_s is not None and builder.snapshot.rules.dark_missing == "scale":
+    may_scale = builder.snapshot.rules.dark_missing in ("scale", "wait")
+    if bias.found and thermal.found and header.exposure_s is not None and may_scale:
         result.choices += (bias, thermal)
         result.take("bias_master", bias)
         result.take("thermal_master", thermal)
@@ -153,12 +154,16 @@ class LightPlanner:
         return known
 
     def _waits(self, calibration: Calibration) -> str:
-        """What a light waits for: the night's end, or for ever where the rules say that a step must not be skipped."""
+        """What a light waits for: the night's end, or for ever where the rules say that a step must not be skipped.
+
+        Whatever the rule, nothing is scaled or skipped while the night is open.  ``wait`` asks for no more than that:
+        when the night has closed it does what the step does by default.
+        """
         rules = self.builder.snapshot.rules
         if not self.builder.snapshot.closed and calibration.missing:
             return "waits for: " + "; ".join(calibration.missing) + " (until the night closes)"
         for step in sorted(calibration.skipped):
-            if getattr(rules, f"{step}_missing") in ("block", "wait"):
+            if getattr(rules, f"{step}_missing") == "block":
                 return f"blocked: the instrument's rules allow no light without its {step}"
         return ""
 

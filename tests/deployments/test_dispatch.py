@@ -180,7 +180,7 @@ def test_a_night_closes_only_after_a_sweep(world: World) -> None:
     world.step(5)
     with world.database.read() as connection:
         assert scopes.get(connection, scope).state == "open"
-    messages.alive(world.database, f"sweep {world.space.settings.folders[0].path}"[:48])
+    messages.alive(world.database, messages.sweep_sign(str(world.space.settings.folders[0].path)))
     world.step(5)
     with world.database.read() as connection:
         assert scopes.get(connection, scope).state == "closed"
@@ -188,7 +188,7 @@ def test_a_night_closes_only_after_a_sweep(world: World) -> None:
 
 def test_a_night_does_not_close_while_arrivals_wait(world: World) -> None:
     scope = world.scope("2020-01-01")
-    messages.alive(world.database, f"sweep {world.space.settings.folders[0].path}"[:48])
+    messages.alive(world.database, messages.sweep_sign(str(world.space.settings.folders[0].path)))
     world.arrival(b"/raw/late.fits")
     world.step(5)
     with world.database.read() as connection:

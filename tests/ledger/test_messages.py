@@ -111,6 +111,15 @@ def test_happenings_of_a_span(shelf: Shelf) -> None:
         assert messages.happenings(connection, "2020", now) == []
 
 
+def test_two_long_folders_have_sweeps_of_their_own(shelf: Shelf) -> None:
+    folders = [f"/data/{'observatory-' * 20}{name}" for name in ("north", "south")]
+    messages.alive(shelf.database, messages.sweep_sign(folders[0]), folders[0])
+    with shelf.database.read() as connection:
+        signs = messages.signs_of_life(connection)
+    assert messages.sweep_sign(folders[0]) in signs
+    assert messages.sweep_sign(folders[1]) not in signs
+
+
 def test_signs_of_life_are_one_row_a_source(shelf: Shelf) -> None:
     messages.alive(shelf.database, "watcher", "1")
     messages.alive(shelf.database, "watcher", "2")

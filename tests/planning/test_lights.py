@@ -67,13 +67,28 @@ def test_an_open_night_waits_for_what_may_still_come(crew: Crew) -> None:
     assert {light.facts["filter"] for light in lights(crew.plan())} == {"B"}
 
 
-@pytest.mark.parametrize("policy", ["block", "wait"])
 @pytest.mark.parametrize("step", ["flat", "dark", "bias"])
-def test_a_rule_may_block_a_light(crew: Crew, step: str, policy: str) -> None:
-    crew.rules = crew.rules.model_copy(update={f"{step}_missing": policy})
+def test_a_rule_may_block_a_light(crew: Crew, step: str) -> None:
+    crew.rules = crew.rules.model_copy(update={f"{step}_missing": "block"})
     plan = planned(crew, *series("light", 1))
     assert lights(plan) == []
     assert told(crew)["light--0000.fit"] == ("waiting", f"blocked: the instrument's rules allow no light without its {step}")
+
+
+@pytest.mark.parametrize("step", ["flat", "dark", "bias"])
+def test_a_rule_that_waits_goes_on_without_when_the_night_closes(crew: Crew, step: str) -> None:
+    crew.rules = crew.rules.model_copy(update={f"{step}_missing": "wait"})
+    assert lights(planned(crew, *series("light", 1), closed=False)) == []
+    assert told(crew)["light--0000.fit"][0] == "waiting"
+    crew.close()
+    assert [light.grade for light in lights(crew.plan())] == ["D"]
+
+
+def test_a_dark_that_was_waited_for_is_scaled_where_it_can_be(crew: Crew) -> None:
+    crew.rules = crew.rules.model_copy(update={"dark_missing": "wait"})
+    assert lights(planned(crew, *without("dark-2026"), closed=False)) == []
+    crew.close()
+    assert {(light.grade, light.parameters["dark"]) for light in lights(crew.plan())} == {("C", "scaled")}
 
 
 def test_scaling_may_be_forbidden(crew: Crew) -> None:

@@ -54,7 +54,7 @@ def test_arrivals_become_rows_and_a_second_service_is_refused(settings: Settings
             b"late.fits": "waiting",
             b".DS_Store": "set_aside",
         }
-        assert f"sweep {raw}"[:48] in swept
+        assert messages.sweep_sign(str(raw)) in swept
         with pytest.raises(Refused):
             watch(settings, database, lambda path: True, stop)
     finally:
