@@ -68,6 +68,7 @@ class Reduction:
 
     files: int
     runs: tuple[ScopeRun, ...]
+    vanished: int = 0  # files that an earlier reduction had seen and that are gone now
     scopes: tuple[ScopeRow, ...]
 
     @property
@@ -125,9 +126,11 @@ def _forced(profile: Profile) -> Profile:
 def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None) -> Reduction:
     """Take in what lies in the folders and make everything that can be made of it.
 
-    Raises ``Refused`` when a folder cannot be read.
+    Raw files that an earlier reduction saw and that are gone are marked so; what was made of them stays.
+
+    Raises ``Refused`` when a folder cannot be read, or is empty although files of it are known.
     """
-    files = _record(space)
+    files, vanished = _record(space)
     space.renormalise()  # a mended profile counts although no file is new
     _ingest(space, tell)
     with space.database.read() as connection:
@@ -135,15 +138,16 @@ def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None
     space.close_all([scope.id for scope in found if scope.state == "open"])
     with pooled(space.context, space.settings.limits.processes, tell) as make:
         runs = tuple(space.run(scope.id, wish=Wish(retry=True), make=make) for scope in reversed(found))
-    return Reduction(files=files, runs=runs, scopes=tuple(reversed(found)))
+    return Reduction(files=files, vanished=vanished, runs=runs, scopes=tuple(reversed(found)))
 
 
-def _record(space: Workspace) -> int:
+def _record(space: Workspace) -> tuple[int, int]:
+    """Write down what lies in the folders; the number of files, and of those that are not there any more."""
     ours = frozenset(
         os.fsencode(os.path.realpath(path))
         for path in (space.settings.products.root, space.settings.reports.root, space.settings.state.root)
     )
-    count = 0
+    count = vanished = 0
     for folder in space.settings.folders:
         trouble = Trouble()
         root = os.fsencode(os.path.realpath(folder.path))
@@ -160,9 +164,20 @@ def _record(space: Workspace) -> int:
         ]
         if trouble.reasons:
             raise Refused("; ".join(trouble.reasons))
+        gone = _gone(space, root, {row.path for row in rows})
         arrivals.record(space.database, rows)
+        vanished += arrivals.mark_vanished(space.database, gone)
         count += len(rows)
-    return count
+    return count, vanished
+
+
+def _gone(space: Workspace, root: bytes, met: set[bytes]) -> list[bytes]:
+    """Known paths below a folder that a walk through it did not meet."""
+    with space.database.read() as connection:
+        known = arrivals.paths_below(connection, root)
+    if known and not met:
+        raise Refused(f"{os.fsdecode(root)} is empty although {len(known)} files of it are known; is its disk mounted?")
+    return [path for path in known if path not in met]
 
 
 def _ingest(space: Workspace, tell: Tell) -> None:

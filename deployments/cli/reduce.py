@@ -117,9 +117,12 @@ def _tell(space: Workspace, done: Reduction, pages: list[str], out: Path, *, as_
     reports = [str(out / "report" / page) for page in pages]
     if as_json:
         failures = [{"recipe": o.recipe, "key": o.key, "reason": o.reason} for o in done.failures]
-        say_json({"files": done.files, "made": done.made, "balance": balance, "failures": failures, "reports": reports, "out": str(out)})
+        answer = {"files": done.files, "vanished": done.vanished, "made": done.made, "balance": balance}
+        say_json({**answer, "failures": failures, "reports": reports, "out": str(out)})
         return
     say(f"{done.files} files: " + ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in balance.items()) + ".")
+    if done.vanished:
+        say(f"{done.vanished} of the files that were there before are gone; what was made of them is kept.")
     say(f"{done.made} products made" + (", everything was there already." if not done.made else f", in {out}."))
     for outcome in done.failures[:_MOST_FAILURES]:
         say(f"  failed: {outcome.recipe.replace('_', ' ')} {outcome.key}: {outcome.reason}")

@@ -129,6 +129,13 @@ def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, i
     return {row.path: (row.size, row.mtime_ns) for row in rows}
 
 
+def paths_below(connection: Connection, root: bytes) -> list[bytes]:
+    """Every path in a folder, or below it, that has not vanished."""
+    start = root.rstrip(b"/") + b"/"
+    inside = func.substr(path.c.path, 1, len(start)) == start
+    return list(connection.execute(select(path.c.path).where(inside, path.c.vanished.is_(False)).order_by(path.c.path)).scalars())
+
+
 def mark_vanished(database: Database, paths: Iterable[bytes]) -> int:
     """A complete sweep did not find these paths any more.  Makes nothing stale; the rows stay.
 

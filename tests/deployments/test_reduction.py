@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,35 @@ def test_force_combines_sets_below_the_minimum(raw: Path, tmp_path: Path) -> Non
 
     assert certified(tmp_path / "a", force=False) in ([], [False])
     assert certified(tmp_path / "b", force=True) == [True]
+
+
+def test_a_raw_that_vanished_is_marked_and_its_products_are_kept(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for file in raw.glob("bias*"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    space = open_reduction(settings_for(Settings(), folder, None, tmp_path / "out"), Wishes())
+    first = reduce_folders(space)
+    assert first.vanished == 0
+    lost = folder / "bias-001.fit"
+    lost.unlink()
+    second = reduce_folders(space)
+    assert (second.vanished, second.made, second.files) == (1, 0, first.files - 1)
+    with space.database.read() as connection:
+        assert {os.fsdecode(row.path) for row in arrivals.of_scope(connection, 1) if row.vanished} == {str(lost)}
+        assert [row.usable for row in products.current_of_scope(connection, 1) if row.recipe == "bias_master"] == [True]
+    assert reduce_folders(space).vanished == 0  # told once
+
+
+def test_an_emptied_folder_is_refused_not_taken_for_lost(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "bias-001.fit").write_bytes((raw / "bias-001.fit").read_bytes())
+    space = open_reduction(settings_for(Settings(), folder, None, tmp_path / "out"), Wishes())
+    reduce_folders(space)
+    (folder / "bias-001.fit").unlink()
+    with pytest.raises(Refused, match="is its disk mounted"):
+        reduce_folders(space)
 
 
 def test_the_command_says_what_it_did(raw: Path, tmp_path: Path) -> None:
