@@ -12,18 +12,21 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from nightcrew.errors import Refused, TransientError
-from nightcrew.ledger import messages, scopes
+from nightcrew.ledger import messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
 from nightcrew.ledger.rows import ScopeRow
+from nightcrew.recipes.catalogue import RECIPES
 from reports import names
 from reports.gather import gather_night
 from reports.mail import Morning, MorningNight, compose, message_id
 from reports.model import Notice, ScopeKind, TruthRow
 from reports.night_data import Archive
 from reports.publish import Published, draw, publish_index, publish_night
+from reports.text import plural, shell_word
 from tasks.workspace import Workspace
 
 _LOG = logging.getLogger("nightcrew.reporting")
+_NIGHTS_NAMED = 3
 
 
 def base_link(space: Workspace) -> str:
@@ -139,10 +142,25 @@ def queue_morning(space: Workspace, morning: str = "") -> MailRow:
         told.notices.append(
             Notice(level="warning", text=f"It is not known whether the mail of {row.morning} was delivered: {row.last_error}.")
         )
+    told.notices += _outdated(space)
     last_night = (day - timedelta(days=1)).isoformat()
     for name in sorted({scope.name for scope in touched if scope.kind == "night"} | {last_night}):
         _tell_of_night(space, name, [scope for scope in touched if scope.name == name], told, always=name == last_night)
     return _queue(space, day, told, as_of)
+
+
+def _outdated(space: Workspace) -> list[Notice]:
+    """What stands in old nights although it is outdated, in one line with the command that remakes it."""
+    versions = {recipe.name: recipe.version for recipe in RECIPES.values()}
+    with space.database.read() as connection:
+        old = outdated.kept(connection, versions, space.settings.night.remake_nights)
+    if not old:
+        return []
+    nights = sorted({scope.name for scope, _ in old})
+    named = ", ".join(nights[-_NIGHTS_NAMED:]) + (f" and {len(nights) - _NIGHTS_NAMED} more" if len(nights) > _NIGHTS_NAMED else "")
+    products = plural(sum(count for _, count in old), "product")
+    text = f"At least {products} of {plural(len(nights), 'older night')} are outdated, newer masters or recipes came: {named}"
+    return [Notice(level="notice", text=text, command=f"nightcrew rerun {shell_word(nights[-1])}")]
 
 
 def _day(morning: str) -> date:

@@ -61,6 +61,7 @@ def gather_night(
             *gather_service.notices(archive, night, made_at),
             *gather_service.stray_notice(stray),
             *gather_service.vanished_notice(scopes),
+            *gather_service.outdated_notice(scopes, night),
         ),
         provenance=gather_service.provenance(archive, scopes, night),
         files=gather_files.file_table(scopes),

@@ -93,6 +93,16 @@ def vanished_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
     return (Notice(level="notice", text=text),)
 
 
+def outdated_notice(scopes: Sequence[ScopeData], night: str) -> tuple[Notice, ...]:
+    """Products of an old night that the rules would make otherwise now: they stand until a person asks for new ones."""
+    count = sum(data.outdated for data in scopes)
+    if not count:
+        return ()
+    why = "a better master, a newer recipe or other parameters came after they were made; they stand until you ask for new ones"
+    text = f"{plural(count, 'product')} of this night {'is' if count == 1 else 'are'} outdated: {why}"
+    return (Notice(level="notice", text=text, command=f"nightcrew rerun {shell_word(night)}"),)
+
+
 def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Provenance:
     """Software, recipes, parameters and inputs of the night's current products."""
     rows = [row for data in scopes for row in data.current(*RECIPES)]

@@ -14,6 +14,7 @@ from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.planning import snapshot as snapshots
+from nightcrew.planning.builder import OUTDATED
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.recipes.parameters import NightParameters
@@ -47,6 +48,11 @@ class ScopeData:
     frames: dict[int, FrameRow] = field(repr=False)
 
     @property
+    def outdated(self) -> int:
+        """Current products that stand although the rules ask for others now: those of an old night are not remade unasked."""
+        return sum(product.kept == OUTDATED for product in self.plan.outdated)
+
+    @property
     def instrument(self) -> str:
         """The scope's instrument."""
         return self.scope.instrument
@@ -78,7 +84,8 @@ def read_night(archive: Archive, kind: str, name: str, as_of: str) -> tuple[Scop
     data = []
     for scope in found:
         with archive.database.read() as connection:
-            snapshot = snapshots.load(connection, scope.id, archive.parameters, archive.rules_for(scope.instrument))
+            remade = scopes.is_remade_unasked(connection, scope.id, archive.settings.night.remake_nights)
+            snapshot = snapshots.load(connection, scope.id, archive.parameters, archive.rules_for(scope.instrument), remake=remade)
             files = tuple(arrivals.of_scope(connection, scope.id))
         plan = plan_night(snapshot, as_of)
         data.append(ScopeData(scope=snapshot.scope, snapshot=snapshot, plan=plan, files=files, frames={f.id: f for f in snapshot.frames}))

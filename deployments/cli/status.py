@@ -39,8 +39,9 @@ def status(
                 raise
             found = []
         rest = _without_scope(connection)
+        outdated = _outdated(connection, settings)
     if json:
-        say_json({"service": service, "scopes": found, "without_night": rest})
+        say_json({"service": service, "scopes": found, "without_night": rest, "outdated": outdated})
         return
     say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
     for one in found:
@@ -48,6 +49,8 @@ def status(
     if rest["seen"]:
         say(f"\nWithout a night: {rest['seen']} files")
         _print_reasons(rest["reasons"])
+    for old in outdated:
+        say(f"\n{old['night']}  {old['instrument']}: at least {old['products']} products are outdated; `{old['command']}` remakes them")
     if not found:
         say("No night is in the ledger yet.")
 
@@ -78,6 +81,19 @@ def _of_scope(connection: Connection, scope: ScopeRow) -> dict[str, Any]:
         "balance": balance,
         "reasons": _reasons(reasons),
     }
+
+
+def _outdated(connection: Connection, settings: Settings) -> list[dict[str, Any]]:
+    """Old nights whose products stand although newer masters or recipes overtook them."""
+    from nightcrew.ledger import outdated
+    from nightcrew.recipes.catalogue import RECIPES
+    from reports.text import shell_word
+
+    versions = {recipe.name: recipe.version for recipe in RECIPES.values()}
+    return [
+        {"night": scope.name, "instrument": scope.instrument, "products": count, "command": f"nightcrew rerun {shell_word(scope.title)}"}
+        for scope, count in outdated.kept(connection, versions, settings.night.remake_nights)
+    ]
 
 
 def _without_scope(connection: Connection) -> dict[str, Any]:

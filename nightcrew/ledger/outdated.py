@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, and_, false, func, or_, select
 
+from nightcrew.ledger import scopes
+from nightcrew.ledger.rows import ScopeRow
 from nightcrew.ledger.schema import current, product, product_input
 
 
@@ -30,3 +32,14 @@ def counts(connection: Connection, versions: Mapping[str, int]) -> dict[int, int
         .group_by(current.c.scope_id)
     )
     return {row[0]: row[1] for row in connection.execute(statement)}
+
+
+def kept(connection: Connection, versions: Mapping[str, int], remade: int) -> list[tuple[ScopeRow, int]]:
+    """Scopes with their number of outdated products, oldest first; those that are remade unasked mend themselves and are left out.
+
+    ``remade`` is how many of the newest scopes of an instrument that are.  The numbers are lower limits: what a changed
+    parameter or a nearer master makes stale only a plan can tell.
+    """
+    rows = [(scopes.get(connection, scope_id), number) for scope_id, number in counts(connection, versions).items()]
+    old = [(scope, number) for scope, number in rows if not scopes.is_remade_unasked(connection, scope.id, remade)]
+    return sorted(old, key=lambda row: (row[0].name, row[0].instrument))

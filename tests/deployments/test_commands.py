@@ -13,6 +13,8 @@ import pytest
 
 from deployments.cli import COMMANDS, GROUPS, command_of
 from deployments.cli.common import clean
+from nightcrew.ledger import products
+from nightcrew.ledger.database import Database
 from tests.support.small_nights import Bench, make_raw
 
 MAIN = "from deployments.cli import main; main()"
@@ -100,6 +102,18 @@ def test_status_balances(observatory: Path) -> None:
     shown = nightcrew("status", folder=observatory)
     assert "together" in shown.stdout
     assert shown.returncode == 0
+
+
+def test_status_names_outdated_products_and_the_command_that_remakes_them(observatory: Path) -> None:
+    database = Database(f"sqlite:///{observatory / 'state' / 'ledger.sqlite'}")
+    with database.read() as connection:
+        flat = next(row for row in products.current_of_scope(connection, 1) if row.recipe == "flat_master")
+    products.mark_bad(database, flat.id, "a cloud", remake_scopes=0)
+    try:
+        answer = nightcrew("status", folder=observatory, NIGHTCREW_NIGHT__REMAKE_NIGHTS="0")
+    finally:
+        products.mark_bad(database, flat.id, "", remake_scopes=0)
+    assert "products are outdated; `nightcrew rerun 2026-05-16/NCSIM` remakes them" in answer.stdout
 
 
 def test_why_names_candidates_and_their_rules(observatory: Path) -> None:

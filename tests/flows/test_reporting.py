@@ -16,7 +16,8 @@ from flows.housekeeping import tidy
 from flows.reporting import queue_morning, report_when_closed, write_page
 from nightcrew.errors import Refused
 from nightcrew.ledger import messages, products, scopes
-from nightcrew.settings import LightsSettings, PhotometrySettings, RetentionSettings
+from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, RetentionSettings
+from tasks.executor import Wish
 from tests.support.small_nights import Bench, make_raw
 
 NIGHT, MORNING = "2026-05-16", "2026-05-17"
@@ -109,6 +110,23 @@ def test_a_mail_of_unknown_fate_is_told_in_the_next(tmp_path: Path) -> None:
     messages.begin_sending(bench.space.database, row.id)
     messages.end_sending(bench.space.database, row.id, "unknown", error="lost after the last dot")
     assert "lost after the last dot" in text_of(queue_morning(bench.space, "2026-05-18").message)
+
+
+def test_what_is_outdated_in_an_old_night_is_told_with_the_command_that_remakes_it(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root, night=NightSettings(group_quiet_s=0.0, quiet_s=0.0, remake_nights=0))
+    assert not any("outdated" in notice.text for notice in write_page(bench.space, NIGHT).page.notices)
+    flat = next(row for row in bench.products() if row.recipe == "flat_master")
+    products.mark_bad(bench.space.database, flat.id, "a cloud", remake_scopes=0)
+    published = write_page(bench.space, NIGHT)
+    (action,) = [action for action in published.verdict.actions if "outdated" in action.text]
+    assert (action.level, action.command) == ("notice", f"nightcrew rerun {NIGHT}")
+    assert "outdated" in published.path.read_text(encoding="utf-8")
+    text = text_of(queue_morning(bench.space, "2026-06-20").message)
+    assert "products of 1 older night are outdated" in text
+    assert f"nightcrew rerun {NIGHT}" in text
+    bench.run(Wish())
+    assert not any("outdated" in notice.text for notice in write_page(bench.space, NIGHT).page.notices)
+    assert "outdated" not in text_of(queue_morning(bench.space, "2026-06-21").message)
 
 
 def test_a_wrong_date_is_refused(tmp_path: Path) -> None:

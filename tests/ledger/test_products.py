@@ -280,6 +280,14 @@ def test_outdated_products_are_counted_by_scope(shelf: Shelf, scope_id: int) -> 
     make(shelf, other, light)
     assert counted() == {}
     assert counted(bias_master=2) == {scope_id: 1}
+    with shelf.database.read() as connection:
+        assert outdated.kept(connection, {**versions, "bias_master": 2}, 0) == []  # an open night mends itself
+    with shelf.database.write() as connection:
+        scopes.close(connection, scope_id, shelf.database.now())
+    with shelf.database.read() as connection:
+        assert outdated.kept(connection, {**versions, "bias_master": 2}, 3) == []  # and so do the newest
+        ((scope, number),) = outdated.kept(connection, {**versions, "bias_master": 2}, 0)
+    assert (scope.id, number) == (scope_id, 1)
     products.mark_bad(shelf.database, row.id, "a dome light was on", remake_scopes=0)
     assert counted() == {other: 1}
     products.mark_bad(shelf.database, row.id, "", remake_scopes=0)
