@@ -59,7 +59,8 @@ def _finalize(value: Any) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """The templates' environment: escaping on, undefined names are errors, nothing prints None or NaN."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     made = Environment(
@@ -118,12 +119,12 @@ def safe_link(target: str) -> str:
     """``target`` when it is a plain relative path or an http(s) address; ``"#"`` for everything else (``javascript:`` ...)."""
     if re.match(r"^https?://[^\s\"'<>]+$", target):
         return target
-    return target if re.match(r"^(\.\./)*[\w.-][\w./-]*(#[\w-]+)?$", target, re.ASCII) else "#"
+    return target if re.match(r"^(\.\./)*[\w.~-][\w./~-]*(#[\w-]+)?$", target, re.ASCII) else "#"
 
 
 def night_html(page: NightPage, verdict: Verdict, courses: tuple[Figure, ...], trends: tuple[tuple[Trend, Figure], ...]) -> str:
     """The page of one night with its drawn figures, as one HTML text."""
-    return _environment().get_template("night.html.j2").render(**_night_context(page, verdict, courses, trends))
+    return environment().get_template("night.html.j2").render(**_night_context(page, verdict, courses, trends))
 
 
 def _night_context(
@@ -200,12 +201,12 @@ def index_html(page: IndexPage) -> str:
         "notices": _urgent(page.notices),
         "months": tuple((name, tuple(group)) for name, group in groupby(entries, key=_month)),
     }
-    return _environment().get_template("index.html.j2").render(**context)
+    return environment().get_template("index.html.j2").render(**context)
 
 
 def mail_html(morning: Morning, nights: Sequence[MailNight], subject: str) -> str:
     """The HTML part of the morning mail."""
-    return _environment().get_template("mail.html.j2").render(morning=morning, nights=nights, subject=subject)
+    return environment().get_template("mail.html.j2").render(morning=morning, nights=nights, subject=subject)
 
 
 def _urgent(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:

@@ -1,0 +1,232 @@
+"""An analysis as one HTML page in the style of the night's: self-contained, everything escaped, readable on a phone.
+
+The unit's own page and the one that the service publishes come from here; the latter also shows what came in
+(:class:`Standing`), as the night's page does.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reports import names, views
+from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_name
+from reports.model import BalanceRow, Cause, Link
+from reports.render import content_security_policy, environment, safe_link, style
+from reports.summary import Quantity
+from reports.text import DASH, adaptive, number, sentence, visible
+from reports.values import Picture
+
+WORDS: dict[str, str] = {"good": "Good", "attention": "Needs a look", "bad": "Bad"}
+TILES_SHOWN = 12
+_UNITS = {
+    "c": "°C",
+    "s": "s",
+    "ms": "ms",
+    "us": "µs",
+    "nm": "nm",
+    "um": "µm",
+    "px": "px",
+    "ev": "eV",
+    "deg": "°",
+    "krad": "krad",
+    "v": "V",
+    "k": "K",
+}
+NUMBERS_OPEN = 24  # so many quantities stand in the open; more are folded away
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What the service knows of a set beyond the analysis itself."""
+
+    site: str
+    made_at: str
+    closed: bool
+    balance: tuple[BalanceRow, ...]
+    causes: tuple[Cause, ...]
+    links: tuple[Link, ...] = ()
+    back: str = "../../index.html"
+
+
+@dataclass(frozen=True)
+class ShownCell:
+    """A table cell as it is printed."""
+
+    text: str
+    numeric: bool
+
+
+@dataclass(frozen=True)
+class ShownTable:
+    """A table as it is printed; ``file`` is where its numbers lie."""
+
+    table: AnalysisTable
+    rows: tuple[tuple[ShownCell, ...], ...]
+    numeric: tuple[bool, ...]
+    file: str
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure as it is printed; ``file`` is a link to its numbers, "" without one."""
+
+    figure: AnalysisFigure
+    picture: Picture
+    file: str
+
+
+@dataclass(frozen=True)
+class ShownSection:
+    """A chapter as it is printed."""
+
+    anchor: str
+    section: AnalysisSection
+    tables: tuple[ShownTable, ...]
+    figures: tuple[ShownFigure, ...]
+
+
+Exists = Callable[[str], bool]
+"""Is there a file of that name beside the page?"""
+
+
+def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, standing: Standing | None = None) -> str:
+    """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`)."""
+    faults = faults_of(page, drawn, exists)
+    shown = tuple(_section(section, place, drawn, exists) for place, section in enumerate(page.sections))
+    balance = standing.balance if standing is not None else ()
+    causes = standing.causes if standing is not None else ()
+    context: Mapping[str, Any] = {
+        "page": page,
+        "status": status_of(page, faults),
+        "word": WORDS[status_of(page, faults)],
+        "verdict": sentence(page.verdict),
+        "standing": standing,
+        "csp": content_security_policy(),
+        "css": Markup(style()),  # noqa: S704  our own file
+        "tiles": tiles(page),
+        "needs": (*page.needs_person, *(f"The report's own check found: {fault}." for fault in faults)),
+        "shown": shown,
+        "quantities": tuple(_quantity_row(quantity) for quantity in page.summary.quantities),
+        "numbers_open": len(page.summary.quantities) <= NUMBERS_OPEN,
+        "files": tuple((name, what, _linked(name, exists)) for name, what in page.files),
+        "balance": balance,
+        "total": views.total_row(balance),
+        "closes": all(row.missing == 0 for row in balance),
+        "causes": views.by_state(causes, "failed", "rejected", "waiting"),
+        "set_aside": views.by_state(causes, "set_aside"),
+        "shown_files": views.SHOWN_FILES,
+    }
+    return environment().get_template("analysis.html.j2").render(**context)
+
+
+def faults_of(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists) -> tuple[str, ...]:
+    """What the page does not show although it says so: blank figures, numbers that are not there."""
+    figures = [figure for section in page.sections for figure in section.figures]
+    blank = [f"figure {figure.title!r} is blank" for figure in figures if drawn[names.slug(figure.name)].blank]
+    absent = [
+        f"the numbers of figure {f.title!r} are not there ({f.numbers})" for f in figures if f.numbers and not _linked(f.numbers, exists)
+    ]
+    return (*blank, *absent)
+
+
+def status_of(page: AnalysisPage, faults: Sequence[str] = ()) -> AnalysisStatus:
+    """The page's status; a good one needs a look when the page itself has faults."""
+    return "attention" if faults and page.status == "good" else page.status
+
+
+def _linked(name: str, exists: Exists) -> str:
+    """Where a file beside the page lies, "" when it is not there or has a name that no link should have."""
+    for place in (name, f"{names.FIGURES}/{name}", f"{names.NUMBERS}/{name}"):
+        if safe_link(place) == place and "://" not in place and ".." not in place and exists(place):
+            return place
+    return ""
+
+
+def tiles(page: AnalysisPage) -> tuple[views.Tile, ...]:
+    """The key quantities as tiles: name, value with error and unit, conditions."""
+    wanted = {name: place for place, name in enumerate(page.key_quantities)}
+    chosen = sorted((q for q in page.summary.quantities if q.name in wanted), key=lambda q: wanted[q.name])
+    return tuple(views.Tile(label(q.name), measured(q), conditions(q) or (q.note if q.value is None else "")) for q in chosen[:TILES_SHOWN])
+
+
+def label(name: str) -> str:
+    """A quantity's name as people read it: ``read_noise`` -> ``Read noise``."""
+    words = name.replace("_", " ").replace(".", " ").strip()
+    return f"{words[:1].upper()}{words[1:]}"
+
+
+def measured(quantity: Quantity) -> str:
+    """Value, error and unit, with as many digits as the error gives a meaning to; a dash for what is not known."""
+    value, error = quantity.value, quantity.error
+    if value is None:
+        return DASH
+    shown = _with_error(float(value), error) if error else adaptive(value) if isinstance(value, float) else number(value, 0)
+    return f"{shown}\N{NO-BREAK SPACE}{quantity.unit}" if quantity.unit and quantity.unit != "count" else shown
+
+
+def _with_error(value: float, error: float) -> str:
+    """``6.562 ± 0.031``: two digits of the error; very large and small ones each in powers of ten."""
+    size = max(abs(value), error)
+    if not 1e-3 <= size < 1e7 or error < 1e-6 * size:
+        return f"{adaptive(value)} ± {adaptive(error)}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{number(value, digits)} ± {number(error, digits)}"
+
+
+def conditions(quantity: Quantity) -> str:
+    """The conditions of a quantity in words: ``channel 2, temperature -10 °C``."""
+    return ", ".join(_condition(name, value) for name, value in sorted(quantity.where.items()))
+
+
+def _condition(name: str, value: object) -> str:
+    stem, _, last = name.rpartition("_")
+    unit = _UNITS.get(last, "") if stem and isinstance(value, int | float) and not isinstance(value, bool) else ""
+    words = (stem if unit else name).replace("_", " ")
+    return f"{words} {_word(value)}" + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return number(value, 0) if value.is_integer() and abs(value) < 1e7 else adaptive(value)
+    return DASH if value is None else visible(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quantity_row(quantity: Quantity) -> tuple[str, str, str, str]:
+    return label(quantity.name), measured(quantity), conditions(quantity), quantity.note
+
+
+def _section(section: AnalysisSection, place: int, drawn: Mapping[str, Picture], exists: Exists) -> ShownSection:
+    return ShownSection(
+        anchor=f"part-{place + 1}",
+        section=section,
+        tables=tuple(_table(table, f"{names.NUMBERS}/{table_name(section, n)}.csv") for n, table in enumerate(section.tables)),
+        figures=tuple(ShownFigure(f, drawn[names.slug(f.name)], _linked(f.numbers, exists) if f.numbers else "") for f in section.figures),
+    )
+
+
+def _table(table: AnalysisTable, file: str) -> ShownTable:
+    rows = tuple(tuple(_cell(cell) for cell in row) for row in table.rows)
+    numeric = tuple(
+        any(row[n].numeric for row in rows) and all(row[n].numeric or row[n].text == DASH for row in rows)
+        for n in range(len(table.columns))
+    )
+    return ShownTable(table, rows, numeric, file)
+
+
+def _cell(cell: Cell) -> ShownCell:
+    if isinstance(cell, str):
+        return ShownCell(cell, numeric=False)
+    if cell is None or not math.isfinite(cell):
+        return ShownCell(DASH, numeric=False)
+    return ShownCell(
+        str(cell) if isinstance(cell, int) and abs(cell) < 10_000 else adaptive(cell) if isinstance(cell, float) else number(cell, 0),
+        numeric=True,
+    )
