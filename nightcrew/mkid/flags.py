@@ -18,8 +18,39 @@ FLAGS: dict[str, str] = {
     "beammap.wrongFeedline": "the resonator was found on another feed line",
     "beammap.duplicatePixel": "another resonator has this place too",
     "beammap.noResonator": "no resonator has this place",
+    "flatcal.bad": "the flat field has no weight for the pixel",
+    "flatcal.not_all_weights_valid": "the flat field has no weight for some of the pixel's wavelengths",
+    "pixcal.hot": "counts more than its neighbourhood, without light",
+    "pixcal.cold": "counts less than its neighbourhood",
+    "pixcal.dead": "counts nothing",
+    "wavecal.bad": "no wavelength solution",
+    "wavecal.failed_validation": "the energies that were fitted do not make sense",
+    "wavecal.failed_convergence": "the fit of the energies did not end",
+    "wavecal.not_monotonic": "pulses of a shorter wavelength are not higher",
+    "wavecal.not_enough_histogram_fits": "fewer than two lasers could be fitted",
+    "wavecal.not_attempted": "not fitted: the beam map or the pixel mask says that the pixel is bad",
+    "wavecal.no_histograms": "too few photons of every laser",
+    "wavecal.histogram_fit_problems": "some lasers could not be fitted",
+    "wavecal.linear": "phase to energy is a straight line",
+    "wavecal.quadratic": "phase to energy is a parabola",
 }
 """Name -> description; the bit of a flag is its place here."""
+
+PROBLEM = (
+    "beammap.noDacTone",
+    "beammap.noResonator",
+    "pixcal.hot",
+    "pixcal.cold",
+    "pixcal.dead",
+    "wavecal.bad",
+    "wavecal.failed_validation",
+    "wavecal.failed_convergence",
+    "wavecal.not_monotonic",
+    "wavecal.not_enough_histogram_fits",
+    "wavecal.no_histograms",
+    "wavecal.not_attempted",
+)
+"""Pixels with one of these are left out of images unless the user says otherwise."""
 
 CURRENT = ("", "noDacTone", "failed", "yFailed", "xFailed", "double", "wrongFeedline", "duplicatePixel")
 OLDER = ("", "failed", "yFailed", "xFailed", "wrongFeedline")
@@ -33,6 +64,11 @@ def bit(name: str, names: Sequence[str] | None = None) -> int:
     if name not in known:
         raise RejectedInput(f"there is no flag {name!r}, only {', '.join(known)}")
     return 1 << known.index(name)
+
+
+def bits(names: Sequence[str]) -> np.uint32:
+    """All of these flags as one value."""
+    return np.uint32(sum({bit(name) for name in names}))
 
 
 def named(values: NDArray[np.uint32], stored: Sequence[str]) -> NDArray[np.uint32]:

@@ -1,0 +1,57 @@
+"""For how long each pixel of an array counted: gaps of the readout, cosmic rays and pixel masks taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.mkid.mask_solution import PixelMasks
+
+Stretches = NDArray[np.int64]
+"""[n, 2]: half-open stretches of Unix microseconds."""
+
+
+def lost_stretches(missing_seconds: Sequence[int]) -> Stretches:
+    """Seconds without a file as stretches in order; contiguous ones are one."""
+    seconds = np.unique(np.array(list(missing_seconds), dtype=np.int64))
+    return joined(np.stack([seconds, seconds + 1], axis=1) * 1_000_000)
+
+
+def joined(*parts: Stretches) -> Stretches:
+    """Union of stretches, in order and apart from each other."""
+    rows = np.concatenate([part.reshape(-1, 2) for part in parts])
+    rows = rows[rows[:, 1] > rows[:, 0]]
+    if not len(rows):
+        return np.empty((0, 2), dtype=np.int64)
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    reach = np.maximum.accumulate(rows[:, 1])
+    begins = np.concatenate([[True], rows[1:, 0] > reach[:-1]])
+    return np.stack([rows[begins, 0], np.maximum.reduceat(rows[:, 1], np.flatnonzero(begins))], axis=1)
+
+
+def overlap_us(stretches: Stretches, start_us: int, stop_us: int) -> int:
+    """How much of a window the stretches take."""
+    return int(np.maximum(np.minimum(stretches[:, 1], stop_us) - np.maximum(stretches[:, 0], start_us), 0).sum())
+
+
+def exposure_s(
+    window_us: tuple[int, int], lost: Stretches, masks: PixelMasks | None, places: NDArray[np.intp], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Seconds [y, x] of a window of Unix time that count for each pixel.
+
+    ``places`` are the flat places of the pixels in the masks, -1 for those that the masks do not know.
+    """
+    start_us, stop_us = window_us
+    if masks is None:
+        return np.full(shape, max(stop_us - start_us - overlap_us(lost, start_us, stop_us), 0) / 1e6)
+    edges = masks.edges_us.astype(np.int64).copy()
+    edges[0], edges[-1] = min(edges[0], start_us), max(edges[-1], stop_us)  # the first and the last step hold beyond the ends
+    total = np.zeros(places.size)
+    for step in range(masks.bits.shape[0]):
+        a, b = max(int(edges[step]), start_us), min(int(edges[step + 1]), stop_us)
+        if b > a:
+            good = (places < 0) | (masks.bits[step].ravel()[places] == 0)
+            total += good * (b - a - overlap_us(lost, a, b)) / 1e6
+    return total.reshape(shape)
