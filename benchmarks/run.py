@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calibrate, combine, mkid, pixel_fits, start
-from benchmarks.spent import ROOT, python, siril
+from benchmarks import calibrate, combine, lights, mkid, pixel_fits, start
+from benchmarks.spent import ROOT, python, siril, worker
 from benchmarks.table import Line, as_text, failed
 
 Part = Callable[[Path, Path, int], list[Line]]
@@ -65,6 +65,20 @@ def night_lines(_data: Path, _work: Path, repeats: int) -> list[Line]:
     return [Line(work=str(row["work"]), what="wall time over siril", value=value, at_most=TARGET, note=note)]
 
 
+def ingest_lines(_data: Path, _work: Path, _repeats: int) -> list[Line]:
+    """Ingest, in a process of its own."""
+    row = worker("benchmarks.ingest")
+    note = f"{row['files_per_s']:.0f} / {row['anchor_files_per_s']:.0f} files a second"
+    return [Line(work=str(row["work"]), what="of the speed of reading and hashing", value=row["ratio"], at_least=row["target"], note=note)]
+
+
+def service_lines(data: Path, work: Path, repeats: int) -> list[Line]:
+    """The running service; imported late, since this process has to stay small while it measures the memory of others."""
+    from benchmarks import service
+
+    return service.lines(data, work, repeats)
+
+
 PARTS: dict[str, Part] = {
     "combine": combine.lines,
     "calibrate": calibrate.lines,
@@ -72,7 +86,10 @@ PARTS: dict[str, Part] = {
     "pixel_fits": pixel_fits.lines,
     "start": start.lines,
     "planning": planning_lines,
+    "ingest": ingest_lines,
+    "lights": lights.lines,
     "night": night_lines,
+    "service": service_lines,
     "mkid": mkid.lines,
 }
 
