@@ -75,7 +75,7 @@ def _labels(axes: Axes, chart: FinderChart, extent: tuple[float, float, float, f
 
 def subframe_figure(data: SubframeFigure, title: str) -> Figure:
     """Left the star with its aperture, right its radial profile with the fit, ``G`` and ``R^2``."""
-    canvas = _canvas(8.0, 3.7)
+    canvas = _canvas(8.0, 3.7, top_in=0.5)
     left, right = canvas.subplots(1, 2, width_ratios=(1.0, 1.45))
     _star(left, data)
     _profile(right, data)
@@ -134,10 +134,12 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _canvas(width_in: float, height_in: float) -> Figure:
+def _canvas(width_in: float, height_in: float, top_in: float = 0.3) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(width_in, height_in), dpi=DPI, layout="constrained", facecolor="white")
+    # Margins in inches: a layout engine would draw every figure twice more, and a night has dozens of them.
+    canvas = Canvas(figsize=(width_in, height_in), dpi=DPI, facecolor="white")
+    canvas.subplots_adjust(left=0.72 / width_in, right=1 - 0.1 / width_in, bottom=0.48 / height_in, top=1 - top_in / height_in, wspace=0.24)
     FigureCanvasAgg(canvas)
     return canvas

@@ -8,7 +8,6 @@ any further planes.  CHECKSUM and DATASUM carry no date.  Nothing about the maki
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Collection, Mapping, Sequence
@@ -23,6 +22,7 @@ import numpy.typing as npt
 from nightcrew.errors import RejectedInput
 from nightcrew.io.atomic import NewFile
 from nightcrew.io.cardtext import Card, format_card, header_block, kept_cards
+from nightcrew.io.ecsv import ecsv_bytes
 from nightcrew.io.headers import HeaderValue, scan_hdus
 from nightcrew.io.images import PixelReader
 from nightcrew.io.planes import BITPIX, SLAB_BYTES, Plane, plane_cards, pwrite_all, sha256_of, summed_header
@@ -250,9 +250,7 @@ def read_image_product(path: Path | str) -> ImageProduct:
 
 def write_table_product(path: Path | str, table: Table, *, durable: bool = True) -> WrittenFile:
     """Write a table as ECSV, with the units, descriptions and ``meta`` that it holds."""
-    text = io.StringIO()
-    table.write(text, format="ascii.ecsv")
-    data = text.getvalue().encode("utf-8")
+    data = ecsv_bytes(table)
     with NewFile(path, durable=durable) as new:
         new.file.write(data)
     return WrittenFile(new.final, hashlib.sha256(data).hexdigest(), len(data))
