@@ -7,12 +7,14 @@ import importlib.metadata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ledger import messages
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import iso
+from nightcrew.ledger.rows import ProductRow
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, as_dict
 from nightcrew.settings import Settings
@@ -115,8 +117,14 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
         parameters=tuple(_parameters(archive.parameters)),
         inputs_digest=hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] if hashes else "",
         inputs=len(hashes),
+        products=tuple(str(root) for root in dict.fromkeys(archive.products_root / folder for folder in _folders_of(rows))),
         commands=(f"nightcrew status {shell_word(night)}", f"nightcrew rerun {shell_word(night)} --from masters") if scopes else (),
     )
+
+
+def _folders_of(rows: Sequence[ProductRow]) -> list[str]:
+    """The folders, one a night and instrument, that products lie in."""
+    return sorted({"/".join(PurePosixPath(file.path).parts[:2]) for row in rows for file in row.files})
 
 
 def _version(name: str) -> str:

@@ -244,6 +244,7 @@ class Provenance:
     parameters: tuple[tuple[str, str], ...] = ()
     inputs_digest: str = ""  # of the sorted content hashes
     inputs: int = 0
+    products: tuple[str, ...] = ()  # folders on this machine: told as text, since pages serve no products
     commands: tuple[str, ...] = ()
 
 

@@ -167,6 +167,7 @@ def _night_context(
 
 
 def _anchors(page: NightPage, verdict: Verdict, *, has_trends: bool, has_failures: bool) -> dict[str, str]:
+    urgent = any(action.level in ("problem", "warning") for action in verdict.actions)
     shown = {
         "needs": bool(verdict.actions),
         "balance": bool(page.balance),
@@ -179,7 +180,8 @@ def _anchors(page: NightPage, verdict: Verdict, *, has_trends: bool, has_failure
         "truth": bool(page.truth),
         "provenance": True,
     }
-    return {anchor: label for anchor, label in SECTIONS.items() if shown[anchor]}
+    labels = {**SECTIONS, "needs": SECTIONS["needs"] if urgent else "Remarks"}
+    return {anchor: label for anchor, label in labels.items() if shown[anchor]}
 
 
 def judged_html(page: NightPage) -> str:

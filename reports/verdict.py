@@ -84,7 +84,7 @@ def _what_it_asks(actions: tuple[Action, ...]) -> str:
     known = sum(action.level == "notice" for action in actions)
     if urgent:
         return plural(urgent, "thing needs", "things need") + " a person"
-    return "nothing needs a person" + (f" ({plural(known, 'remark')} below)" if known else "")
+    return "nothing needs a person" + (f" ({plural(known, 'remark')})" if known else "")
 
 
 def empty_reasons(page: NightPage) -> tuple[str, ...]:

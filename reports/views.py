@@ -239,7 +239,7 @@ def _light_group(lights: tuple[LightEntry, ...], several: bool) -> LightGroup:
         parts.append(first.instrument)
     graded = [light.grade for light in lights if light.grade]
     return LightGroup(
-        title=" · ".join(parts) if first.time_utc or first.target else "header not read",
+        title=" · ".join(parts) if first.time_utc or first.target else _not_a_frame(lights, first.instrument if several else ""),
         lights=lights,
         shown=tuple(light for light in lights if light.thumbnail is not None),
         grades=tuple((grade, graded.count(grade)) for grade in GRADES if grade in graded),
@@ -248,6 +248,12 @@ def _light_group(lights: tuple[LightEntry, ...], several: bool) -> LightGroup:
         depth=middle((light.depth_mag for light in lights), "", 2),
         unmade=sum(light.state in ("waiting", "rejected") for light in lights),
     )
+
+
+def _not_a_frame(lights: Sequence[LightEntry], instrument: str) -> str:
+    """What to call lights of which the ledger keeps no header: cut short, damaged, or not read yet."""
+    words = "rejected when read" if all(light.state == "rejected" for light in lights) else "not read yet"
+    return f"{words} · {instrument}" if instrument else words
 
 
 def cell_groups(cells: Sequence[CalibrationCell]) -> tuple[CellGroup, ...]:

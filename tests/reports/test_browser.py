@@ -100,6 +100,16 @@ def test_a_phone_scrolls_down_only(browser: Any, server: PageServer, path: str) 
 
 
 @pytest.mark.parametrize("path", PAGES)
+def test_no_table_hides_columns_on_a_phone(browser: Any, server: PageServer, path: str) -> None:
+    show(browser, server, path, width=360)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    hidden = browser.execute_script(
+        "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.ariaLabel)"
+    )
+    assert hidden == []
+
+
+@pytest.mark.parametrize("path", PAGES)
 def test_no_complaint_in_the_console_and_no_other_request(browser: Any, server: PageServer, path: str) -> None:
     show(browser, server, path)
     assert browser.get_log("browser") == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nightcrew.ledger import claims, messages
-from reports import check
+from reports import check, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
 from reports.model import CalibrationCell, NightPage
@@ -96,6 +96,23 @@ def test_a_real_night_is_a_page_without_faults(published: Published) -> None:
     assert published.faults == ()
     assert published.verdict.status == "good"
     assert published.verdict.sentence.startswith("4 of 5 lights reduced, all with grade A; nothing needs a person")
+
+
+def test_products_are_told_as_folders_and_every_link_leads_somewhere(published: Published, two_nights: Bench) -> None:
+    html = published.path.read_text(encoding="utf-8")
+    (folder,) = published.page.provenance.products
+    assert Path(folder) == two_nights.settings.products.root / FIRST / "NCSIM"
+    assert Path(folder).is_dir()
+    assert f"<code>{folder}</code>" in html
+    links = {part.split('"')[0] for part in html.split('href="')[1:]} - {"../../index.html"}
+    files = {link for link in links if not link.startswith(("#", "data:"))}
+    assert files
+    assert [link for link in files if ".." in link or not (published.path.parent / link).is_file()] == []
+
+
+def test_a_light_that_was_cut_short_is_not_said_to_have_no_header(published: Published) -> None:
+    groups = {group.title: group for group in views.light_groups(published.page.lights)}
+    assert [light.name for light in groups["rejected when read"].lights] == [f"{FIRST}/raw/crew-1-B-003.fit"]
 
 
 def test_the_balance_counts_every_file(page: NightPage, raw: Path) -> None:

@@ -16,7 +16,7 @@ def night(**changes: object) -> NightPage:
 def test_a_good_night_in_one_sentence() -> None:
     verdict = judge(samples.good_night())
     assert verdict.status == "good"
-    assert verdict.sentence == "40 of 41 lights reduced, 30 with grade A and 10 with grade B; nothing needs a person (1 remark below)."
+    assert verdict.sentence == "40 of 41 lights reduced, 30 with grade A and 10 with grade B; nothing needs a person (1 remark)."
 
 
 def test_a_rejected_file_is_named_with_its_command() -> None:
