@@ -22,10 +22,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "simulate": ("simulate", "Write simulated frames with their truth."),
     "frames": ("frames", "Tools for single frames."),
     "mkid": ("mkid", "Photon lists of MKID arrays."),
+    "lab": ("lab", "Laboratory frames: convert, index, masters and detector models."),
 }
 """Command -> (module in this package, one line of help); a module that holds several commands names each of them here."""
 
-GROUPS = frozenset({"frames", "mkid", "simulate"})
+GROUPS = frozenset({"lab", "frames", "mkid", "simulate"})
 """Commands with commands of their own."""
 
 

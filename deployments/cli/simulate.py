@@ -61,3 +61,27 @@ def mkid(
             progress=lambda n, of: bar.update(task, completed=n, total=of),
         )
     say(f"Wrote {truth['delivered']} photons of {len(truth['exposures'])} exposures to {out / 'data'}.")
+
+
+@app.command()
+def lab(
+    out: Annotated[
+        Path, typer.Argument(help="New folder: the campaign goes into OUT/campaign, its truth into OUT/truth.json and truth.npz.")
+    ],
+    preset: Annotated[str, typer.Option(help="tiny: 64 x 48; short: 256 x 256, 120 frames; bench: 2048 x 2048.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    layout: Annotated[str, typer.Option(help="How folders lie: standard, continuous, bare or irradiation.")] = "standard",
+    restarts: Annotated[bool, typer.Option("--restarts/--runs-on", help="Whether frame numbers begin anew in each attempt.")] = True,
+    messy: Annotated[bool, typer.Option("--messy", help="Untidy logs: byte-order marks, other delimiters, repeated rows.")] = False,
+) -> None:
+    """A laboratory campaign: bias, darks and flats of a 12-bit sensor as raw frames with logs."""
+    from rich.progress import Progress
+
+    from nightcrew.simulate.lab import make_campaign
+    from nightcrew.simulate.lab_plan import lab_plan
+
+    plan = lab_plan(preset, layout=layout, restarts=restarts, messy=messy)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("simulating", total=None)
+        truth = make_campaign(out, plan, seed, progress=lambda n, of: bar.update(task, completed=n, total=of))
+    say(f"Wrote {len(truth['frames'])} raw frames to {out / 'campaign'}.")

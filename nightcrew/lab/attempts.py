@@ -47,6 +47,11 @@ class Attempt:
         return self.folder.relative_to(self.root)
 
     @property
+    def label(self) -> str:
+        """Folders below the root with ``/``, or the root's own name."""
+        return "/".join(self.parts[1:]) or self.parts[0]
+
+    @property
     def name(self) -> str:
         """The folder's name, escaped for people."""
         return shown(self.folder)

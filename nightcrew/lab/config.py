@@ -124,6 +124,6 @@ def read_config(path: Path) -> LabConfig:
     return LabConfig(config.height, config.width, config.bit_depth, config.entries, (*warnings, *config.warnings))
 
 
-def absent_config(folder: Path) -> LabConfig:
+def absent_config() -> LabConfig:
     """What is assumed where there is no configuration: 2048 x 2048 of 16 bits, with a warning."""
-    return LabConfig(warnings=(f"{shown(folder)}: has no configFile.txt; {DEFAULT_SIDE} x {DEFAULT_SIDE} pixels of 16 bits are assumed",))
+    return LabConfig(warnings=(f"there is no configFile.txt; {DEFAULT_SIDE} x {DEFAULT_SIDE} pixels of 16 bits are assumed",))

@@ -35,18 +35,18 @@ class AttemptNotes:
 
 def read_notes(attempt: Attempt) -> AttemptNotes:
     """Read configuration and log of an attempt; RejectedInput when the configuration cannot be used (without it no pixel can be placed)."""
-    config = read_config(attempt.config) if attempt.config else absent_config(attempt.folder)
+    config = read_config(attempt.config) if attempt.config else absent_config()
     warnings = list(config.warnings)
     log = None
     if attempt.log is None:
-        warnings.append(f"{attempt.name}: has no log; temperature and exposure come from names where they state them")
+        warnings.append("there is no log; temperature and exposure come from names where they state them")
     else:
         try:
             log = read_log(attempt.log)
             warnings += log.warnings
         except RejectedInput as error:
             warnings.append(f"{error}; the log was not used")
-    return AttemptNotes(config, log, tuple(warnings))
+    return AttemptNotes(config, log, tuple(f"{attempt.label}: {warning}" for warning in warnings))
 
 
 def frame_keywords(raw: Path, notes: AttemptNotes, caltype: str) -> tuple[dict[str, HeaderValue], list[str]]:

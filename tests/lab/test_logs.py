@@ -123,8 +123,8 @@ def test_configuration_with_foreign_letters(tmp_path: Path) -> None:
         read_config(path)
 
 
-def test_absent_configuration(tmp_path: Path) -> None:
-    assert absent_config(tmp_path).width == 2048
+def test_absent_configuration() -> None:
+    assert absent_config().width == 2048
 
 
 def test_values() -> None:

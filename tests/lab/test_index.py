@@ -1,0 +1,130 @@
+"""The index of converted frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nightcrew.errors import RejectedInput
+from nightcrew.lab.convert import Section
+from nightcrew.lab.index import Given, index_sections, write_frames_index
+from nightcrew.lab.records import INDEX_COLUMNS, read_index
+from tests.lab.test_convert import stored
+
+
+def frame(path: Path, pixels: object = None, **cards: object) -> Path:
+    """A FITS frame with keywords."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.arange(1, 101, dtype=np.uint16).reshape(10, 10) if pixels is None else np.asarray(pixels)
+    fits.writeto(path, data, fits.Header(cards))
+    return path
+
+
+@pytest.mark.parametrize(("zeros", "bad"), [(1, False), (2, True)])
+def test_more_than_one_percent_of_zeros_is_bad(tmp_path: Path, zeros: int, bad: bool) -> None:
+    pixels = np.full((10, 10), 7, np.uint16)
+    pixels.flat[0] = 8
+    pixels.flat[1 : 1 + zeros] = 0
+    frame(tmp_path / "Bias" / "attempt0" / "fits" / "a.fits", pixels, TEMP=1.0)
+    before = stored(tmp_path)
+    (row,) = index_sections([Section(tmp_path / "Bias", "BIAS")]).frames
+    assert row.zero_fraction == zeros / 100
+    assert row.bad is bad
+    assert stored(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("pixels", "cards", "said"),
+    [
+        (np.full((10, 10), np.nan, np.float32), {}, "undefined"),
+        (np.full((10, 10), 65520, np.uint16), {}, "saturated"),
+        (np.full((10, 10), 9, np.uint16), {}, "every pixel"),
+        (None, {"BADSIZE": True}, "BADSIZE"),
+    ],
+)
+def test_other_unusable_frames(tmp_path: Path, pixels: object, cards: dict[str, object], said: str) -> None:
+    frame(tmp_path / "Bias" / "a.fits", pixels, TEMP=1.0, **cards)
+    (row,) = index_sections([Section(tmp_path / "Bias", "BIAS")]).frames
+    assert row.bad
+    assert said in row.reason
+
+
+def test_one_file_a_section_and_two_data_sets(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        for kind in ("Bias", "Darks", "Flats"):
+            frame(tmp_path / name / kind / "attempt0" / "fits" / "a.fits", TEMP=1.0, EXPTIME=1.0)
+    explicit = [Section(tmp_path / n / d, k) for n in ("one", "two") for d, k in (("Bias", "BIAS"), ("Darks", "DARK"), ("Flats", "FLAT"))]
+    rows = index_sections(explicit).frames
+    assert len(rows) == 6
+    assert {row.caltype for row in rows} == {"BIAS", "DARK", "FLAT"}
+    found = index_sections([Section(tmp_path / "one")]).frames
+    assert sorted(row.caltype for row in found) == ["BIAS", "DARK", "FLAT"]
+
+
+def test_a_root_given_as_a_section_is_warned_of(tmp_path: Path) -> None:
+    for kind in ("Bias", "Darks"):
+        frame(tmp_path / kind / "attempt0" / "fits" / "a.fits")
+    warnings = index_sections([Section(tmp_path, "BIAS")]).warnings
+    assert any("--discover" in warning for warning in warnings)
+
+
+def test_stage_and_vacuum_from_the_deepest_folder_or_as_given(tmp_path: Path) -> None:
+    root = tmp_path / "duringradiation_novacuum"
+    for stage in ("PreIrradiation", "PostIrradiation", "DuringIrradiation"):
+        frame(root / stage / "Bias" / "attempt0" / "fits" / "a.fits", TEMP=1.0)
+    rows = index_sections([Section(root)]).frames
+    assert {row.stage for row in rows} == {"pre", "post", "radiating"}
+    assert {row.vacuum for row in rows} == {"air"}
+    rows = index_sections([Section(root)], given=Given("post", "vacuum")).frames
+    assert {(row.stage, row.vacuum) for row in rows} == {("post", "vacuum")}
+
+
+def test_header_first_names_only_where_it_says_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "Darks" / "T40" / "99s" / "attempt3" / "fits"
+    frame(folder / "a.fits", TEMP=1.5, EXPTIME=2.0)
+    frame(folder / "b.fits", EQTEMP=7.0)
+    frame(folder / "DarkT5_exp4sAt0f0.fits")
+    frame(folder / "c.fits")
+    rows = {row.path.name: row for row in index_sections([Section(tmp_path)]).frames}
+    assert (rows["a.fits"].temperature_c, rows["a.fits"].exposure_s) == (1.5, 2.0)
+    assert (rows["b.fits"].temperature_c, rows["b.fits"].temperature_from) == (7.0, "EQTEMP")
+    assert (rows["DarkT5_exp4sAt0f0.fits"].temperature_c, rows["DarkT5_exp4sAt0f0.fits"].exposure_s) == (5.0, 4.0)
+    assert (rows["c.fits"].temperature_c, rows["c.fits"].exposure_s, rows["c.fits"].temperature_from) == (40.0, 99.0, "folder")
+
+
+def test_a_corrupt_file_is_a_bad_frame_and_ends_nothing(tmp_path: Path) -> None:
+    frame(tmp_path / "Bias" / "attempt0" / "fits" / "a.fits", TEMP=1.0)
+    (tmp_path / "Bias" / "attempt0" / "fits" / "b.fits").write_bytes(b"SIMPLE  =  T")
+    rows = index_sections([Section(tmp_path)]).frames
+    assert [row.bad for row in rows] == [False, True]
+    assert "ends inside the header" in rows[1].reason
+
+
+def test_the_table_reads_back(tmp_path: Path) -> None:
+    frame(tmp_path / "in" / "Darks" / "20kRads_campaign" / "5kRads" / "fits" / "a.fits", TEMP=1.25, EXPTIME=2.0, FRAMENUM=4)
+    rows = index_sections([Section(tmp_path / "in")]).frames
+    path = write_frames_index(tmp_path / "out" / "index.csv", rows)
+    assert path.read_text().splitlines()[0] == ",".join(INDEX_COLUMNS)
+    (back,) = read_index(path)
+    assert back.path.resolve() == rows[0].path.resolve()
+    assert back.dose_krad == 5.0
+    assert (back.temperature_c, back.exposure_s, back.frame, back.nx, back.bad) == (1.25, 2.0, 4, 10, False)
+
+
+def test_a_table_that_is_no_index_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("A,B\n1,2\n")
+    with pytest.raises(RejectedInput, match="no column PATH"):
+        read_index(tmp_path / "x.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(RejectedInput, match="is empty"):
+        read_index(tmp_path / "empty.csv")
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    frame(tmp_path / "Darks" / "attempt0" / "fits" / "a.fits")
+    warnings = index_sections([Section(tmp_path)]).warnings
+    assert any("no temperature" in text for text in warnings)
+    assert any("no exposure" in text for text in warnings)
