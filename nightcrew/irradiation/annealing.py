@@ -1,0 +1,76 @@
+"""What heals after the beam: a level against the time since the end of the irradiation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+LEAST_TIMES = 4
+LONGEST = 5.0  # a time constant beyond this many spans of the data cannot be told from a slope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annealing:
+    """level(t) = rest + healed exp(-t / time_constant_s), with errors; NaN with the reason in ``why``."""
+
+    rest: float
+    rest_error: float
+    healed: float
+    healed_error: float
+    time_constant_s: float
+    time_constant_error_s: float
+    why: str = ""
+
+    def level(self, since_s: F8) -> F8:
+        """The law at times since the end of the beam."""
+        return np.asarray(self.rest + self.healed * np.exp(-since_s / self.time_constant_s))
+
+
+def _undetermined(why: str) -> Annealing:
+    nan = math.nan
+    return Annealing(rest=nan, rest_error=nan, healed=nan, healed_error=nan, time_constant_s=nan, time_constant_error_s=nan, why=why)
+
+
+def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, error: Sequence[float] | F8 | None = None) -> Annealing:
+    """Fit the law to levels (any unit) at times since the end of the beam, in s."""
+    from scipy.optimize import curve_fit
+
+    t, y = np.asarray(since_s, dtype=np.float64), np.asarray(level, dtype=np.float64)
+    if len(np.unique(t)) < LEAST_TIMES:
+        return _undetermined(f"{len(np.unique(t))} different times after the beam, {LEAST_TIMES} are needed")
+    span, swing = float(np.ptp(t)), float(np.ptp(y))
+    if swing == 0:
+        return _undetermined("the level does not change after the beam")
+    sigma = None if error is None or not np.all(np.isfinite(error)) else np.asarray(error, dtype=np.float64)
+    first, last = y[np.argmin(t)], y[np.argmax(t)]
+    scale = span / 3
+
+    def law(x: F8, rest: float, healed: float, log_tau: float) -> F8:
+        return np.asarray(rest + healed * np.exp(-x / (scale * math.exp(log_tau))))
+
+    try:
+        found, covariance = curve_fit(law, t, y, p0=(last, first - last, 0.0), sigma=sigma, absolute_sigma=sigma is not None, maxfev=4000)
+    except RuntimeError:
+        return _undetermined("the fit finds no time constant")
+    errors = np.sqrt(np.diag(covariance))
+    tau = scale * math.exp(min(found[2], 50.0))
+    if not np.all(np.isfinite(errors)) or tau > LONGEST * span or errors[2] > 1 or abs(found[1]) < 3 * errors[1]:
+        return _undetermined(f"the levels over {span:.4g} s after the beam do not tell a time constant")
+    return Annealing(
+        rest=float(found[0]),
+        rest_error=float(errors[0]),
+        healed=float(found[1]),
+        healed_error=float(errors[1]),
+        time_constant_s=tau,
+        time_constant_error_s=tau * float(errors[2]),
+    )
+
+
+def recovered(before: float, first_after: float, last_after: float) -> float:
+    """Part of the damage that is gone: 1 - (last - before) / (first - before); NaN without damage."""
+    return 1 - (last_after - before) / (first_after - before) if first_after != before else math.nan

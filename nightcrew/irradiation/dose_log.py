@@ -1,0 +1,169 @@
+"""Logs of the beam: tables with frame number, time and dose, in whatever delimiter, unit and state they come."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import RejectedInput
+from nightcrew.io.source import shown
+
+F8 = NDArray[np.float64]
+LOG_NAMES = ("radiationLogCompleto.csv", "radiationLog.csv", "radiationLogDef.csv")
+KRAD_PER = {"krad": 1.0, "krads": 1.0, "rad": 1e-3, "rads": 1e-3, "mrad": 1e3, "gy": 0.1, "kgy": 100.0, "cgy": 1e-3, "mgy": 1e-4}
+LARGEST_BYTES = 64 << 20
+CONSTANT = 1e-9  # relative spread below which all doses of a log are the same number
+
+_DOSE = re.compile(r"(dose|radiationlevel|radiation_level)[\s_]*[\[(]?\s*([a-z]*)\s*[\])]?", re.IGNORECASE)
+_TIME = re.compile(r"time_?stamp.*|time(_?s)?", re.IGNORECASE)
+_FRAME = ("framenum", "frame")
+_OTHERS = {
+    "current_a": re.compile(r"amperage.*|current.*", re.IGNORECASE),
+    "voltage_v": re.compile(r"voltage.*", re.IGNORECASE),
+    "temperature_c": re.compile(r"temperature|ccd_?temp(erature)?|chiptemp", re.IGNORECASE),
+    "power_w": re.compile(r"powercons|power(_w)?", re.IGNORECASE),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DoseLog:
+    """Rows of a log in their order; NaN where a cell is empty or no number, -1 for a frame number that is none.
+
+    ``dose_krad``: column Dose, else RadiationLevel, in kRad; ``level_krad`` the RadiationLevel where there are both.
+    ``remarks``: what was wrong with the file.
+    """
+
+    name: str
+    frame: NDArray[np.int64]
+    time_s: F8
+    dose_krad: F8
+    level_krad: F8
+    others: Mapping[str, F8] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.dose_krad)
+
+    @property
+    def constant(self) -> bool:
+        """All doses the same number: such a log tells nothing and counts as missing."""
+        dose = self.dose_krad[np.isfinite(self.dose_krad)]
+        return bool(dose.size > 1 and np.ptp(dose) <= CONSTANT * max(1.0, float(np.abs(dose).max())))
+
+    @property
+    def has_times(self) -> bool:
+        """At least two rows with a time and a dose."""
+        return int(np.sum(np.isfinite(self.time_s) & np.isfinite(self.dose_krad))) >= 2
+
+    @property
+    def has_frames(self) -> bool:
+        """Some row has a frame number and a dose."""
+        return bool(np.any((self.frame >= 0) & np.isfinite(self.dose_krad)))
+
+    def segments(self) -> list[NDArray[np.intp]]:
+        """Rows with a frame number, cut where the numbers stop growing: a new folder begins there."""
+        rows = np.nonzero((self.frame >= 0) & np.isfinite(self.dose_krad))[0]
+        if not rows.size:
+            return []
+        breaks = np.nonzero(np.diff(self.frame[rows]) < 0)[0] + 1
+        return list(np.split(rows, breaks))
+
+    def groups(self) -> list[NDArray[np.intp]]:
+        """Rows cut where the frame number does not grow or the dose changes (the older suite's groups)."""
+        if not len(self):
+            return []
+        same = np.isclose(self.dose_krad[1:], self.dose_krad[:-1], rtol=1e-12, atol=0, equal_nan=True)
+        grows = np.diff(self.frame) > 0 if np.any(self.frame >= 0) else np.ones(len(self) - 1, dtype=bool)
+        return list(np.split(np.arange(len(self)), np.nonzero(~(same & grows))[0] + 1))
+
+
+def read_dose_log(path: Path | str) -> DoseLog:
+    """Read a log; RejectedInput where it has neither a dose nor an electric column, is no text, or is too large."""
+    place = Path(path)
+    try:
+        if place.stat().st_size > LARGEST_BYTES:
+            raise RejectedInput(f"{shown(place)}: is larger than {LARGEST_BYTES >> 20} MB, no log of a beam")
+        text = place.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = place.read_bytes().decode("latin-1")
+    except OSError as error:
+        raise RejectedInput(f"{shown(place)}: cannot be read ({error.strerror})") from error
+    return parse_dose_log(text, place.name)
+
+
+def parse_dose_log(text: str, name: str) -> DoseLog:
+    """A log from its text; ``name`` for messages."""
+    rows = [row for row in csv.reader(text.splitlines(), delimiter=_delimiter(text)) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise RejectedInput(f"{shown(name)}: is empty")
+    head, body = [cell.strip().lstrip("\ufeff") for cell in rows[0]], rows[1:]
+    remarks: list[str] = []
+    doses = _dose_columns(head, remarks)
+    others = {key: place for key, pattern in _OTHERS.items() if (place := _find(head, pattern)) is not None}
+    if not doses and not others:
+        raise RejectedInput(f"{shown(name)}: has no column Dose, RadiationLevel, current or voltage (it has {', '.join(head[:8])})")
+    number = next((place for want in _FRAME for place, cell in enumerate(head) if cell.lower() == want), None)
+    time_place = _find(head, _TIME)
+
+    def column(place: int | None) -> F8:
+        return np.array([_number(row[place]) if place is not None and place < len(row) else math.nan for row in body], dtype=np.float64)
+
+    frames = column(number)
+    made = {key: column(place) * factor for key, (place, factor) in doses.items()}
+    dose = made.get("dose", made.get("level", np.full(len(body), math.nan)))
+    bad = int(np.sum(~np.isfinite(dose))) if doses else 0
+    if bad:
+        remarks.append(f"{bad} of {len(body)} rows have no dose that is a number")
+    return DoseLog(
+        name=name,
+        frame=np.where(np.isfinite(frames) & (frames >= 0) & (frames == np.round(frames)), frames, -1).astype(np.int64),
+        time_s=column(time_place),
+        dose_krad=dose,
+        level_krad=made.get("level", np.full(len(body), math.nan)),
+        others={key: column(place) for key, place in others.items()},
+        remarks=tuple(remarks),
+    )
+
+
+def _find(head: Sequence[str], pattern: re.Pattern[str]) -> int | None:
+    return next((place for place, cell in enumerate(head) if pattern.fullmatch(re.sub(r"\s*[\[(].*", "", cell))), None)
+
+
+def _dose_columns(head: Sequence[str], remarks: list[str]) -> dict[str, tuple[int, float]]:
+    """``dose`` and ``level`` -> (column, kRad of its unit)."""
+    found: dict[str, tuple[int, float]] = {}
+    for place, cell in enumerate(head):
+        match = _DOSE.fullmatch(cell)
+        if not match or (match[2] and match[2].lower() not in KRAD_PER):
+            continue
+        key = "dose" if match[1].lower() == "dose" else "level"
+        unit = "Mrad" if match[2] == "Mrad" else match[2].lower()
+        found.setdefault(key, (place, KRAD_PER.get(unit.lower(), 1.0)))
+        if unit and unit.lower() != "krad":
+            remarks.append(f"column {cell}: brought to kRad")
+    return found
+
+
+def _delimiter(text: str) -> str:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    counts = {mark: first.count(mark) for mark in ",;\t|"}
+    best = max(counts, key=lambda mark: counts[mark])
+    return best if counts[best] else ","
+
+
+def _number(cell: str) -> float:
+    text = cell.strip()
+    if "," in text and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return math.nan
+    return value if math.isfinite(value) else math.nan

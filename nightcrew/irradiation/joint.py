@@ -1,0 +1,287 @@
+"""Level and noise of all groups of a campaign in one fit: bias, dark current and hits of particles against dose, rate and exposure.
+
+signal   = B0 + alpha D + (DC0 + beta D) t + q R t
+variance = read^2 + k (DC0 + beta D) t + (q^2 + sigma_q^2) R t
+
+D dose in kRad, R dose rate in kRad/s, t exposure in s, q the mean charge that a dose of 1 kRad leaves in a pixel, sigma_q the scatter of
+that charge (hits are Poisson in number), k = 1 / gain the noise of a unit of charge.  In ADU; with a gain of 1 e-/ADU it is the formula
+of the older suite.  All terms are fitted together by generalised least squares, levels and variances with their covariance, so that
+charge of hits cannot leak into the dark current.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.irradiation.least_squares import improbable
+
+F8 = NDArray[np.float64]
+LINEAR = ("B0", "alpha", "DC0", "beta", "q", "read2", "hits2")  # hits2 = q^2 + sigma_q^2
+NAMES = ("B0", "alpha", "DC0", "beta", "q", "sigma_q", "read", "k")
+NULL = 1e-7  # singular values below this part of the largest belong to directions that the data say nothing of
+TOUCHED = 1e-4  # a parameter with such a part in one of those directions is undetermined
+ROUNDS = 30
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Observations:
+    """One entry a group of frames; arrays of one length.
+
+    ``signal_adu`` mean level, bias included; ``variance_adu2`` temporal variance of a pixel (NaN: not measured).
+    ``signal_error_adu``, ``variance_error_adu2``: standard errors, ``covariance_adu3`` between the two; ``dose_error_krad``.
+    """
+
+    dose_krad: F8
+    rate_krad_per_s: F8
+    exposure_s: F8
+    signal_adu: F8
+    variance_adu2: F8
+    signal_error_adu: F8
+    variance_error_adu2: F8
+    covariance_adu3: F8
+    dose_error_krad: F8
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different lengths."""
+        if len({len(column) for column in vars(self).values()}) != 1:
+            raise Refused("the columns of the observations differ in length")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class JointFit:
+    """Parameters by name (``NAMES``; ADU, kRad, s) with standard errors; NaN where undetermined, with the reason in ``why``.
+
+    ``linear``, ``covariance``: the fitted linear parameters (``LINEAR``, then k) and their covariance, for predictions.
+    ``signal_residual_adu``, ``variance_residual_adu2``, and both over their errors (``pulls``).
+    """
+
+    values: Mapping[str, float]
+    errors: Mapping[str, float]
+    why: Mapping[str, str]
+    linear: F8
+    covariance: F8
+    chi2: float
+    freedom: int
+    scale: float
+    signal_residual_adu: F8
+    variance_residual_adu2: F8
+    pulls: F8 = field(repr=False)
+
+    def signal(self, dose_krad: F8 | float, rate: F8 | float, exposure_s: F8 | float) -> tuple[F8, F8]:
+        """Predicted level in ADU and its standard error; NaN where a term is undetermined that the prediction needs."""
+        d, r, t = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, dtype=np.float64)) for x in (dose_krad, rate, exposure_s)))
+        rows = np.stack([np.ones_like(d), d, t, d * t, r * t], axis=-1)
+        need = np.any(rows != 0, axis=0)
+        if not np.all(np.isfinite(self.linear[:5][need])):
+            return np.full(d.shape, np.nan), np.full(d.shape, np.nan)
+        rows, part = rows[:, need], self.covariance[:5, :5][np.ix_(need, need)]
+        return rows @ self.linear[:5][need], np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", rows, part, rows), 0))
+
+    def variance(self, dose_krad: float, rate: float, exposure_s: float) -> float:
+        """Predicted temporal variance of a pixel in ADU^2; NaN where a term is undetermined that it needs."""
+        theta = self.linear
+        d, r, t = dose_krad, rate, exposure_s
+        terms = [(theta[5], 1.0), (theta[7] * theta[2], t), (theta[7] * theta[3], d * t), (theta[6], r * t)]
+        return float(sum(value * factor for value, factor in terms if factor != 0))
+
+
+def _signal_rows(data: Observations) -> F8:
+    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
+    zero = np.zeros_like(d)
+    return np.column_stack([np.ones_like(d), d, t, d * t, r * t, zero, zero, zero])
+
+
+def _variance_rows(data: Observations, theta: F8) -> F8:
+    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
+    zero = np.zeros_like(d)
+    dark = (theta[2] + theta[3] * d) * t
+    return np.column_stack([zero, zero, theta[7] * t, theta[7] * d * t, zero, np.ones_like(d), r * t, dark])
+
+
+def _variance_model(data: Observations, theta: F8) -> F8:
+    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
+    return np.asarray(theta[5] + theta[7] * (theta[2] + theta[3] * d) * t + theta[6] * r * t)
+
+
+@dataclass(frozen=True, eq=False)
+class _Whitened:
+    """Levels first, then variances; ``factor`` [row, row] times a vector of both has unit covariance."""
+
+    factor: F8
+    good: NDArray[np.bool_]
+
+
+def _whiten(data: Observations, theta: F8) -> _Whitened:
+    """Inverse Cholesky factors of the 2 x 2 covariance of each group; errors of the dose count through the slopes."""
+    n = len(data.dose_krad)
+    by_dose = (np.nan_to_num(theta[1]) + np.nan_to_num(theta[3]) * data.exposure_s) * data.dose_error_krad
+    a = np.hypot(data.signal_error_adu, by_dose)
+    b, cross = data.variance_error_adu2, data.covariance_adu3
+    has_variance = np.isfinite(data.variance_adu2) & np.isfinite(b) & (b > 0)
+    factor = np.zeros((2 * n, 2 * n))
+    place = np.arange(n)
+    factor[place, place] = 1 / a
+    rho = np.where(has_variance, np.clip(np.nan_to_num(cross) / (a * np.where(has_variance, b, 1)), -0.95, 0.95), 0.0)
+    rest = np.sqrt(1 - rho**2)
+    safe = np.where(has_variance, b, 1.0)
+    factor[n + place, place] = np.where(has_variance, -rho / (rest * a), 0)
+    factor[n + place, n + place] = np.where(has_variance, 1 / (rest * safe), 0)
+    good = np.concatenate([np.isfinite(data.signal_adu) & np.isfinite(a) & (a > 0), has_variance])
+    return _Whitened(factor, good)
+
+
+def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> JointFit:
+    """Fit all parameters together.
+
+    ``gain_e_per_adu`` fixes k = 1 / gain; without it k is fitted, which needs dark exposures with more than negligible charge.
+    Parameters that the groups do not determine (no frame in the beam, one exposure only, one dose only ...) are NaN with their reason.
+    Errors are scaled up by sqrt(chi^2 / freedom) where that chi^2 is less probable than 1e-3.
+    """
+    if not len(data.dose_krad):
+        raise Refused("there is no group of frames to fit")
+    free_k = gain_e_per_adu is None
+    theta = np.zeros(8)
+    theta[7] = 1.0 if gain_e_per_adu is None else 1.0 / gain_e_per_adu
+    if free_k:
+        theta = _start(data, theta)
+    for _ in range(ROUNDS):
+        new, null, inverse, residual = _step(data, theta, free_k=free_k)
+        moved = float(np.max(np.abs(new - theta) / (np.abs(new) + 1e-9)))
+        theta = new
+        if moved < 1e-12:
+            break
+    return _finish(data, theta, null, inverse, residual, free_k=free_k)
+
+
+def _start(data: Observations, theta: F8) -> F8:
+    """Linear parameters with k = 1, then k from what their dark charge explains of the noise."""
+    first, *_ = _step(data, theta, free_k=False)
+    rows = np.column_stack(
+        [np.ones_like(data.dose_krad), data.rate_krad_per_s * data.exposure_s, (first[2] + first[3] * data.dose_krad) * data.exposure_s]
+    )
+    good = np.isfinite(data.variance_adu2)
+    if good.sum() >= 3:
+        found = np.linalg.lstsq(rows[good], data.variance_adu2[good], rcond=None)[0]
+        first[[5, 6, 7]] = found[0], found[1], max(found[2], 1e-6)
+    return first
+
+
+def _step(data: Observations, theta: F8, *, free_k: bool) -> tuple[F8, F8, F8, F8]:
+    """One Gauss-Newton step: new parameters, null directions [parameter, direction], pseudo-inverse, whitened residuals."""
+    white = _whiten(data, theta)
+    variance_rows = _variance_rows(data, theta)
+    jacobian = np.vstack([_signal_rows(data), variance_rows])
+    model = np.concatenate([_signal_rows(data) @ theta, _variance_model(data, theta)])
+    measured = np.concatenate([data.signal_adu, np.nan_to_num(data.variance_adu2)])
+    matrix = (white.factor @ jacobian)[white.good]
+    if not free_k:
+        matrix[:, 7] = 0
+    residual = (white.factor @ np.where(white.good, measured - model, 0.0))[white.good]
+    size = np.linalg.norm(matrix, axis=0)
+    size[size == 0] = 1.0
+    u, s, vt = np.linalg.svd(matrix / size, full_matrices=True)
+    s = np.concatenate([s, np.zeros(len(theta) - len(s))]) if len(s) < len(theta) else s
+    kept = s > NULL * s.max()
+    back = vt[kept].T / s[kept]
+    new = theta + (back @ (u[:, : len(s)][:, kept[: u.shape[1]]].T @ residual)) / size
+    inverse = back @ back.T / np.outer(size, size)
+    return new, vt[~kept].T, inverse, residual
+
+
+def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, *, free_k: bool) -> JointFit:
+    free = 8 if free_k else 7
+    touched = np.any(np.abs(null) > TOUCHED, axis=1) if null.size else np.zeros(8, bool)
+    if not free_k:
+        touched[7] = False
+    chi2 = float(residual @ residual)
+    freedom = len(residual) - (free - (null.shape[1] - (0 if free_k else 1)))
+    scale = math.sqrt(chi2 / freedom) if freedom > 0 and improbable(chi2, freedom) else 1.0
+    covariance = inverse * scale**2
+    linear = np.where(touched, np.nan, theta)
+    covariance = np.where(touched[:, None] | touched[None, :], np.nan, covariance)
+    values, errors, why = _named(data, linear, covariance, touched)
+    signal = data.signal_adu - _signal_rows(data) @ theta
+    variance = data.variance_adu2 - _variance_model(data, theta)
+    return JointFit(
+        values=values,
+        errors=errors,
+        why=why,
+        linear=linear,
+        covariance=covariance,
+        chi2=chi2,
+        freedom=freedom,
+        scale=scale,
+        signal_residual_adu=signal,
+        variance_residual_adu2=variance,
+        pulls=residual,
+    )
+
+
+def _named(
+    data: Observations, theta: F8, covariance: F8, touched: NDArray[np.bool_]
+) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
+    """Parameters as people ask for them: read = sqrt(read2), sigma_q = sqrt(hits2 - q^2)."""
+    values, errors = dict.fromkeys(NAMES, math.nan), dict.fromkeys(NAMES, math.nan)
+    why: dict[str, str] = {}
+    for place, name in ((0, "B0"), (1, "alpha"), (2, "DC0"), (3, "beta"), (4, "q"), (7, "k")):
+        values[name] = float(theta[place])
+        errors[name] = math.sqrt(covariance[place, place]) if covariance[place, place] >= 0 else math.nan
+        if touched[place]:
+            why[name] = _why(name, data)
+    _root("read", theta[5], np.eye(8)[5], covariance, (values, errors, why), "the noise at exposure 0 comes out negative", data)
+    gradient = np.zeros(8)
+    gradient[6], gradient[4] = 1.0, -2 * theta[4]
+    _root(
+        "sigma_q",
+        theta[6] - theta[4] ** 2,
+        gradient,
+        covariance,
+        (values, errors, why),
+        "the noise in the beam is less than q alone makes",
+        data,
+    )
+    return values, errors, why
+
+
+def _root(
+    name: str,
+    square: float,
+    gradient: F8,
+    covariance: F8,
+    out: tuple[dict[str, float], dict[str, float], dict[str, str]],
+    negative: str,
+    data: Observations,
+) -> None:
+    values, errors, why = out
+    used = gradient != 0
+    if not math.isfinite(square):
+        why[name] = _why(name, data)
+    elif square <= 0:
+        why[name] = f"{name}: {negative}"
+    else:
+        values[name] = math.sqrt(square)
+        part = gradient[used] @ covariance[np.ix_(used, used)] @ gradient[used]
+        errors[name] = math.sqrt(max(part, 0.0)) / (2 * values[name])
+
+
+def _why(name: str, data: Observations) -> str:
+    """The plainest thing that the groups lack for a parameter."""
+    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
+    if name in ("sigma_q", "read", "k") and not np.any(np.isfinite(data.variance_adu2)):
+        return f"{name}: no group has two frames of the same kind, so there is no temporal noise"
+    if name in ("q", "sigma_q") and not np.any(r * t > 0):
+        return f"{name}: no exposure in the beam with a known dose rate"
+    if name in ("alpha", "beta", "B0", "DC0") and np.ptp(d) <= 1e-9 * max(1.0, float(np.max(np.abs(d)))) and d[0] != 0:
+        return f"{name}: all groups have the dose {d[0]:.6g} kRad"
+    if name in ("alpha", "beta") and np.ptp(d) <= 1e-9:
+        return f"{name}: no group has a dose above 0"
+    if np.ptp(t) <= 1e-9 * max(1.0, float(np.max(t))) or (name in ("DC0", "beta", "q", "sigma_q") and len(np.unique(t)) < 2):
+        return f"{name}: all groups have the exposure {t[0]:.6g} s"
+    there = f"{len(d)} with {len(np.unique(d))} doses, {len(np.unique(r))} rates, {len(np.unique(t))} exposures"
+    return f"{name}: the groups ({there}) do not tell it apart"

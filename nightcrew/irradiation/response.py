@@ -1,0 +1,162 @@
+"""Response of a detector to dose and dose rate: levels and noise of groups of frames, as straight laws with their errors.
+
+All differences have one sign: irradiated minus reference, positive when the irradiated level is higher.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.irradiation.least_squares import Fit, fit, line
+
+F8 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """Level and noise of one group of frames; units of the stored samples, kRad, kRad/s, s, Celsius.
+
+    ``mean`` of the group's pixels with its standard error ``mean_error`` (NaN: not known), ``std`` over pixels and frames (population),
+    ``noise``: temporal noise of a pixel in one frame (NaN: fewer than two frames), with its error.
+    """
+
+    stage: str
+    kind: str
+    dose_krad: float
+    mean: float
+    std: float
+    rate_krad_per_s: float = 0.0
+    exposure_s: float = 0.0
+    temperature_c: float = math.nan
+    mean_error: float = math.nan
+    noise: float = math.nan
+    noise_error: float = math.nan
+    n_frames: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RateModel:
+    """MEAN = a0 + a1 DOSE + a2 DOSE_RATE and STD = b0 + b1 DOSE + b2 DOSE_RATE of one kind and exposure."""
+
+    kind: str
+    exposure_s: float | None
+    mean: Fit
+    std: Fit
+
+
+def _columns(levels: Sequence[Level]) -> tuple[F8, F8, F8, F8, F8 | None]:
+    dose = np.array([one.dose_krad for one in levels])
+    rate = np.array([one.rate_krad_per_s for one in levels])
+    mean, std = np.array([one.mean for one in levels]), np.array([one.std for one in levels])
+    errors = np.array([one.mean_error for one in levels])
+    return dose, rate, mean, std, errors if np.all(np.isfinite(errors) & (errors > 0)) and len(errors) else None
+
+
+def dose_model(levels: Sequence[Level]) -> Fit:
+    """MEAN = intercept + slope DOSE; weighted by the groups' errors where all are known."""
+    dose, _, mean, _, errors = _columns(levels)
+    return line(dose, mean, errors)
+
+
+def rate_model(levels: Sequence[Level], kind: str, exposure_s: float | None) -> RateModel:
+    """Both laws over dose and dose rate.  The term of a rate that does not change is undetermined; a0 then holds its part (``notes``)."""
+    dose, rate, mean, std, errors = _columns(levels)
+    one = np.ones_like(dose)
+    return RateModel(
+        kind=kind,
+        exposure_s=exposure_s,
+        mean=fit({"a0": one, "a1": dose, "a2": rate}, mean, errors),
+        std=fit({"b0": one, "b1": dose, "b2": rate}, std),
+    )
+
+
+def std_on_mean(levels: Sequence[Level]) -> Fit:
+    """STD = intercept + slope MEAN."""
+    _, _, mean, std, _ = _columns(levels)
+    return line(mean, std)
+
+
+def on_rate(levels: Sequence[Level]) -> tuple[Fit, Fit]:
+    """MEAN and STD against dose rate alone: two lines."""
+    _, rate, mean, std, errors = _columns(levels)
+    return line(rate, mean, errors), line(rate, std)
+
+
+def dose_slope(levels: Sequence[Level]) -> tuple[float, float, str]:
+    """Change of the level per kRad with its error: from the law with the rate where that is determined, else from the line.
+
+    Returns (NaN, NaN, reason) when it is not determined.  With few groups the law with the rate is taken as long as it has points enough.
+    """
+    model = rate_model(levels, "", None).mean
+    if math.isfinite(model.value("a1")):
+        return model.value("a1"), model.error("a1"), model.notes.get("a1", "")
+    return math.nan, math.nan, model.why.get("a1", "too few doses")
+
+
+def exposures(levels: Sequence[Level]) -> list[float]:
+    """The different exposures of the groups, sorted."""
+    return sorted({one.exposure_s for one in levels})
+
+
+def chosen(levels: Sequence[Level], *, kind: str, stage: str | None = None, exposure_s: float | None = None) -> list[Level]:
+    """Groups of a kind, and of a stage and exposure where given, by dose."""
+    found = [
+        one
+        for one in levels
+        if one.kind == kind
+        and stage in (None, one.stage)
+        and (exposure_s is None or math.isclose(one.exposure_s, exposure_s, rel_tol=1e-6))
+    ]
+    return sorted(found, key=lambda one: (one.dose_krad, one.stage, one.exposure_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """A level's change at the begin (``first_pre``) or end (``last_post``) of the irradiation: irradiated minus reference."""
+
+    transition: str
+    kind: str
+    exposure_s: float
+    value: float
+    error: float
+    why: str = ""
+
+
+def shifts(levels: Sequence[Level], kind: str, exposure_s: float) -> tuple[Shift, Shift]:
+    """First irradiated minus pre, and last irradiated minus post, for one kind and exposure (in the unit of the levels)."""
+    made = []
+    for transition, reference, place in (("first_pre", "pre", 0), ("last_post", "post", -1)):
+        beam = chosen(levels, kind=kind, stage="radiating", exposure_s=exposure_s)
+        quiet = chosen(levels, kind=kind, stage=reference, exposure_s=exposure_s)
+        why = f"no {kind.lower()} of the stage {'radiating' if not beam else reference}" if not beam or not quiet else ""
+        value, error = math.nan, math.nan
+        if not why:
+            level, level_error = _mean_of(quiet)
+            value, error = beam[place].mean - level, math.hypot(beam[place].mean_error, level_error)
+        made.append(Shift(transition=transition, kind=kind, exposure_s=exposure_s, value=value, error=error, why=why))
+    return made[0], made[1]
+
+
+def _mean_of(levels: Sequence[Level]) -> tuple[float, float]:
+    """Mean level of groups, each frame counting alike, and its error."""
+    n = np.array([one.n_frames for one in levels], dtype=np.float64)
+    mean = np.array([one.mean for one in levels])
+    errors = np.array([one.mean_error for one in levels])
+    return float(np.sum(n * mean) / n.sum()), float(np.sqrt(np.sum((n * errors) ** 2)) / n.sum())
+
+
+def frame_rates(dose_krad: Sequence[float], time_s: Sequence[float]) -> list[float | None]:
+    """Rate of each frame against the one before it, in the order given (the older suite's definition; None for the first).
+
+    Frames at equal times have none.  A group's mean of these is 0 after a jump and needs care: see ``dose.FrameDose.rate_krad_per_s``.
+    """
+    rates: list[float | None] = [None] if len(dose_krad) else []
+    for place in range(1, len(dose_krad)):
+        step = time_s[place] - time_s[place - 1]
+        rates.append((dose_krad[place] - dose_krad[place - 1]) / step if step > 0 else None)
+    return rates
