@@ -18,6 +18,7 @@ Stretch = Literal["zscale", "asinh"]
 RowReader = Callable[[int, int], NDArray[np.generic]]
 
 _SAMPLE = 20_000  # pixels that decide the display range
+_MOST_PNG_BYTES = 200_000
 _ROWS_PER_BIN = 3  # rows read for each row of a thumbnail: enough for stars of 2 px and more
 
 
@@ -131,13 +132,18 @@ def thumbnail_rows(
 
 
 def sized_png(data: bytes, alt: str) -> Picture:
-    """A PNG file that another module drew, as a picture; ``ValueError`` when the bytes are no PNG."""
+    """A PNG file that another module drew, as a picture; ``ValueError`` when the bytes are no PNG.
+
+    A large one (a chart over a noisy sky, which PNG cannot pack) becomes a JPEG: a page is opened on a phone.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            width, height = image.size
-            extrema = image.convert("L").getextrema()
+            pixels = np.asarray(image.convert("RGB" if len(data) > _MOST_PNG_BYTES else "L"))
     except (UnidentifiedImageError, OSError) as error:
         raise ValueError(f"no PNG picture: {error}") from error
-    return Picture(data=data, media_type="image/png", width_px=width, height_px=height, alt=alt, blank=extrema[0] == extrema[1])
+    if len(data) > _MOST_PNG_BYTES:
+        return encode(pixels, alt, quality=75)
+    blank = bool(pixels.min() == pixels.max())
+    return Picture(data=data, media_type="image/png", width_px=pixels.shape[1], height_px=pixels.shape[0], alt=alt, blank=blank)

@@ -93,3 +93,11 @@ def test_foreign_bytes_are_no_picture() -> None:
 def test_the_same_pixels_give_the_same_bytes() -> None:
     image = samples.star_field(4)
     assert stretch.thumbnail(image, "a").data == stretch.thumbnail(image, "a").data
+
+
+def test_a_chart_that_png_cannot_pack_becomes_a_jpeg() -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 255, (400, 500, 3)).astype(np.uint8)
+    picture = stretch.sized_png(stretch.encode(noise, "x", lossy=False).data, "a chart")
+    assert (picture.media_type, picture.width_px, picture.height_px, picture.alt) == ("image/jpeg", 500, 400, "a chart")
+    assert len(picture.data) < 200_000
