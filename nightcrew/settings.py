@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from nightcrew.errors import Refused
 
-FolderKind = Literal["night"]
+FolderKind = Literal["night", "sensor", "lab", "campaign", "mkid"]
+SET_KINDS: tuple[FolderKind, ...] = ("sensor", "lab", "campaign", "mkid")
 SkyMode = Literal["whole", "subframe", "annulus"]
 CombineMethod = Literal["median", "mean", "sigma_clip", "clip_extremes"]
 
@@ -69,7 +70,10 @@ class FolderSettings(Section):
 
     path: ConfigPath = Field(Path("incoming"), description="folder that the camera writes to; read only, nothing in it is ever changed")
     instrument: str = Field("auto", min_length=1, description='name of an instrument profile, or "auto": chosen from each header')
-    kind: FolderKind = Field("night", description="what the folder holds")
+    kind: FolderKind = Field(
+        "night", description="what the folder holds: frames of nights, or sets (a folder each) of sensor, lab, campaign or mkid data"
+    )
+    quiet_s: float = Field(600.0, ge=0, description="a set is complete when nothing came for so long, seconds (not of kind night)")
     polling: bool = Field(default=False, description="look for changes by polling (network shares send no events)")
     recursive: bool = Field(default=True, description="watch folders inside the folder, too")
     ignore: tuple[str, ...] = Field((), description='file-name patterns that are ignored but counted, such as "*_focus*.fits"')
@@ -269,6 +273,17 @@ class Settings(BaseSettings):
     prefect: PrefectSettings = PrefectSettings()
 
     _file: Path | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        for inner in self.folders:
+            for outer in self.folders:
+                if outer.kind != inner.kind and inner.path.absolute().is_relative_to(outer.path.absolute()):
+                    raise ValueError(
+                        f"the folder {inner.path} of kind {inner.kind!r} lies inside {outer.path} of kind {outer.kind!r}: "
+                        "every file must have one kind, so give it a folder of its own beside the other"
+                    )
+        return self
 
     @classmethod
     def settings_customise_sources(

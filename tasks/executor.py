@@ -12,22 +12,19 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from nightcrew.errors import TransientError
-from nightcrew.frames.profiles import Rules
-from nightcrew.ledger import claims, scopes, states, versions
+from nightcrew.ledger import claims, scopes, versions
 from nightcrew.ledger.database import iso
-from nightcrew.planning import snapshot as snapshots
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
-from nightcrew.planning.night import plan_night
-from nightcrew.planning.states import frame_states
+from nightcrew.planning.sets import SetSnapshot
 from nightcrew.recipes.catalogue import RECIPES, STEPS
-from nightcrew.recipes.parameters import NightParameters
+from nightcrew.recipes.parameters import NightParameters, SetOptions
 from tasks.context import UnitContext
 from tasks.run import Outcome, run_unit
-from tasks.standing import apply_changes, changes_of, lost_inputs, mark_lost, notice_lost_files, notice_returned
+from tasks.standing import AnySnapshot, apply_changes, changes_of, lost_inputs, mark_lost, notice_lost_files, notice_returned
+from tasks.ways import NightWay, RulesFor, Way, way_of
 
 log = logging.getLogger(__name__)
 Make = Callable[[Sequence[PlannedProduct]], Sequence[Outcome]]
-RulesFor = Callable[[str], Rules]
 _PAUSE_S = 30.0
 _LONGEST_PAUSE_S = 3600.0
 _ROUNDS = 50  # a plan settles in about six; more means that something is made again and again
@@ -85,7 +82,13 @@ def make_locally(context: UnitContext) -> Make:
 
 
 def run_scope(
-    context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, make: Make, wish: Wish | None = None
+    context: UnitContext,
+    scope_id: int,
+    parameters: NightParameters,
+    rules_for: RulesFor,
+    make: Make,
+    wish: Wish | None = None,
+    options: SetOptions | None = None,
 ) -> ScopeRun:
     """Plan and make until nothing is left that the wish includes; then write every file's state.
 
@@ -107,7 +110,9 @@ def run_scope(
             if wish.retry:
                 with database.write() as connection:
                     claims.forgive(connection, scope_id)
-            return _Run(context, scope_id, parameters, rules_for, make, wish).until_nothing_is_left()
+            with database.read() as connection:
+                way = way_of(scopes.get(connection, scope_id), parameters, rules_for, options or SetOptions())
+            return _Run(context, scope_id, way, make, wish).until_nothing_is_left()
     finally:
         try:
             claims.end(database, held, "done")
@@ -118,11 +123,8 @@ def run_scope(
 class _Run:
     """One run over a scope; see ``run_scope``."""
 
-    def __init__(
-        self, context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, make: Make, wish: Wish
-    ) -> None:
-        self._context, self._scope_id, self._make, self._wish = context, scope_id, make, wish
-        self._look = (parameters, rules_for)
+    def __init__(self, context: UnitContext, scope_id: int, way: Way, make: Make, wish: Wish) -> None:
+        self._context, self._scope_id, self._way, self._make, self._wish = context, scope_id, way, make, wish
         self._outcomes: list[Outcome] = []
         self._tried: set[str] = set()
         with context.database.read() as connection:
@@ -131,7 +133,7 @@ class _Run:
     def until_nothing_is_left(self) -> ScopeRun:
         """Plan and make, round by round; one round more whenever something changed meanwhile."""
         for _ in range(_ROUNDS):
-            seen, plan = look(self._context, self._scope_id, *self._look, remake=self._remake)
+            seen, plan = look_by(self._way, self._context, self._scope_id, remake=self._remake)
             ready = [p for p in plan.with_status("ready") if self._wish.takes(p) and p.fingerprint not in self._tried]
             if ready and lost_inputs(self._context, seen, ready):
                 continue  # borrowed masters that are gone: planned anew, their lights wait for them
@@ -152,18 +154,17 @@ class _Run:
         self._outcomes += done
         self._tried |= {o.fingerprint for o in done if o.state != "made"}
 
-    def _settled(self, seen: Snapshot, plan: Plan) -> bool:
+    def _settled(self, seen: AnySnapshot, plan: Plan) -> bool:
         """Write states and the mark that was read; False when something changed meanwhile (look again)."""
         database = self._context.database
-        told = {frame_id: (s.state, s.reason) for frame_id, s in frame_states(seen, plan).items()}
-        states.apply(database, self._scope_id, told)
+        self._way.tell(database, seen, plan)
         left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
         with database.write() as connection:
             if not left_out:  # else it stays due for what this wish did not include
                 scopes.planned(connection, self._scope_id, read_mark=seen.scope.mark, wake_at=self._wake_at(seen, plan))
             return scopes.get(connection, self._scope_id).mark == seen.scope.mark
 
-    def _wake_at(self, seen: Snapshot, plan: Plan) -> str:
+    def _wake_at(self, seen: AnySnapshot, plan: Plan) -> str:
         """When to look again though nothing arrives: a group becomes quiet, or what failed for a passing reason may pass."""
         wakes = [plan.wake_at] if plan.wake_at else []
         stuck = {p.fingerprint for p in plan.with_status("ready") if p.fingerprint in self._tried}
@@ -196,8 +197,21 @@ def _first_kind(ready: list[PlannedProduct]) -> list[PlannedProduct]:
 
 
 def look(
-    context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, *, remake: bool = True
+    context: UnitContext,
+    scope_id: int,
+    parameters: NightParameters,
+    rules_for: RulesFor,
+    *,
+    remake: bool = True,
 ) -> tuple[Snapshot, Plan]:
+    """A fresh snapshot of a night and its plan; see :func:`look_by`."""
+    seen, plan = look_by(NightWay(parameters, rules_for), context, scope_id, remake=remake)
+    if not isinstance(seen, Snapshot):
+        raise TypeError("the scope is no night")
+    return seen, plan
+
+
+def look_by(way: Way, context: UnitContext, scope_id: int, *, remake: bool = True) -> tuple[AnySnapshot, Plan]:
     """A fresh snapshot and its plan.
 
     Before it, dead workers and products whose files are gone are noticed; after it, earlier products that fit again are
@@ -206,23 +220,22 @@ def look(
     database = context.database
     claims.bury_the_dead(database, scope_id)
     notice_lost_files(context, scope_id)
-    seen = _load(context, scope_id, parameters, rules_for, remake=remake)
-    if notice_returned(context, seen.frames):
-        seen = _load(context, scope_id, parameters, rules_for, remake=remake)
-    plan = plan_night(seen, database.now())
+    seen = _load(way, context, scope_id, remake=remake)
+    if notice_returned(context, seen.files if isinstance(seen, SetSnapshot) else seen.frames):
+        seen = _load(way, context, scope_id, remake=remake)
+    plan = way.plan(seen, database.now())
     if mark_lost(context, [seen.products[p.fingerprint] for p in plan.with_status("adopt")]):
-        seen = _load(context, scope_id, parameters, rules_for, remake=remake)
-        plan = plan_night(seen, database.now())
+        seen = _load(way, context, scope_id, remake=remake)
+        plan = way.plan(seen, database.now())
     changes = changes_of(seen, plan)
     if changes:
         apply_changes(context, seen, changes)
         now_current = {**seen.current, **{(p.recipe, p.key): p.fingerprint for p in changes.adopted}}
         seen = replace(seen, current={key: print_ for key, print_ in now_current.items() if key not in changes.dismissed})
-        plan = plan_night(seen, database.now())
+        plan = way.plan(seen, database.now())
     return seen, plan
 
 
-def _load(context: UnitContext, scope_id: int, parameters: NightParameters, rules_for: RulesFor, *, remake: bool) -> Snapshot:
+def _load(way: Way, context: UnitContext, scope_id: int, *, remake: bool) -> AnySnapshot:
     with context.database.read() as connection:
-        instrument = scopes.get(connection, scope_id).instrument
-        return snapshots.load(connection, scope_id, parameters, rules_for(instrument), remake=remake)
+        return way.load(connection, scopes.get(connection, scope_id), remake=remake)

@@ -1,21 +1,28 @@
 """The names of product files: one module makes them all.
 
 ``<night>/<instrument>/<folder>/<recipe>_<key>.<fingerprint>.<ending>``.  The fingerprint (12 digits) makes a final name
-that is never overwritten; the plain name without it is a link to the current one.
+that is never overwritten; the plain name without it is a link to the current one.  A product of a set is a folder,
+``<kind>/<set>/<recipe>_<key>-<fingerprint>/``, and its plain name a link to that folder.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from nightcrew.ledger.rows import FileRow
 from nightcrew.planning.groups import plain
 from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.set_names import safe_part
 from nightcrew.recipes.catalogue import RECIPES
 
 log = logging.getLogger(__name__)
+_SET_DEPTH = 3  # kind, set, product
+_SET_FINAL = re.compile(r"-[0-9a-f]{12}$")
 _SHORT = {"reduce_light": "light", "photometry": "catalogue", "stack_photometry": "catalogue", "bad_pixel_mask": "bad_pixels"}
 
 
@@ -35,8 +42,30 @@ def final(planned: PlannedProduct, ending: str, label: str = "") -> PurePosixPat
     return folder(planned) / f"{stem(planned)}{more}.{planned.fingerprint[:12]}.{ending}"
 
 
+def set_folder(planned: PlannedProduct) -> PurePosixPath:
+    """Folder of a set's product, below the products root."""
+    return PurePosixPath(planned.kind, safe_part(planned.night), f"{planned.recipe}_{planned.key}-{planned.fingerprint[:12]}")
+
+
+def folder_of_files(files: Sequence[FileRow]) -> PurePosixPath:
+    """Folder of a made product of a set, from the names of its files."""
+    return PurePosixPath(*PurePosixPath(files[0].path).parts[:_SET_DEPTH])
+
+
+def named(files: Sequence[FileRow]) -> tuple[PurePosixPath, ...]:
+    """What of a product gets a plain name: its files, or the folder of a set's product."""
+    of_set = bool(files) and all(_in_set_folder(PurePosixPath(file.path)) for file in files)
+    return (folder_of_files(files),) if of_set else tuple(PurePosixPath(file.path) for file in files)
+
+
+def _in_set_folder(path: PurePosixPath) -> bool:
+    return len(path.parts) > _SET_DEPTH and _SET_FINAL.search(path.parts[_SET_DEPTH - 1]) is not None
+
+
 def link(path: PurePosixPath) -> PurePosixPath:
     """The plain name of a final name: without the fingerprint."""
+    if _SET_FINAL.search(path.name) and len(path.parts) == _SET_DEPTH:
+        return path.with_name(_SET_FINAL.sub("", path.name))
     parts = path.name.split(".")
     short = [part for place, part in enumerate(parts) if not (place == len(parts) - 2 and len(part) == 12)]
     return path.with_name(".".join(short))

@@ -10,7 +10,7 @@ import os
 import shutil
 import traceback
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError
@@ -24,6 +24,7 @@ from tasks import naming
 from tasks.context import UnitContext
 from tasks.frames_in import GoneError, file_of
 from tasks.registry import unit_for
+from tasks.set_units import checked_path, make_set_product
 
 log = logging.getLogger(__name__)
 
@@ -81,22 +82,23 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         raise
     if row is None:
         return _outcome(planned, "overtaken", "the claim was taken meanwhile; the newer row stands")
-    for file in row.files:
-        naming.point_at(context.products_root, PurePosixPath(file.path))
+    for path in naming.named(row.files):
+        naming.point_at(context.products_root, path)
     log.info("%s: made %s of %s", planned.name, row.files[0].path if row.files else "its numbers", _sources(planned))
     return _outcome(planned, "made")
 
 
 def _sources(planned: PlannedProduct) -> str:
     """What a product is made of, for the log: raw files by name, the first of many."""
-    names = [os.fsdecode(item.frame.path).rpartition("/")[2] for item in planned.inputs if item.frame is not None]
+    raw = [item.frame or item.file for item in planned.inputs]
+    names = [os.fsdecode(one.path).rpartition("/")[2] for one in raw if one is not None]
     first = next((name if name.isprintable() else repr(name) for name in names), "other products")
     return first if len(names) < 2 else f"{first} and {len(names) - 1} more"
 
 
 def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> NewProduct:
     """Run the unit; what was made of a raw file that changed meanwhile does not count."""
-    unit = unit_for(planned.recipe)
+    unit = unit_for(planned.recipe) if planned.kind == "night" else make_set_product
     try:
         made = unit(context, planned)
     except FinalExistsError:
@@ -108,6 +110,8 @@ def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> Ne
         for item in planned.inputs:
             if item.frame is not None and item.frame.id not in made.left_out:
                 file_of(item.frame)
+            if item.file is not None:
+                checked_path(item.file)
     except TransientError:
         _clear(context, planned, claimed)
         raise
@@ -120,12 +124,22 @@ def _clear(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> b
         row: ProductRow | None = products.by_fingerprint(connection, planned.fingerprint)
         if not claims.holds(connection, claimed) or (row is not None and row.state == "made"):
             return False
+    if planned.kind != "night":
+        return _clear_folder(context.products_root / naming.set_folder(planned))
     folder = context.products_root / naming.folder(planned)
     left = list(folder.glob(f"*.{planned.fingerprint[:12]}.*"))
     for path in left:
         log.warning("taking away %s: no product owns it", path.name)
         path.unlink(missing_ok=True)
     return bool(left)
+
+
+def _clear_folder(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    log.warning("taking away %s: no product owns it", folder.name)
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 def _outcome(planned: PlannedProduct, state: str, reason: str = "") -> Outcome:
@@ -143,7 +157,10 @@ def recorded(planned: PlannedProduct) -> Recorded:
         fingerprint=planned.fingerprint,
         parameters=planned.parameters,
         facts=planned.facts,
-        inputs=[InputRow(role=i.role, fingerprint=i.fingerprint, frame_id=i.frame.id if i.frame else None) for i in planned.inputs],
+        inputs=[
+            InputRow(role=i.role, fingerprint=i.fingerprint, frame_id=i.frame.id if i.frame else None, is_file=i.file is not None)
+            for i in planned.inputs
+        ],
         time_utc=str(planned.facts.get("time_utc") or ""),
         serves_other_scopes=RECIPES[planned.recipe].is_master,
     )

@@ -7,18 +7,20 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.arrivals import Seen
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
+from nightcrew.planning.sets import SetFile, SetSnapshot
 from nightcrew.recipes.catalogue import RECIPES
 from tasks import naming
 from tasks.context import UnitContext
 
 log = logging.getLogger(__name__)
+AnySnapshot = Snapshot | SetSnapshot
 
 
 def notice_lost_files(context: UnitContext, scope_id: int) -> int:
@@ -65,7 +67,7 @@ def _has_something(folder: Path) -> bool:
         return False
 
 
-def notice_returned(context: UnitContext, frames: Iterable[FrameRow]) -> int:
+def notice_returned(context: UnitContext, frames: Iterable[FrameRow | SetFile]) -> int:
     """Raw files that are said to be gone and are there: a share was away for a moment; how many."""
     back = []
     for frame in frames:
@@ -78,9 +80,9 @@ def notice_returned(context: UnitContext, frames: Iterable[FrameRow]) -> int:
     return len(back)
 
 
-def lost_inputs(context: UnitContext, seen: Snapshot, ready: Sequence[PlannedProduct]) -> list[ProductRow]:
+def lost_inputs(context: UnitContext, seen: AnySnapshot, ready: Sequence[PlannedProduct]) -> list[ProductRow]:
     """Borrowed masters that ready products need and whose files are gone; they are marked, and their nights remake them."""
-    wanted = {item.fingerprint for product in ready for item in product.inputs if item.frame is None}
+    wanted = {item.fingerprint for product in ready for item in product.inputs if item.is_product}
     return mark_lost(context, [row for row in seen.elsewhere if row.fingerprint in wanted])
 
 
@@ -95,7 +97,7 @@ class Changes:
         return bool(self.adopted or self.dismissed)
 
 
-def changes_of(seen: Snapshot, plan: Plan) -> Changes:
+def changes_of(seen: AnySnapshot, plan: Plan) -> Changes:
     """Compare what is current with a plan; what is held is planned again soon, and a lost product that cannot be made is gone."""
     gone = set(seen.current) - plan.keys - plan.held
     gone |= {
@@ -106,7 +108,7 @@ def changes_of(seen: Snapshot, plan: Plan) -> Changes:
     return Changes(tuple(plan.with_status("adopt")), tuple(sorted(gone)))
 
 
-def apply_changes(context: UnitContext, seen: Snapshot, changes: Changes) -> None:
+def apply_changes(context: UnitContext, seen: AnySnapshot, changes: Changes) -> None:
     """Write what is current now; other nights look again when masters changed, and plain names follow."""
     scope_id = seen.scope.id
     with context.database.write() as connection:
@@ -114,12 +116,12 @@ def apply_changes(context: UnitContext, seen: Snapshot, changes: Changes) -> Non
         for product in changes.adopted:
             products.make_current(connection, scope_id, product.recipe, product.key, seen.products[product.fingerprint].id)
         recipes = {p.recipe for p in changes.adopted} | {recipe for recipe, _ in changes.dismissed}
-        if any(RECIPES[recipe].is_master for recipe in recipes):
+        if any(recipe in RECIPES and RECIPES[recipe].is_master for recipe in recipes):
             scopes.look_again(connection, scopes.siblings(connection, scope_id, context.remake_scopes))
     for key in changes.dismissed:
         row = seen.products.get(seen.current[key])
-        for file in row.files if row is not None else ():
-            naming.point_away(context.products_root, PurePosixPath(file.path))
+        for path in naming.named(row.files) if row is not None else ():
+            naming.point_away(context.products_root, path)
     for product in changes.adopted:
-        for file in seen.products[product.fingerprint].files:
-            naming.point_at(context.products_root, PurePosixPath(file.path))
+        for path in naming.named(seen.products[product.fingerprint].files):
+            naming.point_at(context.products_root, path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.planning.snapshot import profile_of_instrument
 from nightcrew.recipes.catalogue import RECIPES
-from nightcrew.recipes.parameters import NightParameters, from_settings
+from nightcrew.recipes.parameters import NightParameters, SetOptions, from_settings, set_options
 from nightcrew.settings import Settings
 from tasks.context import UnitContext
 from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
@@ -35,6 +35,7 @@ class Workspace:
     site: Site
     parameters: NightParameters
     context: UnitContext
+    options: SetOptions = field(default_factory=SetOptions)
 
     @classmethod
     def open(
@@ -70,6 +71,7 @@ class Workspace:
                 disk_reserve_bytes=settings.limits.disk_reserve_bytes,
                 remake_scopes=settings.night.remake_nights,
             ),
+            options=set_options(settings),
         )
 
     @property
@@ -99,7 +101,8 @@ class Workspace:
         """Plan and make until nothing is left."""
         if wish is not None and wish.outdated and scope_id not in self._remade_unasked():
             renormalise(self.database, self.door, [scope_id])  # profiles may have been mended since
-        return run_scope(self.context, scope_id, self.parameters, self.rules_for, make or make_locally(self.context), wish)
+        make = make or make_locally(self.context)
+        return run_scope(self.context, scope_id, self.parameters, self.rules_for, make, wish, self.options)
 
     def renormalise(self) -> int:
         """Look again where a mended profile, another parameter or a new recipe may change something; the number of scopes.

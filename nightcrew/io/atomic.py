@@ -117,7 +117,7 @@ class NewFile:
             self.part.unlink(missing_ok=True)
         _stage("fsync_folder", self.final)
         if self._durable:
-            _fsync_folder(self.final.parent)
+            fsync_folder(self.final.parent)
 
 
 def _publish(part: Path, final: Path) -> None:
@@ -152,7 +152,8 @@ def _same_content(one: Path, other: Path) -> bool:
     return True
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -174,7 +175,7 @@ def make_folder(folder: Path, *, durable: bool = True) -> None:
     for new in reversed(missing):
         new.mkdir(exist_ok=True)
         if durable:
-            _fsync_folder(new.parent)
+            fsync_folder(new.parent)
 
 
 def write_new(final: Path | str, writer: Callable[[BinaryIO], None], *, mode: int = 0o644, durable: bool = True) -> Path:

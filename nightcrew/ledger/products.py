@@ -18,11 +18,12 @@ from nightcrew.ledger.schema import current, measurement, product, product_input
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputRow:
-    """One input of a product: a frame (by id and content hash) or another product (by fingerprint)."""
+    """One input of a product: a frame (by id and content hash), a file of a set (by name and content hash), or a product."""
 
-    role: str
+    role: str  # of a set's file its name below the set's folder
     fingerprint: str
     frame_id: int | None = None
+    is_file: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +56,7 @@ def commit(database: Database, claimed: Claimed, planned: Recorded, made: NewPro
         if not claims.holds(connection, claimed):
             return None
         product_id = _upsert(connection, claimed, planned, made, now)
-        _write_inputs(connection, product_id, planned.inputs, made.left_out)
+        _write_inputs(connection, product_id, planned.inputs, made)
         _write_measurements(connection, product_id, planned, made)
         _make_current(connection, claimed, planned.recipe, planned.key, product_id)
         claims.end_in(connection, claimed, "done", now)
@@ -100,20 +101,31 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _write_inputs(connection: Connection, product_id: int, inputs: Sequence[InputRow], left_out: dict[int, str]) -> None:
+def _write_inputs(connection: Connection, product_id: int, inputs: Sequence[InputRow], made: NewProduct) -> None:
     rows = [
         {
             "product_id": product_id,
             "position": position,
-            "role": row.role,
+            "role": storable(row.role),
             "frame_id": row.frame_id,
             "input_fingerprint": row.fingerprint,
-            "left_out": left_out.get(row.frame_id, "") if row.frame_id is not None else "",
+            "left_out": _why_left_out(row, made),
         }
         for position, row in enumerate(inputs)
     ]
     if rows:
         connection.execute(insert(product_input), rows)
+
+
+def _why_left_out(row: InputRow, made: NewProduct) -> str:
+    if row.frame_id is not None:
+        return made.left_out.get(row.frame_id, "")
+    return made.files_left_out.get(row.role, "") if row.is_file else ""
+
+
+def storable(name: str) -> str:
+    """A text as a database takes it: bytes of file names that are no UTF-8 stand as ``\\udcXX``."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_measurements(connection: Connection, product_id: int, planned: Recorded, made: NewProduct) -> None:
@@ -268,6 +280,33 @@ def left_out_of_scope(connection: Connection, scope_id: int) -> dict[int, dict[i
     for product_id, frame_id, reason in rows:
         found.setdefault(product_id, {})[frame_id] = reason
     return found
+
+
+def files_left_out(connection: Connection, scope_id: int) -> dict[int, dict[str, str]]:
+    """Per product id of a set: (storable) name -> reason, for the files that its recipe left out."""
+    rows = connection.execute(
+        select(product_input.c.product_id, product_input.c.role, product_input.c.left_out)
+        .join(product, product.c.id == product_input.c.product_id)
+        .where(product.c.scope_id == scope_id, product_input.c.left_out != "", product_input.c.frame_id.is_(None))
+    )
+    found: dict[int, dict[str, str]] = {}
+    for product_id, name, reason in rows:
+        found.setdefault(product_id, {})[name] = reason
+    return found
+
+
+def files_of_current(connection: Connection, scope_id: int) -> dict[str, frozenset[str]]:
+    """Fingerprint of each current product of a set -> (storable) names of its inputs."""
+    rows = connection.execute(
+        select(product.c.fingerprint, product_input.c.role)
+        .join(current, current.c.product_id == product.c.id)
+        .join(product_input, product_input.c.product_id == product.c.id)
+        .where(current.c.scope_id == scope_id, product_input.c.frame_id.is_(None))
+    )
+    found: dict[str, set[str]] = {}
+    for fingerprint, name in rows:
+        found.setdefault(fingerprint, set()).add(name)
+    return {fingerprint: frozenset(names) for fingerprint, names in found.items()}
 
 
 def dependants(connection: Connection, fingerprint: str) -> list[ProductRow]:

@@ -41,8 +41,8 @@ class ScopeRow:
 
     @property
     def title(self) -> str:
-        """How people name it: ``2026-03-14/NCSIM``."""
-        return f"{self.name}/{self.instrument}"
+        """How people name it: ``2026-03-14/NCSIM``; a set with its kind, ``sensor/set1``."""
+        return f"{self.name}/{self.instrument}" if self.kind == "night" else f"{self.kind}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +161,7 @@ class NewProduct:
     certified: bool = True
     certification: str = ""
     left_out: dict[int, str] = field(default_factory=dict)  # frame id -> why the recipe did not use it
+    files_left_out: dict[str, str] = field(default_factory=dict)  # the same for files of a set, by name below its folder
     measurements: tuple[Measurement, ...] = ()
 
 

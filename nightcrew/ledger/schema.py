@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -136,7 +136,7 @@ product_input = Table(
     metadata,
     Column("product_id", ForeignKey("product.id"), primary_key=True),
     Column("position", Integer, primary_key=True),
-    Column("role", String(48), nullable=False),
+    Column("role", Text, nullable=False),  # of a file of a set its name below the set
     Column("frame_id", ForeignKey("frame.id"), nullable=True, index=True),
     Column("input_fingerprint", String(64), nullable=False, index=True),  # content hash of a frame, fingerprint of a product
     Column("left_out", Text, nullable=False, default=""),  # why the recipe did not use it

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from sqlalchemy import bindparam, select, update
 
 from nightcrew.ledger.database import Database
+from nightcrew.ledger.elections import in_chunks
+from nightcrew.ledger.products import storable
 from nightcrew.ledger.schema import frame, path
 
 
@@ -28,3 +30,25 @@ def apply(database: Database, scope_id: int, states: Mapping[int, tuple[str, str
             values = {"state": bindparam("b_state"), "reason": bindparam("b_reason"), "changed_at": now}
             connection.execute(update(path).where(path.c.id == bindparam("b_id")).values(values), changed)
     return len(changed)
+
+
+def apply_to_files(database: Database, states: Mapping[int, tuple[str, str]]) -> int:
+    """Set (state, reason) of files of a set, by the ids of their rows; the number of rows that changed."""
+    now = database.now()
+    changed = 0
+    for some in in_chunks(sorted(states)):
+        with database.write() as connection:
+            rows = connection.execute(
+                select(path.c.id, path.c.state, path.c.reason).where(path.c.id.in_(some), path.c.to_read.is_(False))
+            ).all()
+            new = {row.id: (states[row.id][0], storable(states[row.id][1])) for row in rows}
+            values = [
+                {"b_id": row.id, "b_state": new[row.id][0], "b_reason": new[row.id][1]}
+                for row in rows
+                if (row.state, row.reason) != new[row.id]
+            ]
+            if values:
+                bound = {"state": bindparam("b_state"), "reason": bindparam("b_reason"), "changed_at": now}
+                connection.execute(update(path).where(path.c.id == bindparam("b_id")).values(bound), values)
+            changed += len(values)
+    return changed

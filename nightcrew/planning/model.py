@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.recipes.parameters import NightParameters
+
+if TYPE_CHECKING:
+    from nightcrew.planning.sets import SetFile
 
 Status = Literal["present", "adopt", "ready", "pending", "failed"]
 
@@ -38,11 +41,17 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """One input of a planned product: a frame, or a product by its fingerprint."""
+    """One input of a planned product: a frame of a night, a file of a set, or (with neither) a product by its fingerprint."""
 
     role: str
     fingerprint: str
     frame: FrameRow | None = None
+    file: SetFile | None = None
+
+    @property
+    def is_product(self) -> bool:
+        """Is it made by another unit?"""
+        return self.frame is None and self.file is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ class PlannedProduct:
     reason: str = ""
     choices: tuple[Choice, ...] = ()
     kept: str = ""  # why an earlier product stands in the place of the one that the rules ask for
+    kind: str = "night"  # of its scope
 
     @property
     def name(self) -> str:
@@ -121,9 +131,11 @@ class Plan:
     waiting: Mapping[int, str]  # frame id -> what it waits for
     excluded: Mapping[int, str] = field(default_factory=dict)  # frame id -> why no recipe takes it
     gone: Mapping[int, str] = field(default_factory=dict)  # frame id -> its file is gone and no product holds it
+    rejected: Mapping[int, str] = field(default_factory=dict)  # file id -> why a set cannot use it
     choices: Mapping[int, tuple[Choice, ...]] = field(default_factory=dict)  # of lights that wait
     held: frozenset[tuple[str, str]] = frozenset()  # (recipe, key) that are planned again when their group is quiet
     wake_at: str = ""
+    fault: str = ""  # the rules of a kind of sets failed by a fault of the program
 
     def with_status(self, *statuses: str) -> list[PlannedProduct]:
         """The planned products in those states, in the order of their making."""

@@ -1,12 +1,13 @@
-"""Parameters of the night's recipes: frozen, typed, a part of every fingerprint that uses them."""
+"""Parameters of the recipes of nights and sets: frozen, typed, a part of every fingerprint that uses them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightcrew.settings import Settings
+from nightcrew.settings import SET_KINDS, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,4 +86,47 @@ def from_settings(settings: Settings) -> NightParameters:
         ),
         figures=FigureParameters(stars=phot.star_figures),
         group_quiet_s=settings.night.group_quiet_s,
+    )
+
+
+QUIET_S = 600.0  # of a set, when its folder's configuration does not say
+
+
+@dataclass(frozen=True, slots=True)
+class SetParameters:
+    """The configuration's options of one kind of sets: the table of that name, such as ``[campaign]``, as plain values.
+
+    What a plan hands from here to a product is a part of that product's fingerprint; the rest is not.
+    """
+
+    kind: str = ""
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of an option, ``default`` where the configuration has none."""
+        return self.values.get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class SetOptions:
+    """All that the plans of sets take from the configuration: options by kind, and when each watched folder's sets are quiet."""
+
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    quiet_s: Mapping[str, float] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> SetParameters:
+        """The options of one kind."""
+        return SetParameters(kind, self.values.get(kind, {}))
+
+    def quiet_of(self, folder: str) -> float:
+        """After how many seconds without arrivals a set of this watched folder is quiet."""
+        return self.quiet_s.get(folder, QUIET_S)
+
+
+def set_options(settings: Settings) -> SetOptions:
+    """The sets' options as the configuration gives them: a kind's own table is taken when the settings have one."""
+    tables = {kind: getattr(settings, kind, None) for kind in SET_KINDS}
+    return SetOptions(
+        values={kind: table.model_dump(mode="json") for kind, table in tables.items() if table is not None},
+        quiet_s={str(folder.path): folder.quiet_s for folder in settings.folders if folder.kind != "night"},
     )

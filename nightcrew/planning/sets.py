@@ -1,0 +1,383 @@
+"""Planning a set: what should exist of a folder of files that belong together (sensor, laboratory, campaign, photon lists).
+
+A kind's own rules are one function, ``nightcrew.planning.set_<kind>.plan(builder)``: it looks at the files, says which
+wait, which are set aside or rejected, and adds the products that should exist.  Fingerprints, what is made already, what
+failed, what waits for what, files that are gone or copies of each other: all that is worked out here, the same for all kinds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.ledger.claims import Failure
+from nightcrew.ledger.products import storable
+from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
+from nightcrew.planning.builder import GONE, OUTDATED, RAW_IS_GONE
+from nightcrew.planning.fingerprints import canonical
+from nightcrew.planning.model import Input, Plan, PlannedProduct, Status
+from nightcrew.planning.set_names import safe_part
+from nightcrew.recipes.catalogue import RECIPES
+from nightcrew.recipes.parameters import SetParameters
+
+MAX_TEXT_BYTES = 4_000_000
+_POSTPONED_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetFile:
+    """One file of a set; ``relative`` is its name below the set's folder, ``/``-separated, surrogateescape text.
+
+    ``kind`` is a word for what its bytes are: ``fits``, ``hdf5``, or the ending of its name (``csv``, ``toml``, ``bin``).
+    ``absent``: "gone" from its folder; "changing": its bytes are not those that were read, it is read again.
+    """
+
+    id: int
+    path: bytes
+    relative: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    arrived_at: str
+    kind: str
+    absent: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSnapshot:
+    """Everything that the plan of a set may look at.  ``files`` are sorted by ``relative``; copies are left out for the plan."""
+
+    scope: ScopeRow
+    root: bytes
+    files: Sequence[SetFile]
+    products: Mapping[str, ProductRow]  # of this scope, by fingerprint
+    current: Mapping[tuple[str, str], str]  # (recipe, key) -> fingerprint
+    failures: Mapping[str, Failure]
+    parameters: SetParameters
+    quiet_s: float
+    unread: int = 0  # files of the set that arrived and nobody has read yet
+    left_out: Mapping[int, Mapping[str, str]] = field(default_factory=dict)  # product id -> relative -> reason
+    parts: Mapping[str, frozenset[str]] = field(default_factory=dict)  # fingerprint of a current product -> relative names
+    remake: bool = True  # False: an old set, whose outdated products are kept until a person asks
+    frames: Sequence[FrameRow] = ()
+    elsewhere: Sequence[ProductRow] = ()
+
+    @property
+    def closed(self) -> bool:
+        """Has the set closed, so that what is missing is missing?"""
+        return self.scope.state == "closed"
+
+
+class TextNotNow(TransientError):
+    """A file's text is asked for and the file is gone or is not what was read; a plan need not catch this."""
+
+    def __init__(self, file: SetFile, why: str) -> None:
+        super().__init__(f"{file.relative} {why}")
+        self.file = file
+
+
+PlanSet = Callable[["SetBuilder"], None]
+"""The rules of one kind of sets."""
+
+
+class SetBuilder:
+    """What a kind's plan talks to: the files of the set in, planned products out."""
+
+    def __init__(self, snapshot: SetSnapshot, as_of: str, every: Sequence[SetFile] = ()) -> None:
+        self.snapshot = snapshot
+        self._every = every or snapshot.files  # with those that are gone
+        self.as_of = as_of
+        self.products: dict[str, PlannedProduct] = {}
+        self.waiting: dict[int, str] = {}
+        self.aside: dict[int, str] = {}
+        self.rejected: dict[int, str] = {}
+        self.wakes: list[str] = []
+        self._keys: set[tuple[str, str]] = set()
+
+    @property
+    def parameters(self) -> SetParameters:
+        """The configuration's options of this kind."""
+        return self.snapshot.parameters
+
+    def quiet(self, files: Iterable[SetFile] | None = None) -> bool:
+        """Did nothing join the set (or these files of it) for ``quiet_s``, or is it closed?  Otherwise the plan asks to be woken.
+
+        Joint analyses wait for this, conversions of single files do not.
+        """
+        seen = self.snapshot
+        if seen.closed:
+            return True
+        mine = list(files) if files is not None else list(seen.files)
+        if seen.unread or any(file.absent == "changing" for file in mine):
+            return False  # reading them raises the scope's mark
+        times = [file.arrived_at for file in mine] + ([seen.scope.last_arrival_at] if files is None else [])
+        last = max((time for time in times if time), default="")
+        quiet_at = _later(last, seen.quiet_s) if last else self.as_of
+        if quiet_at <= self.as_of:
+            return True
+        self.wakes.append(quiet_at)
+        return False
+
+    def wait(self, files: Iterable[SetFile], reason: str) -> None:
+        """These files wait; ``reason`` says for what."""
+        self.waiting |= {file.id: reason for file in files}
+
+    def set_aside(self, files: Iterable[SetFile], reason: str) -> None:
+        """These files need nothing (logs, notes, frames of another kind); ``reason`` says why."""
+        self.aside |= {file.id: reason for file in files}
+
+    def reject(self, files: Iterable[SetFile], reason: str) -> None:
+        """These files cannot be used, by their own fault."""
+        self.rejected |= {file.id: reason for file in files}
+
+    def text(self, file: SetFile, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+        """The text of a small file (a configuration, a log), UTF-8 with surrogates for other bytes.
+
+        Raises
+        ------
+        RejectedInput
+            It is larger than ``max_bytes``.
+        TextNotNow
+            It is gone or changes just now; a plan lets this through and is made again.
+        """
+        if file.absent:
+            raise TextNotNow(file, "is gone" if file.absent == "gone" else "changed and is read again first")
+        if file.size > max_bytes:
+            raise RejectedInput(f"{file.relative} has {file.size} bytes; a text of at most {max_bytes} was expected")
+        return read_text(file)
+
+    def add(
+        self,
+        recipe: str,
+        key: str,
+        *,
+        files: Sequence[SetFile] = (),
+        products: Sequence[str] = (),
+        parameters: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> PlannedProduct:
+        """Plan a product of these files and of other planned products (by their fingerprints).
+
+        The answer tells its fingerprint and its status: a plan that goes on without what failed looks at ``status``.
+        ``parameters`` are all options that its numbers depend on, ``facts`` what the unit should know beside them; both are
+        plain values and a part of the fingerprint.  ``key`` tells it from the set's other products of the recipe.
+        """
+        key = safe_part(key)
+        if (recipe, key) in self._keys:
+            raise ValueError(f"{recipe} {key} is planned twice in {self.snapshot.scope.name}")
+        unknown = [print_ for print_ in products if print_ not in self.products]
+        if unknown:
+            raise ValueError(f"{recipe} {key} asks for the product {unknown[0][:12]}, which is not planned")
+        self._keys.add((recipe, key))
+        inputs = self._inputs(files, products)
+        print_ = self._fingerprint(recipe, key, inputs, parameters or {}, facts or {})
+        if not self.snapshot.remake and not self._is_made(print_):
+            kept = self._standing(recipe, key, OUTDATED)
+            if kept is not None:
+                return kept
+        status, reason = self._status(recipe, key, print_, inputs)
+        return self._enter(recipe, key, print_, inputs, dict(parameters or {}), dict(facts or {}), status, reason)
+
+    def _inputs(self, files: Sequence[SetFile], products: Sequence[str]) -> tuple[Input, ...]:
+        of_files = [Input(file.relative, file.sha256, file=file) for file in sorted(files, key=lambda file: (file.relative, file.sha256))]
+        of_products = [Input(role_of(self.products[print_]), print_) for print_ in products]
+        return (*of_files, *sorted(of_products, key=lambda item: (item.role, item.fingerprint)))
+
+    def _fingerprint(self, recipe: str, key: str, inputs: Sequence[Input], parameters: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        scope = self.snapshot.scope
+        parts = [recipe, str(RECIPES[recipe].version), scope.kind, scope.name, key, canonical(dict(parameters)), canonical(dict(facts))]
+        for item in inputs:
+            parts += ("file" if item.file is not None else "product", item.role, item.fingerprint)
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _is_made(self, print_: str) -> bool:
+        row = self.snapshot.products.get(print_)
+        return row is not None and row.state == "made"
+
+    def _status(self, recipe: str, key: str, print_: str, inputs: Sequence[Input]) -> tuple[Status, str]:
+        if self._is_made(print_):
+            return ("present" if self.snapshot.current.get((recipe, key)) == print_ else "adopt"), ""
+        failure = self.snapshot.failures.get(print_)
+        if failure is not None:
+            return "failed", failure.reason
+        waits: tuple[Status, str] | None = None
+        for item in inputs:
+            if item.file is not None:
+                if item.file.absent:
+                    waits = waits or ("pending", f"{item.role} changed and is read again first")
+                continue
+            before = self.products[item.fingerprint]
+            if before.status == "failed":
+                return "failed", f"its input {before.name} could not be made: {before.reason}"
+            row = self.snapshot.products.get(item.fingerprint)
+            if row is None or not row.usable:
+                barred = f": {row.barred_because}" if row is not None and row.state == "made" else ""
+                waits = waits or ("pending", f"waits for {before.name}{barred}")
+        return waits or ("ready", "")
+
+    def _enter(
+        self,
+        recipe: str,
+        key: str,
+        print_: str,
+        inputs: tuple[Input, ...],
+        parameters: dict[str, Any],
+        facts: dict[str, Any],
+        status: Status,
+        reason: str,
+    ) -> PlannedProduct:
+        scope = self.snapshot.scope
+        planned = PlannedProduct(
+            recipe=recipe,
+            version=RECIPES[recipe].version,
+            scope_id=scope.id,
+            night=scope.name,
+            instrument=scope.instrument,
+            key=key,
+            fingerprint=print_,
+            inputs=inputs,
+            parameters=parameters,
+            facts=facts,
+            grade="A",
+            grade_reasons=(),
+            status=status,
+            reason=reason,
+            kind=scope.kind,
+        )
+        self.products[print_] = planned
+        return planned
+
+    def _standing(self, recipe: str, key: str, why: str) -> PlannedProduct | None:
+        """The current product of that key as it is; None without one."""
+        row = self.snapshot.products.get(self.snapshot.current.get((recipe, key), ""))
+        if row is None or row.state != "made":
+            return None
+        mine = self.snapshot.parts.get(row.fingerprint, frozenset())
+        inputs = tuple(Input(f.relative, f.sha256, file=f) for f in self._every if storable(f.relative) in mine)
+        planned = replace(
+            self._enter(recipe, key, row.fingerprint, inputs, row.parameters, row.facts, "present", ""),
+            version=row.version,
+            grade=row.grade,
+            grade_reasons=row.grade_reasons,
+            kept=why,
+        )
+        self.products[row.fingerprint] = planned
+        return planned
+
+    def lacking(self) -> set[int]:
+        """Ids of files that are gone and that a product which is not made would need."""
+        unmade = (p for p in self.products.values() if p.status not in ("present", "adopt"))
+        return {item.file.id for p in unmade for item in p.inputs if item.file is not None and item.file.absent == "gone"}
+
+    def keep_what_was_made_of(self, gone: Iterable[SetFile]) -> None:
+        """A raw file that vanished takes nothing away: current products of it that nothing asks for any more stand."""
+        names = {storable(file.relative) for file in gone}
+        for recipe, key in sorted(self.snapshot.current.keys() - self._keys):
+            print_ = self.snapshot.current[recipe, key]
+            if recipe in RECIPES and names & self.snapshot.parts.get(print_, frozenset()):
+                self._keys.add((recipe, key))
+                self._standing(recipe, key, RAW_IS_GONE)
+
+
+def role_of(planned: PlannedProduct) -> str:
+    """By what name a product is an input of another: ``bias_model_-10C``."""
+    return f"{planned.recipe}_{planned.key}"
+
+
+def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_copies: bool = False) -> Plan:
+    """The plan of a set; a pure function of the snapshot, of the texts that ``rules`` look at, and of the time.
+
+    Parameters
+    ----------
+    rules
+        The plan of the kind; None when it is not part of this Nightcrew: all files wait, what was made stands.
+    as_of
+        The time now, ledger text; decides only whether the set is quiet.
+    keep_copies
+        Files of equal content all count (configurations that are copied from folder to folder).
+    """
+    if rules is None:
+        return _held(snapshot, f"the analysis of {snapshot.scope.kind} sets is not part of this Nightcrew", "")
+    files, aside = (list(snapshot.files), {}) if keep_copies else without_copies(snapshot.files)
+    gone: dict[int, SetFile] = {}
+    while True:
+        builder = SetBuilder(replace(snapshot, files=tuple(f for f in files if f.id not in gone)), as_of, snapshot.files)
+        try:
+            rules(builder)
+        except TextNotNow as error:
+            if error.file.absent == "changing" or error.file.id in gone:
+                return _held(snapshot, str(error), _later(as_of, _POSTPONED_S))
+            lacking = {error.file.id}
+        else:
+            lacking = builder.lacking()
+        if not lacking:
+            break
+        gone |= {file.id: file for file in files if file.id in lacking}
+    builder.keep_what_was_made_of(gone.values())
+    return Plan(
+        scope=snapshot.scope,
+        products=tuple(builder.products.values()),
+        waiting=builder.waiting,
+        excluded={**builder.aside, **aside},
+        rejected=builder.rejected,
+        gone=dict.fromkeys(gone, GONE),
+        wake_at=min(builder.wakes, default=""),
+    )
+
+
+def _held(snapshot: SetSnapshot, reason: str, wake_at: str) -> Plan:
+    """Nothing can be said of the set now: its files wait, and what is current stays so."""
+    return Plan(
+        scope=snapshot.scope,
+        products=(),
+        waiting={file.id: reason for file in snapshot.files},
+        held=frozenset(snapshot.current),
+        wake_at=wake_at,
+    )
+
+
+def held_by_fault(snapshot: SetSnapshot, error: Exception) -> Plan:
+    """The plan when the kind's own rules fail by a fault of the program: nothing is lost, and every file says why it waits."""
+    return replace(
+        _held(snapshot, f"a fault in Nightcrew while the set was planned: {type(error).__name__}: {error}", ""), fault=str(error)
+    )
+
+
+def without_copies(files: Iterable[SetFile]) -> tuple[list[SetFile], dict[int, str]]:
+    """Of files with equal content the one that is there, has the shortest name and sorts first; why the others are set aside."""
+    first: dict[str, SetFile] = {}
+    aside: dict[int, str] = {}
+    for file in sorted(files, key=lambda f: (f.absent == "gone", len(f.relative), f.relative)):
+        known = first.setdefault(file.sha256, file)
+        if known is not file:
+            aside[file.id] = f"duplicate: the same bytes as {known.relative}"
+    return sorted(first.values(), key=lambda file: file.relative), aside
+
+
+def _later(time_utc: str, seconds: float) -> str:
+    return (datetime.fromisoformat(time_utc) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+@lru_cache(maxsize=512)
+def read_text(file: SetFile) -> str:
+    """The text of a file, which must still be what was ingested; ``TextNotNow`` otherwise."""
+    try:
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError as error:
+        raise TextNotNow(replace(file, absent="gone"), "is gone") from error
+    except OSError as error:
+        raise TextNotNow(replace(file, absent="changing"), f"cannot be read now: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        data = os.pread(descriptor, file.size + 1, 0)
+    finally:
+        os.close(descriptor)
+    if (status.st_size, status.st_mtime_ns, len(data)) != (file.size, file.mtime_ns, file.size):
+        raise TextNotNow(replace(file, absent="changing"), "changed and is read again first")
+    return data.decode("utf-8", "surrogateescape")

@@ -1,0 +1,208 @@
+"""Units of work of sets: a folder made new and whole, then named; every file of it stands in the ledger with its hash.
+
+A kind's unit is a plain function ``SetUnit -> SetResult``: it reads the files and input folders that it is given, writes
+into ``out``, and returns numbers and a page.  Claims, names, hashes, durability and the ledger are done here.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from nightcrew.errors import TransientError
+from nightcrew.io import atomic
+from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX, FinalExistsError
+from nightcrew.ledger.rows import FileRow, Measurement, NewProduct, ProductRow, worst
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.sets import SetFile
+from tasks import naming
+from tasks.context import UnitContext
+from tasks.frames_in import GoneError
+from tasks.kinds import unit_of
+
+if TYPE_CHECKING:
+    from reports.analysis import AnalysisPage
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUnit:
+    """What a kind's unit of work gets.
+
+    ``files`` are its input files, in the order of their names; ``inputs`` the folders of its input products by role
+    (``<recipe>_<key>``); ``out`` an empty folder: everything written there becomes the product.
+    """
+
+    planned: PlannedProduct
+    files: Sequence[SetFile]
+    inputs: Mapping[str, Path]
+    out: Path
+    memory_bytes: int = 600_000_000
+    threads: int = 2
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The recipe's parameters, as the plan gave them."""
+        return self.planned.parameters
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the plan said beside the parameters."""
+        return self.planned.facts
+
+    def path(self, file: SetFile) -> Path:
+        """Where a file lies, after checking that its bytes are those that were ingested (size and time).
+
+        Raises
+        ------
+        TransientError
+            It is gone, or changed since: it is read again.
+        """
+        return checked_path(file)
+
+    def inputs_of(self, recipe: str) -> dict[str, Path]:
+        """Key -> folder of the input products of one recipe, sorted by key."""
+        start = f"{recipe}_"
+        found = {role.removeprefix(start): folder for role, folder in self.inputs.items() if role.startswith(start)}
+        return dict(sorted(found.items()))
+
+
+@dataclass(kw_only=True)
+class SetResult:
+    """What a kind's unit says of what it wrote; ``left_out`` are input files that it did not use: relative name -> reason."""
+
+    grade: str = "A"
+    grade_reasons: tuple[str, ...] = ()
+    metrics: dict[str, Any] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    measurements: tuple[Measurement, ...] = ()
+    page: AnalysisPage | None = None
+
+
+def checked_path(file: SetFile) -> Path:
+    """The path of a file that is still what was ingested; ``GoneError`` or ``TransientError`` otherwise."""
+    path = Path(os.fsdecode(file.path))
+    try:
+        status = path.stat(follow_symlinks=False)
+    except FileNotFoundError as error:
+        raise GoneError(file.path) from error
+    except OSError as error:
+        raise TransientError(f"{path.name} cannot be read now: {error.strerror}") from error
+    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
+        raise TransientError(f"{path.name} changed since it was ingested")
+    return path
+
+
+def make_set_product(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+    """Make one product of a set: the unit writes into a new folder, which then gets its final name.
+
+    Raises
+    ------
+    FinalExistsError
+        A folder stands under the final name: it was left by a worker that died before it could record it.
+    RejectedInput, MissingCalibration, TransientError
+        As the unit says; nothing is left behind.
+    """
+    final = context.products_root / naming.set_folder(planned)
+    if final.exists():
+        raise FinalExistsError(f"{final.name} exists already")
+    rows = [context.product(item.fingerprint) for item in planned.inputs if item.is_product]
+    files = [item.file for item in planned.inputs if item.file is not None]
+    for file in files:
+        checked_path(file)
+    part = final.with_name(f"{PART_PREFIX}{planned.fingerprint[:12]}-{secrets.token_hex(4)}{PART_SUFFIX}")
+    atomic.make_folder(part, durable=context.durable)
+    try:
+        unit = SetUnit(
+            planned=planned,
+            files=files,
+            inputs=_folders(context, planned, rows),
+            out=part,
+            memory_bytes=context.memory_bytes,
+            threads=context.threads,
+        )
+        result = unit_of(planned.kind, planned.recipe)(unit)
+        return _published(context, planned, result, part, rows)
+    except OSError as error:
+        raise atomic.explain(error, final) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _folders(context: UnitContext, planned: PlannedProduct, rows: Sequence[ProductRow]) -> dict[str, Path]:
+    roles = [item.role for item in planned.inputs if item.is_product]
+    return {role: context.products_root / naming.folder_of_files(row.files) for role, row in zip(roles, rows, strict=True)}
+
+
+def _published(context: UnitContext, planned: PlannedProduct, result: SetResult, part: Path, rows: Sequence[ProductRow]) -> NewProduct:
+    if result.page is not None:
+        from reports.analysis import write_analysis
+
+        write_analysis(result.page, part)
+    json.dumps([result.metrics, [m.where for m in result.measurements]], allow_nan=False)  # before anything gets its final name
+    folder = naming.set_folder(planned)
+    files = _listed(part, folder, durable=context.durable)
+    if not files:
+        raise ValueError(f"{planned.name}: its unit wrote no file")
+    _named(part, context.products_root / folder, durable=context.durable)
+    inherited = tuple(dict.fromkeys(reason for row in rows for reason in row.grade_reasons))
+    return NewProduct(
+        files=files,
+        metrics=result.metrics,
+        grade=worst(result.grade, *(row.grade for row in rows)),
+        grade_reasons=(*result.grade_reasons, *(reason for reason in inherited if reason not in result.grade_reasons)),
+        files_left_out=dict(result.left_out),
+        measurements=result.measurements,
+    )
+
+
+def _listed(part: Path, folder: PurePosixPath, *, durable: bool) -> tuple[FileRow, ...]:
+    """Every file that the unit wrote, by name below the product's folder, brought to disk."""
+    rows = []
+    for path in sorted(part.rglob("*")):
+        mode = path.lstat().st_mode
+        relative = path.relative_to(part).as_posix()
+        if stat.S_ISDIR(mode):
+            continue
+        if not stat.S_ISREG(mode):
+            raise ValueError(f"a unit wrote {relative}, which is neither a file nor a folder")
+        sha256, size = _hashed(path, durable=durable)
+        rows.append(FileRow(role=relative, path=str(folder / relative), sha256=sha256, size=size))
+    return tuple(rows)
+
+
+def _hashed(path: Path, *, durable: bool) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+            size += len(piece)
+        if durable:
+            os.fsync(file.fileno())
+    return digest.hexdigest(), size
+
+
+def _named(part: Path, final: Path, *, durable: bool) -> None:
+    """Give the whole folder its final name, in one step; what stands there stays."""
+    if durable:
+        for folder in sorted((path for path in part.rglob("*") if path.is_dir()), reverse=True):
+            atomic.fsync_folder(folder)
+        atomic.fsync_folder(part)
+    try:
+        part.rename(final)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise FinalExistsError(f"{final.name} exists already") from error
+        raise
+    if durable:
+        atomic.fsync_folder(final.parent)
