@@ -15,6 +15,7 @@ from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
 from flows.reporting import report_when_closed
+from flows.tagging import tag_run
 from nightcrew.errors import Refused
 from nightcrew.ledger import scopes
 from nightcrew.ledger.rows import ScopeRow
@@ -53,6 +54,7 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
     space = workspace()
     space.renormalise()
     row = scope_named(space, scope)
+    tag_run(row.name, row.instrument)
     asked = bool(from_step or only or retry_failed)  # by a person: what is outdated in an old night is remade, too
     wish = Wish(from_step=from_step, only=tuple(only or ()), retry=retry_failed, outdated=asked)
     with tags(row.name, row.instrument):

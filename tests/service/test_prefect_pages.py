@@ -119,6 +119,7 @@ def test_a_run_from_the_form_makes_what_its_parameters_wish(undisturbed: Running
     run_id = browser.driver.current_url.rpartition("/")[2].partition("?")[0]
     service.wait(lambda: service.flow_run(run_id)["state_type"] == "COMPLETED", "the run completed")
     assert service.flow_run(run_id)["parameters"]["from_step"] == "photometry"
+    assert {"2025-05-16", CAMERA, "nightcrew"} <= set(service.flow_run(run_id)["tags"])
     assert service.made_since(CAMERA, token) == {(wished.recipe, wished.key): 1}
     assert not (service.settings.products.root / kept.files[0].path).exists()
     browser.find(".state-badge", "Completed")
