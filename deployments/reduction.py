@@ -24,6 +24,7 @@ from watchers.sweep import Trouble, walk
 
 T = TypeVar("T", PhotometryParameters, LightParameters)
 OWN_FOLDER = ".nightcrew"
+_MUCH = 40  # so many new files are worth starting the worker processes while they are read
 Tell = Callable[[str, int, int], None]
 """(what is being done, how many are done, of how many): progress for people."""
 
@@ -132,11 +133,13 @@ def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None
     """
     files, vanished = _record(space)
     space.renormalise()  # a mended profile counts although no file is new
-    _ingest(space, tell)
     with space.database.read() as connection:
-        found = [scope for scope in scopes.find(connection) if scope.kind == "night"]
-    space.close_all([scope.id for scope in found if scope.state == "open"])
-    with pooled(space.context, space.settings.limits.processes, tell) as make:
+        much = arrivals.count_to_read(connection) >= _MUCH
+    with pooled(space.context, space.settings.limits.processes, tell, start=much) as make:
+        ingest_all(space, tell)
+        with space.database.read() as connection:
+            found = [scope for scope in scopes.find(connection) if scope.kind == "night"]
+        space.close_all([scope.id for scope in found if scope.state == "open"])
         runs = tuple(space.run(scope.id, wish=Wish(retry=True), make=make) for scope in reversed(found))
     return Reduction(files=files, vanished=vanished, runs=runs, scopes=tuple(reversed(found)))
 
@@ -164,14 +167,14 @@ def _record(space: Workspace) -> tuple[int, int]:
         ]
         if trouble.reasons:
             raise Refused("; ".join(trouble.reasons))
-        gone = _gone(space, root, {row.path for row in rows})
+        gone = gone_below(space, root, {row.path for row in rows})
         arrivals.record(space.database, rows)
         vanished += arrivals.mark_vanished(space.database, gone)
         count += len(rows)
     return count, vanished
 
 
-def _gone(space: Workspace, root: bytes, met: set[bytes]) -> list[bytes]:
+def gone_below(space: Workspace, root: bytes, met: set[bytes]) -> list[bytes]:
     """Known paths below a folder that a walk through it did not meet."""
     with space.database.read() as connection:
         known = arrivals.paths_below(connection, root)
@@ -180,7 +183,8 @@ def _gone(space: Workspace, root: bytes, met: set[bytes]) -> list[bytes]:
     return [path for path in known if path not in met]
 
 
-def _ingest(space: Workspace, tell: Tell) -> None:
+def ingest_all(space: Workspace, tell: Tell) -> None:
+    """Read everything that was recorded; what changes or cannot be opened just now stays an arrival."""
     with space.database.read() as connection:
         total = arrivals.count_to_read(connection)
     done = 0

@@ -17,10 +17,12 @@ from nightcrew.ledger.database import Database
 from nightcrew.planning.model import PlannedProduct
 from tasks.context import UnitContext
 from tasks.executor import Make, make_locally
+from tasks.registry import unit_for
 from tasks.run import Outcome
 
-# Starting a worker and importing what it needs costs about a second; a handful of units is made faster here.
+# Starting a worker and importing what it needs costs about a second; a handful of units is made faster here, unless workers run.
 _WORTH_A_POOL = 8
+_WORTH_STARTED_WORKERS = 2
 _worker_context: UnitContext | None = None
 
 
@@ -66,6 +68,12 @@ def _start_worker(settings: WorkerSettings) -> None:
     _worker_context = settings.open()
 
 
+def _warm_up() -> None:
+    """Import what units of work need, while the first files are still being read."""
+    for recipe in ("dark_master", "reduce_light", "photometry"):
+        unit_for(recipe)
+
+
 def _make_one(unit: PlannedProduct) -> list[Outcome]:
     if _worker_context is None:
         raise RuntimeError("the worker was not started")
@@ -81,9 +89,10 @@ def _silent(_what: str, _done: int, _of: int) -> None:
 
 
 @contextmanager
-def pooled(context: UnitContext, workers: int, tell: Tell = _silent) -> Iterator[Make]:
+def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: bool = False) -> Iterator[Make]:
     """A ``make`` that runs large sets of units in ``workers`` processes and small ones here.
 
+    ``start`` starts the workers at once, for a folder that is known to be large; then every set of two units goes to them.
     A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, and after
     three deaths its claim says so.
     """
@@ -102,7 +111,7 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent) -> Iterator
         outcomes: list[Outcome] = []
         title = units[0].recipe.replace("_", " ") if units else ""
         tell(title, 0, len(units))
-        if workers < 2 or len(units) < _WORTH_A_POOL:
+        if workers < 2 or len(units) < (_WORTH_STARTED_WORKERS if pools else _WORTH_A_POOL):
             for unit in units:
                 outcomes += here([unit])
                 tell(title, len(outcomes), len(units))
@@ -115,6 +124,9 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent) -> Iterator
             pools.clear()
         return outcomes
 
+    if start and workers > 1:
+        for _ in range(workers):
+            pool().submit(_warm_up)
     try:
         yield make
     finally:
