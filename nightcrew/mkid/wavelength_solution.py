@@ -64,6 +64,8 @@ class WavelengthSolution:
     line_model: NDArray[np.uint8]  # [laser, y, x], index into MODELS
     line_parameters: Floats  # [laser, y, x, 8]: PARAMETERS
     line_covariance: Floats  # [laser, y, x, 8, 8]
+    line_centre_deg: Floats  # [laser, y, x]: median of the line, which the energies are fitted to
+    line_centre_error_deg: Floats
     line_edge_deg: Floats  # [laser, y, x]: where the range that was fitted ends, towards phase 0
     line_bin_deg: Floats  # [laser, y, x]
     line_photons: NDArray[np.int64]  # [laser, y, x]
@@ -103,9 +105,9 @@ class WavelengthSolution:
             found.append((middle, float(np.median(np.abs(values - middle))) if values.size else float("nan"), int(values.size)))
         return found
 
-    def write(self, final: Path, *, overwrite: bool = False) -> None:
-        """Write as HDF5 (:mod:`nightcrew.mkid.solution_file`)."""
-        arrays = {name: (np.asarray(getattr(self, name)), about) for name, about in _ABOUT.items()}
+    def write(self, final: Path, *, more: Mapping[str, tuple[NDArray[Any], str]] | None = None, overwrite: bool = False) -> None:
+        """Write as HDF5 (:mod:`nightcrew.mkid.solution_file`), with ``more`` arrays beside its own."""
+        arrays = {name: (np.asarray(getattr(self, name)), about) for name, about in _ABOUT.items()} | dict(more or {})
         names = {"line_flags": list(HISTOGRAM_FLAGS), "models": list(MODELS), "parameters": list(PARAMETERS)}
         write_solution(final, WAVELENGTH, arrays, self.provenance, names, overwrite=overwrite)
 
@@ -123,6 +125,8 @@ _ABOUT = {
     "line_model": "[laser, y, x]: index into the attribute models",
     "line_parameters": "[laser, y, x, parameter]: named by the attribute parameters",
     "line_covariance": "[laser, y, x, parameter, parameter]",
+    "line_centre_deg": "[laser, y, x]: phase of the line's median, which the energies are fitted to",
+    "line_centre_error_deg": "[laser, y, x]: standard deviation",
     "line_edge_deg": "[laser, y, x]: end of the fitted range towards phase 0",
     "line_bin_deg": "[laser, y, x]: width of the bins",
     "line_photons": "[laser, y, x]: photons in the histogram",
