@@ -1,0 +1,120 @@
+"""Modified-Rician fits of the times between photons, for many pixels at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.mkid import rician_intervals
+from nightcrew.mkid.rician_fit import Likelihood, maximise
+from nightcrew.mkid.rician_intervals import Intervals
+from nightcrew.mkid.speckle import Collected, SpeckleFits, SpeckleFlag, SpeckleRules
+from nightcrew.mkid.speckle_binned import bins_per_block, start_of
+from nightcrew.mkid.speckle_errors import draws, interval_bootstrap, shortfall
+from nightcrew.mkid.speckle_goodness import of_intervals
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_GROUP_PHOTONS = 1 << 16
+_PHOTONS_PER_PAIR = 4
+
+
+@dataclass(frozen=True)
+class TimedIntervals:
+    """Intervals with the times at which they begin, in s since the start of a window of ``span_s``."""
+
+    intervals: Intervals
+    begins_s: Floats
+    span_s: float
+
+    @property
+    def mean_cps(self) -> Floats:
+        """Photons per second of live and dead time, from the intervals alone."""
+        counts = self.intervals.counts
+        sums = np.add.reduceat(np.append(self.intervals.seconds, 0.0), np.minimum(self.intervals.first[:-1], self.intervals.seconds.size))
+        return np.where(counts > 0, counts / np.where((counts > 0) & (sums > 0), sums, 1.0), 0.0)
+
+
+def intervals_of(first: Ints, time_us: Ints, span_us: int, dead_time_us: float, breaks_us: Ints | None = None) -> TimedIntervals:
+    """Times between successive photons; ``first`` [pixel + 1] are the rows of each pixel, ``time_us`` ascends within a pixel.
+
+    An interval in which one of ``breaks_us`` (ascending; starts of gaps or masks) lies is left out: nobody knows what was lost there.
+    Times are whole microseconds, so intervals shorter than the dead time by rounding count as the dead time.
+    """
+    apart = np.diff(time_us)
+    keep = np.ones(apart.size, dtype=np.bool_)
+    ends = first[1:-1]
+    keep[ends[(ends > 0) & (ends < time_us.size)] - 1] = False
+    if breaks_us is not None and breaks_us.size:
+        stretch = np.searchsorted(breaks_us, time_us, side="right")
+        keep &= stretch[1:] == stretch[:-1]
+    owner = np.repeat(np.arange(first.size - 1), np.diff(first))[:-1] if time_us.size else np.empty(0, np.int64)
+    counts = np.bincount(owner[keep], minlength=first.size - 1)
+    seconds = np.maximum(apart[keep], dead_time_us) * 1e-6
+    begins_s: Floats = time_us[:-1][keep].astype(np.float64) * 1e-6
+    return TimedIntervals(
+        Intervals(seconds.astype(np.float64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), dead_time_us * 1e-6),
+        begins_s,
+        span_us * 1e-6,
+    )
+
+
+def fit_intervals(timed: TimedIntervals, rules: SpeckleRules, own_s: Floats, array_s: float) -> SpeckleFits:
+    """Fit intervals; ``own_s`` [pixel] (NaN: not seen) and ``array_s`` are decorrelation times, as binned counts tell them.
+
+    Errors are those of a block bootstrap when photons are closer than the decorrelation time.
+    """
+    intervals, mean_cps = timed.intervals, timed.mean_cps
+    counts = intervals.counts
+    typical_cps = float(np.median(mean_cps[counts > 0])) if (counts > 0).any() else 0.0
+    resample = rules.errors == "bootstrap" or (rules.errors == "auto" and array_s * typical_cps > 0.5)
+    collected = Collected(counts.size, 1.0)
+    edges = np.unique(
+        np.concatenate([np.searchsorted(intervals.first[1:], np.arange(0, intervals.first[-1], _GROUP_PHOTONS)), [counts.size]])
+    )
+    for low, high in zip(np.concatenate([[0], edges[:-1]]).tolist(), edges.tolist(), strict=True):
+        if high > low:
+            _fit_group(collected, timed, np.arange(low, high), rules, array_s if resample else None)
+    judged_s = np.where(np.isfinite(own_s), own_s, array_s)
+    flags = collected.flags(judged_s, np.full(counts.size, timed.span_s), rules)
+    conditions = {
+        SpeckleFlag.FEW_COUNTS: counts < _PHOTONS_PER_PAIR * rules.least_pairs,
+        SpeckleFlag.BIN_TOO_LONG: judged_s * rules.bin_over_decorrelation * mean_cps < 1,
+        SpeckleFlag.NO_LIGHT: counts < 2,
+    }
+    for flag, where in conditions.items():
+        flags[where] |= np.uint32(flag)
+    return collected.fits(flags, own_s, mean_cps, array_s, resample)
+
+
+def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.intp], rules: SpeckleRules, block_s: float | None) -> None:
+    rows = slice(int(timed.intervals.first[pixels[0]]), int(timed.intervals.first[pixels[-1] + 1]))
+    mine = Intervals(
+        timed.intervals.seconds[rows], timed.intervals.first[pixels[0] : pixels[-1] + 2] - rows.start, timed.intervals.dead_time_s
+    )
+    lower, upper = rules.bounds(1.0)
+
+    def evaluate(parameters: Floats, which: NDArray[np.intp]) -> Likelihood:
+        return rician_intervals.log_likelihood(mine.chosen(which), parameters)
+
+    mean = np.maximum(timed.mean_cps[pixels] if pixels.size == timed.intervals.counts.size else _mean(mine), 1e-12)
+    start = start_of(mean, mean + 0.5 * mean**2, companion=rules.companion)
+    best = maximise(rules.with_prior(evaluate, 1.0, pixels), start, lower, upper)
+    covariance = best.covariance
+    if block_s is not None:
+        step_s = min(block_s, timed.span_s / 20) if math.isfinite(block_s) else timed.span_s / 200
+        block_length_s = bins_per_block(max(int(timed.span_s / step_s), 1), step_s, block_s) * step_s
+        n_blocks = max(math.ceil(timed.span_s / block_length_s), 2)
+        weights = draws(np.random.default_rng(rules.seed), n_blocks, rules.resamples)
+        block = np.minimum((timed.begins_s[rows] / block_length_s).astype(np.int64), n_blocks - 1)
+        covariance = interval_bootstrap(mine, block, best, (lower, upper), weights)
+        covariance /= shortfall(block_s, block_length_s, n_blocks)
+    collected.put(pixels, best, covariance, of_intervals(mine, best.parameters, rules.n_free))
+
+
+def _mean(intervals: Intervals) -> Floats:
+    return TimedIntervals(intervals, np.empty(0), 0.0).mean_cps

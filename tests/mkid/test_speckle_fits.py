@@ -1,0 +1,200 @@
+"""Fits recover the light that was simulated, their errors are right, and they say where they may not be believed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.mkid import rician
+from nightcrew.mkid.rician_fit import Likelihood, Prior, maximise
+from nightcrew.mkid.rician_intervals import Intervals
+from nightcrew.mkid.speckle import SpeckleFits, SpeckleFlag, SpeckleRules
+from nightcrew.mkid.speckle_binned import averaging, fit_counts
+from nightcrew.mkid.speckle_intervals import TimedIntervals, fit_intervals, intervals_of
+from nightcrew.mkid.speckle_time import autocovariance, decorrelation, of_array
+from nightcrew.simulate import speckle as light
+
+Floats = NDArray[np.float64]
+N_PIXELS, N_BINS, BIN_S = 500, 6000, 0.01
+
+
+def rng(key: int) -> np.random.Generator:
+    return np.random.default_rng([8, key])
+
+
+def pulls(fits: SpeckleFits, truth: tuple[float, float, float], parameter: int) -> Floats:
+    values: Floats = (fits.parameters_cps[:, parameter] - truth[parameter]) / fits.errors_cps[:, parameter]
+    return values[np.isfinite(values)]
+
+
+@pytest.mark.parametrize("truth", [(300.0, 100.0, 0.0), (150.0, 250.0, 0.0), (30.0, 10.0, 0.0), (300.0, 150.0, 100.0)])
+def test_independent_bins_give_the_truth_within_errors_of_the_right_size(truth: tuple[float, float, float]) -> None:
+    counts = rng(1).poisson(light.independent_intensities(rng(2), np.full(N_PIXELS, truth[0]), truth[1], truth[2], N_BINS) * BIN_S)
+    fits = fit_counts(counts, SpeckleRules(companion=truth[2] > 0, decorrelation_s=1e6, errors="curvature"))
+    free = [0, 1, 2] if truth[2] else [0, 1]
+    for parameter in free:
+        assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(truth[parameter], rel=0.02)
+        found = pulls(fits, truth, parameter)
+        assert found.size > 0.97 * N_PIXELS
+        assert found.std() == pytest.approx(1.0, abs=0.1)
+    assert np.median(fits.ratio) == pytest.approx(truth[0] / truth[1], rel=0.03)
+
+
+def test_independent_intervals_give_the_truth_within_errors_of_the_right_size() -> None:
+    truth, n, dead_time_s = (300.0, 100.0, 0.0), 4000, 1e-4
+    ic, is_, ip = (np.full(N_PIXELS, value) for value in truth)
+    seconds = light.independent_intervals(rng(3), ic, is_, ip, n, dead_time_s)
+    intervals = Intervals(seconds.ravel(), np.arange(N_PIXELS + 1) * n, dead_time_s)
+    begins = (np.cumsum(seconds, axis=1) - seconds).ravel()
+    timed = TimedIntervals(intervals, begins, float(begins.max()))
+    fits = fit_intervals(timed, SpeckleRules(errors="curvature"), np.full(N_PIXELS, np.nan), float("nan"))
+    for parameter in (0, 1):
+        assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(truth[parameter], rel=0.02)
+        assert pulls(fits, truth, parameter).std() == pytest.approx(1.0, abs=0.1)
+    uniform = fits.probability[np.isfinite(fits.probability)]
+    assert 0.35 < uniform.mean() < 0.6  # two parameters fitted to all intervals
+
+
+@pytest.fixture(scope="module")
+def correlated() -> Floats:
+    """Intensities in steps of 2.5 ms that decorrelate in 100 ms."""
+    return light.correlated_intensities(rng(4), np.full(N_PIXELS, 300.0), 100.0, 0.0, 24_000, step_s=0.0025, tau_s=0.1)
+
+
+def test_correlated_light_has_errors_from_blocks(correlated: Floats) -> None:
+    counts = rng(5).poisson(correlated.reshape(N_PIXELS, N_BINS, 4).mean(axis=2) * BIN_S)
+    fits = fit_counts(counts, SpeckleRules())
+    truth = (300.0, 100.0, 0.0)
+    assert fits.bootstrapped
+    assert fits.valid.mean() > 0.97
+    assert fits.array_decorrelation_s == pytest.approx(0.092, rel=0.05)  # 1/e of 2 Ic Is exp(-t / tau) + Is^2 exp(-2 t / tau)
+    for parameter in (0, 1):
+        assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(truth[parameter], rel=0.02)
+        assert pulls(fits, truth, parameter).std() == pytest.approx(1.0, abs=0.15)
+    naive = fit_counts(counts[:100], SpeckleRules(errors="curvature"))
+    assert pulls(naive, truth, 1).std() > 1.5  # which is why
+
+
+def test_correlated_intervals_have_errors_from_blocks(correlated: Floats) -> None:
+    n, span_us = 120, 60_000_000
+    pixel, time_s = light.photon_times(rng(6), correlated[:n], 0.0025)
+    time_us = (time_s * 1e6).astype(np.int64)
+    counted = light.after_dead_time(pixel, time_us, 10)
+    first = np.searchsorted(pixel[counted], np.arange(n + 1))
+    timed = intervals_of(first, time_us[counted], span_us, 10.0)
+    fits = fit_intervals(timed, SpeckleRules(), np.full(n, 0.092), 0.092)
+    for parameter, value in ((0, 300.0), (1, 100.0)):
+        assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(value, rel=0.03)
+        assert pulls(fits, (300.0, 100.0, 0.0), parameter).std() == pytest.approx(1.0, abs=0.25)  # 120 pixels
+
+
+def test_steady_light_has_a_limit_instead_of_a_value() -> None:
+    fits = fit_counts(rng(7).poisson(3.0, (200, 3000)), SpeckleRules())
+    steady = (fits.flags & SpeckleFlag.NO_SPECKLES) != 0
+    assert 0.3 < steady.mean() < 0.7
+    assert (fits.parameters_cps[steady, 1] == 0).all()
+    assert np.isnan(fits.errors_cps[steady, 1]).all()
+    assert np.isnan(fits.ratio[steady]).all()
+    assert (fits.limits_cps[steady, 1] > 0).all()
+    assert np.median(fits.limits_cps[steady, 1]) < 30  # of 300
+    assert fits.parameters_cps[steady, 0] == pytest.approx(fits.mean_cps[steady], rel=1e-6)
+    assert np.isnan(fits.decorrelation_s).mean() > 0.98
+    assert (fits.flags & SpeckleFlag.DECORRELATION_UNKNOWN).any()
+
+
+def test_what_the_counts_do_not_allow_is_not_valid() -> None:
+    def flags(counts: NDArray[np.integer], **rules: float) -> int:
+        return int(np.bitwise_and.reduce(fit_counts(counts, SpeckleRules(**rules)).flags))  # type: ignore[arg-type]
+
+    good = rng(8).poisson(light.correlated_intensities(rng(9), np.full(40, 300.0), 150.0, 0.0, 6000, step_s=0.01, tau_s=0.1) * BIN_S)
+    assert fit_counts(good, SpeckleRules()).valid.mean() > 0.9
+    assert flags(good, decorrelation_s=0.04) & SpeckleFlag.BIN_TOO_LONG
+    assert flags(good[:, :200], decorrelation_s=0.1) & SpeckleFlag.TOO_SHORT
+    assert flags(good, decorrelation_s=0.1, dead_time_s=1e-4) & SpeckleFlag.DEAD_TIME
+    assert flags(rng(10).poisson(0.001, (40, 6000)), decorrelation_s=0.1) & SpeckleFlag.FEW_COUNTS
+    dark = fit_counts(np.zeros((3, 500), np.int64), SpeckleRules())
+    assert (dark.flags & SpeckleFlag.NO_LIGHT).all()
+    assert np.isnan(dark.parameters_cps).all()
+    assert not dark.valid.any()
+    odd = rng(11).choice([0, 12], size=(40, 6000), p=[0.7, 0.3])  # nothing in between: no such light exists
+    assert flags(odd, decorrelation_s=0.1) & SpeckleFlag.POOR_FIT
+
+
+def test_masked_bins_are_as_if_they_were_not_there() -> None:
+    counts = rng(12).poisson(light.independent_intensities(rng(13), np.full(20, 300.0), 100.0, 0.0, 2000) * BIN_S)
+    masked = np.concatenate([counts, np.full((20, 300), -1)], axis=1)
+    plain, with_gaps = (fit_counts(one, SpeckleRules(decorrelation_s=1e6, errors="curvature")) for one in (counts, masked))
+    assert with_gaps.parameters_cps == pytest.approx(plain.parameters_cps, rel=1e-9)
+    assert with_gaps.mean_cps == pytest.approx(plain.mean_cps)
+
+
+def test_a_prior_and_bounds_hold() -> None:
+    counts = rng(14).poisson(light.independent_intensities(rng(15), np.full(30, 300.0), 100.0, 0.0, 500) * BIN_S)
+    prior = Prior(np.array([200.0, 100.0, 0.0]), np.array([1e-3, np.inf, np.inf]))
+    fits = fit_counts(counts, SpeckleRules(decorrelation_s=1e6, errors="curvature", prior=prior))
+    assert fits.parameters_cps[:, 0] == pytest.approx(200.0, abs=0.01)
+    bounded = fit_counts(counts, SpeckleRules(decorrelation_s=1e6, errors="curvature", most_cps=150.0))
+    assert (bounded.parameters_cps <= 150.0).all()
+    assert np.isnan(bounded.errors_cps[:, 0]).all()
+
+
+def test_the_fit_is_the_greatest_likelihood() -> None:
+    counts = rng(16).poisson(light.independent_intensities(rng(17), [3.0, 40.0, 0.3], [6.0, 1.0, 9.0], 0.0, 800))
+    bins = rician.histogram(counts)
+
+    def of(parameters: Floats, which: NDArray[np.intp]) -> Likelihood:
+        return rician.log_likelihood(bins[:, which], parameters)
+
+    best = maximise(of, np.ones((3, 3)), np.zeros(3), np.array([np.inf, np.inf, 0.0]))
+    assert best.converged.all()
+    for _ in range(50):
+        near = np.abs(best.parameters * (1 + 0.05 * rng(18).standard_normal((3, 3))))
+        assert (of(near, np.arange(3)).value <= best.likelihood.value + 1e-9).all()
+
+
+def test_pixels_do_not_know_of_each_other() -> None:
+    counts = rng(19).poisson(
+        light.independent_intensities(rng(20), [30.0, 3000.0, 300.0, 5.0], [10.0, 900.0, 30.0, 5.0], 0.0, 3000) * BIN_S
+    )
+    rules = SpeckleRules(decorrelation_s=0.1)
+    together = fit_counts(counts, rules)
+    for pixel in range(4):
+        alone = fit_counts(counts[pixel : pixel + 1], rules)
+        assert alone.parameters_cps[0] == pytest.approx(together.parameters_cps[pixel], rel=1e-6)
+        assert alone.errors_cps[0] == pytest.approx(together.errors_cps[pixel], rel=1e-3, nan_ok=True)
+
+
+@pytest.mark.parametrize("tau_s", [0.05, 0.2])
+def test_the_decorrelation_time_of_pixels_and_of_the_array(tau_s: float) -> None:
+    counts = rng(21).poisson(light.correlated_intensities(rng(22), np.full(100, 300.0), 5.0, 0.0, 6000, step_s=BIN_S, tau_s=tau_s) * BIN_S)
+    found = autocovariance(counts, BIN_S)
+    assert np.nanmedian(decorrelation(found).time_s) == pytest.approx(tau_s, rel=0.15)  # Ic >> Is: it is the amplitude's
+    assert of_array([found]) == pytest.approx(tau_s, rel=0.1)
+    split = [autocovariance(counts[:50], BIN_S), autocovariance(counts[50:], BIN_S)]
+    assert of_array(split) == pytest.approx(of_array([found]))
+
+
+def test_averaging_over_a_bin() -> None:
+    x = np.array([1e-6, 1e-3, 0.1, 1.0, 30.0])
+    u = (np.arange(20_000) + 0.5) / 20_000
+    exact = np.array([2 * ((1 - u) * np.exp(-one * u)).mean() for one in x])  # mean of exp(-|s - t| x) over two moments of a bin
+    assert averaging(1.0, 1 / x) == pytest.approx(exact, rel=1e-6)
+    assert averaging(0.01, np.array([np.nan]))[0] == 1
+
+
+def test_intervals_skip_gaps_and_pixel_ends() -> None:
+    times = np.array([10, 20, 50, 5, 105, 300])
+    timed = intervals_of(np.array([0, 3, 3, 6]), times, 1000, 10.0, breaks_us=np.array([30]))
+    assert timed.intervals.first.tolist() == [0, 1, 1, 2]
+    assert timed.intervals.seconds == pytest.approx([10e-6, 195e-6])
+    assert timed.begins_s == pytest.approx([10e-6, 105e-6])
+    assert intervals_of(np.zeros(4, np.int64), np.empty(0, np.int64), 1000, 10.0).intervals.counts.tolist() == [0, 0, 0]
+
+
+def test_rules_that_cannot_be_are_refused() -> None:
+    with pytest.raises(Refused, match="no length of a bin"):
+        SpeckleRules(bin_s=0.0)
+    with pytest.raises(Refused, match="resamples"):
+        SpeckleRules(resamples=1)
