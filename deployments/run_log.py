@@ -1,18 +1,31 @@
-"""The run log of a reduction: for each group of lights, which frames made it."""
+"""The run log of a reduction: for each group of lights, which frames made it; and every decision of its plan."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sqlalchemy import Connection
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger import products
 from nightcrew.ledger.rows import ProductRow, ScopeRow
+from nightcrew.planning.model import Plan
 from nightcrew.planning.snapshot import frames_of
 
 Group = tuple[str, str, str, float | None]
+
+
+def decisions(plan: Plan) -> Iterator[str]:
+    """Every decision of a plan, a line each: for ``--level DEBUG``."""
+    for planned in plan.products:
+        made_of = ", ".join(f"{item.role} {item.fingerprint[:12]}" for item in planned.inputs)
+        why = f" ({'; '.join(planned.grade_reasons)})" if planned.grade_reasons else ""
+        yield f"{planned.name}: {planned.status}, grade {planned.grade}{why}; of {made_of}; parameters {planned.parameters}"
+        for choice in planned.choices:
+            yield f"{planned.name}: {choice.need}: " + (f"{choice.fingerprint[:12]}, grade {choice.grade}" if choice.found else "none fits")
+    for frame_id, reason in sorted({**plan.waiting, **plan.excluded, **plan.gone}.items()):
+        yield f"frame {frame_id}: {reason}"
 
 
 def run_log(connection: Connection, scopes: Iterable[ScopeRow]) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deployments.reduction import Reduction
     from tasks.workspace import Workspace
 
+_LOG = logging.getLogger(__name__)
 _MOST_FAILURES = 10
 
 
@@ -95,7 +96,7 @@ def _with_progress(space: Workspace) -> Reduction:
 
 def _finish(space: Workspace, done: Reduction, out: Path, save: str) -> list[str]:
     """Write the report pages and the run log; the pages' paths below the report folder."""
-    from deployments.run_log import run_log
+    from deployments.run_log import decisions, run_log
     from flows.reporting import write_pages
     from nightcrew.io.atomic import write_text
 
@@ -103,6 +104,8 @@ def _finish(space: Workspace, done: Reduction, out: Path, save: str) -> list[str
     with space.database.read() as connection:
         text = run_log(connection, done.scopes)
     write_text(out.absolute() / "run.log", text, overwrite=True)
+    for line in (line for run in done.runs if run.plan is not None for line in decisions(run.plan)):
+        _LOG.debug("%s", line)
     return pages
 
 
