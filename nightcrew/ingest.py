@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
+from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
@@ -39,6 +40,7 @@ class Door:
     instruments: Mapping[str, str]  # watched folder -> profile name or "auto"
     max_file_bytes: int = 8_000_000_000
     threads: int = 2
+    sets: Mapping[str, SetFolder] = field(default_factory=dict)  # watched folders of sets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,9 @@ def read_arrival(row: PathRow, door: Door) -> Reading:
 
 
 def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Reading:
-    """The frame that a file holds, or why it is none."""
+    """The frame that a file holds, or why it is none; a file of a set is no frame."""
+    if row.folder in door.sets:
+        return set_reading(base, structure, row, door.sets[row.folder])
     if structure.kind != "fits":
         return _foreign(base, structure)
     try:
@@ -131,7 +135,7 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
     scopes = exposures.store(database, tell_apart(database, readings)) if readings else set()
     arrivals.postpone(database, postponed)
     if rows:
-        scopes |= arrivals.adopt_scopeless(database)
+        scopes |= arrivals.adopt_scopeless(database) | adopt_set_files(database, door.sets)
     return Ingested(
         files=len(rows),
         frames=sum(r.header is not None for r in readings),
@@ -160,6 +164,7 @@ def renormalise(database: Database, door: Door, scope_ids: Iterable[int]) -> set
     with database.read() as connection:
         rows = [row for scope_id in scope_ids for row in arrivals.of_scope(connection, scope_id)]
         rows += arrivals.without_scope(connection)
+        rows = [row for row in rows if row.folder not in door.sets]  # files of sets have no headers that a profile could mend
         before = exposures.header_hashes(connection, [row.frame_id for row in rows if row.frame_id is not None])
     readings = [reading for row in rows if (reading := _read_again(row, door, before)) is not None]
     return exposures.store(database, tell_apart(database, readings), late=False) if readings else set()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
+from nightcrew.ingest_sets import set_folders
 from nightcrew.io.atomic import PART_PREFIX, part_files
-from nightcrew.ledger import messages, migrate, scopes
+from nightcrew.ledger import arrivals, claims, messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.planning.snapshot import profile_of_instrument
@@ -83,6 +85,7 @@ class Workspace:
             instruments={str(folder.path): folder.instrument for folder in self.settings.folders},
             max_file_bytes=self.settings.limits.max_file_bytes,
             threads=self.settings.limits.threads,
+            sets=set_folders(self.settings.folders),
         )
 
     def rules_for(self, instrument: str) -> Rules:
@@ -110,7 +113,14 @@ class Workspace:
         That are the open scopes and the last ``night.remake_nights`` closed ones; older ones wait for ``nightcrew rerun``.
         """
         profiles = _digest(p.model_dump_json() for _, p in sorted(self.profiles.items()))
-        decisions = _digest((profiles, repr(self.parameters), *(f"{recipe.name} {recipe.version}" for recipe in RECIPES.values())))
+        decisions = _digest(
+            (
+                profiles,
+                repr(self.parameters),
+                repr(self.options.values),
+                *(f"{recipe.name} {recipe.version}" for recipe in RECIPES.values()),
+            )
+        )
         with self.database.read() as connection:
             signs = messages.signs_of_life(connection)
         touched: set[int] = set()
@@ -128,9 +138,9 @@ class Workspace:
         return len(touched)
 
     def _remade_unasked(self) -> list[int]:
-        """Open scopes and the newest closed ones of every instrument."""
+        """Open scopes and the newest closed ones: of every instrument by night, of every kind of sets by their last arrival."""
         with self.database.read() as connection:
-            found = scopes.find(connection)
+            found = sorted(scopes.find(connection), key=lambda scope: scope.last_arrival_at if scope.kind != "night" else "", reverse=True)
         places: Counter[tuple[str, str]] = Counter()
         remade = []
         for scope in found:
@@ -146,13 +156,14 @@ class Workspace:
             return [scopes.get(connection, scope_id).title for scope_id in lost]
 
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
-        """Remove half-written files that dead workers left (never a file under a final name); how many."""
+        """Remove half-written files and folders that dead workers left (never one under a final name); how many."""
         limit = self.database.clock().timestamp() - older_than_s
+        with self.database.read() as connection:
+            at_work = claims.running(connection)
         removed = 0
         for folder in {path.parent for path in self.context.products_root.rglob(f"{PART_PREFIX}*")}:
             for part in part_files(folder):
-                if part.stat().st_mtime <= limit:
-                    part.unlink(missing_ok=True)
+                if part.lstat().st_mtime <= limit and remove_part(part, at_work):
                     removed += 1
         return removed
 
@@ -173,11 +184,18 @@ class Workspace:
         if scope.close_asked:
             return True
         now = self.database.clock()
+        if scope.kind != "night":
+            return self._set_is_over(scope, now)
         quiet = scope.last_arrival_at <= iso(now - timedelta(seconds=self.settings.night.quiet_s))
         try:
             return quiet and night_span(scope.name, self.site)[1] <= now
         except ValueError:
             return quiet  # "undated": nothing to wait for
+
+    def _set_is_over(self, scope: ScopeRow, now: datetime) -> bool:
+        with self.database.read() as connection:
+            folder = arrivals.folder_of_scope(connection, scope.id)
+        return scope.last_arrival_at <= iso(now - timedelta(seconds=self.options.quiet_of(folder)))
 
     def close_all(self, scope_ids: Sequence[int]) -> None:
         """Close these scopes now (``nightcrew reduce``: the folder is all there is)."""
@@ -188,6 +206,17 @@ class Workspace:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def remove_part(part: Path, at_work: set[str]) -> bool:
+    """Remove a half-written file, or a half-written folder whose product nobody makes any more; was it removed?"""
+    if not part.is_dir() or part.is_symlink():
+        part.unlink(missing_ok=True)
+        return True
+    if part.name.removeprefix(PART_PREFIX)[:12] in {print_[:12] for print_ in at_work}:
+        return False  # a unit may compute for hours before it writes
+    shutil.rmtree(part, ignore_errors=True)
+    return not part.exists()
 
 
 def folder_of(settings: Settings, path: Path) -> str:

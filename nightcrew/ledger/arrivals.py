@@ -217,6 +217,12 @@ def folders_of_scope(connection: Connection, scope_id: int) -> dict[bytes, str]:
     return {row.path: row.folder for row in connection.execute(select(path.c.path, path.c.folder).where(path.c.scope_id == scope_id))}
 
 
+def folder_of_scope(connection: Connection, scope_id: int) -> str:
+    """The watched folder that a scope's first file came from, "" without files."""
+    statement = select(path.c.folder).where(path.c.scope_id == scope_id).order_by(path.c.id).limit(1)
+    return connection.execute(statement).scalar_one_or_none() or ""
+
+
 def adopt_scopeless(database: Database) -> set[int]:
     """Files that tell no night of their own ride with the frames they came with: the scope of the folder's last frame.
 
@@ -233,6 +239,15 @@ def adopt_scopeless(database: Database) -> set[int]:
                 connection.execute(update(path).where(path.c.folder == folder, *homeless).values(scope_id=scope_id))
             scopes.mark(connection, found.values(), database.now())
     return set(found.values())
+
+
+def give_homes(database: Database, homes: Mapping[int, int]) -> None:
+    """These files (path id -> scope) belong to a scope although they were not read."""
+    if homes:
+        with database.write() as connection:
+            for path_id, scope_id in homes.items():
+                connection.execute(update(path).where(path.c.id == path_id, path.c.scope_id.is_(None)).values(scope_id=scope_id))
+            scopes.mark(connection, homes.values(), database.now())
 
 
 def _last_scope(connection: Connection, folder: str) -> int | None:

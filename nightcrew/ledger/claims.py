@@ -21,7 +21,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.errors import TransientError
-from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.database import Database, new_id, storable
 from nightcrew.ledger.schema import claim
 
 PLAN = "#plan"
@@ -206,7 +206,9 @@ def end_in(connection: Connection, claimed: Claimed, state: str, now: str) -> bo
 
 def _end(connection: Connection, token: int, state: str, reason: str, now: str, trace: str = "") -> bool:
     done = connection.execute(
-        update(claim).where(claim.c.id == token, claim.c.state == "running").values(state=state, reason=reason, trace=trace, ended_at=now)
+        update(claim)
+        .where(claim.c.id == token, claim.c.state == "running")
+        .values(state=state, reason=storable(reason), trace=storable(trace), ended_at=now)
     )
     return bool(done.rowcount)
 
@@ -256,6 +258,12 @@ def deaths(connection: Connection, scope_id: int) -> dict[str, int]:
         .group_by(claim.c.fingerprint)
     )
     return {str(row[0]): int(row[1]) for row in rows}
+
+
+def running(connection: Connection) -> set[str]:
+    """Fingerprints of the products that somebody makes now."""
+    rows = connection.execute(select(claim.c.fingerprint).where(claim.c.state == "running", claim.c.recipe != PLAN))
+    return {str(row.fingerprint) for row in rows}
 
 
 def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:

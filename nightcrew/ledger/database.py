@@ -39,6 +39,11 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
+def storable(name: str) -> str:
+    """A text as a database takes it: bytes of file names that are no UTF-8 stand as ``\\udcXX``."""
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class Database:
     """An engine with two doors: :meth:`read` and :meth:`write`.
 

@@ -100,9 +100,12 @@ def _place(reading: Reading) -> Place:
 
 
 def _scopes_of(connection: Connection, readings: Sequence[Reading], now: str) -> dict[Place, int | None]:
-    """The scope of each night and instrument, made when new; None where a file tells none."""
+    """The scope of each night and instrument, and of each set, made when new; None where a file tells none."""
     wanted = {_place(r) for r in readings}
-    return {(kind, name, it): scopes.ensure(connection, kind, name, it, now) if name and it else None for kind, name, it in sorted(wanted)}
+    return {
+        (kind, name, it): scopes.ensure(connection, kind, name, it, now) if name and (it or kind != "night") else None
+        for kind, name, it in sorted(wanted)
+    }
 
 
 def _frames_of(connection: Connection, readings: Sequence[Reading], places: Mapping[Place, int | None], now: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
-from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.database import Database, new_id, storable
 from nightcrew.ledger.rows import NewProduct, ProductRow
 from nightcrew.ledger.schema import current, measurement, product, product_input
 
@@ -121,11 +121,6 @@ def _why_left_out(row: InputRow, made: NewProduct) -> str:
     if row.frame_id is not None:
         return made.left_out.get(row.frame_id, "")
     return made.files_left_out.get(row.role, "") if row.is_file else ""
-
-
-def storable(name: str) -> str:
-    """A text as a database takes it: bytes of file names that are no UTF-8 stand as ``\\udcXX``."""
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_measurements(connection: Connection, product_id: int, planned: Recorded, made: NewProduct) -> None:

@@ -65,8 +65,13 @@ def arrived(connection: Connection, scope_ids: Iterable[int], now: str) -> None:
 
 
 def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
-    """Scopes of the same instrument and kind that a new master of this one may serve: open ones and the newest ``newest``."""
+    """Scopes of the same instrument and kind that a new master of this one may serve: open ones and the newest ``newest``.
+
+    Sets serve nobody but themselves.
+    """
     mine = get(connection, scope_id)
+    if mine.kind != "night":
+        return []
     rows = connection.execute(
         select(scope.c.id, scope.c.state)
         .where(scope.c.instrument == mine.instrument, scope.c.kind == mine.kind)
@@ -76,11 +81,12 @@ def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
 
 
 def is_remade_unasked(connection: Connection, scope_id: int, newest: int) -> bool:
-    """Is the scope open, or one of the newest ``newest`` of its instrument and kind?"""
+    """Is the scope open, or one of the newest ``newest`` of its instrument and kind?  Of sets: those that files came for last."""
     mine = get(connection, scope_id)
     if mine.state == "open":
         return True
-    later = (scope.c.instrument == mine.instrument, scope.c.kind == mine.kind, scope.c.name > mine.name)
+    after = scope.c.name > mine.name if mine.kind == "night" else scope.c.last_arrival_at > mine.last_arrival_at
+    later = (scope.c.instrument == mine.instrument, scope.c.kind == mine.kind, after)
     return int(connection.execute(select(func.count()).select_from(scope).where(*later)).scalar_one()) < newest
 
 
@@ -101,9 +107,10 @@ def ask_to_close(connection: Connection, scope_id: int) -> None:
 
 
 def due(connection: Connection, now: str) -> list[ScopeRow]:
-    """Scopes that want a plan: marked since the last one, or whose waiting group became quiet.  Newest night first."""
+    """Scopes that want a plan: marked since the last one, or whose waiting group became quiet.  Newest night first, then sets."""
     wakes = (scope.c.wake_at != "") & (scope.c.wake_at <= now)
-    statement = select(scope).where((scope.c.mark > scope.c.planned_mark) | wakes).order_by(scope.c.name.desc())
+    statement = select(scope).where((scope.c.mark > scope.c.planned_mark) | wakes)
+    statement = statement.order_by(scope.c.kind != "night", scope.c.name.desc())
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 

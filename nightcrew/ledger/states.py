@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from sqlalchemy import bindparam, select, update
 
-from nightcrew.ledger.database import Database
+from nightcrew.ledger.database import Database, storable
 from nightcrew.ledger.elections import in_chunks
-from nightcrew.ledger.products import storable
 from nightcrew.ledger.schema import frame, path
 
 

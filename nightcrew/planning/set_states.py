@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nightcrew.ledger.products import storable
+from nightcrew.ledger.database import storable
 from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.planning.sets import SetFile, SetSnapshot
 from nightcrew.planning.states import FrameState
@@ -56,4 +56,5 @@ def _of_made(snapshot: SetSnapshot, file: SetFile, made: list[PlannedProduct]) -
 
 def _title(product: PlannedProduct) -> str:
     title = RECIPES[product.recipe].title
-    return title if product.key in ("", product.night) else f"{title} {product.key}"
+    alone = sum(item.file is not None for item in product.inputs) == 1 and not any(item.is_product for item in product.inputs)
+    return title if alone or product.key == product.night else f"{title} {product.key}"

@@ -17,7 +17,7 @@ from typing import Any
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.ledger.claims import Failure
-from nightcrew.ledger.products import storable
+from nightcrew.ledger.database import storable
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.planning.builder import GONE, OUTDATED, RAW_IS_GONE
 from nightcrew.planning.fingerprints import canonical

@@ -1,0 +1,91 @@
+"""Ingest of sets: every file of a watched folder of a set kind is hashed and recorded under its set, never read as a night's frame.
+
+Only what the bytes themselves say is judged here: a FITS file that is cut short is rejected, as in a night.  What a file
+means is told by the plan of its kind.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from nightcrew.io.structure import FITS_SUFFIXES, Structure
+from nightcrew.ledger import arrivals, scopes
+from nightcrew.ledger.arrivals import PathRow
+from nightcrew.ledger.database import Database
+from nightcrew.ledger.elections import Reading
+from nightcrew.planning.set_names import scope_name, set_of
+from nightcrew.settings import FolderSettings
+
+READ = "read; no plan took it yet"
+_PACKED = (".gz", ".bz2", ".xz", ".zst", ".z")
+
+
+@dataclass(frozen=True, slots=True)
+class SetFolder:
+    """A watched folder of sets; ``label`` tells it from the first folder of its kind, whose sets bear plain names."""
+
+    kind: str
+    label: str = ""
+
+    def set_of(self, path: bytes, folder: str) -> str:
+        """The name of the set that a file belongs to."""
+        return set_of(path, folder, self.label)
+
+
+def set_folders(folders: tuple[FolderSettings, ...]) -> dict[str, SetFolder]:
+    """The watched folders of sets, by path."""
+    found: dict[str, SetFolder] = {}
+    labels: dict[str, set[str]] = {}
+    for folder in folders:
+        if folder.kind == "night":
+            continue
+        used = labels.setdefault(folder.kind, set())
+        name = scope_name(os.fsencode(folder.path.name)) or "folder"
+        label = "" if not used else next(one for n in range(len(used) + 1) if (one := f"{name}-{n + 1}" if n else name) not in used)
+        used.add(label)
+        found[str(folder.path)] = SetFolder(folder.kind, label)
+    return found
+
+
+def set_reading(base: Reading, structure: Structure, row: PathRow, folder: SetFolder) -> Reading:
+    """What became of one file of a set: it waits for its plan, or its own bytes say that it is not whole."""
+    base = replace(base, scope_kind=folder.kind, scope_name=folder.set_of(row.path, row.folder))
+    name = os.fsdecode(row.path).lower()
+    announced = structure.kind not in ("foreign", "empty") or name.endswith(FITS_SUFFIXES)
+    if structure.damaged or (announced and not structure.complete):
+        return replace(base, kind="rejected", state="rejected", reason=structure.reason or "its bytes are not all there")
+    return replace(base, kind=kind_word(name, structure), state="waiting", reason=READ)
+
+
+def kind_word(name: str, structure: Structure) -> str:
+    """A word for what a file is: ``fits``, ``hdf5``, else the ending of its name, ``file`` without one."""
+    if structure.kind not in ("foreign", "empty"):
+        return structure.kind
+    for packed in _PACKED:
+        name = name.removesuffix(packed)
+    found = re.search(r"\.([a-z][a-z0-9]{0,11})$", name)
+    word = found.group(1) if found else "file"
+    return word if word not in ("rejected", "ignored", "foreign") else "file"
+
+
+def adopt_set_files(database: Database, folders: Mapping[str, SetFolder]) -> set[int]:
+    """Ignored files of sets (hidden, temporary, links) are counted with their set, once it has a file of its own.
+
+    Returns the scopes that got files.
+    """
+    if not folders:
+        return set()
+    with database.read() as connection:
+        homeless = [row for row in arrivals.without_scope(connection) if row.folder in folders and not row.to_read]
+        known = {(scope.kind, scope.name): scope.id for scope in scopes.find(connection)} if homeless else {}
+    homes: dict[int, int] = {}
+    for row in homeless:
+        place = folders[row.folder]
+        scope_id = known.get((place.kind, place.set_of(row.path, row.folder)))
+        if scope_id is not None:
+            homes[row.id] = scope_id
+    arrivals.give_homes(database, homes)
+    return set(homes.values())
