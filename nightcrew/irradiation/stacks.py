@@ -1,0 +1,233 @@
+"""One group of frames measured: level and noise with and without hits, every frame's own numbers, and the maps of the master.
+
+Frames are read twice, once for the histogram of each (exact median and percentiles), once in slabs of rows through the whole
+stack, so that memory does not grow with the number of frames.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import RejectedInput
+from nightcrew.io.images import ImageFile
+from nightcrew.irradiation.grouping import Group
+from nightcrew.irradiation.hits import StackNoise, mean_without_hits, stack_noise_without_hits
+from nightcrew.irradiation.least_squares import improbable, line
+from nightcrew.irradiation.moments import Moments, Noise
+
+F4 = NDArray[np.float32]
+F8 = NDArray[np.float64]
+DEFAULT_MEMORY_BYTES = 192 << 20
+_ROWS = 256
+_BYTES_A_VALUE = 28  # a slab's value as float32, its sorted copy, masks and squares
+_TRIMMED = (0.01, 0.80)  # part of the histogram that tells the level of a frame: hits are above it
+
+
+@dataclass(frozen=True, slots=True)
+class FrameNumbers:
+    """Numbers of one frame in ADU: mean, median, population standard deviation, 16th and 84th percentile, extremes, trimmed level."""
+
+    mean: float
+    median: float
+    std: float
+    p16: float
+    p84: float
+    lowest: float
+    highest: float
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stack:
+    """A measured group, without its maps.  ADU; 16-bit as stored.
+
+    ``raw_mean``, ``raw_std``: of all pixels of all frames (population).  ``noise``: temporal, hits included.  ``mean``: of the master (hits
+    taken out).  ``variance``: temporal without hits (NaN for one frame).  ``level_error``, ``raw_level_error``: standard errors of both
+    means, ``drift_adu``: scatter of the frames' levels beyond the noise.  ``hits``: values taken out, a pixel and frame.
+    """
+
+    group: Group
+    shape: tuple[int, int]
+    numbers: tuple[FrameNumbers, ...]
+    raw_mean: float
+    raw_std: float
+    noise: Noise
+    mean: float
+    variance: float
+    level_error: float
+    raw_level_error: float
+    drift_adu: float
+    hits: float
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Maps ``[y, x]`` of a stack: mean without hits, and population standard deviation of what it was made of (0 for one frame)."""
+
+    mean: F4
+    spread: F4
+
+
+def frame_numbers(path: Path) -> tuple[FrameNumbers, tuple[int, int]]:
+    """Exact numbers of a frame and its shape [y, x]."""
+    with ImageFile(path) as image:
+        ny, nx = image.shape[-2:]
+        if image.dtype == np.uint16:
+            counts = np.zeros(65536, dtype=np.int64)
+            for y in range(0, ny, _ROWS):
+                counts += np.bincount(image.read_rows(y, min(y + _ROWS, ny)).reshape(-1), minlength=65536)
+            present = np.nonzero(counts)[0]
+            return _of_counts(present.astype(np.float64), counts[present]), (ny, nx)
+        values = image.read().reshape(-1).astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        raise RejectedInput(f"{path.name}: has no finite pixel")
+    found, counts = np.unique(values, return_counts=True)
+    return _of_counts(found, counts), (ny, nx)
+
+
+def _of_counts(values: F8, counts: NDArray[np.int64]) -> FrameNumbers:
+    total = int(counts.sum())
+    mean = float(np.dot(values, counts) / total)
+    std = math.sqrt(float(np.dot((values - mean) ** 2, counts) / total))
+    edges = np.cumsum(counts)
+
+    def ranked(q: float) -> float:
+        """As numpy's percentile: between the two nearest values."""
+        place = q * (total - 1)
+        low, high = (float(values[np.searchsorted(edges, math.floor(place + d) + 1)]) for d in (0, 1 if place % 1 else 0))
+        return low + (high - low) * (place % 1)
+
+    low, high = (q * total for q in _TRIMMED)
+    inside = np.clip(edges, low, high) - np.clip(edges - counts, low, high)
+    level = float(np.dot(values, inside) / inside.sum()) if inside.sum() > 0 else mean
+    return FrameNumbers(mean, ranked(0.5), std, ranked(0.16), ranked(0.84), float(values[0]), float(values[-1]), level)
+
+
+def measure(
+    group: Group,
+    *,
+    step_adu: float = 0.0,
+    memory_bytes: int = DEFAULT_MEMORY_BYTES,
+    known: Sequence[tuple[FrameNumbers, tuple[int, int]]] = (),
+) -> tuple[Stack, Maps]:
+    """Measure a group of frames of one shape.  ``step_adu``: step of the stored numbers (16 for 12 bits stored x16).
+
+    RejectedInput names the frame that does not fit.
+    """
+    found = list(known) or [frame_numbers(frame.path) for frame in group.frames]
+    shapes = {shape for _, shape in found}
+    if len(shapes) > 1:
+        raise RejectedInput(
+            f"{group.frames[0].folder}: its frames have different sizes: {', '.join(f'{x} x {y}' for y, x in sorted(shapes))}"
+        )
+    numbers, shape = [one for one, _ in found], found[0][1]
+    levels = np.array([one.level for one in numbers])
+    offsets = (levels - levels.mean()).astype(np.float32)
+    work = _Work(shape, len(numbers))
+    law: StackNoise | None = None
+    images = [ImageFile(frame.path) for frame in group.frames]
+    try:
+        for y0, y1 in _slabs(shape, len(images), memory_bytes, images):
+            values = np.stack([image.read_rows(y0, y1).reshape(-1) for image in images]).astype(np.float32)
+            values -= offsets[:, None]
+            if law is None and len(images) > 2:
+                law = _noise_law(images, offsets, shape, step_adu)
+            work.add(y0, y1, values, law)
+    finally:
+        for image in images:
+            image.close()
+    return work.stack(group, numbers, levels), work.maps
+
+
+def _slabs(shape: tuple[int, int], n: int, memory_bytes: int, images: Sequence[ImageFile]) -> Iterator[tuple[int, int]]:
+    rows = max(1, min(shape[0], memory_bytes // max(1, n * shape[1] * _BYTES_A_VALUE)))
+    rows = shape[0] if rows < shape[0] and any(image.compressed for image in images) and n == 1 else rows
+    for y in range(0, shape[0], rows):
+        yield y, min(y + rows, shape[0])
+
+
+def _noise_law(images: Sequence[ImageFile], offsets: F4, shape: tuple[int, int], step_adu: float) -> StackNoise:
+    """Noise without hits from some 16 blocks of rows spread over the frame."""
+    block = max(1, min(shape[0], 100_000 // max(shape[1], 1)) // 16)
+    starts = np.unique(np.linspace(0, shape[0] - block, 16).astype(int)).tolist()
+    parts = [np.stack([image.read_rows(y, y + block).reshape(-1) for image in images]) for y in starts]
+    values = np.concatenate(parts, axis=1).astype(np.float32) - offsets[:, None]
+    return stack_noise_without_hits(np.sort(values, axis=0), step_adu=step_adu)
+
+
+class _Work:
+    def __init__(self, shape: tuple[int, int], n: int) -> None:
+        self.shape, self.n = shape, n
+        self.maps = Maps(np.empty(shape, np.float32), np.empty(shape, np.float32))
+        self._moments = Moments(n)
+        self._sum, self._variance, self._hits = 0.0, 0.0, 0
+        self._variance_pixels = 0
+
+    def add(self, y0: int, y1: int, values: F4, law: StackNoise | None) -> None:
+        self._moments.add(values)
+        clean, hits = mean_without_hits(values, noise=law)
+        left = values - clean
+        left[hits] = 0
+        square = np.einsum("ij,ij->j", left, left, dtype=np.float64)
+        count = self.n - hits.sum(axis=0)
+        self.maps.mean[y0:y1] = clean.reshape(y1 - y0, -1)
+        self.maps.spread[y0:y1] = np.sqrt(square / np.maximum(count, 1)).reshape(y1 - y0, -1)
+        good = count > 1
+        self._variance += float((square[good] / (count[good] - 1)).sum())
+        self._variance_pixels += int(good.sum())
+        self._sum += float(clean.sum(dtype=np.float64))
+        self._hits += int(hits.sum())
+
+    def stack(self, group: Group, numbers: list[FrameNumbers], levels: F8) -> Stack:
+        pixels = self.shape[0] * self.shape[1]
+        noise = self._moments.noise()
+        variance = self._variance / self._variance_pixels if self._variance_pixels else math.nan
+        means = np.array([one.mean for one in numbers])
+        raw_mean = float(means.mean())
+        raw_variance = float(np.mean([one.std**2 for one in numbers]) + means.var())
+        formal = variance / (self.n * pixels)
+        drift = _drift(group, levels, variance / pixels)
+        return Stack(
+            group=group,
+            shape=self.shape,
+            numbers=tuple(numbers),
+            raw_mean=raw_mean,
+            raw_std=math.sqrt(raw_variance),
+            noise=noise,
+            mean=self._sum / pixels,
+            variance=variance,
+            level_error=math.sqrt(formal + drift**2 / self.n),
+            raw_level_error=math.sqrt(noise.level_variance + drift**2 / self.n),
+            drift_adu=drift,
+            hits=self._hits / (pixels * self.n),
+        )
+
+
+def _drift(group: Group, levels: F8, variance: float) -> float:
+    """Scatter of the frames' levels about their line over dose, where it is more than the noise explains (else 0)."""
+    if len(levels) < 4 or not variance > 0:
+        return 0.0
+    doses = np.array([one.dose_krad for one in group.doses])
+    found = line(doses, levels, np.full(len(levels), math.sqrt(variance)))
+    if found.freedom < 1 or not improbable(found.chi2, found.freedom):
+        return 0.0
+    return math.sqrt(max(found.chi2 / found.freedom - 1, 0.0) * variance)
+
+
+def stored_step(paths: Sequence[Path]) -> float:
+    """Step of the stored numbers: the largest power of two that divides every value of the first frame (16 for 12 bits stored x16)."""
+    for path in paths[:1]:
+        with ImageFile(path) as image:
+            rows = image.read_rows(0, min(64, image.shape[-2]))
+            if rows.dtype.kind not in "iu":
+                return 0.0
+            bits = int(np.bitwise_or.reduce(rows.reshape(-1).astype(np.int64)))
+            return float(bits & -bits) if bits else 1.0
+    return 0.0
