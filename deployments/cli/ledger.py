@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 Subject = Literal["nights", "files", "products", "runs", "mails", "happenings", "measurements"]
 Form = Literal["table", "csv", "json"]
+_STATES: dict[str, tuple[str, ...]] = {
+    "nights": ("open", "closed"),
+    "files": ("waiting", "done", "degraded", "rejected", "set_aside"),
+    "products": ("made", "retired", "lost"),
+    "runs": ("new", "accepted", "running", "ended"),
+    "mails": ("queued", "sending", "delivered", "unknown", "refused"),
+}
 
 
 def ledger(
@@ -26,21 +33,26 @@ def ledger(
     config: ConfigOption = None,
 ) -> None:
     """Print what the ledger knows: nights, files, products, runs, mails, happenings or measurements."""
+    from nightcrew.errors import Refused
     from nightcrew.settings import Settings
+
+    if night and subject == "mails":
+        raise Refused("a mail covers a morning, not a night: leave --night out")
+    if state and state not in _STATES.get(subject, ()):
+        raise Refused(f"{subject} have no state {state!r}; they have: {', '.join(_STATES.get(subject, ())) or 'none at all'}")
 
     database = open_ledger(Settings.load(config))
     with database.read() as connection:
         wanted = [scope.id for scope in scopes_named(connection, night)] if night else None
         rows = query(connection, subject, wanted)
-    if state:
-        rows = [row for row in rows if row.get("state") == state]
+    rows = [row for row in rows if not state or row["state"] == state]
     rows = rows[-limit:]
     if form == "json":
         say_json(rows)
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
-        writer.writerows({key: clean(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: "" if value is None else clean(value) for key, value in row.items()} for row in rows)
     elif rows:
         say_table(list(rows[0]), [[_short(value) for value in row.values()] for row in rows])
     else:
@@ -65,10 +77,11 @@ def query(connection: Connection, subject: Subject, scope_ids: list[int] | None)
     names = columns.split()
     order = table.c.night if subject == "measurements" else (table.c.name if subject == "nights" else table.c.id)
     statement = select(*(table.c[name] for name in names)).order_by(order)
-    if scope_ids is not None:
-        column = table.c.get("scope_id", table.c.id) if subject != "measurements" else None
-        if column is not None and (subject == "nights" or "scope_id" in table.c):
-            statement = statement.where(column.in_(scope_ids))
+    if scope_ids is not None and subject == "measurements":
+        own = select(schema.product.c.id).where(schema.product.c.scope_id.in_(scope_ids))
+        statement = statement.where(table.c.product_id.in_(own))
+    elif scope_ids is not None:
+        statement = statement.where((table.c.id if subject == "nights" else table.c.scope_id).in_(scope_ids))
     return [{name: _plain(value) for name, value in row.items()} for row in connection.execute(statement).mappings()]
 
 

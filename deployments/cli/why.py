@@ -69,7 +69,8 @@ def _look(space: Workspace, scope_id: int | None) -> tuple[Snapshot | None, Plan
         return None, None
     with space.database.read() as connection:
         instrument = scopes.get(connection, scope_id).instrument
-        seen = snapshots.load(connection, scope_id, space.parameters, space.rules_for(instrument))
+        remake = scopes.is_remade_unasked(connection, scope_id, space.settings.night.remake_nights)
+        seen = snapshots.load(connection, scope_id, space.parameters, space.rules_for(instrument), remake=remake)
     return seen, plan_night(seen, space.database.now())
 
 

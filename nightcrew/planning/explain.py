@@ -112,6 +112,7 @@ def explain_product(row: ProductRow, plan: Plan | None, dependants: list[Product
     planned = next((p for p in plan.products if p.fingerprint == row.fingerprint), None) if plan is not None else None
     if planned is not None:
         verdict = f"current, grade {row.grade}" if row.usable else f"not used: {row.barred_because}"
+        verdict += f"; {planned.kept}" if planned.kept else ""
     else:
         verdict = "superseded: the rules choose other inputs or parameters now"
     return Explanation(

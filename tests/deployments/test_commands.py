@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +15,8 @@ from deployments.cli import COMMANDS, GROUPS, command_of
 from deployments.cli.common import clean
 from nightcrew.ledger import products
 from nightcrew.ledger.database import Database
+from tests.support.commands import nightcrew
 from tests.support.small_nights import Bench, make_raw
-
-MAIN = "from deployments.cli import main; main()"
-
-
-def nightcrew(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    given = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTCREW_")}
-    command = [sys.executable, "-c", MAIN, *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env={**given, **environment}, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +119,32 @@ def test_why_names_candidates_and_their_rules(observatory: Path) -> None:
 
 
 @pytest.mark.parametrize("subject", ["nights", "files", "products", "runs", "mails", "happenings", "measurements"])
-def test_the_ledger_is_listed_in_three_forms(observatory: Path, subject: str) -> None:
-    for form in ("table", "csv", "json"):
-        answer = nightcrew("ledger", subject, "--format", form, folder=observatory)
+def test_the_ledger_is_listed_in_three_forms_of_the_same_rows(observatory: Path, subject: str) -> None:
+    answers = {form: nightcrew("ledger", subject, "--format", form, folder=observatory) for form in ("table", "csv", "json")}
+    assert {answer.returncode for answer in answers.values()} == {0}
+    rows = json.loads(answers["json"].stdout)
+    shown = list(csv.DictReader(answers["csv"].stdout.splitlines()))
+    assert [list(row) for row in shown] == [list(row) for row in rows]
+    plain = [{key: "" if value is None else str(value) for key, value in row.items()} for row in rows]
+    assert shown == plain
+    lines = answers["table"].stdout.splitlines()
+    assert lines == ["No rows."] if not rows else len(lines) == len(rows) + 1
+
+
+def test_the_ledger_is_asked_for_a_night_a_state_and_the_newest_rows(observatory: Path) -> None:
+    def rows(*words: str) -> list[dict[str, object]]:
+        answer = nightcrew("ledger", *words, "--format", "json", folder=observatory)
         assert answer.returncode == 0, answer.stderr
-    json.loads(answer.stdout)
+        return list(json.loads(answer.stdout))
+
+    everything = rows("measurements")
+    assert everything
+    assert rows("measurements", "--night", "2026-05-16/NCSIM") == everything
+    assert {row["state"] for row in rows("files", "--state", "set_aside")} == {"set_aside"}
+    assert rows("products", "--limit", "2") == rows("products")[-2:]
+    assert nightcrew("ledger", "files", "--night", "2020-01-01", folder=observatory).returncode == 2
+    for words in (("mails", "--night", "last"), ("measurements", "--state", "made"), ("files", "--state", "gone")):
+        assert nightcrew("ledger", *words, folder=observatory).returncode == 2, words
 
 
 def test_rerun_makes_only_what_is_missing(observatory: Path) -> None:
