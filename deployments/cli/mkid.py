@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,12 +16,14 @@ if TYPE_CHECKING:
     from nightcrew.mkid.raw import RawRun
     from nightcrew.mkid.seconds import Listing
 
-app = typer.Typer(
-    help="Photon lists of MKID arrays: convert, parse, info.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
-)
+app = typer.Typer(help="Photon lists of MKID arrays.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False)
 BeamMapOption = Annotated[Path, typer.Option("--beam-map", "-b", help="Text file, one `resID flag x y` a pixel.")]
 FlagsOption = Annotated[str, typer.Option("--flags", help="What the flags in the beam map mean: current or older.")]
 SizeOption = Annotated[str, typer.Option("--size", help="COLUMNSxROWS of the array, as 80x125.")]
+
+for _part in ("mkid_calibrate", "mkid_images"):
+    if importlib.util.find_spec(f"deployments.cli.{_part}"):
+        app.registered_commands += importlib.import_module(f"deployments.cli.{_part}").app.registered_commands
 
 
 @app.command()
