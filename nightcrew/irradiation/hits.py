@@ -2,6 +2,7 @@
 
 For every pixel: the mean of its lower half (with the known offset of that for normal noise) is where it stands; values more
 than ``CLIP_SIGMA`` above are hits; the result is the mean of the rest.  Holds as long as half of a pixel's frames have no hit.
+A pixel that is high in its last frames without a break (at least half of them, and three) did not suffer hits but became hot: it is kept.
 """
 
 from __future__ import annotations
@@ -83,14 +84,29 @@ def _variance_of_ranges(spread: F4, n: int) -> float:
     return float(np.mean(spread.astype(np.float64) ** 2))  # most pixels never change by a step
 
 
-def mean_without_hits(values: F4, *, noise: StackNoise | None = None, step_adu: float = 0.0) -> tuple[F4, NDArray[np.bool_]]:
-    """Mean of every pixel without hits, and which ``values`` [frame, pixel] were hits.
+def hot_from(n_frames: int) -> int:
+    """Frame (0-based, in the order of time) from which on a pixel must be hot for the whole stack to show it as hot."""
+    return max(n_frames - max(LEAST_FRAMES, -(-n_frames // 2)), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Clean:
+    """Mean [pixel] without hits, which values [frame, pixel] were hits, and which pixels [pixel] became hot on the way."""
+
+    mean: F4
+    hits: NDArray[np.bool_]
+    became_hot: NDArray[np.bool_]
+
+
+def mean_without_hits(values: F4, *, noise: StackNoise | None = None, step_adu: float = 0.0) -> Clean:
+    """Mean of every pixel of ``values`` [frame, pixel], frames in the order of time, without hits.
 
     Levels of the frames must be alike.  With fewer than 3 frames nothing can be told: the plain mean, no hit.
     """
     n = len(values)
     if n < LEAST_FRAMES:
-        return values.mean(axis=0, dtype=np.float64).astype(np.float32), np.zeros(values.shape, dtype=bool)
+        plain = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        return Clean(plain, np.zeros(values.shape, dtype=bool), np.zeros(values.shape[1], dtype=bool))
     ordered = np.sort(values, axis=0)
     law = noise or stack_noise_without_hits(ordered, step_adu=step_adu)
     h = _half(n)
@@ -99,6 +115,9 @@ def mean_without_hits(values: F4, *, noise: StackNoise | None = None, step_adu: 
     sigma = law.sigma(low - np.median(low))
     centre = low + offset * sigma
     hits = values > centre + np.float32(CLIP_SIGMA) * sigma
+    until_the_end = np.logical_and.accumulate(hits[::-1])[::-1]
+    became_hot = until_the_end[hot_from(n)]
+    hits &= ~(until_the_end & became_hot)
     kept = np.where(hits, 0, values).sum(axis=0, dtype=np.float64)
     count = np.maximum(n - hits.sum(axis=0), 1)
-    return (kept / count).astype(np.float32), hits
+    return Clean((kept / count).astype(np.float32), hits, became_hot)

@@ -95,10 +95,10 @@ class Tail:
 
 
 def exponential_tail(dark: NDArray[np.float32], above_adu: float) -> Tail:
-    """Most probable scale of n(x) ~ exp(-x / scale) for the excess over ``above_adu`` (above the median), error scale / sqrt(n).
+    """Scale of n(x) ~ exp(-(x - x0) / scale) for pixels more than ``above_adu`` above the median; x0 is where the tail begins.
 
-    ``probability``: of such a distance from an exponential law by chance (Kolmogorov and Smirnov; a little too kind, since the scale
-    was fitted).
+    With both unknown the unbiased estimate is (mean - least) n / (n - 1), its error scale / sqrt(n - 1).  ``probability``: of such a
+    distance from the law by chance (Kolmogorov and Smirnov; a little too kind, since the scale was fitted).
     """
     excess = dark - np.nanmedian(dark) - above_adu
     excess = excess[np.isfinite(excess) & (excess > 0)].astype(np.float64)
@@ -107,6 +107,6 @@ def exponential_tail(dark: NDArray[np.float32], above_adu: float) -> Tail:
         return Tail(scale_adu=math.nan, scale_error_adu=math.nan, n=n, why=f"{n} pixels above the limit, {LEAST_TAIL} are needed")
     from scipy.stats import kstest
 
-    scale = float(excess.mean())
-    found = kstest(excess, "expon", args=(0, scale))
-    return Tail(scale_adu=scale, scale_error_adu=scale / math.sqrt(n), n=n, probability=float(found.pvalue))
+    scale = float(excess.mean() - excess.min()) * n / (n - 1)
+    found = kstest(excess, "expon", args=(excess.min(), scale))
+    return Tail(scale_adu=scale, scale_error_adu=scale / math.sqrt(n - 1), n=n, probability=float(found.pvalue))

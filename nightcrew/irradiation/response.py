@@ -90,8 +90,12 @@ def on_rate(levels: Sequence[Level]) -> tuple[Fit, Fit]:
 def dose_slope(levels: Sequence[Level]) -> tuple[float, float, str]:
     """Change of the level per kRad with its error: from the law with the rate where that is determined, else from the line.
 
-    Returns (NaN, NaN, reason) when it is not determined.  With few groups the law with the rate is taken as long as it has points enough.
+    Returns (NaN, NaN, reason) when it is not determined.  Where a rate is unknown the line over dose is taken, and the remark says so.
     """
+    if any(math.isnan(one.rate_krad_per_s) for one in levels):
+        found = dose_model(levels)
+        why = "the dose rate is not known everywhere, so its part is in the slope"
+        return found.value("slope"), found.error("slope"), found.why.get("slope", why)
     model = rate_model(levels, "", None).mean
     if math.isfinite(model.value("a1")):
         return model.value("a1"), model.error("a1"), model.notes.get("a1", "")

@@ -172,14 +172,15 @@ class _Work:
 
     def add(self, y0: int, y1: int, values: F4, law: StackNoise | None) -> None:
         self._moments.add(values)
-        clean, hits = mean_without_hits(values, noise=law)
+        found = mean_without_hits(values, noise=law)
+        clean, hits = found.mean, found.hits
         left = values - clean
         left[hits] = 0
         square = np.einsum("ij,ij->j", left, left, dtype=np.float64)
         count = self.n - hits.sum(axis=0)
         self.maps.mean[y0:y1] = clean.reshape(y1 - y0, -1)
         self.maps.spread[y0:y1] = np.sqrt(square / np.maximum(count, 1)).reshape(y1 - y0, -1)
-        good = count > 1
+        good = (count > 1) & ~found.became_hot
         self._variance += float((square[good] / (count[good] - 1)).sum())
         self._variance_pixels += int(good.sum())
         self._sum += float(clean.sum(dtype=np.float64))
@@ -192,7 +193,9 @@ class _Work:
         means = np.array([one.mean for one in numbers])
         raw_mean = float(means.mean())
         raw_variance = float(np.mean([one.std**2 for one in numbers]) + means.var())
-        formal = variance / (self.n * pixels)
+        # one frame tells no noise: its scatter over the pixels, fixed pattern included, is the safe side
+        formal = (variance if variance >= 0 else raw_variance) / (self.n * pixels)
+        raw_formal = noise.level_variance if noise.level_variance >= 0 else formal
         drift = _drift(group, levels, variance / pixels)
         return Stack(
             group=group,
@@ -204,7 +207,7 @@ class _Work:
             mean=self._sum / pixels,
             variance=variance,
             level_error=math.sqrt(formal + drift**2 / self.n),
-            raw_level_error=math.sqrt(noise.level_variance + drift**2 / self.n),
+            raw_level_error=math.sqrt(raw_formal + drift**2 / self.n),
             drift_adu=drift,
             hits=self._hits / (pixels * self.n),
         )

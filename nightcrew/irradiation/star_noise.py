@@ -27,7 +27,7 @@ class Star:
     while it is measured (0: out of the beam).  ``peak_fraction``: part of its light in the brightest pixel.
     """
 
-    magnitude: float = 10.0
+    magnitude: float = 13.0
     zero_point_mag: float = 20.0
     exposure_s: float = 10.0
     aperture_radius_px: float = 4.0

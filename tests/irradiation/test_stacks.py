@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nightcrew.errors import Refused
 from nightcrew.irradiation.annealing import fit_annealing, recovered
-from nightcrew.irradiation.hits import mean_without_hits
+from nightcrew.irradiation.hits import hot_from, mean_without_hits
 from nightcrew.irradiation.hot_pixels import exponential_tail, growth, hot_limit, hot_mask
 from nightcrew.irradiation.moments import stack_noise
 from nightcrew.irradiation.outliers import Prior, estimate_prior, find_outliers, levels_removed
@@ -130,7 +130,8 @@ def test_outliers_do_not_depend_on_levels_and_order(seed: int, offset: float, or
 def test_hits_are_taken_out_of_a_stack(n: int) -> None:
     rng = np.random.default_rng(n)
     values = with_hits(rng, n, 60_000)
-    clean, hits = mean_without_hits(values)
+    found = mean_without_hits(values)
+    clean, hits = found.mean, found.hits
     assert clean.mean() == pytest.approx(1000, abs=1.5)  # hits below the clip stay: 0.05 x what they hold
     assert hits.mean() == pytest.approx(0.048, abs=0.004)
     assert np.mean(clean > 1000 + 8 * 5) < 0.02**2 * n  # pixels with hits in most frames
@@ -141,22 +142,36 @@ def test_hot_pixels_are_no_hits() -> None:
     values = frames(rng, 6, 20_000)
     hot = np.arange(0, 20_000, 40)
     values[:, hot] += 2000 + rng.standard_normal((6, hot.size)).astype(np.float32) * 45
-    clean, hits = mean_without_hits(values)
+    found = mean_without_hits(values)
+    clean, hits = found.mean, found.hits
     assert clean[hot].mean() == pytest.approx(3000, abs=8)
     assert hits[:, hot].mean() < 0.01
 
 
+def test_a_pixel_that_becomes_hot_is_no_hit() -> None:
+    values = frames(np.random.default_rng(4), 6, 2000)
+    values[3:, 7] += 1000  # from the middle on
+    values[4:, 8] += 1000  # only in the last two: as good as hits
+    found = mean_without_hits(values)
+    assert hot_from(6) == 3
+    assert found.became_hot[7]
+    assert found.mean[7] == pytest.approx(1500, abs=15)
+    assert not found.became_hot[8]
+    assert found.mean[8] == pytest.approx(1000, abs=15)
+
+
 def test_pure_noise_is_not_clipped() -> None:
     values = frames(np.random.default_rng(3), 6, 50_000)
-    clean, hits = mean_without_hits(values)
+    found = mean_without_hits(values)
+    clean, hits = found.mean, found.hits
     assert hits.mean() < 2e-4
     assert clean.mean() == pytest.approx(values.mean(), abs=0.01)
 
 
 def test_two_frames_are_averaged_as_they_are() -> None:
-    clean, hits = mean_without_hits(np.array([[1.0, 2.0], [3.0, 1000.0]], np.float32))
-    assert clean.tolist() == [2.0, 501.0]
-    assert not hits.any()
+    found = mean_without_hits(np.array([[1.0, 2.0], [3.0, 1000.0]], np.float32))
+    assert found.mean.tolist() == [2.0, 501.0]
+    assert not found.hits.any()
 
 
 def test_hot_limit_and_mask() -> None:

@@ -1,0 +1,298 @@
+"""Everything that the masters of one campaign say: response, joint model, hot pixels, annealing.  No file is written here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.irradiation.annealing import Annealing, fit_annealing, recovered
+from nightcrew.irradiation.discover import Campaign
+from nightcrew.irradiation.hits import hot_from
+from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask
+from nightcrew.irradiation.joint import JointFit, Observations, fit_joint
+from nightcrew.irradiation.least_squares import Fit
+from nightcrew.irradiation.masters import Master, read_map
+from nightcrew.irradiation.response import (
+    Level,
+    RateModel,
+    Shift,
+    chosen,
+    dose_model,
+    dose_slope,
+    exposures,
+    rate_model,
+    shifts,
+)
+
+HEALS = 4.0  # standard errors of the healed part: above, levels after the beam are not in the joint fit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slope:
+    """Growth of a kind and exposure per kRad; NaN with its reason in ``remark``, which otherwise says what the number holds."""
+
+    kind: str
+    exposure_s: float
+    temperature_c: float
+    value: float
+    error: float
+    remark: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HotCount:
+    """Hot pixels of a master; ``dose_krad``: of the frame from which on a pixel must be hot to be counted (see ``hits.hot_from``)."""
+
+    stage: str
+    dose_krad: float
+    count: int
+    tail: Tail
+    master: Master
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HotPixels:
+    """Hot pixels of the darks of one exposure and temperature, by one limit; ``why``: why there are none."""
+
+    limit: HotLimit | None
+    exposure_s: float
+    counts: tuple[HotCount, ...]
+    growth: Growth | None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Healing:
+    """Annealing of a kind and exposure: levels against the time since the end of the beam."""
+
+    kind: str
+    exposure_s: float
+    since_s: NDArray[np.float64]
+    level_adu: NDArray[np.float64]
+    error_adu: NDArray[np.float64]
+    fit: Annealing
+    recovered: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Joint:
+    """The joint fit of one temperature, its observations and the masters that they are."""
+
+    temperature_c: float
+    fit: JointFit | None
+    observations: Observations | None
+    masters: tuple[Master, ...]
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Analysis:
+    """Results of one campaign.  ``bins``: temperature of each bin; ``main_bin``: the one with most frames, which the page shows."""
+
+    campaign: Campaign
+    masters: tuple[Master, ...]
+    bins: Mapping[int, float]
+    main_bin: int
+    step_adu: float
+    gain_e_per_adu: float | None
+    slopes: tuple[Slope, ...]
+    rate_models: tuple[RateModel, ...]
+    dose_models: tuple[tuple[str, float | None, Fit], ...]
+    shifts: tuple[Shift, ...]
+    joint: Mapping[int, Joint]
+    hot: HotPixels
+    healing: tuple[Healing, ...]
+    left_out: Mapping[str, str]
+    remarks: tuple[str, ...]
+
+    def levels(self, *, bin_number: int | None = None) -> list[Level]:
+        """Usable groups of a temperature bin (default: the main one) as points of the response, first visit after the beam only."""
+        place = self.main_bin if bin_number is None else bin_number
+        return levels_of([one for one in self.masters if one.group.temperature_bin == place])
+
+    @property
+    def gain(self) -> tuple[float | None, str]:
+        """Gain in e-/ADU and where it is from; None with the reason."""
+        if self.gain_e_per_adu is not None:
+            return self.gain_e_per_adu, "given"
+        fit = self.joint[self.main_bin].fit
+        if fit is None or not fit.values["k"] > 0:
+            return None, "no gain was given, and the noise of the darks does not tell it"
+        return 1 / fit.values["k"], "from the noise of the darks"
+
+
+def levels_of(masters: Sequence[Master]) -> list[Level]:
+    """Masters that are what their kind should be, as points of the response; later visits after the beam are left to annealing."""
+    return [one.level() for one in masters if one.corrected and one.group.visit == 0]
+
+
+def analyse(
+    campaign: Campaign,
+    masters: Sequence[Master],
+    left_out: Mapping[str, str],
+    *,
+    step_adu: float = 0.0,
+    gain_e_per_adu: float | None = None,
+    remarks: Sequence[str] = (),
+) -> Analysis:
+    """Fit everything that the masters determine; what they do not is NaN with a reason."""
+    counts: dict[int, list[float]] = {}
+    for one in masters:
+        counts.setdefault(one.group.temperature_bin, []).extend([one.group.temperature_c] * len(one.group.frames))
+    bins = {place: float(np.mean(values)) for place, values in sorted(counts.items())}
+    main = max(counts, key=lambda place: (len(counts[place]), -place), default=0)
+    in_bin = {place: [one for one in masters if one.group.temperature_bin == place] for place in bins}
+    healing = _healing(in_bin.get(main, []))
+    joint = {place: _joint(inside, bins[place], healing if place == main else (), gain_e_per_adu) for place, inside in in_bin.items()}
+    levels = levels_of(in_bin.get(main, []))
+    return Analysis(
+        campaign=campaign,
+        masters=tuple(masters),
+        bins=bins,
+        main_bin=main,
+        step_adu=step_adu,
+        gain_e_per_adu=gain_e_per_adu,
+        slopes=tuple(slope for place, inside in in_bin.items() for slope in _slopes(levels_of(inside), bins[place])),
+        rate_models=tuple(_rate_models(levels)),
+        dose_models=tuple(_dose_models(levels)),
+        shifts=tuple(shift for kind, exposure in _kinds(levels) for shift in shifts(levels, kind, exposure)),
+        joint=joint,
+        hot=_hot(in_bin.get(main, [])),
+        healing=healing,
+        left_out=dict(left_out),
+        remarks=(*campaign.remarks, *remarks, *(text for one in joint.values() for text in one.remarks)),
+    )
+
+
+def _kinds(levels: Sequence[Level]) -> list[tuple[str, float]]:
+    """(kind, exposure) of all laws: bias as one, darks by exposure."""
+    return [(kind, t) for kind in ("BIAS", "DARK") for t in exposures(chosen(levels, kind=kind))]
+
+
+def _slopes(levels: Sequence[Level], temperature_c: float) -> list[Slope]:
+    """Growth per kRad from the frames before and in the beam, where heat has not healed anything."""
+    made = []
+    for kind, exposure in _kinds(levels):
+        used = [one for one in chosen(levels, kind=kind, exposure_s=exposure) if one.stage != "post"]
+        value, error, remark = dose_slope(used)
+        made.append(Slope(kind=kind, exposure_s=exposure, temperature_c=temperature_c, value=value, error=error, remark=remark))
+    return made
+
+
+def _rate_models(levels: Sequence[Level]) -> list[RateModel]:
+    """The older suite's laws over dose and rate, from frames in the beam; darks by exposure."""
+    made = []
+    for kind, exposure in [*_kinds(levels), *([("FLAT", None)] if chosen(levels, kind="FLAT", stage="radiating") else [])]:
+        used = [
+            one
+            for one in chosen(levels, kind=kind, stage="radiating", exposure_s=exposure if kind == "DARK" else None)
+            if not math.isnan(one.rate_krad_per_s)
+        ]
+        made.append(rate_model(used, kind, exposure if kind == "DARK" else None))
+    return made
+
+
+def _dose_models(levels: Sequence[Level]) -> list[tuple[str, float | None, Fit]]:
+    """MEAN over dose in all stages; darks by exposure, other kinds pooled."""
+    made: list[tuple[str, float | None, Fit]] = []
+    for kind in ("BIAS", "DARK", "FLAT"):
+        every = chosen(levels, kind=kind)
+        for exposure in exposures(every) if kind == "DARK" else [None] if every else []:
+            made.append((kind, exposure, dose_model(chosen(levels, kind=kind, exposure_s=exposure))))
+    return made
+
+
+def _healing(masters: Sequence[Master]) -> tuple[Healing, ...]:
+    made = []
+    after = [one for one in masters if one.group.stage == "post" and one.corrected and math.isfinite(one.group.since_end_s)]
+    for kind, exposure in _kinds([one.level() for one in after]):
+        used = sorted((one for one in after if _is(one, kind, exposure)), key=lambda one: one.group.since_end_s)
+        before = [one.mean for one in masters if one.group.stage == "pre" and one.corrected and _is(one, kind, exposure)]
+        t, y, e = (np.array(x) for x in zip(*((one.group.since_end_s, one.mean, one.error) for one in used), strict=True))
+        gone = recovered(before[0], float(y[0]), float(y[-1])) if before and len(y) > 1 else math.nan
+        made.append(
+            Healing(kind=kind, exposure_s=exposure, since_s=t, level_adu=y, error_adu=e, fit=fit_annealing(t, y, e), recovered=gone)
+        )
+    return tuple(made)
+
+
+def _is(master: Master, kind: str, exposure_s: float) -> bool:
+    level = master.level()
+    return level.kind == kind and math.isclose(level.exposure_s, exposure_s, rel_tol=1e-6)
+
+
+def _joint(masters: Sequence[Master], temperature_c: float, healing: Sequence[Healing], gain: float | None) -> Joint:
+    remarks = []
+    used = [one for one in masters if one.group.kind in ("BIAS", "DARK")]
+    unknown = [one for one in used if one.group.kind == "DARK" and math.isnan(one.group.rate_krad_per_s)]
+    if unknown:
+        remarks.append(f"{len(unknown)} groups of darks have no dose rate and are not in the joint fit")
+    heals = any(abs(one.fit.healed) > HEALS * one.fit.healed_error for one in healing if not one.fit.why)
+    if heals:
+        remarks.append("levels change after the beam, so the frames after it are not in the joint fit")
+    used = [one for one in used if one not in unknown and not (heals and one.group.stage == "post")]
+    if not used:
+        return Joint(temperature_c=temperature_c, fit=None, observations=None, masters=(), remarks=tuple(remarks))
+    data = observe(used)
+    return Joint(
+        temperature_c=temperature_c,
+        fit=fit_joint(data, gain_e_per_adu=gain),
+        observations=data,
+        masters=tuple(used),
+        remarks=tuple(remarks),
+    )
+
+
+def observe(masters: Sequence[Master]) -> Observations:
+    """Masters as observations of the joint model: levels and noise with their hits, bias included; a bias has no exposure worth a dose."""
+
+    def column(values: list[float]) -> NDArray[np.float64]:
+        return np.array(values, dtype=np.float64)
+
+    stacks = [one.stack for one in masters]
+    return Observations(
+        dose_krad=column([s.group.dose_krad for s in stacks]),
+        rate_krad_per_s=np.nan_to_num(column([s.group.rate_krad_per_s for s in stacks])),
+        exposure_s=column([0.0 if s.group.kind == "BIAS" else s.group.exposure_s for s in stacks]),
+        signal_adu=column([s.raw_mean for s in stacks]),
+        variance_adu2=column([s.noise.variance for s in stacks]),
+        signal_error_adu=column([s.raw_level_error for s in stacks]),
+        variance_error_adu2=column([s.noise.variance_error for s in stacks]),
+        covariance_adu3=column([s.noise.covariance for s in stacks]),
+        dose_error_krad=column([s.group.dose_error_krad for s in stacks]),
+    )
+
+
+def _hot(masters: Sequence[Master]) -> HotPixels:
+    """Darks of the longest exposure by one limit, from the first of them (before the beam where there is such a dark)."""
+    darks = [one for one in masters if one.group.kind == "DARK" and one.corrected]
+    if not darks:
+        return HotPixels(limit=None, exposure_s=math.nan, counts=(), growth=None, why="no dark without its bias")
+    longest = max(one.group.exposure_s for one in darks)
+    used = [one for one in darks if math.isclose(one.group.exposure_s, longest, rel_tol=1e-2)]
+    used.sort(key=lambda one: (one.group.stage == "post", one.group.dose_krad, one.group.visit))
+    noise = max(math.sqrt(one.stack.variance / len(one.group.frames)) if one.stack.variance >= 0 else 0.0 for one in used)
+    limit = hot_limit(read_map(used[0].path), noise_adu=noise)
+    counts = []
+    for one in used:
+        image = read_map(one.path)
+        counts.append(
+            HotCount(
+                stage=one.group.stage,
+                dose_krad=one.group.doses[hot_from(len(one.group.doses))].dose_krad,
+                count=int(hot_mask(image, limit).sum()),
+                tail=exponential_tail(image, limit.excess_adu),
+                master=one,
+            )
+        )
+    during = [one for one in counts if one.stage != "post"]
+    return HotPixels(
+        limit=limit,
+        exposure_s=longest,
+        counts=tuple(counts),
+        growth=growth([one.dose_krad for one in during], [one.count for one in during]) if during else None,
+    )
