@@ -1,0 +1,216 @@
+"""Bias as a function of temperature: bias(T) = a + b T for every pixel, T in C, by weighted least squares over all frames.
+
+a is the level at 0 C.  Frames are weighted by their own noise, outlying frames are left out and named; a second-order residual of the
+frames' mean level is looked for and reported, not fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.calibration.pixel_fits import fit_pixels, line
+from nightcrew.detector.stack import F4, Frame, FrameStack
+from nightcrew.errors import RejectedInput
+from nightcrew.quality.statistics import MAD_TO_SIGMA, clipped_mean_sigma, median_and_sigma
+
+SAMPLE = 1 << 16  # pixels that frames are judged by
+OUTLYING = 6.0  # robust standard deviations of a frame's level or scatter
+CURVED = 5.0  # errors of the second-order term
+LEAST_SPAN_K = 2.0  # between the extreme temperatures: below, there is no slope
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A frame that was not fitted, by its place in the input, and why."""
+
+    place: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Curvature:
+    """Second-order term of the mean level: ``value`` +- ``error`` (adu/K^2), and the largest deviation it makes in the range (adu)."""
+
+    value: float
+    error: float
+    largest_adu: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether bias(T) is not straight."""
+        return self.error > 0 and abs(self.value) > CURVED * self.error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BiasModel:
+    """Planes [y, x] float32: ``level`` a (adu at 0 C) and ``slope`` b (adu/K) with errors, ``chi2`` reduced chi^2, ``count`` frames.
+
+    ``correlation`` is that of a and b (the same for all pixels that have every frame).  ``temperatures_c``: lowest and highest fitted.
+    """
+
+    level: F4
+    slope: F4
+    level_error: F4
+    slope_error: F4
+    chi2: F4
+    count: NDArray[np.uint16]
+    correlation: float
+    temperatures_c: tuple[float, float]
+    frame_noise: float
+    curvature: Curvature | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return int(self.level.shape[0]), int(self.level.shape[1])
+
+    def value(self, temperature_c: float) -> F4:
+        """Bias [y, x] (adu) at a temperature."""
+        made: F4 = self.level + self.slope * np.float32(temperature_c)
+        return made
+
+    def error(self, temperature_c: float) -> F4:
+        """One standard deviation [y, x] of :meth:`value`."""
+        t = np.float32(temperature_c)
+        both = np.float32(2 * self.correlation) * t * self.level_error * self.slope_error
+        variance = self.level_error**2 + (self.slope_error * t) ** 2 + both
+        made: F4 = np.sqrt(np.maximum(variance, 0))
+        return made
+
+    def rows(self, chosen: NDArray[np.int64]) -> BiasModel:
+        """The same model for some rows of the frame."""
+        planes = ("level", "slope", "level_error", "slope_error", "chi2", "count")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in planes})
+
+    def outside(self, temperature_c: float) -> str:
+        """Why the model does not hold at a temperature; "" where it does (up to a tenth of the range, at least 1 K, beyond its ends)."""
+        low, high = self.temperatures_c
+        margin = max(1.0, 0.1 * (high - low))
+        if low - margin <= temperature_c <= high + margin:
+            return ""
+        return f"{temperature_c:g} C lies outside the {low:g} to {high:g} C that the bias model was measured at"
+
+
+def fit_bias(
+    frames: Sequence[Frame],
+    temperatures_c: Sequence[float],
+    *,
+    exclude: NDArray[np.bool_] | None = None,
+    memory_bytes: int = 64 << 20,
+    threads: int = 2,
+) -> BiasModel:
+    """Fit bias frames (files or arrays [y, x], adu) against their temperatures (C).
+
+    ``exclude`` [y, x]: pixels that get NaN in every map.  Errors of a and b are those of the frames' noise, times the pixel's own
+    sqrt(chi^2) where that is above 1 by more than 3 of its errors.  RejectedInput when the frames span less than 2 K or fewer than
+    3 are usable.
+    """
+    temperature = np.asarray(temperatures_c, np.float64)
+    if temperature.size != len(frames) or not np.all(np.isfinite(temperature)):
+        raise RejectedInput("every bias frame needs a temperature")
+    if len(frames) < 3 or np.ptp(temperature) < LEAST_SPAN_K:
+        span = float(np.ptp(temperature)) if temperature.size else 0.0
+        raise RejectedInput(f"{len(frames)} bias frames over {span:.3g} K: a slope needs 3 frames over at least {LEAST_SPAN_K:g} K")
+    kept, sigma, left_out, curvature = _judge(frames, temperature)
+    if len(kept) < 3 or np.ptp(temperature[kept]) < LEAST_SPAN_K:
+        raise RejectedInput(f"only {len(kept)} of {len(frames)} bias frames agree with each other; first: {left_out[0].reason}")
+    used = [frames[i] for i in kept]
+    fit = fit_pixels(used, line(temperature[kept].tolist()), frame_sigma=sigma[kept].tolist(), memory_bytes=memory_bytes, threads=threads)
+    if fit.errors is None or fit.scatter is None:
+        raise RuntimeError("the fit gave no errors")
+    # Pixels of a CMOS sensor have noise of their own; where their scatter says so beyond chance, it counts.
+    noisy = fit.scatter > 1 + 3 / np.sqrt(2.0 * max(len(kept) - 2, 1))
+    fit.errors[:, noisy] *= fit.scatter[noisy]
+    chi2 = fit.scatter * fit.scatter
+    if exclude is not None:
+        for plane in (*fit.coefficients, *fit.errors, chi2):
+            plane[exclude] = np.nan
+    return BiasModel(
+        level=fit.coefficients[0],
+        slope=fit.coefficients[1],
+        level_error=fit.errors[0],
+        slope_error=fit.errors[1],
+        chi2=chi2,
+        count=fit.count,
+        correlation=_correlation(temperature[kept], sigma[kept]),
+        temperatures_c=(float(temperature[kept].min()), float(temperature[kept].max())),
+        frame_noise=float(np.median(sigma[kept])),
+        curvature=curvature,
+        left_out=tuple(left_out),
+    )
+
+
+def _correlation(temperature: NDArray[np.float64], sigma: NDArray[np.float64]) -> float:
+    weight = 1 / sigma**2
+    return float(-np.sum(weight * temperature) / np.sqrt(np.sum(weight) * np.sum(weight * temperature**2))) if np.any(temperature) else 0.0
+
+
+def _judge(
+    frames: Sequence[Frame], temperature: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[LeftOut], Curvature | None]:
+    """Which frames to fit, the noise of each (adu), those left out, and the curvature, from a sample of pixels."""
+    with FrameStack(frames) as stack:
+        sample = stack.sample(SAMPLE)
+        names = [stack.name(i) for i in range(len(stack))]
+    good = np.ones(len(frames), bool)
+    left_out: list[LeftOut] = []
+    for _ in range(3):
+        shift, sigma = _residuals(sample, temperature, good)
+        bad = _outlying(shift, sigma, good)
+        if not bad or good.sum() - len(bad) < 3:
+            break
+        for place, reason in bad.items():
+            good[place] = False
+            left_out.append(LeftOut(place, names[place], f"{names[place]}: {reason}"))
+    return np.flatnonzero(good), np.maximum(sigma, 1e-3), left_out, _curvature(shift, temperature, good)
+
+
+def _residuals(sample: F4, temperature: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean level and scatter (adu) of every frame about the line through the good ones."""
+    design = np.column_stack([np.ones_like(temperature), temperature])
+    solve = np.linalg.pinv(design[good])
+    residual = sample - (design @ (solve @ sample[good])).astype(np.float32)
+    numbers = [clipped_mean_sigma(row, clip_sigma=5.0)[:2] for row in residual]
+    shift, sigma = np.array(numbers, np.float64).T
+    freedom = max(good.sum() - 2, 1) / good.sum()  # the line takes part of the noise away
+    return shift, np.where(good, sigma / np.sqrt(freedom), sigma)
+
+
+def _outlying(shift: NDArray[np.float64], sigma: NDArray[np.float64], good: NDArray[np.bool_]) -> dict[int, str]:
+    """Frames whose level or scatter lies far from those of the others, with the reason; the worst ones first fitted without."""
+    middle, spread = median_and_sigma(shift[good])
+    usual, sigma_spread = median_and_sigma(sigma[good])
+    # A mean of so many pixels has hardly any noise; below a tenth of a frame's noise a shift does no harm.
+    level_limit = max(OUTLYING * spread, 0.1 * usual)
+    scatter_limit = max(OUTLYING * sigma_spread, 0.2 * usual)
+    found: dict[int, str] = {}
+    for place in np.flatnonzero(good):
+        if abs(shift[place] - middle) > level_limit:
+            found[int(place)] = f"its level is {shift[place]:+.3g} adu off the line of the others (limit {level_limit:.3g})"
+        elif abs(sigma[place] - usual) > scatter_limit:
+            found[int(place)] = f"its scatter is {sigma[place]:.3g} adu, the others' {usual:.3g} (limit {scatter_limit:.3g} from it)"
+    if len(found) > len(shift) // 4:  # so many outliers are no outliers: the line itself does not fit
+        worst = sorted(found, key=lambda place: -abs(shift[place] - middle))[: max(1, len(shift) // 10)]
+        return {place: found[place] for place in worst} if len(found) < good.sum() // 2 else {}
+    return found
+
+
+def _curvature(shift: NDArray[np.float64], temperature: NDArray[np.float64], good: NDArray[np.bool_]) -> Curvature | None:
+    """Second-order term of the levels; None with fewer than three temperatures that differ by 1 K."""
+    t, y = temperature[good], shift[good]
+    if np.unique(np.round(t)).size < 3 or t.size < 5:
+        return None
+    centred = t - t.mean()
+    design = np.column_stack([np.ones_like(t), centred, centred**2])
+    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
+    residual = y - design @ coefficients
+    noise = max(MAD_TO_SIGMA * float(np.median(np.abs(residual))), float(np.sqrt(np.mean(residual**2))))
+    error = noise * float(np.sqrt(np.linalg.inv(design.T @ design)[2, 2])) * np.sqrt(t.size / max(t.size - 3, 1))
+    bow = coefficients[2] * (centred**2 - np.polyval(np.polyfit(centred, centred**2, 1), centred))
+    return Curvature(float(coefficients[2]), float(error), float(np.max(np.abs(bow))))

@@ -1,0 +1,191 @@
+"""Dark signal of every pixel as a function of temperature and exposure, streamed over dark frames: the model and its fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.detector.bias_model import BiasModel, LeftOut
+from nightcrew.detector.dark_levels import judge_darks
+from nightcrew.detector.dark_pixels import Design, Fitted, empty_planes, fit_block
+from nightcrew.detector.dark_shape import DarkShape, Law
+from nightcrew.detector.noise import NoiseLaw
+from nightcrew.detector.stack import F4, Frame, FrameStack
+from nightcrew.errors import RejectedInput
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.quality.statistics import median_and_sigma, sample_pixels
+
+HOT_SIGMA = 10.0  # robust standard deviations above the median rate
+LONGER = 1.2  # times the longest exposure: how far the model may go
+BYTES_A_VALUE = 30  # of the arrays that a block needs at once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DarkModel:
+    """Planes [y, x]: ``rate`` R (adu/s at the reference), ``db`` = own B - shared B (1/K; 0: the shared B holds), errors, chi^2, flags.
+
+    signal(T, t) = R exp((B + db) u(T)) t (t / t_ref)^gamma with ``shape``.  ``hot_limit``: rate (adu/s) above which a pixel is hot.
+    ``temperatures_c`` and ``exposures_s``: lowest and highest fitted.
+    """
+
+    rate: F4
+    rate_error: F4
+    db: F4
+    db_error: F4
+    correlation: F4
+    chi2: F4
+    count: NDArray[np.uint16]
+    flags: NDArray[np.uint16]
+    shape: DarkShape
+    noise: NoiseLaw
+    hot_limit: float
+    temperatures_c: tuple[float, float]
+    exposures_s: tuple[float, float]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def _factor(self, temperature_c: float, exposure_s: float) -> F4:
+        own = np.exp(self.db * np.float32(self.shape.u(temperature_c)))
+        made: F4 = own * np.float32(self.shape.factor(temperature_c, exposure_s))
+        return made
+
+    def signal(self, temperature_c: float, exposure_s: float) -> F4:
+        """Dark signal [y, x] (adu, without bias)."""
+        made: F4 = self.rate * self._factor(temperature_c, exposure_s)
+        return made
+
+    def error(self, temperature_c: float, exposure_s: float) -> F4:
+        """One standard deviation [y, x] of :meth:`signal`, with what B leaves open."""
+        u = np.float32(self.shape.u(temperature_c))
+        shared = np.float32(0.0 if self.shape.b_error is None else self.shape.b_error)
+        # Where the shared B holds, its error is all there is; NaN marks those pixels.
+        b_error = np.where(np.isfinite(self.db_error), self.db_error, shared)
+        tilt = self.rate * b_error * u
+        variance = self.rate_error**2 + tilt**2 + 2 * self.correlation * self.rate_error * tilt
+        made: F4 = np.sqrt(np.maximum(variance, 0)) * self._factor(temperature_c, exposure_s)
+        return made
+
+    def outside(self, temperature_c: float, exposure_s: float) -> str:
+        """Why the model does not hold for a temperature and exposure; "" where it does."""
+        low, high = self.temperatures_c
+        margin = 0.5 if self.shape.b_error is None else max(1.0, 0.1 * (high - low))
+        if not low - margin <= temperature_c <= high + margin:
+            return f"{temperature_c:g} C lies outside the {low:g} to {high:g} C that the dark model was measured at"
+        if exposure_s > LONGER * self.exposures_s[1]:
+            return f"{exposure_s:g} s is longer than the {self.exposures_s[1]:g} s that the dark model was measured at"
+        return ""
+
+    @property
+    def hot(self) -> NDArray[np.bool_]:
+        """Hot pixels [y, x]."""
+        return (self.flags & PixelFlag.HOT) > 0
+
+
+def fit_dark(
+    frames: Sequence[Frame],
+    temperatures_c: Sequence[float],
+    exposures_s: Sequence[float],
+    bias: BiasModel,
+    *,
+    law: Law = "exponential",
+    reference_c: float | None = None,
+    reference_s: float | None = None,
+    free_gamma: bool = True,
+    saturation: float = 65520.0,
+    hot_sigma: float = HOT_SIGMA,
+    memory_bytes: int = 64 << 20,
+) -> DarkModel:
+    """Fit dark frames (files or arrays [y, x], adu with bias) against temperature (C) and exposure (s).
+
+    ``bias`` is subtracted at each frame's own temperature; ``saturation`` (adu, stored) and above is left out.
+    RejectedInput for fewer than 3 usable frames, other shapes, or no dark current.
+    """
+    t, seconds = np.asarray(temperatures_c, np.float64), np.asarray(exposures_s, np.float64)
+    if not t.size == seconds.size == len(frames) or not np.all(np.isfinite(t) & (seconds > 0)):
+        raise RejectedInput("every dark frame needs a temperature and an exposure above 0")
+    if len(frames) < 3:
+        raise RejectedInput(f"{len(frames)} dark frames: a model needs at least 3")
+    with FrameStack(frames) as stack:
+        if stack.shape != bias.shape:
+            raise RejectedInput(f"the darks are {stack.shape}, the bias model {bias.shape}")
+        judged = judge_darks(
+            stack, t, seconds, bias, law=law, reference_c=reference_c, reference_s=reference_s, free_gamma=free_gamma, saturation=saturation
+        )
+    kept = judged.kept
+    with FrameStack([frames[i] for i in kept]) as stack:
+        shape = judged.shape
+        design = Design(
+            shape.factor(t[kept], seconds[kept]).astype(np.float32),
+            shape.u(t[kept]).astype(np.float32),
+            t[kept].astype(np.float32),
+            shape.b,
+            judged.noise,
+            saturation,
+            max(shape.rate, 0.0),
+            own_b=shape.b_error is not None,
+        )
+        planes = _fit_all(stack, bias, design, memory_bytes)
+    return _model(planes, bias, judged.shape, judged.noise, t[kept], seconds[kept], judged.left_out, hot_sigma)
+
+
+def _fit_all(stack: FrameStack, bias: BiasModel, design: Design, memory_bytes: int) -> Fitted:
+    ny, nx = stack.shape
+    planes = empty_planes(ny * nx)
+    names = planes.__slots__
+    slabs = list(stack.slabs(BYTES_A_VALUE, min(memory_bytes, 24 << 20)))
+    buffer = np.empty((len(stack), (slabs[0][1] - slabs[0][0]) * nx), np.float32)
+    for y0, y1 in slabs:
+        part = slice(y0 * nx, y1 * nx)
+        fitted = fit_block(stack.rows(y0, y1, buffer), bias.level[y0:y1].reshape(-1), bias.slope[y0:y1].reshape(-1), design)
+        for name in names:
+            getattr(planes, name)[part] = getattr(fitted, name)
+    return planes
+
+
+def _model(
+    planes: Fitted,
+    bias: BiasModel,
+    shape: DarkShape,
+    noise: NoiseLaw,
+    t: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    left_out: tuple[LeftOut, ...],
+    hot_sigma: float,
+) -> DarkModel:
+    size = bias.shape
+    rate = planes.rate.reshape(size)
+    usual = sample_pixels(rate)
+    usual = usual[np.isfinite(usual)]
+    if usual.size == 0:
+        raise RejectedInput("no pixel has a usable value in the darks: all are saturated")
+    middle, spread = median_and_sigma(usual)
+    limit = middle + hot_sigma * spread
+    chi2 = planes.chi2.reshape(size)
+    unstable = planes.unstable.reshape(size)
+    flags = np.zeros(size, np.uint16)
+    with np.errstate(invalid="ignore"):
+        flags[(rate > limit) & ~unstable] |= np.uint16(PixelFlag.HOT)
+    flags[unstable] |= np.uint16(PixelFlag.UNSTABLE)
+    flags[planes.saturated.reshape(size)] |= np.uint16(PixelFlag.SATURATED)
+    flags[~np.isfinite(rate)] |= np.uint16(PixelFlag.NO_DATA)
+    # The bias model's own error is the same in all frames of a pixel: it does not average out.
+    from_bias = planes.lever.reshape(size) * bias.error(shape.reference_c)
+    widen = np.sqrt(np.where(unstable, np.maximum(chi2, 1), 1))
+    return DarkModel(
+        rate=rate,
+        rate_error=np.hypot(planes.rate_error.reshape(size) * widen, from_bias).astype(np.float32),
+        db=planes.db.reshape(size),
+        db_error=(planes.db_error.reshape(size) * widen).astype(np.float32),
+        correlation=planes.correlation.reshape(size),
+        chi2=chi2,
+        count=planes.count.reshape(size),
+        flags=flags,
+        shape=shape,
+        noise=noise,
+        hot_limit=limit,
+        temperatures_c=(float(t.min()), float(t.max())),
+        exposures_s=(float(seconds.min()), float(seconds.max())),
+        left_out=left_out,
+    )

@@ -1,0 +1,217 @@
+"""Dark rate and B of every pixel of a block, in counts with their noise: saturated values and hits left out, telegraph pixels found.
+
+d_i = R f_i exp(dB u_i) with the shared shape f_i; R and dB by weighted least squares (Gauss-Newton).  A pixel has its own B where it
+determines it: error of B at most ``OWN_B`` of the shared one; elsewhere dB = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.detector.noise import NoiseLaw
+
+F4 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+
+OWN_B = 0.05  # of the shared B: largest error of a pixel's own
+HIT_SIGMA = 6.0  # above the pixel's own course: a hit, in so few of its frames that they are no habit
+MOST_HITS = 0.2  # of a pixel's frames: more jumps than that are no hits
+JUMP_SIGMA = 5.0
+UNSTABLE_SIGMA = 10.0  # errors of chi^2 above 1
+LARGEST_STEP = 0.5  # of the shared B, in one iteration
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Design:
+    """What all pixels share, [frame]: factor f (s), u (K) and temperature (C); noise law; value from which a pixel is saturated (adu)."""
+
+    factor: F4
+    u: F4
+    temperature_c: F4
+    b: float
+    noise: NoiseLaw
+    saturation: float
+    typical_rate: float
+    own_b: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """Of each pixel: rate R (adu/s) and its error, dB (1/K) and its error, correlation of both, reduced chi^2, good frames, hits.
+
+    ``lever`` is what one adu of bias error makes of R (1/s).  NaN where no frame is usable; where the shared B holds dB is 0 and its
+    error NaN.
+    """
+
+    rate: F4
+    rate_error: F4
+    db: F4
+    db_error: F4
+    correlation: F4
+    chi2: F4
+    lever: F4
+    count: NDArray[np.uint16]
+    hits: NDArray[np.uint16]
+    unstable: Bool
+    saturated: Bool
+
+    def put(self, where: NDArray[np.intp], other: Fitted) -> None:
+        """Replace the pixels ``where`` by those of ``other``."""
+        for name in self.__slots__:
+            getattr(self, name)[where] = getattr(other, name)
+
+
+def empty_planes(n_pixels: int) -> Fitted:
+    """Planes to be filled."""
+    a, b, c, d, e, f, g = (np.empty(n_pixels, np.float32) for _ in range(7))
+    counts, hits = np.empty(n_pixels, np.uint16), np.empty(n_pixels, np.uint16)
+    return Fitted(a, b, c, d, e, f, g, counts, hits, np.empty(n_pixels, bool), np.empty(n_pixels, bool))
+
+
+def fit_block(raw: F4, level: F4, slope: F4, design: Design) -> Fitted:
+    """Fit raw values [frame, pixel] (adu) of pixels with bias ``level`` + ``slope`` T; ``raw`` is used up."""
+    good: Bool = raw < np.float32(design.saturation)
+    good &= np.isfinite(level)
+    saturated = ~good.all(axis=0)
+    signal = raw
+    signal -= level
+    signal -= np.multiply.outer(design.temperature_c, slope)
+    if saturated.any():
+        signal[~good] = 0
+    typical = np.float32(design.typical_rate) * design.factor
+    weight = np.divide(good, design.noise.variance(typical)[:, None], dtype=np.float32)
+    rate = _rate(signal, weight, design.factor)
+    weight = np.divide(good, design.noise.variance(np.multiply.outer(design.factor, rate)), dtype=np.float32)
+    found, jump = _two_terms(signal, weight, good, design)
+    suspects = np.flatnonzero(jump > JUMP_SIGMA)
+    if suspects.size:
+        found.put(suspects, _carefully(signal[:, suspects], good[:, suspects], design))
+    found.saturated[...] = saturated
+    return found
+
+
+def _rate(signal: F4, weight: F4, factor: F4) -> F4:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((factor @ (weight * signal)) / ((factor * factor) @ weight), np.float32)
+
+
+def _two_terms(signal: F4, weight: F4, good: Bool, design: Design) -> tuple[Fitted, F4]:
+    """Rate and B where B is determined, the rate alone elsewhere; and each pixel's largest deviation from its course, in its noise."""
+    f, u = design.factor, design.u
+    terms = np.stack([f * f, f * f * u, f * f * u * u, f])
+    m0, m1, m2, levers = terms @ weight
+    y0 = f @ (weight * signal)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = y0 / m0
+        rate_error = 1 / np.sqrt(m0)
+        lever = levers / m0
+        # Of a linear fit of R and R dB; error of dB to first order.
+        determinant = m0 * m2 - m1 * m1
+        db_error = np.sqrt(m0 / determinant) / np.abs(rate)
+    own = np.zeros(rate.shape, bool)
+    if design.own_b:
+        own = (determinant > 1e-6 * m0 * m2) & (db_error <= OWN_B * design.b) & (rate > 0)
+    zero = np.zeros_like(rate)
+    found = Fitted(
+        rate,
+        rate_error,
+        zero,
+        np.full_like(rate, np.nan),
+        zero.copy(),
+        np.empty_like(rate),
+        lever,
+        good.sum(axis=0, dtype=np.uint16),
+        np.zeros(rate.shape, np.uint16),
+        np.zeros(rate.shape, bool),
+        np.zeros(rate.shape, bool),
+    )
+    if own.all():
+        _own_b(found, slice(None), signal, good, design)
+    elif own.any():
+        where = np.flatnonzero(own)
+        _own_b(found, where, signal[:, where], good[:, where], design)
+    return found, _chi2(found, signal, weight, own, design)
+
+
+def _own_b(found: Fitted, where: slice | NDArray[np.intp], signal: F4, good: Bool, design: Design) -> None:
+    """Gauss-Newton for R and dB of the pixels ``where``, whose values are ``signal``; three steps are enough from so near."""
+    f, u = design.factor, design.u[:, None]
+    rate, db = found.rate[where].copy(), np.zeros_like(found.rate[where])
+    most = np.float32(LARGEST_STEP * design.b)
+    for _ in range(3):
+        shape = np.exp(u * db)
+        shape *= f[:, None]
+        weight = np.divide(good, design.noise.variance(shape * rate), dtype=np.float32)
+        residual = signal - shape * rate
+        residual *= weight
+        residual *= shape
+        weight *= shape
+        weight *= shape
+        m0, m1, m2 = np.stack([np.ones_like(design.u), design.u, design.u**2]) @ weight
+        y0, y1 = np.stack([np.ones_like(design.u), design.u]) @ residual
+        with np.errstate(invalid="ignore", divide="ignore"):
+            determinant = m0 * m2 - m1 * m1
+            step_rate = (m2 * y0 - m1 * y1) / determinant
+            step_db = (m0 * y1 - m1 * y0) / determinant / rate
+        rate += np.nan_to_num(step_rate, posinf=0, neginf=0)
+        db += np.clip(np.nan_to_num(step_db, posinf=0, neginf=0), -most, most)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found.rate_error[where] = np.sqrt(m2 / determinant)
+        found.db_error[where] = np.sqrt(m0 / determinant) / np.abs(rate)
+        found.correlation[where] = -m1 / np.sqrt(m0 * m2)
+    found.rate[where], found.db[where] = rate, db
+
+
+def _course(found: Fitted, design: Design) -> F4:
+    """What the fit says of every value [frame, pixel]."""
+    course: F4 = np.multiply.outer(design.factor, found.rate)
+    own = np.flatnonzero(found.db)
+    if own.size == found.db.size:
+        tilt = np.multiply.outer(design.u, found.db)
+        course *= np.exp(tilt, out=tilt)
+    elif own.size:
+        course[:, own] *= np.exp(np.multiply.outer(design.u, found.db[own]))
+    return course
+
+
+def _chi2(found: Fitted, signal: F4, weight: F4, own: Bool, design: Design) -> F4:
+    """Put in the reduced chi^2; returns the largest deviation of each pixel (pixels without a rate have none)."""
+    residual = _course(found, design)
+    np.subtract(signal, residual, out=residual)
+    np.multiply(residual, residual, out=residual)
+    residual *= weight
+    freedom = np.maximum(found.count.astype(np.float32) - 1 - own, 1)
+    found.chi2[...] = residual.sum(axis=0) / freedom
+    worst: F4 = np.nan_to_num(np.sqrt(residual.max(axis=0)))
+    return worst
+
+
+def _carefully(signal: F4, good: Bool, design: Design) -> Fitted:
+    """Pixels with jumps: a robust start, hits left out where they are few, else the pixel is unstable."""
+    strong = design.factor >= 0.1 * design.factor.max()
+    ratio = np.where(good, signal / design.factor[:, None], np.nan)[strong]
+    # All frames of the pixel may be saturated; its rate stays NaN then.
+    known = np.isfinite(ratio).any(axis=0)
+    start = np.full(signal.shape[1], np.nan, np.float32)
+    if known.any():
+        start[known] = np.nanmedian(ratio[:, known], axis=0)
+    kept = good.copy()
+    found = None
+    for _ in range(3):
+        course = np.multiply.outer(design.factor, start) if found is None else _course(found, design)
+        deviation = (signal - course) / np.sqrt(design.noise.variance(course))
+        hit = good & (deviation > HIT_SIGMA)
+        many = hit.sum(axis=0) > np.maximum(1, MOST_HITS * good.sum(axis=0))
+        hit[:, many] = False
+        kept = good & ~hit
+        weight = np.divide(kept, design.noise.variance(course), dtype=np.float32)
+        found, _ = _two_terms(signal, weight, kept, design)
+    if found is None:
+        raise RuntimeError("no iteration was made")
+    found.hits[...] = good.sum(axis=0) - kept.sum(axis=0)
+    freedom = np.maximum(kept.sum(axis=0) - 2.0, 1.0)
+    found.unstable[...] = found.chi2 > 1 + UNSTABLE_SIGMA * np.sqrt(2 / freedom)
+    return found
