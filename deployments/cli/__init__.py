@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Check the installation, and say how to mend it."),
     "simulate": ("simulate", "Write simulated frames with their truth."),
     "frames": ("frames", "Tools for single frames."),
+    "sensor": ("sensor", "Characterise a sensor from biases, darks and flats."),
     "mkid": ("mkid", "Photon lists of MKID arrays."),
     "lab": ("lab", "Laboratory frames: convert, index, masters and detector models."),
 }

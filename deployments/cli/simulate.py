@@ -85,3 +85,24 @@ def lab(
         task = bar.add_task("simulating", total=None)
         truth = make_campaign(out, plan, seed, progress=lambda n, of: bar.update(task, completed=n, total=of))
     say(f"Wrote {len(truth['frames'])} raw frames to {out / 'campaign'}.")
+
+
+@app.command()
+def sensor(
+    out: Annotated[Path, typer.Argument(help="New folder: the frames go into OUT/raw, their truth into OUT/truth.json.")],
+    preset: Annotated[
+        str,
+        typer.Option(help="small: 128 x 128; ccd: 512 x 512, five temperatures, flooded darks; cmos: colours; amplifiers: two outputs."),
+    ] = "small",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+) -> None:
+    """A sensor on a bench: biases, darks and a sweep of flats."""
+    from rich.progress import Progress
+
+    from nightcrew.simulate.sensor_set import make_sensor_set
+    from nightcrew.simulate.sensor_set import preset as plan_of
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("simulating", total=None)
+        truth = make_sensor_set(out, plan_of(preset), seed, progress=lambda n, of: bar.update(task, completed=n, total=of))
+    say(f"Wrote {len(truth['frames'])} frames to {out / 'raw'}.")

@@ -1,0 +1,280 @@
+"""Dark signal of a region at one temperature: rate, its spread over the pixels, hot pixels, trapped charge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
+from nightcrew.sensor.exposure_limits import DarkSignal, TrappedCharge
+from nightcrew.sensor.frames import Window
+from nightcrew.sensor.groups import Group
+from nightcrew.sensor.pairs import PairOptions, pair_statistics
+from nightcrew.sensor.regions import Region
+from nightcrew.sensor.stacks import Stack, stack
+from nightcrew.sensor.transfer_curve import combined
+
+F8 = NDArray[np.float64]
+HOT_SIGMA = 8.0
+"""A pixel whose dark rate exceeds the median by this many robust sigmas of the pixels' rates is hot."""
+
+
+@dataclass(frozen=True, slots=True)
+class HotPixels:
+    """Hot pixels in the stored array, brightest first: rows, columns and rates in ADU/s; ``threshold`` in ADU/s."""
+
+    y: NDArray[np.int64]
+    x: NDArray[np.int64]
+    rate_adu_per_s: F8
+    threshold_adu_per_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DarkPoint:
+    """Darks of one exposure without hot pixels: level above the bias, its error, and the non-uniformity (DSNU), all in ADU.
+
+    ``temporal_variance`` of one frame (None with one); ``dsnu`` None with its reason when noise hides it.
+    """
+
+    exposure_s: float
+    frames: int
+    level: float
+    level_error: float
+    temporal_variance: float | None
+    dsnu: float | None
+    dsnu_error: float | None
+    dsnu_reason: str
+    rays: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DarkSeries:
+    """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why.  ``variance_slope``: in ADU^2/s."""
+
+    region: str
+    temperature_c: float | None
+    temperature_error_c: float
+    points: tuple[DarkPoint, ...]
+    rate_adu_per_s: float | None
+    rate_error_adu_per_s: float | None
+    variance_slope: float | None
+    hot: HotPixels | None
+    rate_map: NDArray[np.float32] | None
+    reason: str = ""
+
+
+def dark_series(
+    darks: Sequence[Group], bias: Group | None, region: Region, *, drift_adu: float = 0.0, keep_map: bool = False
+) -> DarkSeries:
+    """Rate and non-uniformity from unflooded darks of one temperature and the biases there.
+
+    Without a bias the shortest darks stand for it (two exposures are then needed).  ``drift_adu`` is the scatter of the bias level
+    between frames.  The windows of a region are put together.
+    """
+    ordered = sorted(darks, key=lambda group: group.exposure_s)
+    warm = ordered[0].temperature_c if ordered else None
+    zero = bias if bias is not None else (ordered[0] if len(ordered) > 1 else None)
+    longer = [group for group in ordered if zero is not None and group is not zero and group.exposure_s > zero.exposure_s]
+    if zero is None or not longer:
+        reason = "no darks" if not ordered else "darks of one exposure and no bias: a rate needs two exposures"
+        return _without(region, warm, reason)
+    parts = [_part(zero, longer, window) for window in region.windows]
+    times = np.array([group.exposure_s - zero.exposure_s for group in longer])
+    counts = np.array([len(group.frames) for group in longer])
+    rates = np.concatenate([part.rate.reshape(-1) for part in parts])
+    threshold = _threshold(rates)
+    hot = _hot_pixels(parts, region.windows, threshold)
+    points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
+    rate, error = _slope(times, points, counts)
+    return DarkSeries(
+        region=region.name,
+        temperature_c=warm,
+        temperature_error_c=_temperature_error(ordered),
+        points=points,
+        rate_adu_per_s=rate,
+        rate_error_adu_per_s=error,
+        variance_slope=_variance_slope(points),
+        hot=hot,
+        rate_map=parts[0].rate if keep_map and len(parts) == 1 else None,
+    )
+
+
+def _without(region: Region, temperature_c: float | None, reason: str) -> DarkSeries:
+    return DarkSeries(
+        region=region.name,
+        temperature_c=temperature_c,
+        temperature_error_c=0.0,
+        points=(),
+        rate_adu_per_s=None,
+        rate_error_adu_per_s=None,
+        variance_slope=None,
+        hot=None,
+        rate_map=None,
+        reason=reason,
+    )
+
+
+def _temperature_error(groups: Sequence[Group]) -> float:
+    """Error of a bin's temperature: scatter of the frames' values over the root of their number."""
+    values = [frame.header.temperature_c for group in groups for frame in group.frames if frame.header.temperature_c is not None]
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One window: stacks above the zero level, and the rate of every pixel (ADU/s)."""
+
+    stacks: list[Stack]
+    zero: Stack
+    rate: NDArray[np.float32]
+
+
+def _part(zero: Group, longer: Sequence[Group], window: Window) -> _Part:
+    base = stack(zero.frames, window)
+    stacks = [stack(group.frames, window) for group in longer]
+    above, total = np.zeros(base.mean.shape, np.float32), 0.0
+    for group, one in zip(longer, stacks, strict=True):
+        time = group.exposure_s - zero.exposure_s
+        above += np.float32(time * len(group.frames)) * (one.mean - base.mean)
+        total += time**2 * len(group.frames)
+    return _Part(stacks, base, above / np.float32(total))
+
+
+def _threshold(rates: NDArray[np.float32]) -> float:
+    sample = rates[:: max(1, rates.size // 1_000_000)]
+    median, sigma = median_and_sigma(sample[np.isfinite(sample)])
+    return median + HOT_SIGMA * max(sigma, 1e-9)
+
+
+def _hot_pixels(parts: Sequence[_Part], windows: Sequence[Window], threshold: float) -> HotPixels:
+    ys, xs, rates = [], [], []
+    for part, window in zip(parts, windows, strict=True):
+        y, x = np.nonzero(part.rate > threshold)
+        ys.append(window.y0 + y * window.step)
+        xs.append(window.x0 + x * window.step)
+        rates.append(part.rate[y, x].astype(np.float64))
+    rate = np.concatenate(rates)
+    order = np.argsort(-rate, kind="stable")
+    return HotPixels(np.concatenate(ys)[order], np.concatenate(xs)[order], rate[order], threshold)
+
+
+def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, drift_adu: float) -> DarkPoint:
+    cold = [part.rate <= threshold for part in parts]
+    above = np.concatenate([(part.stacks[place].mean - part.zero.mean)[ok] for part, ok in zip(parts, cold, strict=True)]).astype(
+        np.float64
+    )
+    values = np.concatenate([part.stacks[place].mean[ok] for part, ok in zip(parts, cold, strict=True)]).astype(np.float64)
+    n_frames = len(group.frames)
+    # one or two frames: what cosmic rays left is still in them
+    level = float(above.mean()) if n_frames > 2 else clipped_mean_sigma(above, clip_sigma=6.0)[0]
+    variances = [part.stacks[place].temporal_variance for part in parts]
+    known = [value for value in variances if value is not None]
+    temporal = float(np.mean(known)) if len(known) == len(variances) else None
+    zero = [part.zero.variance_of_mean or 0.0 for part in parts]
+    pixel_error = math.sqrt(((temporal or float(above.var())) / n_frames + float(np.mean(zero))) / above.size)
+    dsnu, dsnu_error, reason = _non_uniformity(values, temporal, n_frames)
+    return DarkPoint(
+        exposure_s=group.exposure_s,
+        frames=n_frames,
+        level=level,
+        level_error=math.hypot(pixel_error, drift_adu / math.sqrt(n_frames)),
+        temporal_variance=temporal,
+        dsnu=dsnu,
+        dsnu_error=dsnu_error,
+        dsnu_reason=reason,
+        rays=sum(part.stacks[place].rays for part in parts),
+    )
+
+
+def _non_uniformity(values: F8, temporal: float | None, frames: int) -> tuple[float | None, float | None, str]:
+    """Standard deviation over the pixels of the mean image, its temporal part taken out (EMVA 1288 R4, section 8.2)."""
+    if temporal is None:
+        return None, None, "one dark alone: pattern and noise cannot be told apart"
+    spatial = clipped_mean_sigma(values, clip_sigma=8.0)[1] ** 2
+    pattern = spatial - temporal / frames
+    error = spatial * math.sqrt(2 / values.size)
+    if pattern <= 2 * error:
+        return None, None, f"below what noise lets see ({math.sqrt(max(2 * error, 0)):.3g} ADU)"
+    return math.sqrt(pattern), error / (2 * math.sqrt(pattern)), ""
+
+
+def _slope(times: F8, points: Sequence[DarkPoint], counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Line through the zero level, weighted; the error grows where the points scatter more than theirs."""
+    level = np.array([point.level for point in points])
+    sigma = np.array([max(point.level_error, 1e-9) for point in points])
+    weights = times / sigma**2
+    total = float((times * weights).sum())
+    rate = float((weights * level).sum()) / total
+    error = 1 / math.sqrt(total)
+    if times.size > 2:
+        chi2 = float((((level - rate * times) / sigma) ** 2).sum()) / (times.size - 1)
+        error *= math.sqrt(max(chi2, 1.0))
+    return rate, error
+
+
+def _variance_slope(points: Sequence[DarkPoint]) -> float | None:
+    """Slope of temporal variance against exposure in ADU^2/s; None with fewer than three exposures that have it."""
+    known = [(point.exposure_s, point.temporal_variance, point.frames) for point in points if point.temporal_variance is not None]
+    if len(known) < 3:
+        return None
+    t, v, n = (np.array(column, np.float64) for column in zip(*known, strict=True))
+    weights = np.sqrt(np.maximum(n - 1, 1)) / np.maximum(v, 1e-12)
+    return float(np.polyfit(t, v, 1, w=weights)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Residual:
+    """Flooded against unflooded darks of one exposure and temperature, in e-: by temporal noise (the quadratic chain) and by level.
+
+    ``trapped`` None: ``reason`` says why.
+    """
+
+    temperature_c: float | None
+    exposure_s: float
+    unflooded: DarkSignal | None
+    flooded: DarkSignal | None
+    trapped: TrappedCharge | None
+    trapped_error_e: float | None
+    level_difference_e: float
+    reason: str = ""
+
+
+def residual_image(flooded: Group, unflooded: Group, region: Region, gain_e_per_adu: float, read_noise_e: float) -> Residual:
+    """Residual bulk image of a region: what a flood of light added to the darks."""
+    options, levels, reason = PairOptions(scale=False), list[float](), ""
+    signals: list[DarkSignal | None] = []
+    errors: list[float] = []
+    for group in (unflooded, flooded):
+        frames = group.frames
+        pairs = [pair_statistics(frames[i], frames[i + 1], region.windows, 0.0, options) for i in range(0, len(frames) - 1, 2)]
+        levels.append(float(np.mean([level for pair in pairs for level in pair.levels])) if pairs else math.nan)
+        try:
+            if not pairs:
+                raise Refused(f"{group.label}: {group.verdict}")
+            variance, error = combined(pairs)
+            errors.append(error * gain_e_per_adu**2)
+            signals.append(DarkSignal.of_noise(math.sqrt(variance) * gain_e_per_adu, read_noise_e))
+        except Refused as error:
+            signals.append(None)
+            reason = reason or str(error)
+    trapped = None
+    if signals[0] is not None and signals[1] is not None:
+        try:
+            trapped = TrappedCharge.between(signals[1], signals[0])
+        except Refused as error:
+            reason = str(error)
+    return Residual(
+        temperature_c=flooded.temperature_c,
+        exposure_s=flooded.exposure_s,
+        unflooded=signals[0],
+        flooded=signals[1],
+        trapped=trapped,
+        trapped_error_e=None if trapped is None else math.hypot(*errors),
+        level_difference_e=(levels[1] - levels[0]) * gain_e_per_adu,
+        reason=reason,
+    )

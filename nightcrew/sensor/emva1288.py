@@ -1,0 +1,236 @@
+"""EMVA Standard 1288, release 4.0 Linear: what a camera's data sheet states, from means and variances in DN.
+
+Linear model: mu_y - mu_dark = K eta mu_p, sigma_y^2 - sigma_dark^2 = K (mu_y - mu_dark), sigma_dark^2 = K^2 sigma_d^2 + 1/12, K in DN/e-.
+Without a photometric calibration the light is measured by the exposure alone and responsivity and thresholds stay in electrons.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+QUANTISATION = 1 / 12  # DN^2
+LEAST_DARK_VARIANCE = 0.24  # DN^2: below, rounding hides the noise (section 6.5)
+GAIN_FIT_UP_TO = 0.7  # of saturation
+LINEARITY_FROM, LINEARITY_TO = 0.05, 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalData:
+    """One entry a level of light, in the order of the light: exposure in s, photons a pixel (None: not calibrated), mean and temporal
+    variance of bright and dark frames of that exposure, in DN and DN^2."""
+
+    exposure_s: F8
+    photons: F8 | None
+    mean: F8
+    variance: F8
+    dark_mean: F8
+    dark_variance: F8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear1288:
+    """Results of the linear model.  ``light`` of the relative form is the exposure in s; what needs photons is None without them."""
+
+    saturation_index: int
+    gain_dn_per_e: float
+    responsivity_dn_per_photon: float | None
+    responsivity_dn_per_s: float | None
+    quantum_efficiency: float | None
+    dark_noise_dn: float
+    dark_noise_e: float | None
+    threshold_e: float
+    threshold_photons: float | None
+    saturation_e: float
+    saturation_photons: float | None
+    snr_max: float
+    dynamic_range: float
+    linearity_error_percent: float | None
+    linearity_min_percent: float | None
+    linearity_max_percent: float | None
+
+    @property
+    def snr_max_db(self) -> float:
+        """20 log10 of the largest signal-to-noise ratio."""
+        return 20 * math.log10(self.snr_max)
+
+    @property
+    def dynamic_range_db(self) -> float:
+        """20 log10 of the dynamic range."""
+        return 20 * math.log10(self.dynamic_range)
+
+
+def linear_model(data: TemporalData) -> Linear1288 | str:
+    """Sections 6 and 7 of the standard; the reason when there are not two levels below 70 % of saturation."""
+    signal, excess = data.mean - data.dark_mean, data.variance - data.dark_variance
+    top = saturation_index(data.variance)
+    low = signal <= GAIN_FIT_UP_TO * signal[top]
+    low[top:] = False
+    if np.count_nonzero(low) < 2:
+        return f"{np.count_nonzero(low)} levels below 70 % of saturation: two are needed"
+    gain = _through_zero(signal[low], excess[low])
+    if gain <= 0:
+        return "the variance does not grow with the signal"
+    photons = data.photons
+    responsivity = None if photons is None else _through_zero(photons[low], signal[low])
+    efficiency = None if responsivity is None else responsivity / gain
+    dark_variance = max(_dark_variance(data), LEAST_DARK_VARIANCE)
+    threshold = math.sqrt(dark_variance) / gain + 0.5
+    light = data.exposure_s if photons is None else photons
+    relative = _through_zero(light[low], signal[low]) / gain if np.unique(light).size > 1 else 0.0
+    # with photons as the standard has it (QE x photons at saturation); else the signal at saturation over the gain
+    saturation = float(light[top] * relative) if photons is not None else float(signal[top] / gain)
+    errors = _linearity(light, signal, top)
+    return Linear1288(
+        saturation_index=top,
+        gain_dn_per_e=gain,
+        responsivity_dn_per_photon=responsivity,
+        responsivity_dn_per_s=_through_zero(data.exposure_s[low], signal[low]) if np.unique(data.exposure_s).size > 1 else None,
+        quantum_efficiency=efficiency,
+        dark_noise_dn=math.sqrt(dark_variance),
+        dark_noise_e=math.sqrt(dark_variance - QUANTISATION) / gain,
+        threshold_e=threshold,
+        threshold_photons=None if efficiency is None else threshold / efficiency,
+        saturation_e=saturation,
+        saturation_photons=None if photons is None else float(photons[top]),
+        snr_max=math.sqrt(saturation),
+        dynamic_range=saturation / threshold,
+        linearity_error_percent=None if errors is None else float(np.abs(errors).mean()),
+        linearity_min_percent=None if errors is None else float(errors.min()),
+        linearity_max_percent=None if errors is None else float(errors.max()),
+    )
+
+
+def saturation_index(variance: F8) -> int:
+    """Place of the saturation point: the largest variance before it falls for good, found from the top (section 6.6)."""
+    best, place = 0.0, 0
+    for n in range(variance.size - 1, -1, -1):
+        below = variance[n - 1] if n else -math.inf
+        if variance[n] >= best or below >= best:
+            best, place = float(variance[n]), n
+        else:
+            break
+    return place
+
+
+def _through_zero(x: F8, y: F8) -> float:
+    return float((x * y).sum() / (x * x).sum())
+
+
+def _dark_variance(data: TemporalData) -> float:
+    """Dark variance at no exposure: intercept over the exposures where there are three, else that of the first."""
+    times = np.unique(data.exposure_s)
+    if times.size <= 2:
+        return float(data.dark_variance[0])
+    return float(np.polyfit(data.exposure_s, data.dark_variance, 1)[1])
+
+
+def _linearity(light: F8, signal: F8, top: int) -> F8 | None:
+    """Deviations in % from the line of least relative deviation between 5 % and 95 % of saturation (section 6.7); None below 3 levels."""
+    inside = (signal >= LINEARITY_FROM * signal[top]) & (signal <= LINEARITY_TO * signal[top])
+    if np.unique(light[inside]).size < 3:
+        return None
+    slope, offset = np.polyfit(light[inside], signal[inside], 1, w=1 / signal[inside])
+    line = slope * light[inside] + offset
+    return np.asarray(100 * (signal[inside] - line) / line)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialVariance:
+    """Spatial variance of a mean image in DN^2, temporal noise taken out: all, and its parts of rows, columns and single pixels."""
+
+    total: float
+    row: float
+    column: float
+    pixel: float
+    mean: float
+    error: float  # of the total
+
+
+def spatial_variance(mean_image: NDArray[Any], variance_of_mean: float) -> SpatialVariance:
+    """Split of the spatial variance of ``mean_image`` [y, x] (section 8.2): ``variance_of_mean`` is the temporal variance left in it.
+
+    The averages over rows and columns hold a share of the pixels' variance; three linear equations part them.
+    """
+    image = np.asarray(mean_image, np.float64)
+    m, n = image.shape
+    mean = float(image.mean())
+    measured = float(image.var(ddof=1))
+    total = measured - variance_of_mean
+    columns = float(np.mean((image.mean(axis=0) - mean) ** 2)) - variance_of_mean / m
+    rows = float(np.mean((image.mean(axis=1) - mean) ** 2)) - variance_of_mean / n
+    whole = m * n - m - n
+    return SpatialVariance(
+        total=total,
+        column=(m * n - m) / whole * columns - n / whole * (total - rows),
+        row=(m * n - n) / whole * rows - m / whole * (total - columns),
+        pixel=m * n / whole * (total - columns - rows),
+        mean=mean,
+        error=measured * math.sqrt(2 / image.size),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonUniformity:
+    """DSNU in e-, PRNU in %: total, row, column, pixel; None where the spatial variance is below what noise leaves (negative)."""
+
+    total: float | None
+    row: float | None
+    column: float | None
+    pixel: float | None
+    error: float | None  # of the total
+
+
+def dsnu(dark: SpatialVariance, gain_dn_per_e: float) -> NonUniformity:
+    """Dark signal non-uniformity in e- (eq. 56): spatial deviation of the mean dark image over the gain."""
+    return _deviations(dark.total, dark.row, dark.column, dark.pixel, dark.error, 1 / gain_dn_per_e)
+
+
+def prnu(bright: SpatialVariance, dark: SpatialVariance) -> NonUniformity:
+    """Photo response non-uniformity in % (eq. 57), from mean images at half saturation and in the dark."""
+    scale = 100 / (bright.mean - dark.mean)
+    error = math.hypot(bright.error, dark.error)
+    return _deviations(
+        bright.total - dark.total, bright.row - dark.row, bright.column - dark.column, bright.pixel - dark.pixel, error, scale
+    )
+
+
+def _deviations(total: float, row: float, column: float, pixel: float, error: float, scale: float) -> NonUniformity:
+    def root(value: float) -> float | None:
+        return math.sqrt(value) * scale if value > 0 else None
+
+    whole = root(total)
+    return NonUniformity(
+        total=whole, row=root(row), column=root(column), pixel=root(pixel), error=None if not whole else error * scale**2 / (2 * whole)
+    )
+
+
+def highpass(image: NDArray[Any]) -> tuple[F8, float]:
+    """Image less its smooth part, and the share of a white pattern's variance that stays.
+
+    Smooth part: boxes of 7 x 7 and 11 x 11 and a binomial of 3 x 3 (section 8.1), so that shading by optics and lamp does not count.
+    """
+    from scipy.ndimage import convolve, uniform_filter
+
+    binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    smooth = convolve(uniform_filter(uniform_filter(np.asarray(image, np.float64), 7, mode="reflect"), 11, mode="reflect"), binomial)
+    unit = np.zeros((41, 41))
+    unit[20, 20] = 1
+    unit -= convolve(uniform_filter(uniform_filter(unit, 7, mode="constant"), 11, mode="constant"), binomial)
+    return np.asarray(image - smooth, np.float64), float((unit**2).sum())
+
+
+def spectrogram(mean_image: NDArray[Any], axis: int) -> tuple[F8, F8]:
+    """Frequencies in cycles a pixel (0..0.5) and the mean power spectrum along rows (``axis`` 1) or columns (0), in DN^2 (section 8.6).
+
+    A white pattern of variance s^2 gives s^2 at every frequency.
+    """
+    image = np.asarray(mean_image, np.float64)
+    image = image - image.mean()
+    power = np.abs(np.fft.rfft(image, axis=axis)) ** 2 / image.shape[axis]
+    return np.asarray(np.fft.rfftfreq(image.shape[axis]), np.float64), np.asarray(power.mean(axis=1 - axis), np.float64)

@@ -1,0 +1,124 @@
+"""How straight the signal follows the exposure: residuals, EMVA 1288 linearity error, and the correction of a curved response."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+F8 = NDArray[np.float64]
+LEAST_LEVELS = 4
+CURVED_SIGMA = 5.0
+"""A curvature this many errors from 0 is taken for real, and corrected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linearity:
+    """Signals ``signal_adu`` at ``exposure_s``, the line through them (EMVA 1288 R4, section 6.7), and their curvature.
+
+    ``deviation_percent``: of each signal from the line; ``error_percent``: mean of their sizes from 5 % to 95 % of saturation (``used``).
+    ``alpha_per_adu``: curvature in S = x - alpha x^2 with x straight in the exposure; its error from fit and lamp scatter.
+    ``reason`` says why nothing was determined (then all numbers are None).
+    """
+
+    exposure_s: F8
+    signal_adu: F8
+    used: NDArray[np.bool_]
+    slope_adu_per_s: float | None = None
+    offset_adu: float | None = None
+    deviation_percent: F8 | None = None
+    error_percent: float | None = None
+    alpha_per_adu: float | None = None
+    alpha_error_per_adu: float | None = None
+    lamp_scatter: float | None = None
+    reason: str = ""
+
+    @property
+    def curved(self) -> bool:
+        """Whether the response is curved beyond doubt."""
+        return (
+            self.alpha_per_adu is not None
+            and self.alpha_error_per_adu is not None
+            and (abs(self.alpha_per_adu) > CURVED_SIGMA * self.alpha_error_per_adu)
+        )
+
+    @property
+    def polynomial(self) -> tuple[float, float, float] | None:
+        """(1, c2, c3) of the correction x = S + c2 S^2 + c3 S^3."""
+        return None if self.alpha_per_adu is None else (1.0, self.alpha_per_adu, 2 * self.alpha_per_adu**2)
+
+
+def straightened(signal_adu: F8 | float, alpha_per_adu: float) -> tuple[F8, F8]:
+    """Signal on a straight response and the slope there, from S = x - alpha x^2: x = (1 - sqrt(1 - 4 alpha S)) / (2 alpha), dx/dS."""
+    signal = np.asarray(signal_adu, np.float64)
+    if alpha_per_adu == 0:
+        return signal, np.ones_like(signal)
+    root = np.sqrt(np.maximum(1 - 4 * alpha_per_adu * signal, 1e-6))
+    return (1 - root) / (2 * alpha_per_adu), 1 / root
+
+
+def linearity(
+    exposure_s: Sequence[float], signal_adu: Sequence[float], relative_error: Sequence[float], saturation_adu: float | None
+) -> Linearity:
+    """Linearity of signals above the offset; one value an exposure or several.
+
+    ``relative_error``: of each signal, lamp and shot noise together.  ``saturation_adu`` is the signal at saturation; without it
+    the largest signal stands for it.
+    """
+    t, s, e = (np.asarray(values, np.float64) for values in (exposure_s, signal_adu, relative_error))
+    top = saturation_adu if saturation_adu is not None else float(s.max(initial=0.0))
+    used = (s >= 0.05 * top) & (s <= 0.95 * top) & (t > 0)
+    bare = Linearity(exposure_s=t, signal_adu=s, used=used)
+    if np.unique(t[used]).size < LEAST_LEVELS:
+        count = np.unique(t[used]).size
+        return _without(bare, f"{count} exposure times between 5 % and 95 % of saturation: {LEAST_LEVELS} are needed")
+    weights = 1 / s[used]  # relative deviations count, as the standard asks
+    offset, slope = _weighted(np.column_stack([np.ones(used.sum()), t[used]]), s[used], weights)[0]
+    line = offset + slope * t
+    if slope <= 0 or (line[used] <= 0).any():
+        return _without(bare, "the signal does not grow with the exposure: the sweep was not made by exposure")
+    deviation = 100 * (s - line) / line
+    alpha, alpha_error, scatter = _curvature(t[used], s[used], e[used])
+    return Linearity(
+        exposure_s=t,
+        signal_adu=s,
+        used=used,
+        slope_adu_per_s=float(slope),
+        offset_adu=float(offset),
+        deviation_percent=deviation,
+        error_percent=float(np.abs(deviation[used]).mean()),
+        alpha_per_adu=alpha,
+        alpha_error_per_adu=alpha_error,
+        lamp_scatter=scatter,
+    )
+
+
+def _without(bare: Linearity, reason: str) -> Linearity:
+    return Linearity(exposure_s=bare.exposure_s, signal_adu=bare.signal_adu, used=bare.used, reason=reason)
+
+
+def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float]:
+    """alpha of S = c0 + x - alpha x^2, x = k t; errors grow by the scatter about the fit where it exceeds theirs."""
+    design = np.column_stack([np.ones_like(t), t, t**2])
+    sigma = np.maximum(relative_error, 1e-7) * s
+    beta, covariance, chi2 = _weighted(design, s, 1 / sigma)
+    freedom = max(t.size - 3, 1)
+    stretch = max(1.0, math.sqrt(chi2 / freedom))
+    k, curve = beta[1], beta[2]
+    gradient = np.array([0.0, 2 * curve / k**3, -1 / k**2])
+    error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0)) * stretch
+    residual = (s - design @ beta) / s
+    return float(-curve / k**2), error, float(np.sqrt((residual**2).sum() / freedom))
+
+
+def _weighted(design: F8, values: F8, weights: F8) -> tuple[F8, F8, float]:
+    """Coefficients, covariance and chi^2 of a weighted fit; columns are scaled before they are solved."""
+    scale = np.abs(design).max(axis=0)
+    scaled = design / scale * weights[:, None]
+    beta, *_ = np.linalg.lstsq(scaled, values * weights, rcond=None)
+    covariance = np.linalg.pinv(scaled.T @ scaled)
+    chi2 = float(np.square(scaled @ beta - values * weights).sum())
+    return beta / scale, covariance / np.outer(scale, scale), chi2

@@ -1,0 +1,122 @@
+"""All frames of a group at once: every pixel's mean and temporal variance, in strips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.sensor.frames import SensorFrame, Window
+
+STRIP_BYTES = 16 << 20
+RAY_SIGMA = 6.0
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stack:
+    """Frames of one group put together in one window.
+
+    ``mean`` [y, x] float32 in ADU, without what cosmic rays left (NaN where no value is good); ``variance_of_mean`` is the mean over
+    the pixels of the temporal variance of ``mean`` (0 known only from two frames on: None with one); ``temporal_variance`` that of one
+    frame; ``levels`` the frames' means; ``rays`` how many values were left out.
+    """
+
+    mean: NDArray[np.float32]
+    temporal_variance: float | None
+    variance_of_mean: float | None
+    levels: tuple[float, ...]
+    count: int
+    rays: int
+
+
+def stack(frames: Sequence[SensorFrame], window: Window, *, scale_offset_adu: float | None = None) -> Stack:
+    """Mean and temporal variance of ``frames`` (at least one) in ``window``.
+
+    Frames are brought to one level before they are compared: by their mean (an offset), or, with ``scale_offset_adu``, the bias level,
+    by a factor (flats).  From two frames on, values further than 6 sigma above the pixel's others are left out as cosmic rays.
+    """
+    ny, nx = window.shape
+    mean, n = np.empty((ny, nx), np.float32), len(frames)
+    with ExitStack() as held:
+        rows = [held.enter_context(frame.opened()) for frame in frames]
+        levels = [_level(one, window) for one in rows]
+        scales, shifts = _to_one_level(levels, scale_offset_adu)
+        noise, typical = _noise(rows, window, scales, shifts), float(np.mean(levels))
+        step = max(1, STRIP_BYTES // (4 * nx * n))
+        square, freedom, rays = 0.0, 0, 0
+        for y0 in range(0, ny, step):
+            y1 = min(ny, y0 + step)
+            cube = np.stack([window.rows(one, y0, y1).astype(np.float32) for one in rows])
+            cube *= scales[:, None, None]
+            cube += shifts[:, None, None]
+            lost, strip_square, strip_freedom = _strip(cube, mean[y0:y1], noise, typical)
+            rays, square, freedom = rays + lost, square + strip_square, freedom + strip_freedom
+    temporal = square / freedom if freedom else None
+    return Stack(
+        mean=mean,
+        temporal_variance=temporal,
+        variance_of_mean=None if temporal is None else temporal / n,
+        levels=tuple(levels),
+        count=n,
+        rays=rays,
+    )
+
+
+def _level(one: Any, window: Window) -> float:
+    ny = window.shape[0]
+    step = max(1, ny // 256)
+    values = [window.rows(one, y, y + 1).astype(np.float64) for y in range(0, ny, step)]
+    return float(np.nanmean(np.concatenate(values))) if len(values) < 8 else float(np.nanmedian(np.concatenate(values)))
+
+
+def _to_one_level(levels: Sequence[float], scale_offset_adu: float | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    level = np.asarray(levels, np.float64)
+    target = level.mean()
+    if scale_offset_adu is None or (level - scale_offset_adu).min() <= 0:
+        return np.ones(level.size, np.float32), np.asarray(target - level, np.float32)
+    scales = (target - scale_offset_adu) / (level - scale_offset_adu)
+    return np.asarray(scales, np.float32), np.asarray(scale_offset_adu * (1 - scales), np.float32)
+
+
+def _noise(rows: Sequence[Any], window: Window, scales: NDArray[np.float32], shifts: NDArray[np.float32]) -> float:
+    """Robust temporal noise of one frame, from the first two."""
+    if len(rows) < 2:
+        return float("inf")
+    ny = window.shape[0]
+    step = max(1, ny // 64)
+    a, b = (
+        np.concatenate([window.rows(rows[k], y, y + 1).astype(np.float32) for y in range(0, ny, step)]) * scales[k] + shifts[k]
+        for k in (0, 1)
+    )
+    difference = (a - b).reshape(-1)
+    size = np.abs(difference - np.median(difference))
+    return max(float(np.median(size)) * 1.4826 / float(np.sqrt(2)), 0.3)
+
+
+def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, typical: float) -> tuple[int, float, int]:
+    """Fill ``out`` with the means; values left out, sum of squared deviations, degrees of freedom."""
+    n = len(cube)
+    if n < 2:
+        out[:] = cube[0]
+        return 0, 0.0, 0
+    lowest = cube.min(axis=0)
+    if n == 2:  # hot pixels have more noise than the typical one: that of their own charge, taken as 1 e-/ADU
+        middle, reach = lowest, RAY_SIGMA * np.sqrt(2 * (noise**2 + np.maximum(lowest - typical, 0)))
+    else:  # ... and here the spread of the lower values shows it
+        middle = np.partition(cube, (n - 1) // 2, axis=0)[(n - 1) // 2]
+        reach = np.maximum(RAY_SIGMA * np.float32(noise), 3 * (middle - lowest))
+    bad = cube > middle + reach
+    lost = int(np.count_nonzero(bad))
+    if not lost:
+        out[:] = cube.mean(axis=0)
+        return 0, float(np.square(cube - out).sum(dtype=np.float64)), (n - 1) * out.size
+    good = n - np.count_nonzero(bad, axis=0)
+    cube[bad] = 0
+    out[:] = cube.sum(axis=0) / good
+    deviation = np.where(bad, np.float32(0), cube - out)
+    return lost, float(np.square(deviation).sum(dtype=np.float64)), int((good - 1).sum())

@@ -1,0 +1,248 @@
+"""The report of a sensor: page, tables, figures, data sheet and summary, all in one folder; command and service write the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
+from nightcrew.sensor.frames import SensorFrame
+from nightcrew.sensor.sensor_data import SensorData
+from reports import sensor_tables
+from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
+from reports.sensor_figures import figures_of
+from reports.sensor_quantities import quantities
+from reports.sensor_sheet import write_sheet
+from reports.summary import Quantity, Summary
+from reports.text import adaptive, plural, quantity
+
+RECIPE = "sensor_characterisation"
+KEY = ("gain", "read_noise", "full_well", "prnu", "dark_current", "doubling_temperature", "max_practical_exposure", "linearity_error")
+FILES = (
+    ("data_set.csv", "one row a frame: statistics of the crop"),
+    ("data_summary.csv", "noises by temperature and exposure, in photonica's columns"),
+    ("groups.csv", "groups of frames with their verdicts"),
+    ("transfer_curve.csv", "every point of every transfer curve"),
+    ("covariances.csv", "the covariance model's matrix a"),
+    ("dark.csv", "dark levels, noises and non-uniformity"),
+    ("hot_pixels.csv", "hot pixels with their rates"),
+    ("data_sheet.pdf", "one page with the main numbers and curves"),
+    ("data_sheet.html", "the same for a browser"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """What the page has to know besides the result: the set's name, files that are no frames, commands."""
+
+    title: str
+    left_out: Sequence[tuple[str, str]] = ()
+    commands: tuple[str, ...] = ()
+
+
+def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: Standing, out: Path) -> AnalysisPage:
+    """Write all files of the report but the page itself into ``out`` and return the page (:func:`reports.analysis.write_analysis`)."""
+    out.mkdir(parents=True, exist_ok=True)
+    data = tables_of(result, frames)
+    sensor_tables.save_frame(out, "data_set", data.data_set.drop(columns="data"))
+    summary_table = data.data_summary
+    sensor_tables.save_frame(out, "data_summary", summary_table)
+    sensor_tables.save_table(out, "groups", sensor_tables.GROUP_COLUMNS, sensor_tables.group_rows(result))
+    sensor_tables.save_table(out, "transfer_curve", sensor_tables.CURVE_COLUMNS, sensor_tables.curve_rows(result))
+    sensor_tables.save_table(out, "covariances", sensor_tables.COVARIANCE_COLUMNS, sensor_tables.covariance_rows(result))
+    sensor_tables.save_table(out, "dark", sensor_tables.DARK_COLUMNS, sensor_tables.dark_rows(result))
+    sensor_tables.save_table(out, "hot_pixels", sensor_tables.HOT_COLUMNS, sensor_tables.hot_rows(result))
+    figures = figures_of(result, summary_table, out)
+    summary = summary_of(result, frames)
+    page = _page(result, summary, figures, standing)
+    write_sheet(page, figures, out)
+    return page
+
+
+def tables_of(result: SensorResult, frames: Sequence[SensorFrame]) -> SensorData:
+    """photonica's tables of the same frames."""
+    options = result.options
+    gain = next((region.gain.value for s in result.set_ups for region in s.regions if region.gain is not None), None)
+    data = SensorData(
+        options.crop,
+        options.offset_correction,
+        options.pedestal,
+        temperature_tolerance_c=options.temperature_tolerance_c,
+        gain_e_per_adu=gain,
+    )
+    for frame in frames:
+        data.add(frame)
+    data.calcStats()
+    return data
+
+
+def summary_of(result: SensorResult, frames: Sequence[SensorFrame]) -> Summary:
+    """The machine-readable summary."""
+    grade, reasons = grade_of(result)
+    inputs = tuple({"name": frame.name, "sha256": frame.sha256} for frame in frames)
+    return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=quantities(result), warnings=(*reasons, *_warnings(result)))
+
+
+def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
+    """A: measured; B: something stands in for what was missing; C: no gain was measured; D: nothing was."""
+    reasons: list[str] = []
+    grade = "A"
+    regions = [region for set_up in result.set_ups for region in set_up.regions]
+    if not regions:
+        return "D", ("no usable frame",)
+    if any(set_up.remarks for set_up in result.set_ups):
+        grade = "B"
+        reasons += [remark for set_up in result.set_ups for remark in set_up.remarks]
+    for region in regions:
+        if region.gain is None or region.gain.source != "measured":
+            grade = "C"
+            reasons.append(f"{region.region.name}: no gain measured: {region.gain_reason}")
+    return grade, tuple(dict.fromkeys(reasons))
+
+
+def _warnings(result: SensorResult) -> tuple[str, ...]:
+    notes = [*result.grouping.remarks]
+    for set_up in result.set_ups:
+        for region in set_up.regions:
+            for flat in region.flats:
+                notes += [f"{region.region.name}: {remark}" for remark in flat.curve.remarks]
+    few = [group.label for group in result.grouping.groups if group.reason]
+    if few:
+        notes.append(
+            f"{plural(len(few), 'group')} of one frame alone, so without a noise of its own: {', '.join(few[:4])}{' ...' if few[4:] else ''}"
+        )
+    return tuple(dict.fromkeys(notes))
+
+
+def _page(result: SensorResult, summary: Summary, figures: Mapping[str, Sequence[AnalysisFigure]], standing: Standing) -> AnalysisPage:
+    found = {one.name for one in summary.quantities}
+    status, verdict = _verdict(summary, result)
+    return AnalysisPage(
+        kind="sensor",
+        title=standing.title,
+        verdict=verdict,
+        status=status,
+        needs_person=summary.warnings[:12],
+        summary=summary,
+        key_quantities=tuple(name for name in KEY if name in found),
+        sections=tuple(_sections(result, figures, standing)),
+        files=FILES,
+        commands=standing.commands,
+    )
+
+
+def _verdict(summary: Summary, result: SensorResult) -> tuple[AnalysisStatus, str]:
+    """One sentence with the numbers that people ask for first."""
+    gain, noise, rate = (_first(summary, name) for name in ("gain", "read_noise", "dark_current"))
+    parts = []
+    if gain is not None:
+        parts.append(f"gain {quantity(gain.value, 'e-/ADU', 3, gain.error)}")
+    if noise is not None:
+        parts.append(f"read noise {quantity(noise.value, 'e-', 2, noise.error)}")
+    if rate is not None:
+        parts.append(f"dark current {adaptive(rate.value)} e-/s at {rate.where.get('temperature_c', 'unknown')} C")
+    missing = [name for name in ("gain", "read_noise") if _first(summary, name) is None]
+    if not result.set_ups:
+        return "bad", "No usable frame: nothing could be measured"
+    if missing:
+        why = next((one.note for one in summary.quantities if one.name == missing[0] and one.note), "")
+        words = " and ".join(name.replace("_", " ") for name in missing)
+        told = f"; {', '.join(parts)}" if parts else ""
+        return "attention", f"{words.capitalize()} could not be measured: {why}{told}"
+    text = f"{', '.join(parts)}"
+    return ("attention" if summary.grade != "A" else "good"), text[0].upper() + text[1:]
+
+
+def _first(summary: Summary, name: str) -> Quantity | None:
+    return next((one for one in summary.quantities if one.name == name and one.value is not None), None)
+
+
+def _sections(result: SensorResult, figures: Mapping[str, Sequence[AnalysisFigure]], standing: Standing) -> list[AnalysisSection]:
+    made = [_frames_section(result, standing)]
+    several = len(result.set_ups) > 1
+    for place, set_up in enumerate(result.set_ups):
+        name = f"{set_up.set_up.label or 'camera'}: " if several else ""
+        made += [
+            AnalysisSection(
+                title=f"{name}Photon transfer",
+                text=_curve_text(set_up),
+                tables=(_curve_table(set_up),),
+                figures=tuple(figures.get(f"{place} transfer", ())),
+            ),
+            AnalysisSection(
+                title=f"{name}Linearity and EMVA 1288",
+                tables=(sensor_tables.emva(set_up),),
+                figures=tuple(figures.get(f"{place} linearity", ())),
+            ),
+            AnalysisSection(
+                title=f"{name}Dark signal",
+                text=_dark_text(set_up),
+                tables=(sensor_tables.dark_rates(set_up),),
+                figures=tuple(figures.get(f"{place} dark", ())),
+            ),
+            AnalysisSection(title=f"{name}Fixed pattern and defects", figures=tuple(figures.get(f"{place} pattern", ()))),
+        ]
+    return [section for section in made if section.tables or section.figures or section.text]
+
+
+def _frames_section(result: SensorResult, standing: Standing) -> AnalysisSection:
+    out = (*standing.left_out, *result.grouping.left_out)
+    table = AnalysisTable(title="Not used", columns=("file", "reason"), rows=tuple(out))
+    text = f"{plural(sum(len(g.frames) for g in result.grouping.groups), 'frame')} in {plural(len(result.grouping.groups), 'group')}."
+    return AnalysisSection(title="Frames", text=(text,), tables=(sensor_tables.groups(result), *((table,) if out else ())))
+
+
+def _curve_table(set_up: SetUpResult) -> AnalysisTable:
+    columns = (
+        "region",
+        "temperature / C",
+        "gain / (e-/adu)",
+        "error",
+        "bootstrap",
+        "model",
+        "chi^2",
+        "freedom",
+        "turn-off / adu",
+        "remark",
+    )
+    rows = []
+    for region in set_up.regions:
+        for flat in region.flats:
+            curve, fit = flat.curve, flat.curve.fit
+            turn = curve.turn_off.middle if curve.turn_off is not None else None
+            values = (fit.gain, curve.gain_error, fit.bootstrap_gain, fit.method, fit.chi2, fit.freedom) if fit else (None,) * 6
+            rows.append((region.region.name, flat.temperature_c, *values, turn, "; ".join((curve.reason, *curve.remarks)).strip("; ")))
+    return AnalysisTable(title="Transfer curves", columns=columns, rows=tuple(rows))
+
+
+def _curve_text(set_up: SetUpResult) -> tuple[str, ...]:
+    return tuple(text for region in set_up.regions if (text := _gain_text(region)))
+
+
+def _gain_text(region: RegionResult) -> str:
+    if region.gain is None:
+        return f"{region.region.name}: no gain, {region.gain_reason}."
+    if region.gain.source == "header":
+        return (
+            f"{region.region.name}: the gain of {region.gain.value:g} e-/ADU is the header's, it was not measured ({region.gain_reason})."
+        )
+    return ""
+
+
+def _dark_text(set_up: SetUpResult) -> tuple[str, ...]:
+    text = []
+    for region in set_up.regions:
+        fit = region.arrhenius
+        if not isinstance(fit, str):
+            doubling = quantity(fit.doubling_k, "K", 2, fit.doubling_error_k)
+            text.append(f"{region.region.name}: the dark rate doubles every {doubling} at {fit.middle_c:.1f} C.")
+        for residual in region.residuals:
+            trapped = residual.trapped
+            if trapped is not None:
+                signal = quantity(trapped.signal_e, "e-", 2, residual.trapped_error_e)
+                share = f"{100 * trapped.fraction:.2f} %"
+                text.append(f"{region.region.name}: after a flood {signal} more in {residual.exposure_s:g} s, {share} of the dark signal.")
+            elif residual.reason:
+                text.append(f"{region.region.name}: trapped charge is not known: {residual.reason}.")
+    return tuple(text)

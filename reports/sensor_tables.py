@@ -1,0 +1,238 @@
+"""Tables of a sensor's report: shown on its page and saved as CSV beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightcrew.io import atomic
+from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
+from nightcrew.sensor.emva1288 import Linear1288
+from nightcrew.sensor.flats import FlatResult
+from reports.analysis import AnalysisTable, Cell
+from reports.sensor_quantities import dark_rate_e
+from reports.tables import csv_text
+from reports.values import Column, NumberTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows = tuple[tuple[Cell, ...], ...]
+MOST_HOT_SHOWN = 20
+
+
+def save_table(out: Path, name: str, columns: tuple[str, ...], rows: Rows) -> None:
+    """Write ``out/name.csv``; what is not finite is empty."""
+    clean = tuple(tuple(None if isinstance(cell, float) and not math.isfinite(cell) else cell for cell in row) for row in rows)
+    table = NumberTable(name=name, columns=tuple(Column(name=column) for column in columns), rows=clean)
+    atomic.write_text(out / f"{name}.csv", csv_text(table), overwrite=True)
+
+
+def save_frame(out: Path, name: str, table: pd.DataFrame) -> None:
+    """Write a DataFrame as photonica does, index first; texts are quoted so that no spreadsheet takes them for formulas."""
+    columns = ("", *(str(column) for column in table.columns))
+    rows = tuple(
+        (int(str(index)), *(_cell(value) for value in row)) for index, row in zip(table.index, table.itertuples(index=False), strict=True)
+    )
+    save_table(out, name, columns, rows)
+
+
+def _cell(value: object) -> Cell:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return f"({', '.join(str(part) for part in value)})"
+    if isinstance(value, int):
+        return value
+    number = float(str(value))
+    return int(number) if number.is_integer() and "." not in str(value) else number
+
+
+GROUP_COLUMNS = ("set-up", "kind", "temperature / C", "exposure / s", "filter", "flooded", "frames", "verdict")
+
+
+def group_rows(result: SensorResult) -> Rows:
+    """Every group with its count and verdict."""
+    return tuple(
+        (g.set_up.label, g.kind, g.temperature_c, g.exposure_s, g.filter, "yes" if g.flooded else "", len(g.frames), g.verdict)
+        for g in result.grouping.groups
+    )
+
+
+def groups(result: SensorResult) -> AnalysisTable:
+    """The groups for the page."""
+    return AnalysisTable(title="Groups of frames", columns=GROUP_COLUMNS, rows=group_rows(result))
+
+
+CURVE_COLUMNS = (
+    "set-up",
+    "region",
+    "temperature / C",
+    "filter",
+    "exposure / s",
+    "signal / adu",
+    "variance / adu^2",
+    "variance error / adu^2",
+    "fitted",
+    "model / adu^2",
+    "residual / sigma",
+    "pairs",
+    "pixels",
+    "clipped",
+    "saturated fraction",
+    "banded",
+)
+
+
+def curve_rows(result: SensorResult) -> Rows:
+    """Every point of every transfer curve."""
+    return tuple(
+        row for set_up in result.set_ups for region in set_up.regions for flat in region.flats for row in _points(set_up, region, flat)
+    )
+
+
+def _points(set_up: SetUpResult, region: RegionResult, flat: FlatResult) -> Iterator[tuple[Cell, ...]]:
+    curve, used = flat.curve, 0
+    for point, fitted in zip(curve.points, curve.fitted, strict=True):
+        model = residual = None
+        if fitted and curve.fit is not None:
+            model, residual, used = float(curve.fit.model[used]), float(curve.fit.residual[used]), used + 1
+        yield (
+            set_up.set_up.label,
+            region.region.name,
+            flat.temperature_c,
+            point.filter,
+            point.exposure_s,
+            point.signal,
+            point.variance,
+            point.variance * point.relative_error if point.variance > 0 else None,
+            "yes" if fitted else "no",
+            model,
+            residual,
+            len(point.pairs),
+            int(point.pixels),
+            sum(pair.clipped for pair in point.pairs),
+            point.saturated_fraction,
+            "yes" if any(pair.bands is not None and pair.bands.found for pair in point.pairs) else "no",
+        )
+
+
+COVARIANCE_COLUMNS = ("set-up", "region", "temperature / C", "lag y / px", "lag x / px", "a / (1/e-)", "error / (1/e-)", "noise / adu^2")
+
+
+def covariance_rows(result: SensorResult) -> Rows:
+    """The matrix a of the covariance model, lag by lag."""
+    rows: list[tuple[Cell, ...]] = []
+    for set_up in result.set_ups:
+        for region in set_up.regions:
+            for flat in region.flats:
+                fit = flat.curve.fit
+                if fit is None or fit.a is None or fit.a_error is None or fit.noise_covariances is None:
+                    continue
+                for i in range(fit.a.shape[0]):
+                    for j in range(fit.a.shape[1]):
+                        noise = fit.floor if i == j == 0 else float(fit.noise_covariances[i, j])
+                        values = (float(fit.a[i, j]), float(fit.a_error[i, j]), noise)
+                        rows.append((set_up.set_up.label, region.region.name, flat.temperature_c, i, j, *values))
+    return tuple(rows)
+
+
+DARK_COLUMNS = (
+    "set-up",
+    "region",
+    "temperature / C",
+    "exposure / s",
+    "frames",
+    "level / adu",
+    "level error / adu",
+    "temporal variance / adu^2",
+    "dsnu / adu",
+    "cosmic rays / px",
+)
+
+
+def dark_rows(result: SensorResult) -> Rows:
+    """Every point of every dark series."""
+    return tuple(
+        (
+            s.set_up.label,
+            r.region.name,
+            d.temperature_c,
+            p.exposure_s,
+            p.frames,
+            p.level,
+            p.level_error,
+            p.temporal_variance,
+            p.dsnu,
+            p.rays,
+        )
+        for s in result.set_ups
+        for r in s.regions
+        for d in r.darks
+        for p in d.points
+    )
+
+
+RATE_COLUMNS = ("region", "temperature / C", "rate / (adu/s)", "rate / (e-/s)", "error / (e-/s)", "hot pixels", "remark")
+
+
+def dark_rates(set_up: SetUpResult) -> AnalysisTable:
+    """Dark rates by region and temperature."""
+    rows = []
+    for region in set_up.regions:
+        for series in region.darks:
+            rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
+            hot = None if series.hot is None else int(series.hot.y.size)
+            rows.append((region.region.name, series.temperature_c, series.rate_adu_per_s, rate, error, hot, series.reason))
+    return AnalysisTable(title="Dark rates", columns=RATE_COLUMNS, rows=tuple(rows), note="Hot pixels are left out of the rates.")
+
+
+HOT_COLUMNS = ("set-up", "region", "temperature / C", "y", "x", "rate / (adu/s)", "rate / (e-/s)")
+
+
+def hot_rows(result: SensorResult) -> Rows:
+    """Every hot pixel, brightest first in each series."""
+    rows: list[tuple[Cell, ...]] = []
+    for set_up in result.set_ups:
+        for region in set_up.regions:
+            gain = region.gain.value if region.gain is not None else None
+            for series in region.darks:
+                if series.hot is None:
+                    continue
+                for y, x, rate in zip(series.hot.y.tolist(), series.hot.x.tolist(), series.hot.rate_adu_per_s.tolist(), strict=True):
+                    where = (set_up.set_up.label, region.region.name, series.temperature_c)
+                    rows.append((*where, y, x, rate, None if gain is None else rate * gain))
+    return tuple(rows)
+
+
+def emva(set_up: SetUpResult) -> AnalysisTable:
+    """EMVA 1288, a row a region and temperature."""
+    columns = (
+        "region",
+        "temperature / C",
+        "K / (DN/e-)",
+        "dark noise / e-",
+        "threshold / e-",
+        "saturation capacity / e-",
+        "SNR max / dB",
+        "dynamic range / dB",
+        "linearity error / %",
+        "PRNU / %",
+        "DSNU / e-",
+        "remark",
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for region in set_up.regions:
+        for flat in region.flats:
+            split, dark = flat.uniformity.split, flat.uniformity.dark_split
+            last = (split.total if split else None, dark.total if dark else None)
+            if isinstance(flat.emva, Linear1288):
+                e = flat.emva
+                values = (e.gain_dn_per_e, e.dark_noise_e, e.threshold_e, e.saturation_e, e.snr_max_db, e.dynamic_range_db)
+                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, *last, ""))
+            else:
+                rows.append((region.region.name, flat.temperature_c, *(None,) * 7, *last, flat.emva))
+    note = "Relative form: the light is measured by the exposure. All pixels count, defects and shading too, as the standard asks."
+    return AnalysisTable(title="EMVA 1288", columns=columns, rows=tuple(rows), note=note)
