@@ -8,13 +8,14 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-from nightcrew.errors import NightcrewError
+from nightcrew.errors import NightcrewError, Refused
 from nightcrew.settings import Settings
 
 Level = Literal["good", "warning", "problem"]
@@ -151,7 +152,10 @@ def mail(settings: Settings) -> Iterator[Finding]:
     if settings.mail.transport == "smtp":
         import socket
 
-        settings.mail.secret()  # Refused when others can read it
+        try:
+            settings.mail.secret()
+        except Refused as error:
+            yield Finding("mail", "problem", str(error), "chmod 600 that file, or give the password by the environment")
         try:
             socket.create_connection((settings.mail.host, settings.mail.port), timeout=5).close()
             yield Finding("mail", "good", f"{settings.mail.host}:{settings.mail.port} answers")
@@ -175,13 +179,18 @@ def ledger(settings: Settings) -> Iterator[Finding]:
         if not Path(url.database or "").exists():
             yield Finding("ledger", "warning", "there is none yet", "it is made by the first `nightcrew up`")
             return
-        with sqlite3.connect(f"file:{url.database}?mode=ro", uri=True) as connection:
-            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        verdict = _sqlite_verdict(str(url.database))
         if verdict != "ok":
             yield Finding("ledger", "problem", f"damaged: {verdict}", "stop the service and restore a copy (ledger.sqlite.*.bak)")
             return
     database = Database(settings.ledger_url)
-    migrate.check(database)
+    try:
+        migrate.check(database)
+    except Refused as error:
+        yield Finding(
+            "ledger", "problem", str(error), "install the Nightcrew that made it, or let `nightcrew up` bring an older one up to date"
+        )
+        return
     yield Finding("ledger", "good", str(url.database))
     with database.read() as connection:
         unsure, stuck = messages.mails(connection, "unknown"), messages.mails(connection, "queued", "refused")
@@ -193,6 +202,15 @@ def ledger(settings: Settings) -> Iterator[Finding]:
             "mail", "warning", f"the mail of {row.morning} is {row.state} after {row.attempts} attempts: {row.last_error}", "mend [mail]"
         )
     database.close()
+
+
+def _sqlite_verdict(path: str) -> str:
+    """ "ok", or what is wrong with an SQLite file."""
+    try:
+        with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            return str(connection.execute("PRAGMA quick_check").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        return str(error)
 
 
 def service(settings: Settings) -> Iterator[Finding]:
