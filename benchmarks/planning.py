@@ -64,7 +64,7 @@ def make_everything(shelf: Shelf, night: str = NIGHT) -> None:
                 recorded = record_of(planned)
                 made = _with_file(fake_unit(None, planned), planned)
                 row = products._upsert(connection, claimed, recorded, made, "")
-                products._write_inputs(connection, row, recorded.inputs, {})
+                products._write_inputs(connection, row, recorded.inputs, made)
                 products._make_current(connection, claimed, planned.recipe, planned.key, row)
 
 

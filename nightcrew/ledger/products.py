@@ -212,7 +212,7 @@ def as_row(values: Sequence[Any]) -> ProductRow:
 def of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
     """Every product ever made in a scope."""
     rows = connection.execute(select(product).where(product.c.scope_id == scope_id).order_by(product.c.id))
-    return [as_row(row) for row in rows]
+    return [as_row(row) for row in rows.all()]
 
 
 def current_of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
@@ -223,7 +223,7 @@ def current_of_scope(connection: Connection, scope_id: int) -> list[ProductRow]:
         .where(current.c.scope_id == scope_id)
         .order_by(product.c.recipe, product.c.key)
     )
-    return [as_row(row) for row in connection.execute(statement)]
+    return [as_row(row) for row in connection.execute(statement).all()]
 
 
 def current_elsewhere(
@@ -242,7 +242,7 @@ def current_elsewhere(
         )
         .order_by(product.c.time_utc, product.c.fingerprint)
     )
-    return [as_row(row) for row in connection.execute(statement)]
+    return [as_row(row) for row in connection.execute(statement).all()]
 
 
 def by_fingerprint(connection: Connection, fingerprint: str) -> ProductRow | None:
@@ -312,7 +312,7 @@ def dependants(connection: Connection, fingerprint: str) -> list[ProductRow]:
         .where(product_input.c.input_fingerprint == fingerprint)
         .order_by(product.c.id)
     )
-    return [as_row(row) for row in connection.execute(statement)]
+    return [as_row(row) for row in connection.execute(statement).all()]
 
 
 def trend(connection: Connection, instrument: str, quantity: str, limit: int = 60) -> list[dict[str, Any]]:
