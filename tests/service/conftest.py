@@ -1,4 +1,7 @@
-"""One running service for all tests of this folder, and one browser."""
+"""One running service for all tests of this folder, and one browser.
+
+With ``-n 2 --dist loadgroup`` there are two, each on its own ports: the groups ``service`` and ``service-kills`` run side by side.
+"""
 
 from __future__ import annotations
 

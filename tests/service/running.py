@@ -159,6 +159,11 @@ class Running:
         """A child of the supervisor: watcher, pages, dispatcher, runner."""
         return next((child for child in self.up.children() if child.cmdline()[-2:] == ["deployments.children", name]), None)
 
+    @property
+    def server(self) -> psutil.Process:
+        """Prefect's server."""
+        return next(child for child in self.up.children() if "prefect" in child.cmdline())
+
     def stop(self) -> None:
         """Stop it as a person would; by force when that takes too long."""
         if self._process is None or self._process.poll() is not None:
@@ -322,6 +327,13 @@ class Running:
         with self.space.database.read() as connection:
             ids = connection.execute(select(dispatch.c.id).where(dispatch.c.scope_id == row.id)).scalars().all()
             return sorted((one for one in dispatches.recent(connection, 10_000) if one.id in ids), key=lambda one: one.id)
+
+    def look_again(self, instrument: str) -> None:
+        """Mark the scope of an instrument, as an arrival or a new master does."""
+        row = self.scope(instrument)
+        assert row is not None
+        with self.space.database.write() as connection:
+            scopes.mark(connection, [row.id], self.space.database.now())
 
     def ask(self, instrument: str, **wish: Any) -> DispatchRow:
         """Ask for a run of an instrument's night, as ``nightcrew rerun`` does."""

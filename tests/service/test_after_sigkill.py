@@ -1,19 +1,22 @@
-"""SIGKILL for a worker, for the watcher, for everything at once: the same products, nothing twice."""
+"""SIGKILL for a worker, for the watcher, for everything at once, for the runner, for the server: the same products, nothing twice."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from nightcrew.ledger import messages
 from nightcrew.settings import FolderSettings, InstrumentsSettings, LightsSettings, PhotometrySettings
 from tests.service.running import Running
 from tests.support.small_nights import Bench
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service-kills")]
 CAMERA = "KILLED"
 
 
@@ -77,3 +80,66 @@ def test_a_night_survives_every_kill(service: Running, raw: dict[str, Path], tmp
     assert service.claims(CAMERA, "failed", "running") == []
     for file in files:
         assert (service.incoming("killed") / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.fixture
+def killed(service: Running, raw: dict[str, Path]) -> Iterator[Running]:
+    """The service once the night of the camera KILLED is there; nothing is planted any more afterwards."""
+    files = sorted(raw["killed"].iterdir())
+    if service.scope(CAMERA) is None:  # asked for alone
+        service.drop("killed", files)
+    service.wait(lambda: service.settled(CAMERA, len(files), "killed"), "the night is reduced and reported", 120)
+    yield service
+    service.plant()
+
+
+def test_a_unit_that_kills_its_run_three_times_is_given_up_by_name_and_a_person_can_ask_again(killed: Running) -> None:
+    before, token = len(killed.dispatched(CAMERA)), killed.last_claim(CAMERA)
+    deadly, beside = killed.lose(CAMERA, "reduce_light", 0), killed.lose(CAMERA, "reduce_light", 1)
+    killed.plant({"at": "unit", "of": CAMERA, "recipe": "reduce_light", "key": deadly.key, "do": "die"})
+    killed.look_again(CAMERA)
+    killed.wait(
+        lambda: len(killed.dispatched(CAMERA)) > before and killed.idle(CAMERA), "the unit is given up and the scope is planned", 120
+    )
+    died = Counter(claim.key for claim in killed.claims(CAMERA, "died") if claim.id > token)
+    assert died[deadly.key] == 3
+    assert died[beside.key] <= 1
+    assert ("reduce_light", beside.key) in killed.made_since(CAMERA, token)
+    rows = killed.dispatched(CAMERA)[before:]
+    assert ["Crashed" in row.outcome for row in rows] == [True, True, True, False]
+    reason = "gave up: the process died 3 times while making it"
+    (given_up,) = [row for row in killed.files("killed") if reason in row.reason]
+    assert (given_up.kind, given_up.state) == ("light", "rejected")
+    page = killed.settings.reports.root / "night" / "2025-05-17" / "index.html"
+    killed.wait(lambda: reason in page.read_text(), "the report names it")
+    time.sleep(3.0)
+    assert len(killed.dispatched(CAMERA)) == before + len(rows)
+
+    killed.plant()
+    killed.ended(killed.ask(CAMERA, retry_failed=True))
+    killed.wait(lambda: killed.idle(CAMERA), "the scope is planned")
+    assert ("reduce_light", deadly.key) in killed.made_since(CAMERA, token)
+    assert [row.reason for row in killed.files("killed") if "planted" in row.reason or "gave up" in row.reason] == []
+
+
+def test_runner_and_server_come_back_and_the_work_goes_on(killed: Running) -> None:
+    runner = killed.child("runner")
+    assert runner is not None
+    runner.kill()
+    made_again(killed, "a catalogue after the runner was killed")
+
+    runner = killed.child("runner")
+    killed.server.kill()
+    made_again(killed, "a catalogue after the server was killed")
+    assert killed.child("runner") not in (None, runner)
+    with killed.space.database.read() as connection:
+        assert any("server ended" in text for _, _, _, text in messages.happenings(connection, ""))
+
+
+def made_again(service: Running, what: str) -> None:
+    """A catalogue is lost and comes back."""
+    token = service.last_claim(CAMERA)
+    lost = service.lose(CAMERA, "photometry")
+    service.look_again(CAMERA)
+    service.wait(lambda: service.made_since(CAMERA, token) == {(lost.recipe, lost.key): 1}, what, 90)
+    service.wait(lambda: service.idle(CAMERA), "the scope is planned")

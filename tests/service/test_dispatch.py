@@ -1,16 +1,13 @@
-"""Dispatch over a real Prefect: a row an attempt, a failing scope started again, a hopeless unit given up by name."""
+"""Dispatch over a real Prefect: a row an attempt, a failing scope started again, a failing unit stopped by name."""
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deployments.runs import PrefectRuns
-from nightcrew.ledger import scopes
 from tests.service.running import Running
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
@@ -21,14 +18,6 @@ CAMERA = "EVENING"
 def _mended(service: Running) -> Iterator[None]:
     yield
     service.plant()
-
-
-def look_again(service: Running) -> None:
-    """Mark the scope, as an arrival or a new master does."""
-    row = service.scope(CAMERA)
-    assert row is not None
-    with service.space.database.write() as connection:
-        scopes.mark(connection, [row.id], service.space.database.now())
 
 
 def test_a_night_is_reduced_in_few_runs_and_its_troublemakers_are_named(night: Running, raw: dict[str, Path]) -> None:
@@ -44,7 +33,7 @@ def test_a_run_that_fails_is_planned_and_started_again_under_a_new_row(night: Ru
     token = night.last_claim(CAMERA)
     lost = night.lose(CAMERA, "flat_master")
     night.plant({"at": "scope", "of": CAMERA, "do": "raise"})
-    look_again(night)
+    night.look_again(CAMERA)
     night.wait(lambda: any(row.state == "ended" for row in night.dispatched(CAMERA)[before:]), "a run failed")
     night.plant()
     night.wait(lambda: night.idle(CAMERA), "the scope is planned")
@@ -67,7 +56,7 @@ def test_a_unit_that_fails_for_good_stops_at_once_and_its_siblings_are_made(nigh
     before, token = len(night.dispatched(CAMERA)), night.last_claim(CAMERA)
     bad, good = night.lose(CAMERA, "reduce_light", 0), night.lose(CAMERA, "reduce_light", 1)
     night.plant({"at": "unit", "of": CAMERA, "recipe": "reduce_light", "key": bad.key, "do": "raise"})
-    look_again(night)
+    night.look_again(CAMERA)
     night.wait(lambda: len(night.dispatched(CAMERA)) > before and night.idle(CAMERA), "the scope is planned")
     (row,) = night.dispatched(CAMERA)[before:]
     assert "1 units failed by faults of the program" in row.outcome
@@ -76,29 +65,7 @@ def test_a_unit_that_fails_for_good_stops_at_once_and_its_siblings_are_made(nigh
     (rejected,) = [one for one in night.files("evening") if "a fault in Nightcrew: ZeroDivisionError: planted" in one.reason]
     assert (rejected.kind, rejected.state) == ("light", "rejected")
 
-
-def test_a_unit_that_kills_its_run_three_times_is_given_up_by_name_and_a_person_can_ask_again(night: Running) -> None:
-    before, token = len(night.dispatched(CAMERA)), night.last_claim(CAMERA)
-    deadly, beside = night.lose(CAMERA, "reduce_light", 0), night.lose(CAMERA, "reduce_light", 1)
-    night.plant({"at": "unit", "of": CAMERA, "recipe": "reduce_light", "key": deadly.key, "do": "die"})
-    look_again(night)
-    night.wait(lambda: len(night.dispatched(CAMERA)) > before and night.idle(CAMERA), "the unit is given up and the scope is planned", 120)
-    died = Counter(claim.key for claim in night.claims(CAMERA, "died") if claim.id > token)
-    assert died[deadly.key] == 3
-    assert died[beside.key] <= 1
-    assert ("reduce_light", beside.key) in night.made_since(CAMERA, token)
-    rows = night.dispatched(CAMERA)[before:]
-    assert ["Crashed" in row.outcome for row in rows] == [True, True, True, False]
-    reason = "gave up: the process died 3 times while making it"
-    (given_up,) = [row for row in night.files("evening") if reason in row.reason]
-    assert (given_up.kind, given_up.state) == ("light", "rejected")
-    page = night.settings.reports.root / "night" / "2025-05-16" / "index.html"
-    night.wait(lambda: reason in page.read_text(), "the report names it")
-    time.sleep(3.0)
-    assert len(night.dispatched(CAMERA)) == before + len(rows)
-
     night.plant()
     night.ended(night.ask(CAMERA, retry_failed=True))
     night.wait(lambda: night.idle(CAMERA), "the scope is planned")
-    assert ("reduce_light", deadly.key) in night.made_since(CAMERA, token)
-    assert [row.reason for row in night.files("evening") if "planted" in row.reason or "gave up" in row.reason] == []
+    assert [one.reason for one in night.files("evening") if "planted" in one.reason] == []

@@ -16,7 +16,7 @@ import pytest
 from tests import realdata
 from tests.service.running import Running, Watched, configure
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service-kills")]
 CAMERA = "Apogee-USB-Net"
 # 5 bias, 15 darks, all 20 flats in B and 5 in V, 3 lights in B and V; the junk
 FEW = ("flood-flat-00[1-5]bias", "darks-00[1-3]D", "flood-flat-*B.", "flood-flat-00[1-5]V", "SA112-SF1-00[1-3][BV]", ".")
