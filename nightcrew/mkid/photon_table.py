@@ -140,11 +140,17 @@ class PhotonTable:
         """(second, size, sha256) of every file that the table was made from."""
         return [(int(second), int(size), digest.decode()) for second, size, digest in self._file["inputs"][:].tolist()]
 
-    def counts(self) -> NDArray[np.int64]:
-        """Photons of every pixel [y, x], from the index alone."""
+    def counts(self, start_us: int = 0, stop_us: int | None = None) -> NDArray[np.int64]:
+        """Photons of every pixel [y, x] in a half-open range of times since the start; from the index alone where a slab is within it."""
+        stop_us = self.stop_us - self.start_us if stop_us is None else stop_us
         total = np.zeros(self.n_pixels, dtype=np.int64)
-        for slab in range(len(self._slab_us)):
-            total += np.diff(self._first_row[slab].astype(np.int64))
+        for slab in np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist():
+            first = self._first_row[slab].astype(np.int64)
+            if self._slab_us[slab, 0] >= start_us and self._slab_us[slab, 1] < stop_us:
+                total += np.diff(first)
+            else:
+                part = self._rows(0, first).between(start_us, stop_us)
+                total += np.diff(part.first)
         return total.reshape(self.shape)
 
     def read(self, pixels: range | None = None, start_us: int = 0, stop_us: int | None = None) -> PixelPhotons:

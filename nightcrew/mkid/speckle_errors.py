@@ -88,8 +88,7 @@ def interval_bootstrap(intervals: Intervals, block: Ints, best: Maximum, bounds:
     terms = by_segment(intervals, best.parameters, begins, owner)
     gradient, hessian = np.zeros((n_blocks, n_pixels, k)), np.zeros((n_blocks, n_pixels, k, k))
     gradient[of_block, owner], hessian[of_block, owner] = terms.gradient, terms.hessian
-    free = ~best.at_bound
-    free &= bounds[0] < bounds[1]
+    free: NDArray[np.bool_] = np.logical_and(~best.at_bound, bounds[0] < bounds[1])
     steps = np.stack([_one_step(np.tensordot(row, gradient, 1), np.tensordot(row, hessian, 1), free) for row in weights])
     return _spread(np.clip(best.parameters + steps, *bounds))
 
@@ -109,7 +108,7 @@ def _one_step(gradient: Floats, hessian: Floats, free: NDArray[np.bool_]) -> Flo
 
 def _spread(samples: Floats) -> Floats:
     """Covariance about their mean of samples [resample, pixel, k]; those that are not finite are left out, NaN where fewer than two are."""
-    good = np.isfinite(samples).all(axis=2)
+    good: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(samples), axis=2)
     used = good.sum(axis=0)
     number = np.maximum(used, 2)[:, None]
     kept = np.where(good[:, :, None], samples, 0.0)
