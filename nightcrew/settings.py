@@ -212,6 +212,22 @@ class PhotometrySettings(Section):
     star_figures: int = Field(5, ge=0, le=200, description="figures of the brightest stars of each stack (aperture, profile, fit)")
 
 
+class SensorSettings(Section):
+    """Sensor sets: biases, darks and flats of a bench (folders of kind "sensor")."""
+
+    crop: str = Field("100x100", description="crop of the photon-transfer tables, COLUMNSxROWS about the middle or x0:x1,y0:y1")
+    offset_correction: float = Field(0.0, description="ADU taken from the signal besides the bias, in the tables")
+    amplifiers: str = Field("1x1", description="amplifiers, COLUMNSxROWS; each is measured by itself")
+    bayer: str = Field("auto", description='colour pattern such as "RGGB"; "auto": from the headers; "none": all pixels alike')
+    temperature_tolerance_c: float = Field(0.5, ge=0, description="temperatures this close are one, C")
+    lights_are_flats: bool = Field(default=False, description="frames labelled as lights are flats")
+    max_lag: int = Field(8, ge=0, le=16, description="covariances with neighbours up to so many pixels; 0: none")
+    sky: tuple[str, ...] = Field((), description='rates of the sky for minimum exposures, such as "V=0.8" (e-/s a pixel)')
+    times_read_noise: float = Field(1.0, gt=0, description="minimum exposures: light's shot noise at least so many read noises")
+    data_sheet: str = Field("", description='the maker\'s dark rate, RATE@C/DOUBLING, such as "112@60/11" (e-/s, C, K)')
+    profile: str = Field("auto", min_length=1, description='name of an instrument profile, or "auto": chosen from each header')
+
+
 class LedgerSettings(Section):
     """The database of everything that was ever seen."""
 
@@ -268,6 +284,7 @@ class Settings(BaseSettings):
     masters: MastersSettings = MastersSettings()
     lights: LightsSettings = LightsSettings()
     photometry: PhotometrySettings = PhotometrySettings()
+    sensor: SensorSettings = SensorSettings()
     ledger: LedgerSettings = LedgerSettings()
     state: StateSettings = StateSettings()
     prefect: PrefectSettings = PrefectSettings()

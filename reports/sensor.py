@@ -109,9 +109,8 @@ def _warnings(result: SensorResult) -> tuple[str, ...]:
                 notes += [f"{region.region.name}: {remark}" for remark in flat.curve.remarks]
     few = [group.label for group in result.grouping.groups if group.reason]
     if few:
-        notes.append(
-            f"{plural(len(few), 'group')} of one frame alone, so without a noise of its own: {', '.join(few[:4])}{' ...' if few[4:] else ''}"
-        )
+        more = " ..." if len(few) > 4 else ""
+        notes.append(f"{plural(len(few), 'group')} of one frame alone, without a noise of its own: {', '.join(few[:4])}{more}")
     return tuple(dict.fromkeys(notes))
 
 

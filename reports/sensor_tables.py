@@ -11,6 +11,7 @@ from nightcrew.io import atomic
 from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.flats import FlatResult
+from nightcrew.sensor.groups import Group
 from reports.analysis import AnalysisTable, Cell
 from reports.sensor_quantities import dark_rate_e
 from reports.tables import csv_text
@@ -62,8 +63,33 @@ def group_rows(result: SensorResult) -> Rows:
 
 
 def groups(result: SensorResult) -> AnalysisTable:
-    """The groups for the page."""
-    return AnalysisTable(title="Groups of frames", columns=GROUP_COLUMNS, rows=group_rows(result))
+    """The groups for the page: one row for all exposures of a kind and temperature; groups.csv holds each by itself."""
+    together: dict[tuple[Cell, ...], list[Group]] = {}
+    for group in result.grouping.groups:
+        set_up = group.set_up.label if len(result.set_ups) > 1 else ""
+        kind = f"{group.kind}, flooded" if group.flooded else group.kind
+        together.setdefault((set_up, kind, group.temperature_c, group.filter), []).append(group)
+    rows = tuple((*key, _exposures(found), sum(len(g.frames) for g in found), _verdict(found)) for key, found in together.items())
+    columns = ("set-up", "kind", "temperature / C", "filter", "exposures / s", "frames", "verdict")
+    kept = [place for place in range(len(columns)) if columns[place] != "set-up" or len(result.set_ups) > 1]
+    shown = tuple(tuple(row[place] for place in kept) for row in rows)
+    return AnalysisTable(title="Groups of frames", columns=tuple(columns[place] for place in kept), rows=shown)
+
+
+def _exposures(found: list[Group]) -> str:
+    times = sorted({group.exposure_s for group in found})
+    if len(times) <= 4:
+        return ", ".join(f"{time:g}" for time in times)
+    return f"{times[0]:g} to {times[-1]:g} ({len(times)})"
+
+
+def _verdict(found: list[Group]) -> str:
+    few = [group for group in found if group.reason]
+    if not few:
+        return "enough"
+    if len(found) == 1:
+        return found[0].reason
+    return f"{len(few)} of {len(found)} exposures have one frame alone: one more of each would show its noise"
 
 
 CURVE_COLUMNS = (

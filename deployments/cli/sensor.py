@@ -11,7 +11,6 @@ from deployments.cli.common import ConfigOption, JsonOption, say, say_json, say_
 
 if TYPE_CHECKING:
     from nightcrew.frames.profiles import Profile
-    from nightcrew.sensor.options import DataSheet, SensorOptions
     from reports.analysis import AnalysisPage
 
 
@@ -54,25 +53,42 @@ def sensor(
     as_json: JsonOption = False,
 ) -> None:
     """Gain, noise, full well, linearity, dark current and patterns of a sensor, with errors: tables, curves, page, data sheet."""
+    from dataclasses import replace
+
     from nightcrew.errors import Refused
     from nightcrew.sensor.characterise import characterise
     from nightcrew.sensor.frames import scan
+    from nightcrew.sensor.words import options_of
     from reports.analysis import write_analysis
     from reports.sensor import Standing, write_report
 
     if not folder.is_dir():
         raise Refused(f"{folder} is no folder")
-    options = _options(
-        crop, offset_correction, pedestal, box, amplifiers, bayer, temperature_tolerance, max_lag, clip, bootstrap, seed, sky,
-        times_read_noise, data_sheet, lights_are_flats,
-    )  # fmt: skip
+    options = options_of(
+        {
+            "crop": crop,
+            "offset_correction": offset_correction,
+            "box": box,
+            "amplifiers": amplifiers,
+            "bayer": bayer,
+            "temperature_tolerance_c": temperature_tolerance,
+            "lights_are_flats": lights_are_flats,
+            "max_lag": max_lag,
+            "clip": clip,
+            "bootstrap": bootstrap,
+            "seed": seed,
+            "times_read_noise": times_read_noise,
+            "sky": sky or (),
+            "data_sheet": data_sheet,
+        }
+    )
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".") and out not in path.parents)
     found = scan(paths, _profiles(config), root=folder, profile=profile)
     if not found.frames:
         raise Refused(
             f"{folder} holds no frame that could be read" + (f": {found.left_out[0][0]}: {found.left_out[0][1]}" if found.left_out else "")
         )
-    result = characterise(found.frames, options)
+    result = characterise(found.frames, replace(options, pedestal=pedestal))
     standing = Standing(title=folder.resolve().name or "Sensor", left_out=found.left_out)
     page = write_report(result, found.frames, standing, out)
     write_analysis(page, out)
@@ -88,68 +104,6 @@ def _profiles(config: Path | None) -> dict[str, Profile]:
     from nightcrew.settings import Settings
 
     return load_profiles(Settings.load(config).instruments.folder)
-
-
-def _options(
-    crop: str, offset_correction: float, pedestal: int, box: str, amplifiers: str, bayer: str, tolerance: float, max_lag: int, clip: float,
-    bootstrap: int, seed: int, sky: list[str] | None, times: float, data_sheet: str, lights_are_flats: bool,
-) -> SensorOptions:  # fmt: skip
-    from nightcrew.errors import Refused
-    from nightcrew.sensor.frames import Window
-    from nightcrew.sensor.options import SensorOptions
-    from nightcrew.sensor.regions import parse_crop
-
-    window = parse_crop(box) if box else None
-    if window is not None and not isinstance(window, Window):
-        raise Refused(f"--box {box}: give x0:x1,y0:y1")
-    layout = parse_crop(amplifiers)
-    if isinstance(layout, Window):
-        raise Refused(f"--amplifiers {amplifiers}: give COLUMNSxROWS, as 2x1")
-    return SensorOptions(
-        crop=parse_crop(crop),
-        offset_correction=offset_correction,
-        pedestal=pedestal,
-        temperature_tolerance_c=tolerance,
-        box=window,
-        amplifiers=layout,
-        bayer=bayer if bayer in ("auto", "none") else bayer.upper(),
-        lights="as flats" if lights_are_flats else "leave out",
-        max_lag=max_lag,
-        clip_sigma=clip,
-        bootstrap=bootstrap,
-        seed=seed,
-        times_read_noise=times,
-        sky_e_per_s=tuple(_sky(one) for one in sky or ()),
-        data_sheet=_data_sheet(data_sheet) if data_sheet else None,
-    )
-
-
-def _sky(text: str) -> tuple[str, float]:
-    from nightcrew.errors import Refused
-
-    name, _, rate = text.rpartition("=")
-    try:
-        value = float(rate)
-    except ValueError:
-        value = 0.0
-    if not name or not value > 0:
-        raise Refused(f"--sky {text}: give FILTER=RATE, as V=0.8 (e-/s a pixel)")
-    return name, value
-
-
-def _data_sheet(text: str) -> DataSheet:
-    from nightcrew.errors import Refused
-    from nightcrew.sensor.options import DataSheet
-
-    try:
-        rate, rest = text.split("@")
-        at_c, doubling = rest.split("/")
-        sheet = DataSheet(rate_e_per_s=float(rate), at_c=float(at_c), doubling_k=float(doubling))
-    except ValueError:
-        sheet = None
-    if sheet is None or sheet.rate_e_per_s <= 0 or sheet.doubling_k <= 0:
-        raise Refused(f"--data-sheet {text}: give RATE@C/DOUBLING, as 112@60/11")
-    return sheet
 
 
 def _tell(page: AnalysisPage, out: Path, *, as_json: bool) -> None:

@@ -33,6 +33,7 @@ _ALL = (
     Recipe("reduce_light", 1, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
+    Recipe("sensor_characterisation", 1, "models", "sensor characterisation", "sensor"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -54,7 +54,10 @@ class DarkPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DarkSeries:
-    """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why.  ``variance_slope``: in ADU^2/s."""
+    """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why.
+
+    ``intercept_adu``: level of the darks above the biases at no exposure; with fewer than three exposures it is taken as 0 (then None).
+     ``variance_slope``: in ADU^2/s."""
 
     region: str
     temperature_c: float | None
@@ -62,6 +65,8 @@ class DarkSeries:
     points: tuple[DarkPoint, ...]
     rate_adu_per_s: float | None
     rate_error_adu_per_s: float | None
+    intercept_adu: float | None
+    intercept_error_adu: float | None
     variance_slope: float | None
     hot: HotPixels | None
     rate_map: NDArray[np.float32] | None
@@ -85,12 +90,11 @@ def dark_series(
         return _without(region, warm, reason)
     parts = [_part(zero, longer, window) for window in region.windows]
     times = np.array([group.exposure_s - zero.exposure_s for group in longer])
-    counts = np.array([len(group.frames) for group in longer])
     rates = np.concatenate([part.rate.reshape(-1) for part in parts])
     threshold = _threshold(rates)
     hot = _hot_pixels(parts, region.windows, threshold)
     points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
-    rate, error = _slope(times, points, counts)
+    rate, error, intercept, intercept_error = _slope(times, points)
     return DarkSeries(
         region=region.name,
         temperature_c=warm,
@@ -98,6 +102,8 @@ def dark_series(
         points=points,
         rate_adu_per_s=rate,
         rate_error_adu_per_s=error,
+        intercept_adu=intercept,
+        intercept_error_adu=intercept_error,
         variance_slope=_variance_slope(points),
         hot=hot,
         rate_map=parts[0].rate if keep_map and len(parts) == 1 else None,
@@ -112,6 +118,8 @@ def _without(region: Region, temperature_c: float | None, reason: str) -> DarkSe
         points=(),
         rate_adu_per_s=None,
         rate_error_adu_per_s=None,
+        intercept_adu=None,
+        intercept_error_adu=None,
         variance_slope=None,
         hot=None,
         rate_map=None,
@@ -203,18 +211,24 @@ def _non_uniformity(values: F8, temporal: float | None, frames: int) -> tuple[fl
     return math.sqrt(pattern), error / (2 * math.sqrt(pattern)), ""
 
 
-def _slope(times: F8, points: Sequence[DarkPoint], counts: NDArray[np.int64]) -> tuple[float, float]:
-    """Line through the zero level, weighted; the error grows where the points scatter more than theirs."""
+def _slope(times: F8, points: Sequence[DarkPoint]) -> tuple[float, float, float | None, float | None]:
+    """Rate and its error from a weighted line, and the line's level at no exposure.
+
+    A camera may set another level for a dark than for a bias, so the line has its own intercept where three exposures bear it.  The
+    errors grow where the points scatter more than theirs.
+    """
     level = np.array([point.level for point in points])
     sigma = np.array([max(point.level_error, 1e-9) for point in points])
-    weights = times / sigma**2
-    total = float((times * weights).sum())
-    rate = float((weights * level).sum()) / total
-    error = 1 / math.sqrt(total)
-    if times.size > 2:
-        chi2 = float((((level - rate * times) / sigma) ** 2).sum()) / (times.size - 1)
-        error *= math.sqrt(max(chi2, 1.0))
-    return rate, error
+    free = np.unique(times).size >= 3
+    design = np.column_stack([times, np.ones_like(times)]) if free else times[:, None]
+    weighted = design / sigma[:, None]
+    covariance = np.linalg.inv(weighted.T @ weighted)
+    beta = covariance @ weighted.T @ (level / sigma)
+    freedom = times.size - design.shape[1]
+    chi2 = float((((level - design @ beta) / sigma) ** 2).sum())
+    stretch = math.sqrt(max(chi2 / freedom, 1.0)) if freedom else 1.0
+    error = math.sqrt(covariance[0, 0]) * stretch
+    return float(beta[0]), error, float(beta[1]) if free else None, math.sqrt(covariance[1, 1]) * stretch if free else None
 
 
 def _variance_slope(points: Sequence[DarkPoint]) -> float | None:
