@@ -10,7 +10,11 @@ import typer
 from deployments.cli.common import JsonOption, say, say_json
 
 if TYPE_CHECKING:
+    from nightcrew.mkid.flat_config import FlatConfig
+    from nightcrew.mkid.flat_cubes import FlatInput
+    from nightcrew.mkid.flat_solution import FlatSolution
     from nightcrew.mkid.wavecal import LaserInput
+    from nightcrew.mkid.wavelength_solution import WavelengthSolution
 
 app = typer.Typer()
 ThreadsOption = Annotated[int, typer.Option("--ncpu", help="Threads; the result is the same for any number.")]
@@ -96,6 +100,112 @@ def _draw_wavecal(solution: object, data: object, known: dict[int, float], plots
         say(figures.NO_FREQUENCIES)
     pixels = [_pixel(text) for text in pixel] or [figures.typical_pixel(solution)]
     return write_plots(figures.draw([*names, "summary"], solution, data, known, pixels), folder)
+
+
+@app.command()
+def flatcal(
+    tables: Annotated[list[Path] | None, typer.Argument(help="Photon tables of flats, and darks if there are any.")] = None,
+    wavecal: Annotated[Path | None, typer.Option("--wavecal", "-w", help="Wavelength solution.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Solution to write, an .h5 file.")] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="Older configuration instead of the rest: name = value a line.")] = None,
+    time_mask: Annotated[list[Path] | None, typer.Option("--time-mask", help="Pixel masks or cosmic rays, applied.")] = None,
+    chunk: Annotated[float, typer.Option("--chunk", help="Seconds of a chunk.")] = 5.0,
+    most: Annotated[float, typer.Option("--most", help="Seconds of each table that are used.")] = 30.0,
+    bin_ev: Annotated[float, typer.Option("--bin", help="Width of a wavelength bin in eV.")] = 0.01,
+    start_nm: Annotated[float, typer.Option("--from", help="Shortest wavelength in nm.")] = 700.0,
+    stop_nm: Annotated[float, typer.Option("--to", help="Longest wavelength in nm.")] = 1500.0,
+    most_cps: Annotated[
+        float, typer.Option("--rate-cutoff", help="Chunks whose median pixel counts more a second are left out.")
+    ] = 20_000.0,
+    trim: Annotated[float, typer.Option("--trim", help="Fraction of the chunks that is cut off at each end.")] = 0.0,
+    degree: Annotated[int, typer.Option("--degree", help="Degree of the polynomial in wavelength.")] = 2,
+    laser: Annotated[bool, typer.Option("--laser", help="The flats are of lasers: one bin around each.")] = False,
+    books: Annotated[bool, typer.Option("--books", help="Write the three plot books beside the solution.")] = False,
+    book_pixels: Annotated[int, typer.Option("--book-pixels", help="Most pixels in a book of single pixels.")] = 120,
+    as_json: JsonOption = False,
+) -> None:
+    """Weights by pixel and wavelength, from flats of white light or of lasers."""
+    from dataclasses import asdict
+
+    from nightcrew.mkid.calibrated import read_calibrations
+    from nightcrew.mkid.flatcal import FlatOptions, flat_field
+    from reports.mkid_solutions import flat_quantities
+
+    flats, darks, solutions, final = _flat_inputs(tables or [], wavecal, time_mask or [], out, config, laser=laser)
+    options = (
+        _config(config).options()
+        if config is not None
+        else FlatOptions(
+            chunk_s=chunk,
+            most_s=most,
+            energy_bin_ev=bin_ev,
+            low_nm=start_nm,
+            high_nm=stop_nm,
+            most_cps=most_cps,
+            trim_fraction=trim,
+            degree=degree,
+        )
+    )
+    calibrations = read_calibrations(solutions)
+    flat = flat_field(flats, calibrations, options, darks=darks)
+    flat.write(final)
+    written = _write_books(flat, calibrations.wavelength, final, book_pixels) if books else []
+    quantities = flat_quantities(flat)
+    if as_json:
+        say_json({"solution": final.name, "quantities": [asdict(one) for one in quantities], "books": [path.name for path in written]})
+        return
+    good = int((flat.flag == 0).sum())
+    used = f"{int(flat.chunk_used.sum())} of {flat.chunk_used.size} chunks used"
+    say(f"{good} of {flat.flag.size} pixels have weights at every wavelength; {used}")
+    for path in written:
+        say(f"wrote {path}")
+
+
+def _config(path: Path) -> FlatConfig:
+    from nightcrew.mkid.flat_config import read_flat_config
+
+    return read_flat_config(path)
+
+
+def _flat_inputs(
+    tables: list[Path], wavecal: Path | None, masks: list[Path], out: Path | None, config: Path | None, *, laser: bool
+) -> tuple[list[FlatInput], list[Path], list[Path], Path]:
+    """Flats, darks, calibrations that they are read with, and where the solution goes."""
+    from nightcrew.errors import Refused
+    from nightcrew.mkid.flat_cubes import FlatInput
+    from nightcrew.mkid.photon_table import PhotonTable
+
+    if config is not None:
+        if tables or wavecal or masks or out:
+            raise Refused("a configuration names tables, solutions and output itself: leave them out")
+        read = _config(config)
+        mask = read.time_mask()
+        solutions = [read.wavelength_solution(), *([mask] if mask else [])]
+        return [FlatInput(table=path) for path in read.tables()], [], solutions, read.solution()
+    if not tables or wavecal is None or out is None:
+        raise Refused("name photon tables of flats, --wavecal and --out; or a --config")
+    flats, darks = [], []
+    for path in tables:
+        with PhotonTable(path) as table:
+            kind, nm = table.attributes.get("type"), table.attributes.get("laser_nm")
+        if kind == "dark":
+            darks.append(path)
+        elif laser and not isinstance(nm, int | float):
+            raise Refused(f"{path.name}: does not say its laser's wavelength")
+        else:
+            flats.append(FlatInput(table=path, wavelength_nm=float(nm) if laser and nm is not None else None))
+    return flats, darks, [wavecal, *masks], out
+
+
+def _write_books(flat: FlatSolution, wavelength: WavelengthSolution | None, final: Path, most: int) -> list[Path]:
+    from reports import mkid_flat as books
+
+    names = books.book_names(final.stem)
+    pixels = books.some_pixels(flat, most)
+    parts = {"pixels": books.pixel_book(flat, wavelength, pixels), "slices": books.slice_book(flat), "mask": books.mask_book(flat)}
+    for part, painters in parts.items():
+        books.write_book(final.with_name(names[part]), painters)
+    return [final.with_name(names[part]) for part in parts]
 
 
 def _pixel(text: str) -> tuple[int, int]:

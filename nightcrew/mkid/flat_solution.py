@@ -29,7 +29,7 @@ WEIGHT_FLAGS = (
 class FlatSolution:
     """Arrays as named; weights that do not exist are NaN.  A weight multiplies counts: average of the array / pixel."""
 
-    wavelength_edges_nm: Floats  # [bin + 1], ascending
+    bins_nm: Floats  # [bin, 2]: lower and upper end of each wavelength bin, ascending
     resid: NDArray[np.uint32]  # [y, x]
     flag: NDArray[np.uint32]  # [y, x], bits of nightcrew.mkid.flags
     weights: Floats  # [bin, y, x]
@@ -55,7 +55,14 @@ class FlatSolution:
     @property
     def centres_nm(self) -> Floats:
         """Middle of each bin."""
-        return (self.wavelength_edges_nm[1:] + self.wavelength_edges_nm[:-1]) / 2
+        centres: Floats = self.bins_nm.mean(axis=1)
+        return centres
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """[bin, y, x]: weights that exist."""
+        good: NDArray[np.bool_] = self.weight_flag == 0
+        return good
 
     def write(self, final: Path, *, overwrite: bool = False) -> None:
         """Write as HDF5 (:mod:`nightcrew.mkid.solution_file`)."""
@@ -64,7 +71,7 @@ class FlatSolution:
 
 
 _ABOUT = {
-    "wavelength_edges_nm": "[bin + 1]",
+    "bins_nm": "[bin, 2]: lower and upper end",
     "resid": "[y, x]: resonator",
     "flag": "[y, x]: bits, named in order by the attribute flags of the file",
     "weights": "[bin, y, x]: factor for the counts of a pixel",

@@ -31,7 +31,7 @@ def flat_of(coefficients: list[float], *, bad: int | None = None) -> FlatSolutio
         values.reshape(-1, n)[bad] = np.nan
     cube = np.ones((bins, rows, columns))
     return FlatSolution(
-        wavelength_edges_nm=np.array([800.0, 1000.0, 1200.0]),
+        bins_nm=np.array([[800.0, 1000.0], [1000.0, 1200.0]]),
         resid=MAP.resid,
         flag=flag,
         weights=cube,

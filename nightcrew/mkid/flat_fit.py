@@ -1,0 +1,61 @@
+"""A polynomial in wavelength through the weights of every pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FlatPolynomials:
+    """Coefficients of powers of t = (wavelength - middle) / half of ``range_nm``; NaN for bad pixels."""
+
+    coefficients: Floats  # [y, x, degree + 1]
+    covariance: Floats  # [y, x, degree + 1, degree + 1]
+    range_nm: Floats  # [2]
+    bad: Flags  # [y, x]: no more weights than the polynomial has coefficients less one
+
+
+def fit_polynomials(centres_nm: Floats, weights: Floats, errors: Floats, good: Flags, sensitivity: Floats, degree: int) -> FlatPolynomials:
+    """Least squares of ``weights`` [bin, y, x] with standard deviations ``errors`` where ``good``.
+
+    The error of a weight depends on the counts that made it, so a bin that is high by chance would count more.  The fit takes the errors
+    that the pixel's mean sensitivity lets expect instead.
+    """
+    bins, rows, columns = weights.shape
+    used = good.any(axis=(1, 2))
+    low, high = (centres_nm[used].min(), centres_nm[used].max()) if used.any() else (centres_nm[0], centres_nm[-1])
+    t = np.clip((centres_nm - (low + high) / 2) / max((high - low) / 2, 1e-9), -1, 1)
+    powers = np.stack([t**power for power in range(degree + 1)], axis=-1)
+    flat_good = good.reshape(bins, -1)
+    value = np.where(flat_good, weights.reshape(bins, -1), 0.0)
+    error = _expected(errors, good, sensitivity).reshape(bins, -1)
+    inverse = np.where(flat_good & np.isfinite(error) & (error > 0), 1 / np.where(error > 0, error, 1.0) ** 2, 0.0)
+    matrix = np.einsum("bi,bp,bj->pij", powers, inverse, powers)
+    side = np.einsum("bi,bp,bp->pi", powers, inverse, value)
+    bad = (inverse > 0).sum(axis=0) <= degree
+    matrix[bad] = np.eye(degree + 1)
+    coefficients = np.linalg.solve(matrix, side[:, :, None])[:, :, 0]
+    covariance = np.linalg.inv(matrix)
+    coefficients[bad], covariance[bad] = np.nan, np.nan
+    shape = (rows, columns, degree + 1)
+    return FlatPolynomials(
+        coefficients.reshape(shape), covariance.reshape(*shape, degree + 1), np.array([low, high]), bad.reshape(rows, columns)
+    )
+
+
+def _expected(errors: Floats, good: Flags, sensitivity: Floats) -> Floats:
+    """Errors that the pixel's mean sensitivity and the array's mean error of each bin lets expect."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = np.where(good, errors * sensitivity**1.5, np.nan)  # error = 1 / s^1.5 / sqrt(counts of the median pixel)
+        number = np.maximum(np.isfinite(scaled).sum(axis=(1, 2)), 1)
+        of_bin = np.where(np.isfinite(scaled), scaled, 0.0).sum(axis=(1, 2)) / number
+        count = np.maximum((good & np.isfinite(sensitivity)).sum(axis=0), 1)
+        mean = np.where(good & np.isfinite(sensitivity), sensitivity, 0.0).sum(axis=0) / count
+        expected: Floats = of_bin[:, None, None] / np.where(mean > 0, mean, np.nan) ** 1.5
+    return np.broadcast_to(expected, errors.shape)
