@@ -79,6 +79,18 @@ class FolderSettings(Section):
     ignore: tuple[str, ...] = Field((), description='file-name patterns that are ignored but counted, such as "*_focus*.fits"')
 
 
+def mixed_folders(folders: tuple[FolderSettings, ...]) -> str:
+    """Why two watched folders cannot stand beside each other, "" when all can: every file must have one kind."""
+    for inner in folders:
+        for outer in folders:
+            if outer.kind != inner.kind and inner.path.absolute().is_relative_to(outer.path.absolute()):
+                return (
+                    f"the folder {inner.path} of kind {inner.kind!r} lies inside {outer.path} of kind {outer.kind!r}: "
+                    "every file must have one kind, so give it a folder of its own beside the other"
+                )
+    return ""
+
+
 class ProductsSettings(Section):
     """Where products go."""
 
@@ -293,13 +305,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        for inner in self.folders:
-            for outer in self.folders:
-                if outer.kind != inner.kind and inner.path.absolute().is_relative_to(outer.path.absolute()):
-                    raise ValueError(
-                        f"the folder {inner.path} of kind {inner.kind!r} lies inside {outer.path} of kind {outer.kind!r}: "
-                        "every file must have one kind, so give it a folder of its own beside the other"
-                    )
+        mixed = mixed_folders(self.folders)
+        if mixed:
+            raise ValueError(mixed)
         return self
 
     @classmethod
@@ -339,6 +347,9 @@ class Settings(BaseSettings):
         """The same settings with every relative path made absolute from the folder ``base``."""
         changed: Settings = self.model_copy(update=_anchored_fields(self, base))
         changed._file = file
+        mixed = mixed_folders(changed.folders)
+        if mixed:
+            raise Refused(mixed)
         return changed
 
 

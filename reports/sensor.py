@@ -11,7 +11,7 @@ from nightcrew.sensor.frames import SensorFrame
 from nightcrew.sensor.sensor_data import SensorData
 from reports import sensor_tables
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
-from reports.sensor_figures import figures_of
+from reports.sensor_figures import charts_of, drawn
 from reports.sensor_quantities import quantities
 from reports.sensor_sheet import write_sheet
 from reports.summary import Quantity, Summary
@@ -53,10 +53,11 @@ def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: 
     sensor_tables.save_table(out, "covariances", sensor_tables.COVARIANCE_COLUMNS, sensor_tables.covariance_rows(result))
     sensor_tables.save_table(out, "dark", sensor_tables.DARK_COLUMNS, sensor_tables.dark_rows(result))
     sensor_tables.save_table(out, "hot_pixels", sensor_tables.HOT_COLUMNS, sensor_tables.hot_rows(result))
-    figures = figures_of(result, summary_table, out)
+    charts = charts_of(result, summary_table)
+    figures = drawn(charts, out)
     summary = summary_of(result, frames)
     page = _page(result, summary, figures, standing)
-    write_sheet(page, figures, out)
+    write_sheet(page, charts, figures, out)
     return page
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def figures_of(result: SensorResult, summary: pd.DataFrame, out: Path) -> dict[str, Sequence[AnalysisFigure]]:
-    """``"<place of the set-up> <chapter>"`` -> its figures; chapters are transfer, linearity, dark and pattern."""
-    made: dict[str, Sequence[AnalysisFigure]] = {}
+def charts_of(result: SensorResult, summary: pd.DataFrame) -> dict[str, tuple[Chart, ...]]:
+    """``"<place of the set-up> <chapter>"`` -> its charts; chapters are transfer, linearity, dark and pattern."""
+    made: dict[str, tuple[Chart, ...]] = {}
     for place, set_up in enumerate(result.set_ups):
         start = f"setup{place + 1}-" if len(result.set_ups) > 1 else ""
         table = summary if len(result.set_ups) == 1 else None  # the tables do not tell set-ups apart
         for chapter, charts in _chapters(set_up, table, start).items():
-            made[f"{place} {chapter}"] = tuple(draw(chart, out) for chart in charts)
+            made[f"{place} {chapter}"] = charts
     return made
+
+
+def drawn(charts: Mapping[str, Sequence[Chart]], out: Path) -> dict[str, tuple[AnalysisFigure, ...]]:
+    """The charts as figures, their numbers saved below ``out``."""
+    return {chapter: tuple(draw(chart, out) for chart in members) for chapter, members in charts.items()}
 
 
 def _chapters(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> dict[str, tuple[Chart, ...]]:

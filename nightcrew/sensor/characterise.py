@@ -125,7 +125,7 @@ def _region(region: Region, groups: Sequence[Group], options: SensorOptions, rem
     darks = _darks(region, groups, noises)
     good = [series for series in darks if series.rate_adu_per_s is not None and series.temperature_c is not None]
     fit = arrhenius(
-        [s.temperature_c for s in good if s.temperature_c is not None],
+        [s.mean_temperature_c for s in good if s.mean_temperature_c is not None],
         [s.rate_adu_per_s for s in good if s.rate_adu_per_s is not None],
         [s.rate_error_adu_per_s for s in good if s.rate_error_adu_per_s is not None],
         [s.temperature_error_c for s in good],

@@ -61,6 +61,7 @@ class DarkSeries:
 
     region: str
     temperature_c: float | None
+    mean_temperature_c: float | None
     temperature_error_c: float
     points: tuple[DarkPoint, ...]
     rate_adu_per_s: float | None
@@ -98,7 +99,8 @@ def dark_series(
     return DarkSeries(
         region=region.name,
         temperature_c=warm,
-        temperature_error_c=_temperature_error(ordered),
+        mean_temperature_c=_mean_temperature(ordered)[0],
+        temperature_error_c=_mean_temperature(ordered)[1],
         points=points,
         rate_adu_per_s=rate,
         rate_error_adu_per_s=error,
@@ -114,6 +116,7 @@ def _without(region: Region, temperature_c: float | None, reason: str) -> DarkSe
     return DarkSeries(
         region=region.name,
         temperature_c=temperature_c,
+        mean_temperature_c=temperature_c,
         temperature_error_c=0.0,
         points=(),
         rate_adu_per_s=None,
@@ -127,10 +130,12 @@ def _without(region: Region, temperature_c: float | None, reason: str) -> DarkSe
     )
 
 
-def _temperature_error(groups: Sequence[Group]) -> float:
-    """Error of a bin's temperature: scatter of the frames' values over the root of their number."""
+def _mean_temperature(groups: Sequence[Group]) -> tuple[float | None, float]:
+    """Mean temperature of the frames, and its error: their scatter over the root of their number."""
     values = [frame.header.temperature_c for group in groups for frame in group.frames if frame.header.temperature_c is not None]
-    return float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    if not values:
+        return None, 0.0
+    return float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True, eq=False)
