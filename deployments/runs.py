@@ -60,7 +60,7 @@ class PrefectRuns:
         tags = ["nightcrew"]
         if scope is not None:
             parameters["scope"] = scope.title
-            tags += [scope.name, scope.instrument]
+            tags += [scope.name, scope.instrument or scope.kind]
         wanted = {
             "state": {"type": "SCHEDULED", "message": f"dispatch {row.id}"},
             "parameters": parameters,

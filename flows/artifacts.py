@@ -11,6 +11,7 @@ from flows.reporting import base_link
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
+from tasks.naming import folder_of_files
 from tasks.workspace import Workspace
 
 _MOST_ROWS = 200
@@ -76,6 +77,22 @@ def tell_of_products(space: Workspace, scope: ScopeRow) -> None:
             key=artifact_key("products", scope.name, scope.instrument),
             table=table[:_MOST_ROWS],
             description=f"Products of {scope.title}, files below `{space.settings.products.root}`",
+        )
+
+
+def tell_of_set(space: Workspace, scope: ScopeRow) -> None:
+    """A table of a set's current products, with their folders."""
+    with space.database.read() as connection:
+        rows = [row for row in products.current_of_scope(connection, scope.id) if row.files]
+    if rows:
+        table = [
+            {"product": RECIPES[row.recipe].title, "of": row.key, "grade": row.grade, "folder": str(folder_of_files(row.files))}
+            for row in rows
+        ]
+        create_table_artifact(
+            key=artifact_key("products", scope.kind, scope.name),
+            table=table[:_MOST_ROWS],
+            description=f"Products of {scope.title}, folders below `{space.settings.products.root}`",
         )
 
 

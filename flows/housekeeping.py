@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from nightcrew.ledger import migrate, products, retention
+from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX
+from nightcrew.ledger import claims, migrate, products, retention
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import ProductRow
-from tasks.workspace import Workspace
+from nightcrew.settings import SET_KINDS
+from tasks import naming
+from tasks.workspace import Workspace, remove_part
 
 _LOG = logging.getLogger("nightcrew.housekeeping")
 _OURS = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")  # a final name: only such files are ever taken away
+_OUR_FOLDER = re.compile(r"-([0-9a-f]{12})$")  # a product of a set
 _DAY_S = 86_400.0
 
 
@@ -63,8 +68,11 @@ def _retire(space: Workspace, days: int) -> int:
 
 
 def _remove_files(space: Workspace, row: ProductRow) -> None:
+    root = space.settings.products.root
     for file in row.files:
-        (space.settings.products.root / file.path).unlink(missing_ok=True)
+        (root / file.path).unlink(missing_ok=True)
+    if row.files and naming.named(row.files)[0] == naming.folder_of_files(row.files):  # a set's product: its folder goes, too
+        shutil.rmtree(root / naming.folder_of_files(row.files), ignore_errors=True)
 
 
 def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
@@ -75,7 +83,7 @@ def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
     """
     root = space.settings.products.root
     with space.database.read() as connection:
-        known, begun = retention.known_files(connection), retention.begun_here(connection)
+        known, begun, at_work = retention.known_files(connection), retention.begun_here(connection), claims.running(connection)
     gone = 0
     for path in root.rglob("*") if root.is_dir() else ():
         ours = path.name.startswith(".nightcrew-") and path.name.endswith(".part")
@@ -83,6 +91,23 @@ def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
         lost = final is not None and final[0][1:13] in begun and str(path.relative_to(root)) not in known
         if (ours or lost) and path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime > older_than_s:
             path.unlink(missing_ok=True)
+            gone += 1
+    return gone + _sweep_folders(root, known, begun, at_work, older_than_s)
+
+
+def _sweep_folders(root: Path, known: set[str], begun: set[str], at_work: set[str], older_than_s: float) -> int:
+    """The same for products of sets, which are folders: half-written ones, and whole ones that no product owns."""
+    owned = {PurePosixPath(*PurePosixPath(file).parts[:3]) for file in known}
+    gone = 0
+    for path in [path for kind in SET_KINDS for path in (root / kind).glob("*/*")]:
+        if not path.is_dir() or path.is_symlink() or time.time() - path.stat().st_mtime <= older_than_s:
+            continue
+        final = _OUR_FOLDER.search(path.name)
+        half = path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)
+        if half:
+            gone += remove_part(path, at_work)
+        elif final is not None and final[1] in begun and PurePosixPath(path.relative_to(root)) not in owned:
+            shutil.rmtree(path, ignore_errors=True)
             gone += 1
     return gone
 

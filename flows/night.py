@@ -68,17 +68,17 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
         page = our_task(write_report, name="write report")(f"report of {row.name}", row.id)
         if page:
             link_to_report(space, page, row.name)
-    _complain_of_faults(run)
+    complain_of_faults(run)
     return {"scope": scope, "made": run.made, "failed": run.failed, "again": run.again, "report": page}
 
 
 def write_report(title: str, scope_id: int) -> str:
-    """Write the page of a closed night when it is not current; its path below the report folder, else ""."""
+    """Write the page of a closed night or set when it is not current; its path below the report folder, else ""."""
     del title
     return report_when_closed(workspace(), scope_id)
 
 
-def _complain_of_faults(run: ScopeRun) -> None:
+def complain_of_faults(run: ScopeRun) -> None:
     """A rejected frame is a row in the ledger and no failure of the run; a fault of ours is both."""
     faults = [outcome for outcome in run.outcomes if outcome.state == "failed" and outcome.reason.startswith("a fault in Nightcrew")]
     if faults:

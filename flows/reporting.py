@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from flows.set_pages import publish_page_of, sections_of_night
 from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
@@ -18,10 +19,11 @@ from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
 from reports import names
 from reports.gather import gather_night
-from reports.mail import Morning, MorningNight, compose, message_id
+from reports.mail import Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import Notice, ScopeKind, TruthRow
 from reports.night_data import Archive
 from reports.publish import Published, draw, publish_index, publish_night
+from reports.set_pages import PublishedSet
 from reports.text import plural, shell_word
 from tasks.workspace import Workspace
 
@@ -43,12 +45,30 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         with space.database.read() as connection:
             found = scopes.find(connection, kind=kind, name=name)  # their marks before reading: what comes later is not in the page
         now = space.database.clock()
-        page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name))
+        sections = sections_of_night(space, name)
+        page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
         published = publish_night(page, root)
         publish_index(root, page.site, page.made_at)
     _record(space, found, published, names.page_path(kind, name))
     for fault in published.faults:
         _LOG.warning("the page of %s: %s", name, fault)
+    return published
+
+
+def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:
+    """Write the page of a set and the index."""
+    root = space.settings.reports.root
+    with _one_writer(space):
+        published, scope = publish_page_of(space, scope_id, root)
+        publish_index(root, space.settings.site.name, local_now(space).replace(tzinfo=None).isoformat(timespec="seconds"))
+    if published.changed or scope.reported_mark < 0:
+        verdict, status = published.sentence, published.status
+        messages.record_report(space.database, scope.id, path=published.relative, verdict=verdict, status=status, mark=scope.mark)
+    else:
+        with space.database.write() as connection:
+            scopes.reported(connection, scope.id, scope.mark)
+    for fault in published.faults:
+        _LOG.warning("the page of %s: %s", scope.title, fault)
     return published
 
 
@@ -93,11 +113,12 @@ def write_pages(space: Workspace, nights: Sequence[str], *, kind: ScopeKind = "n
 
 
 def report_when_closed(space: Workspace, scope_id: int) -> str:
-    """Write the report of a closed scope's night when it is not current; its path below the report folder, "" when it is."""
-    with space.database.read() as connection:
-        scope = scopes.get(connection, scope_id)
+    """Write the report of a closed night or set when it is not current; its path below the report folder, "" when it is."""
+    scope = space.scope(scope_id)
     if scope.state != "closed" or scope.reported_mark == scope.mark:
         return ""
+    if scope.kind != "night":
+        return write_set_page(space, scope_id).relative
     write_page(space, scope.name, "night")
     return names.page_path("night", scope.name)
 
@@ -110,6 +131,7 @@ def local_now(space: Workspace) -> datetime:
 @dataclass
 class _Told:
     nights: list[MorningNight] = field(default_factory=list)
+    sets: list[MorningSet] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     scopes: list[int] = field(default_factory=list)
 
@@ -143,9 +165,13 @@ def queue_morning(space: Workspace, morning: str = "") -> MailRow:
             Notice(level="warning", text=f"It is not known whether the mail of {row.morning} was delivered: {row.last_error}.")
         )
     told.notices += _outdated(space)
+    for scope in (one for one in touched if one.kind != "night"):  # before the night's page, which names them
+        _tell_of_set(space, scope, told)
     last_night = (day - timedelta(days=1)).isoformat()
-    for name in sorted({scope.name for scope in touched if scope.kind == "night"} | {last_night}):
-        _tell_of_night(space, name, [scope for scope in touched if scope.name == name], told, always=name == last_night)
+    nights = [one for one in touched if one.kind == "night"]
+    watches_nights = any(folder.kind == "night" for folder in space.settings.folders)
+    for name in sorted({scope.name for scope in nights} | ({last_night} if watches_nights else set())):
+        _tell_of_night(space, name, [scope for scope in nights if scope.name == name], told, always=name == last_night)
     return _queue(space, day, told, as_of)
 
 
@@ -189,6 +215,32 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
         told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=figures))
 
 
+def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told) -> None:
+    try:
+        published = write_set_page(space, scope.id)
+    except TransientError:
+        raise
+    except Exception as error:  # noqa: BLE001  # the edge: one set's page must not keep the others, or the mail, from the reader
+        _LOG.exception("the page of %s could not be written", scope.title)
+        command = f"nightcrew report {shell_word(scope.title)}"
+        told.notices.append(Notice(level="problem", text=f"The page of {scope.title} could not be written: {error}", command=command))
+        return
+    told.scopes.append(scope.id)
+    if _changed_since_mail(space, [scope]):
+        told.sets.append(
+            MorningSet(
+                title=published.title,
+                status=published.status,
+                word=published.word,
+                sentence=published.sentence,
+                numbers=published.numbers,
+                needs=published.needs,
+                commands=published.commands if published.needs else (),
+                link=f"{base_link(space)}/{published.relative}",
+            )
+        )
+
+
 def _changed_since_mail(space: Workspace, touched: Sequence[ScopeRow]) -> bool:
     """Did a page change since it stood in a mail?  A mark alone (another night's master) is no news."""
     with space.database.read() as connection:
@@ -198,11 +250,12 @@ def _changed_since_mail(space: Workspace, touched: Sequence[ScopeRow]) -> bool:
 
 def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
     mail = space.settings.mail
-    failed = "no page could be written" if told.notices and not told.nights and not told.scopes else ""
+    failed = "no page could be written" if told.notices and not told.nights and not told.sets and not told.scopes else ""
     morning = Morning(
         date=day.isoformat(),
         site="",
         nights=tuple(reversed(told.nights)),
+        sets=tuple(told.sets),
         notices=tuple(told.notices),
         failed=failed,
         index_link=f"{base_link(space)}/",

@@ -6,38 +6,23 @@ The unit's own page and the one that the service publishes come from here; the l
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_name
-from reports.model import BalanceRow, Cause, Link
+from reports.analysis_words import conditions, key_quantities, label, measured
+from reports.model import BalanceRow, Cause, Link, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
-from reports.text import DASH, adaptive, number, sentence, visible
+from reports.text import DASH, adaptive, number, sentence
 from reports.values import Picture
 
-WORDS: dict[str, str] = {"good": "Good", "attention": "Needs a look", "bad": "Bad"}
-TILES_SHOWN = 12
-_UNITS = {
-    "c": "°C",
-    "s": "s",
-    "ms": "ms",
-    "us": "µs",
-    "nm": "nm",
-    "um": "µm",
-    "px": "px",
-    "ev": "eV",
-    "deg": "°",
-    "krad": "krad",
-    "v": "V",
-    "k": "K",
-}
+WORDS: dict[str, str] = {"good": "Good", "attention": "Needs a look", "bad": "Bad", "empty": "In progress"}
 NUMBERS_OPEN = 24  # so many quantities stand in the open; more are folded away
 
 
@@ -48,6 +33,9 @@ class Standing:
     site: str
     made_at: str
     closed: bool
+    status: Status | Literal[""] = ""  # in the place of the page's own
+    word: str = ""
+    commands: tuple[str, ...] = ()
     balance: tuple[BalanceRow, ...]
     causes: tuple[Cause, ...]
     links: tuple[Link, ...] = ()
@@ -98,13 +86,14 @@ Exists = Callable[[str], bool]
 def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, standing: Standing | None = None) -> str:
     """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`)."""
     faults = faults_of(page, drawn, exists)
+    status = standing.status if standing is not None and standing.status else status_of(page, faults)
     shown = tuple(_section(section, place, drawn, exists) for place, section in enumerate(page.sections))
     balance = standing.balance if standing is not None else ()
     causes = standing.causes if standing is not None else ()
     context: Mapping[str, Any] = {
         "page": page,
-        "status": status_of(page, faults),
-        "word": WORDS[status_of(page, faults)],
+        "status": status,
+        "word": standing.word if standing is not None and standing.word else WORDS[status],
         "verdict": sentence(page.verdict),
         "standing": standing,
         "csp": content_security_policy(),
@@ -114,7 +103,8 @@ def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exis
         "shown": shown,
         "quantities": tuple(_quantity_row(quantity) for quantity in page.summary.quantities),
         "numbers_open": len(page.summary.quantities) <= NUMBERS_OPEN,
-        "files": tuple((name, what, _linked(name, exists)) for name, what in page.files),
+        "commands": tuple(dict.fromkeys((*page.commands, *(standing.commands if standing is not None else ())))),
+        "files": tuple((name, what, linked(name, exists)) for name, what in page.files),
         "balance": balance,
         "total": views.total_row(balance),
         "closes": all(row.missing == 0 for row in balance),
@@ -130,7 +120,7 @@ def faults_of(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists) 
     figures = [figure for section in page.sections for figure in section.figures]
     blank = [f"figure {figure.title!r} is blank" for figure in figures if drawn[names.slug(figure.name)].blank]
     absent = [
-        f"the numbers of figure {f.title!r} are not there ({f.numbers})" for f in figures if f.numbers and not _linked(f.numbers, exists)
+        f"the numbers of figure {f.title!r} are not there ({f.numbers})" for f in figures if f.numbers and not linked(f.numbers, exists)
     ]
     return (*blank, *absent)
 
@@ -140,7 +130,7 @@ def status_of(page: AnalysisPage, faults: Sequence[str] = ()) -> AnalysisStatus:
     return "attention" if faults and page.status == "good" else page.status
 
 
-def _linked(name: str, exists: Exists) -> str:
+def linked(name: str, exists: Exists) -> str:
     """Where a file beside the page lies, "" when it is not there or has a name that no link should have."""
     for place in (name, f"{names.FIGURES}/{name}", f"{names.NUMBERS}/{name}"):
         if safe_link(place) == place and "://" not in place and ".." not in place and exists(place):
@@ -150,53 +140,7 @@ def _linked(name: str, exists: Exists) -> str:
 
 def tiles(page: AnalysisPage) -> tuple[views.Tile, ...]:
     """The key quantities as tiles: name, value with error and unit, conditions."""
-    wanted = {name: place for place, name in enumerate(page.key_quantities)}
-    chosen = sorted((q for q in page.summary.quantities if q.name in wanted), key=lambda q: wanted[q.name])
-    return tuple(views.Tile(label(q.name), measured(q), conditions(q) or (q.note if q.value is None else "")) for q in chosen[:TILES_SHOWN])
-
-
-def label(name: str) -> str:
-    """A quantity's name as people read it: ``read_noise`` -> ``Read noise``."""
-    words = name.replace("_", " ").replace(".", " ").strip()
-    return f"{words[:1].upper()}{words[1:]}"
-
-
-def measured(quantity: Quantity) -> str:
-    """Value, error and unit, with as many digits as the error gives a meaning to; a dash for what is not known."""
-    value, error = quantity.value, quantity.error
-    if value is None:
-        return DASH
-    shown = _with_error(float(value), error) if error else adaptive(value) if isinstance(value, float) else number(value, 0)
-    return f"{shown}\N{NO-BREAK SPACE}{quantity.unit}" if quantity.unit and quantity.unit != "count" else shown
-
-
-def _with_error(value: float, error: float) -> str:
-    """``6.562 ± 0.031``: two digits of the error; very large and small ones each in powers of ten."""
-    size = max(abs(value), error)
-    if not 1e-3 <= size < 1e7 or error < 1e-6 * size:
-        return f"{adaptive(value)} ± {adaptive(error)}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{number(value, digits)} ± {number(error, digits)}"
-
-
-def conditions(quantity: Quantity) -> str:
-    """The conditions of a quantity in words: ``channel 2, temperature -10 °C``."""
-    return ", ".join(_condition(name, value) for name, value in sorted(quantity.where.items()))
-
-
-def _condition(name: str, value: object) -> str:
-    stem, _, last = name.rpartition("_")
-    unit = _UNITS.get(last, "") if stem and isinstance(value, int | float) and not isinstance(value, bool) else ""
-    words = (stem if unit else name).replace("_", " ")
-    return f"{words} {_word(value)}" + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
-
-
-def _word(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return number(value, 0) if value.is_integer() and abs(value) < 1e7 else adaptive(value)
-    return DASH if value is None else visible(value) if isinstance(value, str) else json.dumps(value)
+    return tuple(views.Tile(label(q.name), measured(q), conditions(q) or (q.note if q.value is None else "")) for q in key_quantities(page))
 
 
 def _quantity_row(quantity: Quantity) -> tuple[str, str, str, str]:
@@ -208,7 +152,7 @@ def _section(section: AnalysisSection, place: int, drawn: Mapping[str, Picture],
         anchor=f"part-{place + 1}",
         section=section,
         tables=tuple(_table(table, f"{names.NUMBERS}/{table_name(section, n)}.csv") for n, table in enumerate(section.tables)),
-        figures=tuple(ShownFigure(f, drawn[names.slug(f.name)], _linked(f.numbers, exists) if f.numbers else "") for f in section.figures),
+        figures=tuple(ShownFigure(f, drawn[names.slug(f.name)], linked(f.numbers, exists) if f.numbers else "") for f in section.figures),
     )
 
 

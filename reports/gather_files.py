@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from nightcrew.frames.model import KINDS
 from nightcrew.io.source import shown
 from nightcrew.ledger.arrivals import PathRow
-from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from reports.model import STATES, BalanceRow, Cause
-from reports.night_data import ScopeData, name_of, readable, why
+from reports.night_data import name_of, readable, why
 from reports.tables import columns
 from reports.values import NumberTable
 
@@ -24,7 +24,23 @@ _KIND_WORDS = {"rejected": "unreadable"}
 _OWN_FRAMES = ("bias_master", "dark_master", "thermal_master", "flat_master", "reduce_light", "photometry")
 
 
-def balance(scopes: Sequence[ScopeData]) -> tuple[BalanceRow, ...]:
+class FilesOf(Protocol):
+    """A scope's files and the plan over them: a night of one instrument, or a set."""
+
+    @property
+    def instrument(self) -> str:
+        """The scope's instrument, "" for a set."""
+
+    @property
+    def files(self) -> tuple[PathRow, ...]:
+        """All its files."""
+
+    @property
+    def plan(self) -> Plan:
+        """What should exist."""
+
+
+def balance(scopes: Sequence[FilesOf]) -> tuple[BalanceRow, ...]:
     """Files by instrument and kind; those that are no frame of any instrument come last."""
     counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for data in scopes:
@@ -43,7 +59,7 @@ def _balance_row(instrument: str, kind: str, counted: Counter[str]) -> BalanceRo
     return BalanceRow(instrument=instrument, kind=_KIND_WORDS.get(kind, kind), seen=counted.total(), **states)
 
 
-def causes(scopes: Sequence[ScopeData]) -> tuple[Cause, ...]:
+def causes(scopes: Sequence[FilesOf]) -> tuple[Cause, ...]:
     """Why files are not done, grouped by cause, and which products failed."""
     found: list[Cause] = []
     for data in scopes:
@@ -83,11 +99,11 @@ def _without_name(row: PathRow) -> str:
     return readable(row.reason.removeprefix(f"{shown(row.path.decode(errors='surrogateescape'))}: "))
 
 
-def _failed(data: ScopeData) -> Iterable[Cause]:
+def _failed(data: FilesOf) -> Iterable[Cause]:
     groups: dict[str, list[PlannedProduct]] = defaultdict(list)
     for planned in data.plan.with_status("failed"):
         inherited = planned.reason.startswith("its input ")
-        if planned.recipe not in _OWN_FRAMES and not inherited:
+        if planned.recipe not in _OWN_FRAMES and not inherited and not of_one_file(planned):
             groups[f"{RECIPES[planned.recipe].title}: {likeness(planned.reason)}"].append(planned)
     state: Literal["failed"] = "failed"
     for _, members in sorted(groups.items()):
@@ -97,7 +113,12 @@ def _failed(data: ScopeData) -> Iterable[Cause]:
         yield Cause(state=state, cause=text, count=len(members), files=names[:NAMED], command=why(first.fingerprint[:12]), kind="product")
 
 
-def file_table(scopes: Sequence[ScopeData]) -> NumberTable:
+def of_one_file(planned: PlannedProduct) -> bool:
+    """Is it a set's product of a single file?  Then that file's own state says what became of it."""
+    return len(planned.inputs) == 1 and planned.inputs[0].file is not None
+
+
+def file_table(scopes: Sequence[FilesOf]) -> NumberTable:
     """Every file of the night with its state and reason."""
     rows = tuple(
         (name_of(row), data.instrument, row.kind, row.state, row.reason, row.size, row.sha256) for data in scopes for row in data.files

@@ -42,12 +42,27 @@ class MorningNight:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MorningSet:
+    """One set (sensor, laboratory, campaign, photon lists) in the mail: what its page says, in words."""
+
+    title: str
+    status: Status
+    word: str
+    sentence: str
+    numbers: tuple[tuple[str, str], ...] = ()  # (name, value) of the key quantities
+    needs: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()  # where something needs a person
+    link: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Morning:
     """All that one morning's mail tells."""
 
     date: str  # local calendar date, ISO
     site: str
     nights: tuple[MorningNight, ...] = ()
+    sets: tuple[MorningSet, ...] = ()
     notices: tuple[Notice, ...] = ()  # such as an earlier mail whose delivery is unknown
     failed: str = ""  # why the morning's report could not be written
     index_link: str = ""
@@ -125,14 +140,26 @@ def subject(morning: Morning) -> str:
     start = f"Nightcrew {morning.date}"
     if morning.failed:
         return header_value(f"{start}: the morning report failed")
-    if not morning.nights:
+    if not morning.nights and not morning.sets:
         return header_value(f"{start}: nothing new")
+    if not morning.nights:
+        return header_value(f"{start}: {_sets_subject(morning.sets)}")
+    more = f"; {_sets_subject(morning.sets)}" if morning.sets else ""
     worst = min(morning.nights, key=lambda night: _WORST.index(night.verdict.status))
     if len(morning.nights) == 1:
-        return header_value(f"{start}: {worst.verdict.word} - {worst.verdict.sentence.rstrip('.')}")
+        return header_value(f"{start}: {worst.verdict.word} - {worst.verdict.sentence.rstrip('.')}{more}")
     words = [night.verdict.word for night in sorted(morning.nights, key=lambda night: _WORST.index(night.verdict.status))]
-    counted = [f"{words.count(word)} x {word}" if words.count(word) > 1 else word for word in dict.fromkeys(words)]
-    return header_value(f"{start}: {joined(counted)}")
+    return header_value(f"{start}: {_counted(words)}{more}")
+
+
+def _sets_subject(sets: Sequence[MorningSet]) -> str:
+    if len(sets) == 1:
+        return f"{sets[0].title}: {sets[0].word}"
+    return f"{len(sets)} sets: {_counted([one.word for one in sorted(sets, key=lambda one: _WORST.index(one.status))])}"
+
+
+def _counted(words: list[str]) -> str:
+    return joined([f"{words.count(word)} x {word}" if words.count(word) > 1 else word for word in dict.fromkeys(words)])
 
 
 def _mail_night(night: MorningNight, place: int) -> MailNight:
@@ -175,10 +202,12 @@ def plain_text(morning: Morning, nights: Sequence[MailNight]) -> str:
         lines += ["THE MORNING REPORT FAILED", morning.failed, ""]
     for notice in morning.notices:
         lines += [f"! {notice.text}", *([f"  {notice.command}"] if notice.command else []), ""]
-    if not nights and not morning.failed:
+    if not nights and not morning.sets and not morning.failed:
         lines += ["Nothing new: no file arrived and nothing was made since the last mail.", ""]
     for night in nights:
         lines += _night_lines(night)
+    for one in morning.sets:
+        lines += _set_lines(one)
     if morning.index_link:
         lines += [f"All nights: {morning.index_link}", ""]
     return "\n".join(visible(line) for line in lines) + "\n"
@@ -198,6 +227,15 @@ def _night_lines(night: MailNight) -> list[str]:
     if night.page.balance:
         lines += ["", "What came in:", *_balance_lines(night.page), ""]
     return [*lines, ""]
+
+
+def _set_lines(one: MorningSet) -> list[str]:
+    lines = [f"{one.title}: {one.word.upper()}", one.sentence, *(f"- {name}: {value}" for name, value in one.numbers)]
+    if one.link:
+        lines += [f"Report: {one.link}"]
+    if one.needs:
+        lines += ["What needs a person:", *(f"- {text}" for text in one.needs)]
+    return [*lines, *(f"    {command}" for command in one.commands), ""]
 
 
 def _balance_lines(page: NightPage) -> Iterator[str]:

@@ -339,6 +339,7 @@ class IndexEntry:
     grades: tuple[int, int, int, int]
     needs: int
     made_at: str
+    numbers: tuple[tuple[str, str], ...] = ()  # (name, value) of a set's key quantities
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 
+from nightcrew.planning.set_names import safe_part
 from reports.model import ScopeKind
 
 PAGE = "index.html"
@@ -23,8 +24,8 @@ def slug(text: str, limit: int = 60) -> str:
 
 
 def page_folder(kind: ScopeKind, name: str) -> str:
-    """Folder of a page below the report folder: ``night/2026-03-14``."""
-    return f"{kind}/{slug(name)}"
+    """Folder of a page below the report folder: ``night/2026-03-14``, ``sensor/set1``."""
+    return f"{kind}/{slug(name) if kind == 'night' else safe_part(name)}"
 
 
 def page_path(kind: ScopeKind, name: str) -> str:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 LEVEL_WORDS = {"problem": "problem", "warning": "look at this", "notice": "remark", "info": "for information"}
+SET_NEEDS_SHOWN = 5  # of one set in a mail
+SET_TITLES: dict[str, str] = {"campaign": "Irradiation campaigns", "lab": "Laboratory", "mkid": "Photon lists", "sensor": "Sensors"}
 STATUS_WORDS = {"good": "good", "attention": "needs a look", "bad": "bad", "empty": "empty"}
 SECTIONS = {
     "needs": "To do",
@@ -190,9 +192,11 @@ def judged_html(page: NightPage) -> str:
 
 
 def index_html(page: IndexPage) -> str:
-    """The index of nights as one HTML text, newest first."""
-    entries = sorted(page.entries, key=lambda entry: (entry.night, entry.kind), reverse=True)
-    latest = entries[0] if entries else None
+    """The index of nights as one HTML text, newest first, and of sets, by kind."""
+    nights = sorted((e for e in page.entries if e.kind == "night"), key=lambda entry: entry.night, reverse=True)
+    sets = sorted((e for e in page.entries if e.kind != "night"), key=lambda entry: (SET_TITLES[entry.kind], entry.night))
+    entries = [*nights, *sets]
+    latest = nights[0] if nights else max(sets, key=lambda entry: entry.made_at, default=None)
     context: Mapping[str, Any] = {
         "page": page,
         "csp": content_security_policy(),
@@ -208,7 +212,11 @@ def index_html(page: IndexPage) -> str:
 
 def mail_html(morning: Morning, nights: Sequence[MailNight], subject: str) -> str:
     """The HTML part of the morning mail."""
-    return environment().get_template("mail.html.j2").render(morning=morning, nights=nights, subject=subject)
+    return (
+        environment()
+        .get_template("mail.html.j2")
+        .render(morning=morning, nights=nights, subject=subject, sets=morning.sets, needs_shown=SET_NEEDS_SHOWN)
+    )
 
 
 def _urgent(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
@@ -216,7 +224,9 @@ def _urgent(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
 
 
 def _month(entry: IndexEntry) -> str:
+    if entry.kind != "night":
+        return SET_TITLES[entry.kind]
     found = re.match(r"^(\d{4})-(\d{2})-\d{2}$", entry.night)
     if found is None or not 1 <= int(found.group(2)) <= 12:
-        return "Campaigns and other sets"
+        return "Nights without a date"
     return f"{views.MONTHS[int(found.group(2)) - 1]} {found.group(1)}"

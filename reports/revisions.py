@@ -24,6 +24,7 @@ _PASSING: dict[str, Any] = {
     "notices": (),
     "trends": (),
     "links": (),
+    "sections": (),
     "last_night_with_files": "",
 }
 
@@ -101,13 +102,17 @@ def entry_text(page: NightPage, verdict: Verdict, digest: str) -> str:
     return json.dumps(body, ensure_ascii=True, indent=1) + "\n"
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
 def read_stored(folder: Path) -> Stored:
     """What is kept of the page in ``folder``; an empty ``Stored`` when there is none or it cannot be read (a new page then)."""
     try:
         body = json.loads((folder / names.ENTRY).read_text(encoding="utf-8"))
         if body["format"] != FORMAT:
             return Stored()
-        entry: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in body["entry"].items()}
+        entry: dict[str, Any] = {key: _frozen(value) for key, value in body["entry"].items()}
         return Stored(IndexEntry(**entry), body["digest"], tuple(body["notes"]), dict(body["numbers"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Stored()

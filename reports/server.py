@@ -37,6 +37,7 @@ CONTENT_TYPES = {
     ".ecsv": "text/plain; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
     ".json": "application/json",
+    ".npz": "application/octet-stream",
     ".png": "image/png",
     ".jpg": "image/jpeg",
 }
@@ -221,7 +222,7 @@ def _open_below(root: Path, parts: tuple[str, ...], closing: contextlib.ExitStac
         return None
     mode = os.fstat(last).st_mode
     if stat.S_ISDIR(mode):
-        return f"{names[-1]}/" if all(char.isalnum() or char in "._-" for char in names[-1]) else None
+        return f"{names[-1]}/" if all(char.isalnum() or char in "._~-" for char in names[-1]) else None
     suffix = os.path.splitext(names[-1])[1].lower()  # noqa: PTH122  a name, not a path
     return (last, suffix) if stat.S_ISREG(mode) and suffix in CONTENT_TYPES else None
 

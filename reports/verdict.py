@@ -39,11 +39,11 @@ def _status(page: NightPage, actions: tuple[Action, ...]) -> Status:
     lights, reduced = light_counts(page)
     if page.failed:
         return "bad"
-    if page.seen == 0 and not page.sections:
+    if page.seen == 0 and (page.kind == "night" or not page.sections):
         return "empty"
     if lights and reduced < (1 - BAD_FRACTION) * lights and page.closed:
         return "bad"
-    if any(section.status == "bad" for section in page.sections):
+    if page.kind != "night" and any(section.status == "bad" for section in page.sections):
         return "bad"
     return "attention" if any(action.level in ("problem", "warning") for action in actions) else "good"
 
@@ -51,8 +51,11 @@ def _status(page: NightPage, actions: tuple[Action, ...]) -> Status:
 def _sentence(page: NightPage, actions: tuple[Action, ...]) -> str:
     if page.failed:
         return f"Processing stopped: {page.failed.rstrip('.')}. What was finished before is kept; the next run makes the rest."
+    if page.seen == 0 and page.kind == "night":
+        others = f" Analysed meanwhile: {joined([section.title for section in page.sections])}." if page.sections else ""
+        return f"No files arrived for this night.{others}"
     if page.seen == 0 and not page.sections:
-        return "No files arrived for this night." if page.kind == "night" else "No files arrived."
+        return "No files arrived."
     text = f"{_what_was_made(page)}; {_what_it_asks(actions)}."
     text = text[0].upper() + text[1:]
     return text if page.closed else f"{text} The {_thing(page)} is still open: this page is preliminary."
@@ -127,6 +130,8 @@ def _actions(page: NightPage, faults: tuple[str, ...]) -> Iterator[Action]:
     for section in page.sections:
         if section.status in ("attention", "bad"):
             level: Level = "problem" if section.status == "bad" else "warning"
+            if page.kind == "night":  # a set has its own page and its own verdict in the mail; the night is not worse for it
+                level = "notice"
             yield Action(level=level, text=f"{section.title}: {section.verdict}", anchor="analyses")
 
 

@@ -88,6 +88,11 @@ class Workspace:
             sets=set_folders(self.settings.folders),
         )
 
+    def scope(self, scope_id: int) -> ScopeRow:
+        """The scope of that id, as it is now."""
+        with self.database.read() as connection:
+            return scopes.get(connection, scope_id)
+
     def rules_for(self, instrument: str) -> Rules:
         """Association rules of an instrument: those of the profile that its frames were read with, else of the generic one."""
         with self.database.read() as connection:

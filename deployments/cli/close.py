@@ -10,11 +10,13 @@ from deployments.cli.common import ConfigOption, JsonOption, open_space, say, sa
 
 
 def close(
-    night: Annotated[str, typer.Argument(help="Night such as 2026-03-14, or 2026-03-14/INSTRUMENT; last: the newest.")],
+    night: Annotated[
+        str, typer.Argument(help="Night such as 2026-03-14 or 2026-03-14/INSTRUMENT, or a set such as sensor/set1; last: the newest night.")
+    ],
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Close a night before its time: calibrations that are missing are then missing, and the rules decide without them."""
+    """Close a night or set before its time: calibrations that are missing are then missing, and the rules decide without them."""
     from nightcrew.ledger import scopes
 
     space = open_space(config)

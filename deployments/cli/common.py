@@ -85,16 +85,23 @@ def open_space(config: Path | None) -> Workspace:
 
 
 def scopes_named(connection: Connection, what: str) -> list[ScopeRow]:
-    """Scopes called ``2026-03-14``, ``2026-03-14/NCSIM`` or ``last``; ``Refused`` with those that exist when there is none."""
+    """Scopes called ``2026-03-14``, ``2026-03-14/NCSIM``, ``sensor/set1``, ``set1`` or ``last``; ``Refused`` with those that exist.
+
+    ``last`` is the newest night, or where there is none the set that files came for last.
+    """
     from nightcrew.errors import Refused
     from nightcrew.ledger import scopes
 
     every = scopes.find(connection)
-    name, _, instrument = what.partition("/")
     if what == "last" and every:
-        name, instrument = every[0].name, ""
-    found = [row for row in every if row.name == name and instrument in ("", row.instrument)]
+        night = next((row.name for row in every if row.kind == "night"), "")
+        newest = max(every, key=lambda row: row.last_arrival_at)
+        found = [row for row in every if row.kind == "night" and row.name == night] if night else [newest]
+    else:
+        name, _, instrument = what.partition("/")
+        found = [row for row in every if row.kind == "night" and row.name == name and instrument in ("", row.instrument)]
+        found = found or [row for row in every if row.kind != "night" and what in (row.title, row.name)]
     if not found:
         known = ", ".join(row.title for row in every[:8]) or "none yet"
-        raise Refused(f"there is no night called {what!r}; the newest are: {known}")
+        raise Refused(f"there is no night or set called {what!r}; the newest are: {known}")
     return found

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json
 
+if TYPE_CHECKING:
+    from nightcrew.ledger.rows import ScopeRow
+    from tasks.workspace import Workspace
+
 
 def report(
-    night: Annotated[str, typer.Argument(help="Night such as 2026-03-14; last: the newest.")] = "last",
+    night: Annotated[str, typer.Argument(help="Night such as 2026-03-14, or a set such as sensor/set1; last: the newest night.")] = "last",
     morning: Annotated[str, typer.Option("--morning", help="Also send the mail of this morning (a date), unless it was sent.")] = "",
     resend: Annotated[
         bool, typer.Option("--resend", help="Send the mail of --morning again although nobody knows whether it came.")
@@ -18,19 +23,26 @@ def report(
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the report of a night now, and with --morning send that morning's mail."""
+    """Write the report of a night or set now, and with --morning send that morning's mail."""
     from deployments.cli.common import scopes_named
     from flows.post import deliver_queued, requeue
-    from flows.reporting import queue_morning, write_page
+    from flows.reporting import queue_morning, write_page, write_set_page
     from nightcrew.errors import Refused
 
     if resend and not morning:
         raise Refused("--resend needs --morning DATE")
     space = open_space(config)
-    if night == "last":
-        with space.database.read() as connection:
-            night = scopes_named(connection, night)[0].name
-    published = write_page(space, night.partition("/")[0])
+    of_set = _set_named(space, night)
+    if of_set is not None:
+        done = write_set_page(space, of_set.id)
+        said = _Said(done.path, done.revision, done.changed, done.status, done.word, done.sentence, done.faults)
+    else:
+        if night == "last":
+            with space.database.read() as connection:
+                night = scopes_named(connection, night)[0].name
+        page = write_page(space, night.partition("/")[0])
+        verdict = page.verdict
+        said = _Said(page.path, page.revision, page.changed, verdict.status, verdict.word, verdict.sentence, page.faults)
     sent: list[tuple[str, str]] = []
     if morning:
         row = queue_morning(space, morning)
@@ -39,16 +51,41 @@ def report(
         if space.settings.mail.transport != "none":
             sent = deliver_queued(space.database, space.settings.mail)
     if json:
-        verdict = {"status": published.verdict.status, "sentence": published.verdict.sentence}
-        say_json({"page": str(published.path), "revision": published.revision, "faults": list(published.faults), "mails": sent, **verdict})
+        verdict_of = {"status": said.status, "sentence": said.sentence}
+        say_json({"page": str(said.path), "revision": said.revision, "faults": list(said.faults), "mails": sent, **verdict_of})
         return
-    say(f"{published.verdict.word}: {published.verdict.sentence}")
-    say(f"Report: {published.path} (revision {published.revision}{'' if published.changed else ', unchanged'})")
-    for fault in published.faults:
+    say(f"{said.word}: {said.sentence}")
+    say(f"Report: {said.path} (revision {said.revision}{'' if said.changed else ', unchanged'})")
+    for fault in said.faults:
         say(f"  the report's own check found: {fault}")
     for date, state in sent:
         say(f"Mail of {date}: {state}")
     if morning and not sent:
         say(f"Mail of {morning}: nothing to send; it was sent before, or mail.transport is none")
-    if published.faults:
+    if said.faults:
         raise typer.Exit(1)
+
+
+class _Said(NamedTuple):
+    """What a page says, of a night or of a set."""
+
+    path: Path
+    revision: int
+    changed: bool
+    status: str
+    word: str
+    sentence: str
+    faults: tuple[str, ...]
+
+
+def _set_named(space: Workspace, what: str) -> ScopeRow | None:
+    """The set that ``what`` names; None for a night, known or not."""
+    from deployments.cli.common import scopes_named
+    from nightcrew.errors import Refused
+
+    with space.database.read() as connection:
+        try:
+            found = scopes_named(connection, what)
+        except Refused:
+            return None
+    return next((row for row in found if row.kind != "night"), None)

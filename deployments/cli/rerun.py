@@ -11,14 +11,16 @@ from deployments.endpoints import running_pid
 
 
 def rerun(
-    what: Annotated[str, typer.Argument(help="Night such as 2026-03-14, or 2026-03-14/INSTRUMENT; last: the newest.")],
+    what: Annotated[
+        str, typer.Argument(help="Night such as 2026-03-14 or 2026-03-14/INSTRUMENT, or a set such as sensor/set1; last: the newest night.")
+    ],
     from_step: Annotated[str, typer.Option("--from", help="Leave out earlier steps: masters, lights, photometry, report ...")] = "",
     only: Annotated[list[str] | None, typer.Option("--only", help="Make only this recipe, key or fingerprint; repeatable.")] = None,
     retry: Annotated[bool, typer.Option("--retry/--no-retry", help="Try again what failed for good.")] = True,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Plan a night again and make what is missing, stale or failed.  What is current stays as it is."""
+    """Plan a night or set again and make what is missing, stale or failed.  What is current stays as it is."""
     from flows.catalogue import FLOW_OF_SCOPE
     from nightcrew.errors import Refused
     from nightcrew.ledger import dispatches

@@ -17,14 +17,17 @@ if TYPE_CHECKING:
 
 _STATES = ("done", "degraded", "waiting", "rejected", "set_aside")
 _MOST_REASONS = 12
+_MOST_SETS = 20
 
 
 def status(
-    night: Annotated[str, typer.Argument(help="Night such as 2026-03-14, or 2026-03-14/INSTRUMENT; last: the newest.")] = "last",
+    night: Annotated[
+        str, typer.Argument(help="Night such as 2026-03-14 or 2026-03-14/INSTRUMENT, or a set such as sensor/set1; last: the newest night.")
+    ] = "last",
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """The balance of a night: what was seen, what became of it, what waits and for what; and whether the service runs."""
+    """The balance of a night or set: what was seen, what became of it, what waits and for what; and whether the service runs."""
     from nightcrew.errors import Refused
     from nightcrew.settings import Settings
 
@@ -40,19 +43,23 @@ def status(
             found = []
         rest = _without_scope(connection)
         outdated = _outdated(connection, settings)
+        sets = _sets(connection, {one["title"] for one in found}) if night == "last" else []
     if json:
-        say_json({"service": service, "scopes": found, "without_night": rest, "outdated": outdated})
+        say_json({"service": service, "sets": sets, "scopes": found, "without_night": rest, "outdated": outdated})
         return
     say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
     for one in found:
         _print(one)
+    if sets:
+        say("\nSets:")
+        say_table(("set", "state", "files", *(word.replace("_", " ") for word in _STATES)), [list(one.values()) for one in sets])
     if rest["seen"]:
         say(f"\nWithout a night: {rest['seen']} files")
         _print_reasons(rest["reasons"])
     for old in outdated:
         say(f"\n{old['night']}  {old['instrument']}: at least {old['products']} products are outdated; `{old['command']}` remakes them")
     if not found:
-        say("No night is in the ledger yet.")
+        say("No night and no set is in the ledger yet.")
 
 
 def _service(settings: Settings) -> dict[str, Any]:
@@ -73,6 +80,8 @@ def _of_scope(connection: Connection, scope: ScopeRow) -> dict[str, Any]:
     reasons = Counter((row.state, row.reason) for row in rows if row.state not in ("done",))
     return {
         "night": scope.name,
+        "kind": scope.kind,
+        "title": scope.title,
         "instrument": scope.instrument,
         "state": scope.state,
         "planned": scope.mark <= scope.planned_mark,
@@ -96,6 +105,20 @@ def _outdated(connection: Connection, settings: Settings) -> list[dict[str, Any]
     ]
 
 
+def _sets(connection: Connection, shown: set[str]) -> list[dict[str, Any]]:
+    """One line a set, those that files came for last first."""
+    from nightcrew.ledger import arrivals, scopes
+
+    rows = sorted((s for s in scopes.find(connection) if s.kind != "night"), key=lambda s: s.last_arrival_at, reverse=True)
+    lines = []
+    for scope in (row for row in rows[:_MOST_SETS] if row.title not in shown):
+        counts: Counter[str] = Counter()
+        for (_, state), count in arrivals.balance(connection, scope.id).items():
+            counts[state] += count
+        lines.append({"set": scope.title, "state": scope.state, "files": counts.total(), **{word: counts[word] for word in _STATES}})
+    return lines
+
+
 def _without_scope(connection: Connection) -> dict[str, Any]:
     from nightcrew.ledger import arrivals
 
@@ -108,7 +131,7 @@ def _reasons(counted: Counter[tuple[str, str]]) -> list[dict[str, Any]]:
 
 
 def _print(one: dict[str, Any]) -> None:
-    say(f"\n{one['night']}  {one['instrument']}  {one['state']}" + ("" if one["planned"] else ", being planned"))
+    say(f"\n{one['title'].replace('/', '  ', 1)}  {one['state']}" + ("" if one["planned"] else ", being planned"))
     rows: list[list[object]] = [[row["kind"], sum(row[s] for s in _STATES), *(row[s] for s in _STATES)] for row in one["balance"]]
     rows.append(["together", one["seen"], *(sum(row[s] for row in one["balance"]) for s in _STATES)])
     say_table(("kind", "seen", "done", "degraded", "waiting", "rejected", "set aside"), rows)

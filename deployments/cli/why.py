@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,11 @@ from deployments.cli.common import ConfigOption, JsonOption, open_space, say, sa
 
 if TYPE_CHECKING:
     from nightcrew.planning.explain import Explanation
-    from nightcrew.planning.model import Plan, Snapshot
+    from nightcrew.planning.model import Plan
+    from tasks.standing import AnySnapshot
     from tasks.workspace import Workspace
+
+_DIGITS = 8  # of a fingerprint, to be told from a word
 
 
 def why(
@@ -34,44 +38,51 @@ def why(
 def explanations(space: Workspace, what: str) -> list[Explanation]:
     """Answers for every file or product that ``what`` names; ``Refused`` when there is none."""
     from nightcrew.errors import Refused
-    from nightcrew.ledger import arrivals, products
-    from nightcrew.planning.explain import explain_file, explain_product
+    from nightcrew.ledger import arrivals, claims, products
+    from nightcrew.planning.explain import explain_attempts, explain_file, explain_product, explain_set_file
+    from nightcrew.planning.sets import SetSnapshot
 
     path = Path(os.path.abspath(what))  # noqa: PTH100  # a link's own name counts, so nothing is resolved but ".."
+    print_ = _fingerprint_in(what)
     with space.database.read() as connection:
         rows = arrivals.find(connection, os.fsencode(path)) or arrivals.find(connection, os.fsencode(what))
-        product = None if rows else products.by_fingerprint(connection, _fingerprint_in(what))
+        product = None if rows else products.by_fingerprint(connection, print_)
         dependants = products.dependants(connection, product.fingerprint) if product else []
-    if not rows and product is None:
+        tries = [] if rows or product else claims.attempts(connection, print_ if len(print_) >= _DIGITS else "")
+    if not rows and product is None and not tries:
         raise Refused(f"neither a file nor a product of the ledger is called {what!r}; `nightcrew ledger files` lists the files")
     answers = []
     for row in rows:
-        snapshot, plan = _look(space, row.scope_id)
-        answers.append(explain_file(row, snapshot, plan))
+        seen, plan = _look(space, row.scope_id)
+        if isinstance(seen, SetSnapshot) and plan is not None:
+            answers.append(explain_set_file(row, seen, plan))
+        else:
+            answers.append(explain_file(row, None if isinstance(seen, SetSnapshot) else seen, plan))
     if product is not None:
         answers.append(explain_product(product, _look(space, product.scope_id)[1], dependants))
-    return answers
+    return answers + ([explain_attempts(tries)] if tries else [])
 
 
 def _fingerprint_in(what: str) -> str:
-    """The fingerprint in a product's file name (``..._60s.0123456789ab.fits``), or ``what`` itself."""
+    """The fingerprint in a product's file name (``..._60s.0123456789ab.fits``) or folder (``...-0123456789ab``), or ``what`` itself."""
+    folder = re.search(r"-([0-9a-f]{12})(?:/|$)", what)
+    if folder is not None:
+        return folder[1]
     parts = [part for part in Path(what).name.split(".") if len(part) >= 8 and all(char in "0123456789abcdef" for char in part)]
     return parts[-1] if parts else what
 
 
-def _look(space: Workspace, scope_id: int | None) -> tuple[Snapshot | None, Plan | None]:
+def _look(space: Workspace, scope_id: int | None) -> tuple[AnySnapshot | None, Plan | None]:
     """Snapshot and plan of a scope, without changing anything."""
-    from nightcrew.ledger import scopes
-    from nightcrew.planning import snapshot as snapshots
-    from nightcrew.planning.night import plan_night
+    from tasks.ways import way_of
 
     if scope_id is None:
         return None, None
+    scope = space.scope(scope_id)
+    way = way_of(scope, space.parameters, space.rules_for, space.options)
     with space.database.read() as connection:
-        instrument = scopes.get(connection, scope_id).instrument
-        remake = scopes.is_remade_unasked(connection, scope_id, space.settings.night.remake_nights)
-        seen = snapshots.load(connection, scope_id, space.parameters, space.rules_for(instrument), remake=remake)
-    return seen, plan_night(seen, space.database.now())
+        seen = way.load(connection, scope, remake=True)
+    return seen, way.plan(seen, space.database.now())
 
 
 def _print(answer: Explanation) -> None:

@@ -260,6 +260,30 @@ def deaths(connection: Connection, scope_id: int) -> dict[str, int]:
     return {str(row[0]): int(row[1]) for row in rows}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One start of making a product, and how it ended."""
+
+    scope_id: int
+    recipe: str
+    key: str
+    fingerprint: str
+    state: str
+    reason: str
+    trace: str
+    started_at: str
+    ended_at: str
+
+
+def attempts(connection: Connection, fingerprint: str) -> list[Attempt]:
+    """Every start of the product whose fingerprint begins so, oldest first; none when several products' do."""
+    columns = [getattr(claim.c, name) for name in Attempt.__slots__]
+    like = claim.c.fingerprint.startswith(fingerprint, autoescape=True)
+    rows = connection.execute(select(*columns).where(like, claim.c.recipe != PLAN).order_by(claim.c.id)).all() if fingerprint else []
+    found = [Attempt(**row._asdict()) for row in rows]
+    return found if len({one.fingerprint for one in found}) == 1 else []
+
+
 def running(connection: Connection) -> set[str]:
     """Fingerprints of the products that somebody makes now."""
     rows = connection.execute(select(claim.c.fingerprint).where(claim.c.state == "running", claim.c.recipe != PLAN))

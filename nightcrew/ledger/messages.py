@@ -68,6 +68,18 @@ def last_report(connection: Connection, scope_id: int) -> ReportRow | None:
     return ReportRow(**row) if row else None
 
 
+def sets_reported(connection: Connection, since: str, until: str) -> list[tuple[str, str]]:
+    """(kind, name) of the sets that got a report from ``since`` on and before ``until``, by kind and name."""
+    statement = (
+        select(scope.c.kind, scope.c.name)
+        .join(report, report.c.scope_id == scope.c.id)
+        .where(scope.c.kind != "night", report.c.made_at >= since, report.c.made_at < until)
+        .distinct()
+        .order_by(scope.c.kind, scope.c.name)
+    )
+    return [(row.kind, row.name) for row in connection.execute(statement)]
+
+
 def queue_mail(database: Database, *, morning: str, message_id: str, subject: str, message: bytes) -> MailRow:
     """Put a morning's mail into the outbox; the one that is there already stands (one mail a morning)."""
     now = database.now()

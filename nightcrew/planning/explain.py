@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nightcrew.ledger.arrivals import PathRow
+from nightcrew.ledger.claims import Attempt
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Choice, Plan, PlannedProduct, Snapshot
+from nightcrew.planning.set_states import file_states
+from nightcrew.planning.sets import SetSnapshot
 from nightcrew.planning.states import frame_states
 
 
@@ -81,6 +85,32 @@ def explain_file(row: PathRow, snapshot: Snapshot | None, plan: Plan | None) -> 
     )
 
 
+def explain_set_file(row: PathRow, seen: SetSnapshot, plan: Plan) -> Explanation:
+    """Explain a file of a set: its state, and every product that takes it."""
+    name = row.path.decode("utf-8", "backslashreplace")
+    state = file_states(seen, plan).get(row.id)
+    users = [p for p in plan.products if any(i.file is not None and i.file.id == row.id for i in p.inputs)]
+    return Explanation(
+        subject=name,
+        verdict=_sentence(row.state, row.reason) if state is None or row.to_read else _sentence(state.state, state.reason),
+        facts={"set": seen.scope.title, "kind": row.kind, "size": row.size, "sha256": row.sha256},
+        notes=(f"the plan of the set failed: {plan.fault}",) if plan.fault else (),
+        products=tuple(_product(p, seen) for p in users),
+    )
+
+
+def explain_attempts(tries: Sequence[Attempt]) -> Explanation:
+    """Explain a product that was begun and never made: how each start ended."""
+    last = tries[-1]
+    ends = [f"{one.started_at}: {one.state}" + (f": {one.reason}" if one.reason else "") for one in tries]
+    return Explanation(
+        subject=f"{last.recipe} {last.key}",
+        verdict=_sentence({"again": "to be tried again", "running": "being made"}.get(last.state, last.state), last.reason),
+        facts={"fingerprint": last.fingerprint},
+        notes=(*ends, *(last.trace.splitlines() if last.trace else ())),
+    )
+
+
 def _sentence(state: str, reason: str) -> str:
     return state.replace("_", " ") + (f": {reason}" if reason else "")
 
@@ -94,7 +124,7 @@ def _choices_of(users: list[PlannedProduct]) -> tuple[Choice, ...]:
     return tuple({c.need: c for product in users for c in product.choices}.values())
 
 
-def _product(product: PlannedProduct, snapshot: Snapshot) -> dict[str, Any]:
+def _product(product: PlannedProduct, snapshot: Snapshot | SetSnapshot) -> dict[str, Any]:
     made = snapshot.products.get(product.fingerprint)
     return {
         "recipe": product.recipe,
@@ -110,7 +140,9 @@ def _product(product: PlannedProduct, snapshot: Snapshot) -> dict[str, Any]:
 def explain_product(row: ProductRow, plan: Plan | None, dependants: list[ProductRow]) -> Explanation:
     """Explain a product: is it current, what is it made from, what depends on it."""
     planned = next((p for p in plan.products if p.fingerprint == row.fingerprint), None) if plan is not None else None
-    if planned is not None:
+    if planned is not None and planned.status in ("pending", "failed"):
+        verdict = f"to be made anew, but {planned.reason}"
+    elif planned is not None:
         verdict = f"current, grade {row.grade}" if row.usable else f"not used: {row.barred_because}"
         verdict += f"; {planned.kept}" if planned.kept else ""
     else:

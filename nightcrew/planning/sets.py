@@ -200,8 +200,12 @@ class SetBuilder:
         row = self.snapshot.products.get(print_)
         return row is not None and row.state == "made"
 
+    def _is_marked_bad(self, print_: str) -> bool:
+        row = self.snapshot.products.get(print_)
+        return row is not None and bool(row.marked_bad)
+
     def _status(self, recipe: str, key: str, print_: str, inputs: Sequence[Input]) -> tuple[Status, str]:
-        if self._is_made(print_):
+        if self._is_made(print_) and not any(self._is_marked_bad(item.fingerprint) for item in inputs if item.is_product):
             return ("present" if self.snapshot.current.get((recipe, key)) == print_ else "adopt"), ""
         failure = self.snapshot.failures.get(print_)
         if failure is not None:

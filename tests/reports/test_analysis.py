@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisTable, BadPageError, read_analysis, write_analysis
-from reports.analysis_html import conditions, measured
+from reports.analysis_words import conditions, measured
 from reports.check import html_faults
 from reports.render import content_security_policy
 from reports.summary import Quantity, Summary, determined

@@ -135,7 +135,7 @@ def test_names_from_outside_stay_in_the_folder(tmp_path: Path) -> None:
     publish_night(small_night(kind="campaign", night="../../evil", sections=(section,)), root)
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b"]
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["c"]
-    assert len(list(root.glob("campaign/evil-*/index.html"))) == 1
+    assert len(list(root.glob("campaign/*evil/index.html"))) == 1
 
 
 @pytest.mark.parametrize("name", ["2026-03-14", "plain_name.v2"])

@@ -83,5 +83,5 @@ def test_the_night_as_summary() -> None:
     done = {(q.where["kind"]): q.value for q in found.quantities if q.name == "files_done"}
     assert done == {"bias": 20, "dark": 30, "flat": 39, "light": 30, "foreign": 0}
     assert sum(q.name == "fwhm" for q in found.quantities) == 40
-    assert len(found.warnings) == 7
+    assert len(found.warnings) == 6
     assert as_json(night_summary(page, judge(page))) == text

@@ -1,0 +1,218 @@
+"""Pages of sets: what the analysis found, what came in, what failed; the index, the night's page and the mail tell of them."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from flows import reporting
+from flows.housekeeping import tidy
+from flows.reporting import local_now, queue_morning, report_when_closed, write_page, write_set_page
+from nightcrew.ledger import messages, products
+from nightcrew.settings import FolderSettings, RetentionSettings
+from reports.check import html_faults
+from tests.support import toy_kind as toy
+from tests.support.set_bench import SetBench
+from tests.support.toy_kind import toy_kind
+
+FILES: dict[str, str | bytes] = {"set1/a.num": "1", "set1/b.num": "2.5", "set1/notes.log": "hi"}
+MORNING = "2026-05-17"
+
+
+@pytest.fixture(autouse=True)
+def _toy() -> Iterator[None]:
+    with toy_kind():
+        yield
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> SetBench:
+    return SetBench(tmp_path)
+
+
+def text_of(message: bytes) -> str:
+    body = email.message_from_bytes(message, policy=email.policy.default).get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def subject_of(message: bytes) -> str:
+    return str(email.message_from_bytes(message, policy=email.policy.default)["Subject"])
+
+
+def page_of(bench: SetBench, name: str = "set1") -> str:
+    return (bench.root / "reports" / "sensor" / name / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_closed_sets_page_is_the_analysis_with_the_balance_of_its_files(bench: SetBench) -> None:
+    bench.whole(FILES)
+    assert report_when_closed(bench.space, bench.scope().id) == "sensor/set1/index.html"
+    assert report_when_closed(bench.space, bench.scope().id) == ""
+    html = page_of(bench)
+    assert html_faults(html) == ()
+    for words in ("The sum is 3.5", "the balance closes", "a log", "3.500", "nightcrew rerun sensor/set1", "Curve"):
+        assert words in html
+    folder = bench.root / "reports" / "sensor" / "set1"
+    for name in ("summary.json", "sum.csv", "figures/curve.png", "numbers/files.csv", "numbers/values-numbers.csv"):
+        assert (folder / name).is_file(), name
+    assert 'href="sum.csv"' in html
+    assert "set1" in (bench.root / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_an_open_set_says_that_its_files_are_coming_in(bench: SetBench) -> None:
+    bench.drop(FILES)
+    bench.see()
+    bench.run()
+    assert report_when_closed(bench.space, bench.scope().id) == ""
+    published = write_set_page(bench.space, bench.scope().id)
+    assert (published.status, published.word) == ("empty", "In progress")
+    assert "3 files came so far" in page_of(bench)
+
+
+def test_a_late_file_gives_a_new_page_in_the_place_of_the_old(bench: SetBench) -> None:
+    bench.whole(FILES)
+    assert write_set_page(bench.space, bench.scope().id).revision == 1
+    assert not write_set_page(bench.space, bench.scope().id).changed
+    bench.whole({"set1/c.num": "4"})
+    published = write_set_page(bench.space, bench.scope().id)
+    assert (published.changed, published.revision) == (True, 2)
+    assert "The sum is 7.5" in page_of(bench)
+    assert [path.name for path in (bench.root / "reports" / "sensor" / "set1" / "numbers").iterdir()].count("files.csv") == 1
+
+
+def test_an_analysis_that_failed_is_told_with_its_reason_and_a_command(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_unit: object) -> None:
+        raise ArithmeticError("it does not converge")
+
+    monkeypatch.setitem(toy.units, "toy_sum", broken)
+    bench.whole(FILES)
+    published = write_set_page(bench.space, bench.scope().id)
+    assert published.status == "bad"
+    text = text_of(queue_morning(bench.space, MORNING).message)
+    assert "it does not converge" in text
+    assert "nightcrew why" in text
+    assert "nightcrew rerun sensor/set1" in text
+    assert "http://127.0.0.1:8765/sensor/set1/index.html" in text
+
+
+def test_the_earlier_analysis_stands_while_the_new_one_fails(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.whole(FILES)
+
+    def broken(_unit: object) -> None:
+        raise ArithmeticError("it does not converge")
+
+    monkeypatch.setitem(toy.units, "toy_sum", broken)
+    bench.whole({"set1/c.num": "4"})
+    published = write_set_page(bench.space, bench.scope().id)
+    assert published.status == "attention"
+    assert "The sum is 3.5" in page_of(bench)
+    assert "This is the earlier analysis; the new one is not made" in page_of(bench)
+
+
+def test_the_morning_tells_every_set_that_changed_once(bench: SetBench) -> None:
+    bench.whole(FILES)
+    bench.whole({"set2/x.num": "-4"}, "set2")
+    first = queue_morning(bench.space, MORNING)
+    text = text_of(first.message)
+    assert "Sensor set1: GOOD" in text
+    assert "Total: 3.500\u00a0ADU" in text
+    assert "Sensor set2: NEEDS A LOOK" in text
+    assert "The sum is negative." in text
+    assert "2 sets: Needs a look and Good" in subject_of(first.message)
+    bench.now += timedelta(days=1)
+    assert "Nothing new" in text_of(queue_morning(bench.space, "2026-05-18").message)
+    bench.whole({"set1/c.num": "4"})
+    bench.now += timedelta(days=1)
+    third = text_of(queue_morning(bench.space, "2026-05-19").message)
+    assert "The sum is 7.5" in third
+    assert "set2" not in third
+
+
+def test_a_page_that_fails_is_told_and_stops_no_mail(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.whole(FILES)
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug in the page")
+
+    monkeypatch.setattr(reporting, "publish_page_of", broken)
+    text = text_of(queue_morning(bench.space, MORNING).message)
+    assert "a bug in the page" in text
+    assert "nightcrew report sensor/set1" in text
+
+
+def test_the_nights_page_shows_the_sets_of_its_day_and_is_no_worse_for_them(tmp_path: Path) -> None:
+    (tmp_path / "nights").mkdir()
+    folders = (FolderSettings(path=tmp_path / "in", kind="sensor"), FolderSettings(path=tmp_path / "nights"))
+    bench = SetBench(tmp_path, folders=folders)
+    bench.whole({"set2/x.num": "-4"}, "set2")
+    row = queue_morning(bench.space, MORNING)
+    published = write_page(bench.space, "2026-05-16")
+    html = published.path.read_text(encoding="utf-8")
+    assert published.verdict.status == "empty"
+    assert 'href="../../sensor/set2/index.html"' in html
+    assert "The sum is -4" in html
+    assert "EMPTY NIGHT" in text_of(row.message)
+    assert published.revision == 1
+
+
+@pytest.mark.parametrize("name", ["a <b>x", "50 % & more", "-rf", "x" * 200, "\u202egnp", "last"])
+def test_hostile_names_reach_no_page_path_or_mail_unescaped(bench: SetBench, name: str) -> None:
+    bench.drop({f"{name}/a.num": "1", f"{name}/<i>.num": "broken"})
+    bench.see()
+    with bench.space.database.read() as connection:
+        from nightcrew.ledger import scopes
+
+        scope = scopes.find(connection, kind="sensor")[0]
+    bench.settle(scope.name)
+    published = write_set_page(bench.space, scope.id)
+    html = published.path.read_text(encoding="utf-8")
+    assert html_faults(html) == ()
+    assert "<b>x" not in html
+    assert "<i>" not in html
+    assert "\u202e" not in html
+    assert published.path.is_relative_to(bench.root / "reports" / "sensor")
+    assert len(published.path.relative_to(bench.root / "reports").parts) == 3
+    index = (bench.root / "reports" / "index.html").read_text(encoding="utf-8")
+    assert f'href="{published.relative}"' in index
+    assert "<b>x" not in index
+    message = queue_morning(bench.space, MORNING).message
+    assert "\u202e" not in text_of(message)
+
+
+def test_entry_and_summary_are_for_programs(bench: SetBench) -> None:
+    bench.whole(FILES)
+    write_set_page(bench.space, bench.scope().id)
+    folder = bench.root / "reports" / "sensor" / "set1"
+    entry = json.loads((folder / "entry.json").read_text(encoding="utf-8"))["entry"]
+    assert entry["numbers"] == [["Total", "3.500\u00a0ADU"]]
+    assert entry["seen"] == 3
+    assert json.loads((folder / "summary.json").read_text(encoding="utf-8"))["quantities"][0]["value"] == 3.5
+    with bench.space.database.read() as connection:
+        report = messages.last_report(connection, bench.scope().id)
+    assert report is not None
+    assert report.verdict == "The sum is 3.5."
+
+
+def test_superseded_folders_are_retired_whole_and_parents_of_living_ones_stay(tmp_path: Path) -> None:
+    bench = SetBench(tmp_path, retention=RetentionSettings(superseded_days=1))
+    bench.whole(FILES)
+    old = bench.products()
+    bench.whole({"set1/c.num": "4"})
+    bench.now += timedelta(days=3)
+    done = tidy(bench.space, local_now(bench.space).date())
+    assert done.retired == 1
+    root = bench.settings.products.root
+    gone = root / old["toy_sum all"].files[0].path
+    assert not gone.parents[0].exists()
+    assert all((root / file.path).is_file() for row in bench.products().values() for file in row.files)
+    with bench.space.database.read() as connection:
+        row = products.by_fingerprint(connection, old["toy_sum all"].fingerprint)
+    assert row is not None
+    assert row.state == "retired"
+    assert bench.run().made == 0
