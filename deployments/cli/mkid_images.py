@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.common import JsonOption, say, say_json
+from deployments.cli.common import JsonOption, say, say_json, say_table
 
 if TYPE_CHECKING:
     from nightcrew.mkid.calibrated import CalibratedTable
@@ -137,3 +137,89 @@ def cube(
         dead_time=not ignore_dead_time,
     )
     _write(table, wish, out, (solution, raw), overwrite, as_json)
+
+
+@app.command()
+def speckles(
+    table: TableArgument,
+    out: OutOption,
+    bin_s: Annotated[float, typer.Option("--bin", help="Seconds of a bin.")] = 0.01,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Fit the times between photons instead of counts in bins.")] = False,
+    companion: Annotated[bool, typer.Option("--companion", help="Fit a steady companion (Ip) as well.")] = False,
+    step: Annotated[float | None, typer.Option("--step", help="Seconds of a step of time: a map for each.")] = None,
+    decorrelation: Annotated[float | None, typer.Option("--decorrelation", help="Decorrelation time in s, where it is known.")] = None,
+    errors: Annotated[str, typer.Option("--errors", help="auto, curvature or bootstrap.")] = "auto",
+    resamples: Annotated[int, typer.Option("--resamples", help="Resamples of the bootstrap.")] = 60,
+    start: StartOption = "",
+    stop: StopOption = "",
+    min_nm: MinOption = None,
+    max_nm: MaxOption = None,
+    solution: SolutionOption = None,
+    raw: RawOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Maps of speckle statistics: Ic, Is (and Ip) with errors, their ratio, how well they fit, and where they may be believed."""
+    from nightcrew.mkid.cube_bins import time_edges
+    from nightcrew.mkid.image import CubeWish, bins_of, provenance_cards, window_us
+    from nightcrew.mkid.speckle import SpeckleRules, errors_named
+    from nightcrew.mkid.speckle_files import write_maps
+    from nightcrew.mkid.speckle_maps import make_maps
+    from nightcrew.mkid.speckle_words import in_words, summary_of
+
+    rules = SpeckleRules(bin_s=bin_s, companion=companion, errors=errors_named(errors), resamples=resamples, decorrelation_s=decorrelation)
+    with opened(table, solution, raw) as photons:
+        edges = time_edges(*window_us(photons, start, stop), None if step is None else round(step * 1e6))
+        bins = bins_of(photons, CubeWish(min_nm=min_nm, max_nm=max_nm))
+        window = None if bins is None else (float(bins.edges_nm[0]), float(bins.edges_nm[-1]))
+        maps = make_maps(photons, rules, edges, method="intervals" if intervals else "binned", window_nm=window)
+    write_maps(out, maps, cards=provenance_cards(table, _used(table, solution, raw)), overwrite=overwrite)
+    values = {"file": out.name, **summary_of(maps)}
+    if as_json:
+        say_json(values)
+    else:
+        for sentence in in_words(maps):
+            say(sentence)
+
+
+@app.command()
+def lightcurve(
+    table: TableArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Table to write: .ecsv.")],
+    x: Annotated[float, typer.Option("--x", help="Column of the pixel, or of the centre of the aperture.")],
+    y: Annotated[float, typer.Option("--y", help="Row.")],
+    radius: Annotated[float, typer.Option("--radius", help="Radius of the aperture in pixels; 0 is one pixel.")] = 0.0,
+    what: Annotated[str, typer.Option("--what", help="curve, spectrum, histogram (of counts in steps) or intervals.")] = "curve",
+    step: Annotated[float, typer.Option("--step", help="Seconds of a step of time.")] = 1.0,
+    energy_width: Annotated[float | None, typer.Option("--energy-width", help="Bins of a spectrum in eV.")] = None,
+    wavelength_width: Annotated[float | None, typer.Option("--wavelength-width", help="Bins of a spectrum in nm.")] = None,
+    start: StartOption = "",
+    stop: StopOption = "",
+    min_nm: MinOption = None,
+    max_nm: MaxOption = None,
+    solution: SolutionOption = None,
+    raw: RawOption = False,
+    ignore_dead_time: KeepDeadOption = False,
+    overwrite: OverwriteOption = False,
+) -> None:
+    """Light curve, spectrum, histogram of counts, or times between photons, of a pixel or an aperture.  UTC, not barycentric."""
+    from nightcrew.mkid.image import CubeWish, provenance_cards
+    from nightcrew.mkid.lightcurve import aperture
+    from nightcrew.mkid.lightcurve_files import make_light, write_light
+
+    wish = CubeWish(
+        start=start,
+        stop=stop,
+        step_s=step,
+        min_nm=min_nm,
+        max_nm=max_nm,
+        energy_width_ev=energy_width,
+        wavelength_width_nm=wavelength_width,
+        dead_time=not ignore_dead_time,
+    )
+    with opened(table, solution, raw) as photons:
+        pixels = aperture(photons.shape, x, y, radius, usable=photons.usable if radius > 0 else None)
+        made = make_light(what, photons, pixels, wish)
+    write_light(out, made, provenance_cards(table, _used(table, solution, raw)), overwrite=overwrite)
+    say(f"{out.name}: {what} of {len(pixels)} pixels, {len(made)} rows")
+    say_table(("column", "unit"), [(name, str(made[name].unit or "")) for name in made.colnames])

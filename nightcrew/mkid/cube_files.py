@@ -24,7 +24,8 @@ from nightcrew.mkid.wavelength_solution import HC_EV_NM
 Card = tuple[str, str | int | float | bool, str]
 _MJD_UNIX_EPOCH = 40587
 _UNIX_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_STAMP = "checksum without a date"
+STAMP = "checksum without a date"
+"""Comment of CHECKSUM and DATASUM."""
 FORMAT, VERSION = "nightcrew mkid cube", 1
 
 
@@ -67,19 +68,24 @@ def _narrow(counts: NDArray[np.int64]) -> NDArray[Any]:
     return counts.astype(np.int32) if counts.max(initial=0) < 2**31 else counts
 
 
-def head_cards(cube: Cube) -> list[Card]:
-    """What the whole file says of itself: window, spacing, exposure and log; nothing about its making."""
-    first_us, last_us = (cube.start_us + int(edge) for edge in cube.time_edges_us[[0, -1]])
-    cards: list[Card] = [
+def window_cards(start_us: int, edges_us: NDArray[np.int64]) -> list[Card]:
+    """The window between the first and the last edge (since the start of the table, Unix time ``start_us``)."""
+    first_us, last_us = (start_us + int(edge) for edge in edges_us[[0, -1]])
+    return [
         ("DATE-BEG", _iso(first_us), "start of the window, UTC of the readout's clock"),
         ("DATE-END", _iso(last_us), "end of the window, not included"),
         ("TIMESYS", "UTC", "no barycentric correction"),
         ("MJD-BEG", first_us / 86_400e6 + _MJD_UNIX_EPOCH, "start of the window"),
         ("MJD-END", last_us / 86_400e6 + _MJD_UNIX_EPOCH, "end of the window"),
-        ("UNIXSTR", cube.start_us / 1e6, "[s] start of the photon table"),
+        ("UNIXSTR", start_us / 1e6, "[s] start of the photon table"),
         ("TELAPSE", (last_us - first_us) / 1e6, "[s] length of the window"),
-        ("DEADTIME", cube.dead_time_in, "where dead time is taken into account"),
     ]
+
+
+def head_cards(cube: Cube) -> list[Card]:
+    """What the whole file says of itself: window, spacing, exposure and log; nothing about its making."""
+    cards = window_cards(cube.start_us, cube.time_edges_us)
+    cards.append(("DEADTIME", cube.dead_time_in, "where dead time is taken into account"))
     if cube.wavelengths is not None:
         edges = cube.wavelengths.edges_nm
         cards += [("WAVEMIN", float(edges[0]), "[nm]"), ("WAVEMAX", float(edges[-1]), "[nm] not included")]
@@ -172,7 +178,7 @@ def write_fits(
         else:
             hdus.append(fits.ImageHDU(stored, header, name=name))
     for hdu in hdus:
-        hdu.add_checksum(when=_STAMP)
+        hdu.add_checksum(when=STAMP)
 
     with NewFile(path, overwrite=overwrite) as new:
         hdus.writeto(new.file)

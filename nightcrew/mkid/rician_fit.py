@@ -130,7 +130,7 @@ def _newton(at: Likelihood, x: Floats, lower: Floats, upper: Floats, damping: Fl
     places = np.arange(x.shape[1])
     curvature[:, places, places] += ~free
     values, vectors = np.linalg.eigh(curvature)
-    values = np.maximum(np.abs(values), 1e-10 * np.abs(values).max(axis=1, keepdims=True))
+    values = np.maximum(np.abs(values), 1e-10 * np.abs(values).max(axis=1, keepdims=True) + 1e-250)
     along = np.einsum("pij,pi->pj", vectors, gradient / scale)
     gain = 0.5 * (along**2 / values).sum(axis=1)
     damped = values + damping[:, None] * values.max(axis=1, keepdims=True)
@@ -159,10 +159,11 @@ def curvature_covariance(hessian: Floats, free: Bools) -> Floats:
     both = free[:, :, None] & free[:, None, :]
     matrix = np.where(both, -hessian, 0.0)
     matrix[:, places, places] += ~free
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         scale = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
         scaled = matrix / (scale[:, :, None] * scale[:, None, :])
-    good = np.isfinite(scaled).all(axis=(1, 2))
+    good = np.isfinite(scaled).all(axis=(1, 2)) & (scale > 0).all(axis=1)
+    scale[~good] = 1.0
     scaled[~good] = np.eye(hessian.shape[1])
     good &= np.linalg.eigvalsh(scaled)[:, 0] > 1e-12
     scaled[~good] = np.eye(hessian.shape[1])

@@ -23,6 +23,17 @@ POOR = 1e-4
 """Probability below which a fit is poor."""
 
 
+Errors = Literal["auto", "curvature", "bootstrap"]
+
+
+def errors_named(name: str) -> Errors:
+    """Where errors come from, by its name; ``Refused`` for another name."""
+    for known in ("auto", "curvature", "bootstrap"):
+        if name == known:
+            return known
+    raise Refused(f"errors are auto, curvature or bootstrap, not {name!r}")
+
+
 class SpeckleFlag(IntFlag):
     """Why the numbers of a pixel may not be believed; 0: they may."""
 
@@ -62,7 +73,7 @@ class SpeckleRules:
 
     bin_s: float = 0.01
     companion: bool = False  # fit Ip as well; otherwise it is 0
-    errors: Literal["auto", "curvature", "bootstrap"] = "auto"  # auto: bootstrap where counts are correlated from bin to bin
+    errors: Errors = "auto"  # auto: bootstrap where counts are correlated from bin to bin
     resamples: int = 60
     seed: int = 0
     decorrelation_s: float | None = None  # when it is known; otherwise estimated
@@ -151,6 +162,13 @@ class Collected:
         self.errors[pixels] = np.sqrt(np.where(known, variance, np.nan))
         self.converged[pixels], self.log_likelihood[pixels] = best.converged, best.likelihood.value
         self.chi2[pixels], self.dof[pixels], self.probability[pixels] = goodness.chi2, goodness.dof, goodness.probability
+
+    @property
+    def speckles_seen(self) -> Bools:
+        """Where Is is above three errors."""
+        with np.errstate(invalid="ignore"):
+            seen: Bools = self.parameters[:, IS] > 3 * self.errors[:, IS]
+        return seen
 
     def undo_averaging(self, share: Floats, most_cps: float) -> None:
         """Put right what averaging over a bin took from the variance of the intensity, of which it left ``share`` [pixel].

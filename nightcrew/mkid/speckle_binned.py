@@ -43,6 +43,7 @@ def fit_counts(counts: Counts, rules: SpeckleRules, *, array_s: float | None = N
         collected.undo_averaging(averaging(rules.bin_s, judged_s), rules.most_cps)
     flags = collected.flags(judged_s, usable * rules.bin_s, rules)
     flags |= _flags_of_counts(counts, total, usable, judged_s, rules)
+    flags[~np.isfinite(judged_s) & collected.speckles_seen] |= np.uint32(SpeckleFlag.BIN_TOO_LONG)  # they live shorter than a bin
     return collected.fits(flags, own_s, total / np.maximum(usable, 1) / rules.bin_s, array_s, resample)
 
 
