@@ -208,6 +208,86 @@ def _write_books(flat: FlatSolution, wavelength: WavelengthSolution | None, fina
     return [final.with_name(names[part]) for part in parts]
 
 
+@app.command()
+def masks(
+    table: Annotated[Path, typer.Argument(help="Photon table.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for <table>_masks.h5 and <table>_cosmic.h5.")],
+    method: Annotated[str, typer.Option("--method", help="threshold, median or laplacian.")] = "threshold",
+    step: Annotated[float, typer.Option("--step", help="Seconds of a step of the pixel mask.")] = 30.0,
+    sigma: Annotated[float, typer.Option("--sigma", help="Standard deviations from which a pixel is hot or cold.")] = 5.0,
+    most_cps: Annotated[float, typer.Option("--most-cps", help="Pixels that count more a second are hot; 0 for no limit.")] = 0.0,
+    cosmic_method: Annotated[str, typer.Option("--cosmic", help="poisson, signal, or none.")] = "poisson",
+    cosmic_sigma: Annotated[float, typer.Option("--cosmic-sigma", help="Standard deviations from which a bin is a cosmic ray.")] = 6.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hot, cold and dead pixels per step of time, and cosmic rays."""
+    from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
+    from nightcrew.mkid.mask_solution import REASONS
+    from nightcrew.mkid.photon_table import PhotonTable
+    from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
+
+    options = MaskOptions(method=method, step_s=step, n_sigma=sigma, most_cps=most_cps)
+    cosmic_options = None if cosmic_method == "none" else CosmicOptions(method=cosmic_method, n_sigma=cosmic_sigma)
+    with PhotonTable(table) as opened:
+        found = find_masks(opened, options)
+        cosmic = find_cosmic_rays(opened, cosmic_options) if cosmic_options else None
+    found.write(out / f"{table.stem}_masks.h5")
+    if cosmic is not None:
+        cosmic.write(out / f"{table.stem}_cosmic.h5")
+    ever = {name: int(((found.bits >> place) & 1).any(axis=0).sum()) for place, name in enumerate(REASONS[:3])}
+    values = {"steps": len(found.bits), "bad_pixels": ever, "cosmic_rays": None if cosmic is None else len(cosmic)}
+    values["cosmic_cut_s"] = None if cosmic is None else cosmic.cut_s
+    if as_json:
+        say_json(values)
+        return
+    counted = ", ".join(f"{count} {name.removeprefix('pixcal.')}" for name, count in ever.items())
+    say(f"{len(found.bits)} steps; {counted} in some of them")
+    if cosmic is not None:
+        say(f"{len(cosmic)} cosmic rays, {cosmic.cut_s * 1e3:.2f} ms cut")
+
+
+@app.command("apply")
+def apply_solutions(
+    table: Annotated[Path, typer.Argument(help="Photon table; it is not changed.")],
+    solutions: Annotated[list[Path] | None, typer.Argument(help="Wavelength solution, flat field, pixel masks, cosmic rays.")] = None,
+    linearity: Annotated[float | None, typer.Option("--linearity", help="Weight for dead time, with rates in steps of seconds.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Forget what the table was read with.")] = False,
+    export: Annotated[Path | None, typer.Option("--export", help="Also write a calibrated copy, an .h5 file.")] = None,
+    book_pixels: Annotated[int, typer.Option("--book-pixels", help="Most pixels in the book of the flat's weights; 0 for none.")] = 0,
+) -> None:
+    """Note with which calibrations a table is read from now on, in place of an earlier note."""
+    from nightcrew.errors import Refused
+    from nightcrew.mkid.calibrated import open_calibrated
+    from nightcrew.mkid.export import export_calibrated
+    from nightcrew.mkid.photon_table import PhotonTable
+    from nightcrew.mkid.registered import register
+    from reports import mkid_flat as books
+
+    if remove == bool(solutions or linearity):
+        raise Refused("name calibrations, or --remove, one of both")
+    with PhotonTable(table):
+        pass  # so that nothing is noted for a file that is no table
+    note = register(table, solutions or [], linearity_step_s=linearity)
+    say("the table is read without calibrations" if remove else f"noted in {note}")
+    if export is None and not book_pixels:
+        return
+    with open_calibrated(table) as opened:
+        if export is not None:
+            say(f"wrote {export_calibrated(opened, export)} photons to {export}")
+        flat = opened.calibrations.flat
+        if book_pixels and flat is not None:
+            source = next(path for path in solutions or [] if _is_flat(path))
+            book = table.with_name(books.book_names(source.stem)["applied"])
+            books.write_book(book, books.applied_book(flat, books.some_pixels(flat, book_pixels)))
+            say(f"wrote {book}")
+
+
+def _is_flat(path: Path) -> bool:
+    from nightcrew.mkid.solution_file import FLAT, kind_of
+
+    return kind_of(path) == FLAT
+
+
 def _pixel(text: str) -> tuple[int, int]:
     """(y, x) of ``X,Y``."""
     from nightcrew.errors import Refused

@@ -1,0 +1,83 @@
+"""``nightcrew mkid masks`` and ``apply``: registered, exported, taken back; the table keeps its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from nightcrew.errors import TransientError
+from nightcrew.io.atomic import injected_faults
+from nightcrew.mkid.calibrated import open_calibrated
+from nightcrew.mkid.export import export_calibrated
+from nightcrew.mkid.registered import register, register_path
+from tests.mkid.made_tables import beam_map, linear_solution, table
+from tests.mkid.test_calibrated import flat_of
+
+
+def nightcrew(*words: object) -> subprocess.CompletedProcess[str]:
+    code = "from deployments.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, "mkid", *map(str, words)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    pixel = np.append(rng.integers(0, 20, 20_000), np.full(9000, 7))
+    path = table(tmp_path / "t.h5", beam_map(), pixel, rng.integers(0, 10_000_000, pixel.size), -55.0)
+    linear_solution(beam_map(), bad=[3]).write(tmp_path / "w.h5")
+    flat_of([1.5]).write(tmp_path / "flat.h5")
+    return path
+
+
+def test_masks_are_made_applied_exported_and_taken_back(made: Path, tmp_path: Path) -> None:
+    before = hashlib.sha256(made.read_bytes()).hexdigest()
+    said = json.loads(nightcrew("masks", made, "--out", tmp_path, "--json").stdout)
+    assert said["bad_pixels"]["pixcal.hot"] == 1
+    solutions = [tmp_path / name for name in ("w.h5", "flat.h5", "t_masks.h5", "t_cosmic.h5")]
+    done = nightcrew("apply", made, *solutions, "--linearity", 1, "--export", tmp_path / "out.h5", "--book-pixels", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    with open_calibrated(made) as opened, h5py.File(tmp_path / "out.h5") as exported:
+        photons = opened.photons()
+        assert exported["photons/time_us"].size == len(photons)
+        assert np.array_equal(exported["photons/resid"][:], photons.resid)
+        assert np.array_equal(exported["photons/wavelength_nm"][:], photons.wavelength_nm, equal_nan=True)
+        assert np.array_equal(exported["pixels/exposure_s"][:], opened.exposure_s())
+        assert 7 not in photons.pixel
+        assert photons.weight[photons.pixel != 3].min() > 1.5
+        assert np.isnan(photons.wavelength_nm[photons.pixel == 3]).all()
+    assert (tmp_path / "flatFlatCalSolnPlotsPerPixel.pdf").read_bytes().startswith(b"%PDF")
+    assert nightcrew("apply", made, "--remove").returncode == 0
+    assert not register_path(made).exists()
+    assert hashlib.sha256(made.read_bytes()).hexdigest() == before
+    assert "one of both" in nightcrew("apply", made).stderr
+    assert "no photon table" in nightcrew("apply", tmp_path / "w.h5", tmp_path / "w.h5").stderr
+
+
+@pytest.mark.parametrize("stage", ["open", "write", "publish"])
+def test_a_fault_at_any_moment_leaves_the_old_or_the_new(stage: str, made: Path, tmp_path: Path) -> None:
+    register(made, [tmp_path / "w.h5"])
+    note = register_path(made).read_bytes()
+
+    def broken(now: str, _: Path) -> None:
+        if now == stage:
+            raise OSError(28, "No space left on device")
+
+    with injected_faults(broken):
+        with pytest.raises(TransientError):
+            register(made, [tmp_path / "w.h5", tmp_path / "flat.h5"])
+        with pytest.raises(TransientError):
+            linear_solution(beam_map()).write(tmp_path / "w.h5", overwrite=True)
+        with open_calibrated(made) as opened, pytest.raises(TransientError):
+            export_calibrated(opened, tmp_path / "out.h5")
+    assert register_path(made).read_bytes() == note
+    assert not (tmp_path / "out.h5").exists()
+    assert not list(tmp_path.glob(".nightcrew-*"))
+    with open_calibrated(made) as opened:
+        assert np.isfinite(opened.photons(range(1)).wavelength_nm).all()
