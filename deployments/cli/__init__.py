@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sensor": ("sensor", "Characterise a sensor from biases, darks and flats."),
     "mkid": ("mkid", "Photon lists of MKID arrays."),
     "lab": ("lab", "Laboratory frames: convert, index, masters and detector models."),
+    "campaign": ("campaign", "Irradiation campaign: dose, response, annealing, precision."),
 }
 """Command -> (module in this package, one line of help); a module that holds several commands names each of them here."""
 

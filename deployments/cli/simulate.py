@@ -106,3 +106,26 @@ def sensor(
         task = bar.add_task("simulating", total=None)
         truth = make_sensor_set(out, plan_of(preset), seed, progress=lambda n, of: bar.update(task, completed=n, total=of))
     say(f"Wrote {len(truth['frames'])} frames to {out / 'raw'}.")
+
+
+@app.command()
+def campaign(
+    out: Annotated[Path, typer.Argument(help="New folder: the campaign goes into OUT/campaign, its truth into OUT/truth.json.")],
+    preset: Annotated[str, typer.Option(help="tiny: 48 x 40; short: 96 x 96; bench: 256 x 256; large: 2048 x 2048.")] = "tiny",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    layout: Annotated[str, typer.Option(help="How folders lie: irr, krad, oper or many (two campaigns).")] = "irr",
+    logs: Annotated[str, typer.Option(help="Logs of the beam: complete, numbers, folders, constant or none.")] = "complete",
+    restarts: Annotated[bool, typer.Option("--restarts/--runs-on", help="Whether frame numbers begin anew in each folder.")] = True,
+    converted: Annotated[bool, typer.Option("--fits", help="FITS instead of raw frames.")] = False,
+) -> None:
+    """An irradiation campaign: biases, darks and flats before, in and after the beam, with hits, and operation sequences."""
+    from rich.progress import Progress
+
+    from nightcrew.simulate.campaign import make_irradiation
+    from nightcrew.simulate.campaign_plan import campaign_plan
+
+    plan = campaign_plan(preset, layout=layout, logs=logs, restarts=restarts, converted=converted)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("simulating", total=None)
+        truth = make_irradiation(out, plan, seed, progress=lambda n, of: bar.update(task, completed=n, total=of))
+    say(f"Wrote {len(truth['frames'])} frames to {out / 'campaign'}.")

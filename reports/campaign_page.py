@@ -1,0 +1,372 @@
+"""The page of an irradiation campaign: verdict, what there is and is not, response, damage, annealing, precision, sequences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nightcrew.irradiation.analysis import Analysis
+from nightcrew.irradiation.costs import star_forecast
+from nightcrew.irradiation.operation import Operation
+from nightcrew.irradiation.star_noise import Star
+from nightcrew.irradiation.tokens import STAGES
+from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
+from reports.campaign_summary import JOINT, KEY_QUANTITIES, campaign_quantities, operation_quantities
+from reports.summary import Quantity, Summary
+from reports.text import plural
+
+MOST_REMARKS = 12
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PagePart:
+    """One campaign of the page.  ``folder``: where its files lie below the page's, with a slash at the end ("" for the same)."""
+
+    name: str
+    plan: str
+    folder: str
+    analysis: Analysis | None
+    operation: tuple[Operation, ...]
+    absent: tuple[str, ...]
+    remarks: tuple[str, ...]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PageSource:
+    """What the page is made of: ``read(name)`` gives the bytes of a written file, ``files`` what each is."""
+
+    parts: tuple[PagePart, ...]
+    title: str
+    inputs: tuple[Mapping[str, str], ...]
+    read: Callable[[str], bytes]
+    files: Mapping[str, str]
+    star: Star = field(default_factory=Star)
+    predict_krad: tuple[float, ...] = ()
+
+
+def campaign_page(source: PageSource) -> AnalysisPage:
+    """The whole page; ``summary`` holds every named quantity."""
+    several = len(source.parts) > 1
+    quantities: list[Quantity] = []
+    sections: list[AnalysisSection] = []
+    needs: list[str] = []
+    for part in source.parts:
+        where = {"campaign": part.name} if several else {}
+        if part.analysis is not None:
+            quantities += campaign_quantities(part.analysis, source.star, source.predict_krad, where)
+        quantities += operation_quantities(part.operation, where)
+        head = f"{part.name}: " if several else ""
+        sections += _Sections(part, source, head).all()
+        needs += [head + text for text in _needs(part)]
+    names = {quantity.name for quantity in quantities}
+    return AnalysisPage(
+        kind="campaign",
+        title=source.title,
+        verdict=" ".join(_verdict(part, several) for part in source.parts),
+        status=_status(source.parts),
+        needs_person=tuple(needs[:MOST_REMARKS]),
+        summary=Summary(
+            recipe="campaign_analysis",
+            inputs=tuple(source.inputs),
+            grade="A" if _status(source.parts) == "good" else "B",
+            quantities=tuple(quantities),
+            warnings=tuple(dict.fromkeys(text for part in source.parts for text in (*part.remarks, *part.absent))),
+        ),
+        key_quantities=tuple(name for name in KEY_QUANTITIES if name in names),
+        sections=tuple(sections),
+        files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
+        commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
+    )
+
+
+def _worth_naming(name: str) -> bool:
+    last = name.rpartition("/")[2]
+    return last.endswith((".csv", ".ecsv", ".gif", ".mp4", ".json"))
+
+
+def _status(parts: Sequence[PagePart]) -> AnalysisStatus:
+    if all(part.analysis is None and not part.operation for part in parts):
+        return "bad"
+    return "attention" if any(_needs(part) for part in parts) else "good"
+
+
+def _verdict(part: PagePart, several: bool) -> str:
+    head = f"{part.name}: " if several else ""
+    if part.analysis is None:
+        return (
+            f"{head}{plural(len(part.operation), 'operation sequence')} analysed."
+            if part.operation
+            else f"{head}Nothing could be analysed."
+        )
+    analysis = part.analysis
+    frames = sum(len(one.group.frames) for one in analysis.masters)
+    if part.plan in ("standard", "irradiation"):
+        return f"{head}{plural(frames, 'frame')} in {plural(len(analysis.masters), 'master')}."
+    doses = [one.group.dose_krad for one in analysis.masters]
+    text = f"{head}{plural(frames, 'frame')} up to {max(doses, default=0.0):.4g} kRad"
+    slope = next((s for s in analysis.slopes if s.kind == "BIAS" and math.isfinite(s.value)), None)
+    if slope is not None:
+        text += f"; the bias changes by {_pm(slope.value, slope.error)} adu/kRad"
+    fit = analysis.joint[analysis.main_bin].fit if analysis.joint else None
+    if fit is not None and math.isfinite(fit.values["beta"]):
+        text += f", the dark current by {_pm(fit.values['beta'], fit.errors['beta'])} adu/s/kRad"
+    if analysis.hot.growth is not None and not analysis.hot.growth.why:
+        found = analysis.hot.growth
+        text += f", {_pm(found.per_krad, found.per_krad_error)} hot pixels a kRad"
+    return text + "."
+
+
+def _pm(value: float, error: float) -> str:
+    """A value with its error, rounded to the error's second digit."""
+    if not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{min(digits, 8)}f} \N{PLUS-MINUS SIGN} {error:.{min(digits, 8)}f}"
+
+
+def _needs(part: PagePart) -> list[str]:
+    """What a person should look at, most urgent first."""
+    found = []
+    if part.analysis is not None:
+        raw = [one for one in part.analysis.masters if not one.corrected]
+        if raw:
+            found.append(f"{plural(len(raw), 'master')} of darks keep their bias ({raw[0].why}); take biases with them.")
+        fit = part.analysis.joint[part.analysis.main_bin].fit if part.analysis.joint else None
+        if fit is not None and fit.scale > 1 and part.plan not in ("standard", "irradiation"):
+            found.append(
+                f"The joint model does not describe the levels within their errors; its errors were widened {fit.scale:.3g} times."
+            )
+    if part.left_out:
+        name, reason = next(iter(sorted(part.left_out.items())))
+        found.append(f"{plural(len(part.left_out), 'frame')} left out, first {name}: {reason}.")
+    words = ("the folder says", "restart", "never changes", "nothing in common", "no log and no folder", "cannot be used", "was not used")
+    return found + [f"{text}." for text in part.remarks if any(word in text for word in words)]
+
+
+class _Sections:
+    def __init__(self, part: PagePart, source: PageSource, head: str) -> None:
+        self.part, self.source, self.head = part, source, head
+        self.prefix = f"{part.folder.strip('/').replace('/', '-')}-" if part.folder else ""
+
+    def all(self) -> list[AnalysisSection]:
+        made = [self._holds()]
+        if self.part.analysis is not None and self.part.plan not in ("standard", "irradiation"):
+            made += [self._response(self.part.analysis), self._model(self.part.analysis), self._damage(self.part.analysis)]
+            made += [self._precision(self.part.analysis)]
+        if self.part.operation:
+            made.append(self._operation())
+        return [section for section in made if section.text or section.tables or section.figures]
+
+    def _figure(self, name: str, title: str, caption: str = "") -> tuple[AnalysisFigure, ...]:
+        """A written figure by its name; nothing where it was not drawn."""
+        path = f"{self.part.folder}{name}"
+        if f"{path}.png" not in self.source.files:
+            return ()
+        numbers = f"{path}.npz" if f"{path}.npz" in self.source.files else ""
+        stem = self.prefix + name.replace("/", "-")
+        png = self.source.read(f"{path}.png")
+        return (AnalysisFigure(name=stem, title=self.head + title, alt=f"{title}. {caption}", png=png, numbers=numbers, caption=caption),)
+
+    def _base(self) -> str:
+        return {"krad": "dose_analysis/"}.get(self.part.plan, "precision/")
+
+    def _holds(self) -> AnalysisSection:
+        tables = [] if self.part.analysis is None else [self._matrix(self.part.analysis)]
+        text = [f"Plan: {self.part.plan}."]
+        if self.part.absent:
+            lines = tuple((line,) for line in self.part.absent)
+            tables.append(AnalysisTable(title=f"{self.head}What is absent", columns=("what, and why",), rows=lines))
+        remarks = list(self.part.remarks[:MOST_REMARKS])
+        if remarks:
+            tables.append(AnalysisTable(title=f"{self.head}Remarks", columns=("remark",), rows=tuple((text,) for text in remarks)))
+        if self.part.left_out:
+            rows = tuple((name, reason) for name, reason in sorted(self.part.left_out.items())[:MOST_REMARKS])
+            note = f"{len(self.part.left_out)} in all, see left_out.csv" if len(self.part.left_out) > MOST_REMARKS else ""
+            tables.append(AnalysisTable(title=f"{self.head}Frames left out", columns=("frame", "reason"), rows=rows, note=note))
+        return AnalysisSection(title=f"{self.head}What the campaign holds and lacks", text=tuple(text), tables=tuple(tables))
+
+    def _matrix(self, analysis: Analysis) -> AnalysisTable:
+        """Rows: stage and dose; columns: kind, exposure, temperature; cells: frames (0 where there are none)."""
+        columns: dict[tuple[str, float, int], None] = {}
+        steps: dict[tuple[int, float, int], tuple[str, dict[tuple[str, float, int], int]]] = {}
+        for one in sorted(analysis.masters, key=lambda one: (one.group.kind, one.group.exposure_s, one.group.temperature_bin)):
+            group = one.group
+            key = (group.kind, 0.0 if group.kind == "BIAS" else round(group.exposure_s, 9), group.temperature_bin)
+            columns[key] = None
+            nominal = next((f.nominal_dose_krad for f in group.frames if f.nominal_dose_krad is not None), None)
+            dose = nominal if nominal is not None and group.stage == "radiating" else group.dose_krad
+            step = (STAGES.index(group.stage), round(dose, 4), group.visit)
+            label = f"{group.stage} {dose:.4g} kRad" + (f", visit {group.visit + 1}" if group.visit else "")
+            cells = steps.setdefault(step, (label, {}))[1]
+            cells[key] = cells.get(key, 0) + len(group.frames)
+        names = ["stage and dose"]
+        for kind, exposure, place in columns:
+            temperature = f" {analysis.bins[place]:.1f} C" if len(analysis.bins) > 1 else ""
+            names.append(kind.lower() + (f" {exposure:g} s" if kind != "BIAS" else "") + temperature)
+        rows: list[tuple[Cell, ...]] = [(label, *(cells.get(key, 0) for key in columns)) for _, (label, cells) in sorted(steps.items())]
+        lacking = sum(row.count(0) for row in rows)
+        note = f"{plural(lacking, 'cell')} without a frame" if lacking else "every cell has frames"
+        return AnalysisTable(title=f"{self.head}Frames by stage, dose, kind, exposure", columns=tuple(names), rows=tuple(rows), note=note)
+
+    def _response(self, analysis: Analysis) -> AnalysisSection:
+        rows: list[tuple[Cell, ...]] = [
+            (s.kind.lower(), _exposed(s.kind, s.exposure_s), round(s.temperature_c, 2), _n(s.value), _n(s.error), s.remark)
+            for s in analysis.slopes
+        ]
+        slopes = AnalysisTable(
+            title=f"{self.head}Growth with dose",
+            columns=("kind", "exposure / s", "temperature / C", "slope / (adu/kRad)", "error", "remark"),
+            rows=tuple(rows),
+            note="Levels without hits; from the frames before and in the beam, at a fixed dose rate where that is determined.",
+        )
+        shifts: list[tuple[Cell, ...]] = [
+            (s.kind.lower(), _exposed(s.kind, s.exposure_s), s.transition, _n(s.value), _n(s.error), s.why) for s in analysis.shifts
+        ]
+        shift_table = AnalysisTable(
+            title=f"{self.head}Shifts at the begin and end of the irradiation",
+            columns=("kind", "exposure / s", "between", "shift / adu", "error", "why not"),
+            rows=tuple(shifts),
+            note="Irradiated less reference: positive when the irradiated level is higher.",
+        )
+        base = self._base()
+        figures = self._figure(f"{base}analysis/dose_model_bias", "Bias against dose", "Line with its band, residuals below")
+        for kind, exposure, _ in analysis.dose_models:
+            if kind == "DARK" and exposure is not None:
+                name = f"{base}analysis/dose_model_dark_E{f'{exposure:.6g}'.replace('.', 'p')}s"
+                figures += self._figure(name, f"Dark {exposure:g} s against dose", "Line with its band, residuals below")
+        figures += self._figure(f"{base}plots/std_model_bias", "Bias: scatter against level")
+        return AnalysisSection(title=f"{self.head}Response", tables=(slopes, shift_table), figures=figures)
+
+    def _model(self, analysis: Analysis) -> AnalysisSection:
+        text = (
+            (
+                "signal = B0 + alpha D + (DC0 + beta D) t + q R t; variance = read^2 + (DC0 + beta D) t / gain + (q^2 + sigma_q^2) R t; "
+                "all terms fitted together, levels and noise with their covariance."
+            ),
+        )
+        tables = []
+        for joint in analysis.joint.values():
+            if joint.fit is None:
+                continue
+            fit = joint.fit
+            rows: list[tuple[Cell, ...]] = [
+                (ours, _n(fit.values[ours]), _n(fit.errors[ours]), unit, fit.why.get(ours, "")) for ours, unit in JOINT.values()
+            ]
+            note = f"chi^2 {fit.chi2:.4g} for {fit.freedom} degrees of freedom; errors widened {fit.scale:.3g} times."
+            title = (
+                f"{self.head}Joint model at {joint.temperature_c:.2f} C"
+                if math.isfinite(joint.temperature_c)
+                else f"{self.head}Joint model"
+            )
+            tables.append(
+                AnalysisTable(title=title, columns=("parameter", "value", "error", "unit", "why not"), rows=tuple(rows), note=note)
+            )
+        figures = self._figure("radiation_model/dark_current_residuals", "Residuals of the darks")
+        figures += self._figure("radiation_model/qq_plot", "Residuals against a normal law")
+        return AnalysisSection(title=f"{self.head}Joint model", text=text, tables=tuple(tables), figures=figures)
+
+    def _damage(self, analysis: Analysis) -> AnalysisSection:
+        rows: list[tuple[Cell, ...]] = [
+            (one.stage, round(one.dose_krad, 4), one.count, _n(one.tail.scale_adu), _n(one.tail.scale_error_adu), one.tail.why)
+            for one in analysis.hot.counts
+        ]
+        tables = []
+        if rows:
+            columns = ("stage", "dose / kRad", "hot pixels", "tail / adu", "error", "why no tail")
+            note = (
+                f"Excess over the median of more than {analysis.hot.limit.excess_adu:.4g} adu in {analysis.hot.exposure_s:g} s."
+                if analysis.hot.limit
+                else ""
+            )
+            tables.append(AnalysisTable(title=f"{self.head}Hot pixels", columns=columns, rows=tuple(rows), note=note))
+        healing: list[tuple[Cell, ...]] = [
+            (h.kind.lower(), _exposed(h.kind, h.exposure_s), _n(h.fit.time_constant_s), _n(h.recovered), h.fit.why)
+            for h in analysis.healing
+        ]
+        if healing:
+            heads = ("kind", "exposure / s", "time constant / s", "recovered part", "why not")
+            tables.append(AnalysisTable(title=f"{self.head}Annealing", columns=heads, rows=tuple(healing)))
+        figures = self._figure("damage/hot_pixels", "Growth of hot pixels")
+        figures += self._figure("damage/dark_distribution", "Distribution of the dark signal")
+        figures += self._figure("damage/hot_map", "Dark at the end")
+        figures += self._figure("damage/annealing", "After the beam")
+        for name in ("bias_first_vs_pre", "dark_first_vs_pre", "bias_post_vs_last", "dark_post_vs_last"):
+            figures += self._figure(f"{self._base()}analysis/{name}", name.replace("_", " "), "Irradiated less reference, % of the mean")
+        return AnalysisSection(title=f"{self.head}Damage and annealing", tables=tuple(tables), figures=figures)
+
+    def _precision(self, analysis: Analysis) -> AnalysisSection:
+        star = self.source.star
+        found, why = star_forecast(analysis, star, self.source.predict_krad)
+        gain, origin = analysis.gain
+        text = [
+            f"A star of {star.magnitude:g} mag (zero point {star.zero_point_mag:g} mag for 1 e-/s), {star.exposure_s:g} s, aperture of "
+            f"{star.aperture_radius_px:g} px, sky {star.sky_e_per_s:g} e-/s a pixel."
+            + (f" Gain {gain:.4g} e-/adu, {origin}." if gain is not None else f" No gain: {origin}.")
+        ]
+        rows: list[tuple[Cell, ...]] = [
+            (
+                round(one.dose_krad, 4),
+                _n(one.magnitude_error),
+                _n(one.magnitude_error_error),
+                _n(one.limiting_magnitude),
+                _n(one.limiting_magnitude_error),
+                _n(one.dark_e_per_s),
+                one.why or ("saturates" if one.peak_adu > 65535 else ""),
+            )
+            for one in found
+        ]
+        tables: tuple[AnalysisTable, ...] = ()
+        if rows:
+            columns = ("dose / kRad", "magnitude error / mag", "its error", "limit / mag", "its error", "dark / (e-/s)", "remark")
+            title = f"{self.head}Forecast for the star"
+            tables = (AnalysisTable(title=title, columns=columns, rows=tuple(rows), note=f"Limit at S/N {star.snr_limit:g}."),)
+        elif why:
+            text.append(f"No forecast: {why}.")
+        base = self._base()
+        figures = self._figure(f"{base}analysis/star_forecast", "Forecast for the star")
+        figures += self._figure(f"{base}plots/photometric_precision_vs_dose", "Magnitude error at half of the head-room")
+        figures += self._figure(f"{base}analysis/magnitude_vs_dose", "Loss of the magnitude limit by lost range")
+        figures += self._figure(f"{base}analysis/dynamic_range_vs_dose_16", "Dynamic range")
+        figures += self._figure(f"{base}analysis/bit_depth", "Converters of other widths")
+        figures += self._figure(f"{base}analysis/relative_noise_vs_dose_16", "Noise against that before the beam")
+        figures += self._figure(f"{base}pixel_precision/zone_mag_error", "Four quadrants")
+        return AnalysisSection(title=f"{self.head}Photometric precision", text=tuple(text), tables=tables, figures=figures)
+
+    def _operation(self) -> AnalysisSection:
+        rows: list[tuple[Cell, ...]] = []
+        figures: tuple[AnalysisFigure, ...] = ()
+        for one in self.part.operation:
+            law = one.correlation
+            total = None if one.why else int(one.series.outliers.sum())
+            rows.append(
+                (
+                    one.name,
+                    len(one.series.frames),
+                    total,
+                    round(one.expected_false, 3),
+                    int(one.persistent.sum()),
+                    _n(law.r),
+                    one.why or law.why,
+                )
+            )
+            name = f"operation/{one.name.rpartition('/')[2]}"
+            figures += self._figure(f"{name}/metrics", f"{one.name}: courses")
+            figures += self._figure(f"{name}/rad_vs_outliers", f"{one.name}: outliers and beam")
+            figures += self._figure(f"{name}/cumulative_outliers", f"{one.name}: where they were")
+        columns = ("sequence", "frames", "outliers", "expected by chance", "persistent pixels", "r with dose rate", "why not")
+        rate = self.part.operation[0].false_alarm
+        note = f"A value stands out from the other frames of its pixel; false-alarm rate {rate:g} of a value. Films lie beside the figures."
+        table = AnalysisTable(title=f"{self.head}Sequences", columns=columns, rows=tuple(rows), note=note)
+        return AnalysisSection(title=f"{self.head}Operation sequences", tables=(table,), figures=figures)
+
+
+def _exposed(kind: str, exposure_s: float) -> str:
+    """A dark's exposure as text; a bias has none."""
+    return f"{exposure_s:g}" if kind == "DARK" else ""
+
+
+def _n(value: float) -> float | None:
+    """A number to four digits; None where there is none."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
