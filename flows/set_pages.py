@@ -70,7 +70,7 @@ def publish_page_of(space: Workspace, scope_id: int, root: Path) -> tuple[Publis
 
 
 def _with_pages(data: SetData) -> list[tuple[PlannedProduct | None, ProductRow]]:
-    """Products with a page, in the order of the plan: the newest one that stands of each."""
+    """Products with a page, in the order of the plan: the newest one that stands of each, and those that are held meanwhile."""
     found: list[tuple[PlannedProduct | None, ProductRow]] = []
     for planned in data.plan.products:
         older = data.seen.products.get(data.seen.current.get((planned.recipe, planned.key), ""))
@@ -79,9 +79,10 @@ def _with_pages(data: SetData) -> list[tuple[PlannedProduct | None, ProductRow]]
             if one is not None and one.state == "made":
                 found.append((planned, one))
                 break
-    if not data.plan.products:
-        rows = [data.seen.products.get(print_) for _, print_ in sorted(data.seen.current.items())]
-        found = [(None, row) for row in rows if row is not None and row.state == "made"]
+    for key in sorted(data.plan.held):
+        row = data.seen.products.get(data.seen.current.get(key, ""))
+        if row is not None and row.state == "made":
+            found.append((None, row))
     return [(planned, row) for planned, row in found if any(file.role == MODEL for file in row.files)]
 
 
@@ -115,6 +116,9 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
         closed=data.scope.state == "closed",
         balance=gather_files.balance([data]),
         causes=gather_files.causes([data]),
+        remark="files have come since this analysis; it is made anew when no more come"
+        if analysed and data.plan.held and data.plan.wake_at
+        else "",
         status="empty" if waits else "",
         word=("Nothing to analyse" if nothing else "In progress") if waits else "",
         commands=(f"nightcrew status {shell_word(data.scope.title)}", f"nightcrew rerun {shell_word(data.scope.title)}"),

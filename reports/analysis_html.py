@@ -35,6 +35,7 @@ class Standing:
     closed: bool
     status: Status | Literal[""] = ""  # in the place of the page's own
     word: str = ""
+    remark: str = ""
     commands: tuple[str, ...] = ()
     balance: tuple[BalanceRow, ...]
     causes: tuple[Cause, ...]

@@ -98,6 +98,7 @@ class SetBuilder:
         self.aside: dict[int, str] = {}
         self.rejected: dict[int, str] = {}
         self.wakes: list[str] = []
+        self.incomplete = False  # the plan asked whether the set is quiet, and it was not
         self._keys: set[tuple[str, str]] = set()
 
     @property
@@ -108,19 +109,22 @@ class SetBuilder:
     def quiet(self, files: Iterable[SetFile] | None = None) -> bool:
         """Did nothing join the set (or these files of it) for ``quiet_s``, or is it closed?  Otherwise the plan asks to be woken.
 
-        Joint analyses wait for this, conversions of single files do not.
+        Joint analyses wait for this, conversions of single files do not.  While the answer is no, what was analysed before
+        and is not planned now stays current.
         """
         seen = self.snapshot
         if seen.closed:
             return True
         mine = list(files) if files is not None else list(seen.files)
         if seen.unread or any(file.absent == "changing" for file in mine):
+            self.incomplete = True
             return False  # reading them raises the scope's mark
         times = [file.arrived_at for file in mine] + ([seen.scope.last_arrival_at] if files is None else [])
         last = max((time for time in times if time), default="")
         quiet_at = _later(last, seen.quiet_s) if last else self.as_of
         if quiet_at <= self.as_of:
             return True
+        self.incomplete = True
         self.wakes.append(quiet_at)
         return False
 
@@ -274,6 +278,10 @@ class SetBuilder:
         self.products[row.fingerprint] = planned
         return planned
 
+    def held(self) -> frozenset[tuple[str, str]]:
+        """(recipe, key) of what is current and will be planned again when the set is quiet."""
+        return frozenset(self.snapshot.current.keys() - self._keys) if self.incomplete else frozenset()
+
     def lacking(self) -> set[int]:
         """Ids of files that are gone and that a product which is not made would need."""
         unmade = (p for p in self.products.values() if p.status not in ("present", "adopt"))
@@ -331,6 +339,7 @@ def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_c
         excluded={**builder.aside, **aside},
         rejected=builder.rejected,
         gone=dict.fromkeys(gone, GONE),
+        held=builder.held(),
         wake_at=min(builder.wakes, default=""),
     )
 

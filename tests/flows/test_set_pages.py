@@ -75,6 +75,17 @@ def test_an_open_set_says_that_its_files_are_coming_in(bench: SetBench) -> None:
     assert "3 files came so far" in page_of(bench)
 
 
+def test_the_earlier_analysis_stands_while_files_are_coming_in(bench: SetBench) -> None:
+    bench.whole(FILES)
+    bench.drop({"set1/c.num": "4"})
+    bench.see()
+    bench.run()
+    published = write_set_page(bench.space, bench.scope().id)
+    assert published.status == "good"
+    assert "The sum is 3.5" in page_of(bench)
+    assert "files have come since this analysis" in page_of(bench)
+
+
 def test_a_late_file_gives_a_new_page_in_the_place_of_the_old(bench: SetBench) -> None:
     bench.whole(FILES)
     assert write_set_page(bench.space, bench.scope().id).revision == 1

@@ -35,7 +35,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """``nightcrew up``, with a watched folder for each test; its morning report is due about two minutes after its start."""
     at = datetime.now(ZoneInfo("America/Chicago")) + timedelta(seconds=FIRES_IN_S + 60)
-    folders = [Watched("sa112", simulated=False), *(Watched(name) for name in NIGHTS)]
+    folders = [Watched("sa112", simulated=False), *(Watched(name) for name in NIGHTS), Watched("toys", simulated=False, kind="campaign")]
     settings = configure(tmp_path_factory.mktemp("service"), folders, time_of_report=f"{at:%H:%M}")
     made = Running(settings)
     try:

@@ -81,7 +81,23 @@ def _before_dispatch(module: Any) -> None:
     module.Dispatcher.step = step
 
 
-_PATCHES = {"tasks.registry": _before_units, "tasks.executor": _before_scopes, "deployments.dispatch": _before_dispatch}
+def _with_toy_recipes(module: Any) -> None:
+    for name, step in (("toy_convert", "convert"), ("toy_sum", "models")):
+        module.RECIPES[name] = module.Recipe(name, 1, step, name.replace("_", " "), "toy")
+
+
+def _with_toy_kind(module: Any) -> None:
+    """The kind "campaign" is the toy of ``tests.support.toy_kind``, of which a copy stands beside this file."""
+    module.KINDS["campaign"] = module.Kind("campaign", "toy", "toy_kind", "toy_kind")
+
+
+_PATCHES = {
+    "nightcrew.recipes.catalogue": _with_toy_recipes,
+    "tasks.kinds": _with_toy_kind,
+    "tasks.registry": _before_units,
+    "tasks.executor": _before_scopes,
+    "deployments.dispatch": _before_dispatch,
+}
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

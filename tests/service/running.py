@@ -32,6 +32,7 @@ from nightcrew.ledger.schema import claim, dispatch
 from nightcrew.settings import Settings
 from tasks.workspace import Workspace
 from tests.service import planted
+from tests.support import toy_kind
 
 T = TypeVar("T")
 PROFILE = 'description = "For a test of its own"\nextends = "nightcrew_simulated"\ninstrument = "{name}"\n'
@@ -72,6 +73,8 @@ FOLDER = """
 [[folders]]
 path = "incoming/{name}"
 instrument = "{profile}"
+kind = "{kind}"
+quiet_s = 3.0
 """
 
 
@@ -81,6 +84,7 @@ class Watched:
 
     name: str
     simulated: bool = True
+    kind: str = "night"
 
 
 def configure(root: Path, folders: Sequence[Watched], *, time_of_report: str = "08:00", cosmic_rays: bool = False) -> Settings:
@@ -90,7 +94,7 @@ def configure(root: Path, folders: Sequence[Watched], *, time_of_report: str = "
     (root / "instruments").mkdir(parents=True)
     for folder in folders:
         (root / "incoming" / folder.name).mkdir(parents=True)
-        text += FOLDER.format(name=folder.name, profile=folder.name if folder.simulated else "auto")
+        text += FOLDER.format(name=folder.name, profile=folder.name if folder.simulated else "auto", kind=folder.kind)
         if folder.simulated:
             (root / "instruments" / f"{folder.name}.toml").write_text(PROFILE.format(name=folder.name.upper()))
     (root / "nightcrew.toml").write_text(text)
@@ -111,6 +115,7 @@ class Running:
         self._held = False
         (self.root / "planted").mkdir()
         shutil.copy(planted.__file__, self.root / "planted" / "sitecustomize.py")
+        shutil.copy(toy_kind.__file__, self.root / "planted" / "toy_kind.py")
 
     def start(self, limit_s: float = 90.0) -> None:
         """Start it, and wait until the server answers and knows our flows."""
@@ -264,6 +269,15 @@ class Running:
         with self.space.database.read() as connection:
             running = dispatches.living(connection, "night", row.id)
         return row if len(rows) == seen and running is None and not any(one.to_read for one in rows) else None
+
+    def settled_set(self, kind: str, name: str, seen: int) -> ScopeRow | None:
+        """A set once so many of its files are read, and it is closed, planned and reported."""
+        with self.space.database.read() as connection:
+            found = scopes.find(connection, kind=kind, name=name)
+            rows = arrivals.of_scope(connection, found[0].id) if found else []
+        if not found or len(rows) != seen or any(row.to_read for row in rows):
+            return None
+        return found[0] if found[0].state == "closed" and found[0].planned_mark >= found[0].mark == found[0].reported_mark else None
 
     def files(self, folder: str) -> list[PathRow]:
         """Every file of a watched folder that the ledger knows."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nightcrew.errors import Refused
+from nightcrew.recipes.parameters import set_options
 from nightcrew.settings import Settings
 from nightcrew.settings_file import default_file, line_of
 
@@ -138,3 +139,40 @@ def test_the_password_file_must_be_its_owners_alone() -> None:
 def test_lines_are_found_in_tables_arrays_and_dotted_keys() -> None:
     text = '[a]\nx = 1\n[[b]]\nx = 1\n[[b]]\n"x" = 2\n'
     assert [line_of(text, ("a", "x")), line_of(text, ("b", 1, "x")), line_of(text, ("b", 0, "y")), line_of(text, ("c",))] == [2, 6, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ('path = "data"', 'path = "data/lab"\nkind = "lab"', True),
+        ('path = "data"\nkind = "sensor"', 'path = "data/night"', True),
+        ('path = "data"\nkind = "sensor"', 'path = "data"\nkind = "lab"', True),
+        ('path = "data"\nkind = "sensor"', 'path = "data2"\nkind = "lab"', False),
+    ],
+)
+def test_folders_of_different_kinds_never_lie_inside_each_other(first: str, second: str, *, refused: bool) -> None:
+    file = written(f"[[folders]]\n{first}\n[[folders]]\n{second}\n")
+    if not refused:
+        assert len(Settings.load(file).folders) == 2
+        return
+    with pytest.raises(Refused, match="every file must have one kind"):
+        Settings.load(file)
+
+
+def test_folders_are_told_apart_after_their_paths_are_known(tmp_path: Path) -> None:
+    inner = tmp_path / "elsewhere" / "data" / "lab"
+    text = f'[[folders]]\npath = "data"\n[[folders]]\npath = "{inner}"\nkind = "lab"\n'
+    file = tmp_path / "elsewhere" / "nightcrew.toml"
+    file.parent.mkdir()
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(Refused, match="every file must have one kind"):
+        Settings.load(file)
+
+
+def test_the_options_of_sets_come_from_one_place() -> None:
+    file = written('[[folders]]\npath = "a"\nkind = "lab"\nquiet_s = 5\n[[folders]]\npath = "b"\n')
+    settings = Settings.load(file)
+    options = set_options(settings)
+    assert options.quiet_of(str(settings.folders[0].path)) == 5
+    assert options.quiet_of("another") == 600
+    assert options.of_kind("mkid").get("nothing", 7) == 7

@@ -65,14 +65,14 @@ def total(unit: SetUnit) -> SetResult:
     return SetResult(
         metrics={"sum": value},
         measurements=(Measurement(quantity="toy_sum", value=value, error=None, unit="count"),),
-        page=_page(unit.planned.night, value, values),
+        page=_page(unit.planned.kind, unit.planned.night, value, values),
     )
 
 
-def _page(name: str, value: float, values: Mapping[str, float]) -> AnalysisPage:
+def _page(kind: str, name: str, value: float, values: Mapping[str, float]) -> AnalysisPage:
     return AnalysisPage(
-        kind="sensor",
-        title=f"Sensor {name}",
+        kind=kind,
+        title=f"{kind.capitalize()} {name}",
         verdict=f"The sum is {value:g}",
         status="good" if value >= 0 else "attention",
         needs_person=() if value >= 0 else ("The sum is negative.",),
@@ -86,7 +86,7 @@ def _page(name: str, value: float, values: Mapping[str, float]) -> AnalysisPage:
             ),
         ),
         files=(("sum.csv", "the sum"),),
-        commands=(f"nightcrew rerun sensor/{name}",),
+        commands=(f"nightcrew rerun {kind}/{name}",),
     )
 
 
@@ -103,20 +103,20 @@ def _png() -> bytes:
 units: dict[str, MakeSet] = {"toy_convert": convert, "toy_sum": total}
 
 
-def register() -> None:
-    """Make the kind "sensor" the toy, in this process."""
+def register(kind: str = "sensor") -> None:
+    """Make a kind the toy, in this process."""
     RECIPES.update({recipe.name: recipe for recipe in (CONVERT, SUM)})
-    kinds.KINDS["sensor"] = Kind("sensor", "toy", HERE, HERE)
+    kinds.KINDS[kind] = Kind(kind, "toy", HERE, HERE)
 
 
 @contextmanager
-def toy_kind() -> Iterator[None]:
-    """The kind "sensor" is the toy meanwhile."""
-    known = kinds.KINDS["sensor"]
-    register()
+def toy_kind(kind: str = "sensor") -> Iterator[None]:
+    """The kind is the toy meanwhile."""
+    known = kinds.KINDS[kind]
+    register(kind)
     try:
         yield
     finally:
-        kinds.KINDS["sensor"] = known
+        kinds.KINDS[kind] = known
         for recipe in (CONVERT, SUM):
             del RECIPES[recipe.name]
