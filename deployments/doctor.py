@@ -21,6 +21,7 @@ from nightcrew.settings import Settings
 Level = Literal["good", "warning", "problem"]
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "ceph", "glusterfs", "afs", "fuse.gvfsd-fuse"}
 _OLD_SIGN = timedelta(minutes=15)
+_OLD_LOOK = timedelta(hours=3)
 _CLOCK_UNSYNCHRONISED = 0x40  # STA_UNSYNC of adjtimex(2)
 
 
@@ -243,6 +244,20 @@ def service(settings: Settings) -> Iterator[Finding]:
         )
 
 
+def watchdog(settings: Settings) -> Iterator[Finding]:
+    """Is the dead man's switch armed, so that somebody hears of a service that does not run?"""
+    from deployments.watchdog import Memory
+
+    mend = "systemctl enable --now nightcrew-watchdog.timer, or by cron every half hour: nightcrew watchdog"
+    looked_at = Memory.read(settings.state.root).looked_at
+    if not looked_at:
+        yield Finding("watchdog", "warning", "nobody would tell that the service does not run", mend)
+    elif datetime.now(UTC) - datetime.fromisoformat(looked_at).replace(tzinfo=UTC) > _OLD_LOOK:
+        yield Finding("watchdog", "problem", f"it looked last at {looked_at} UTC", mend)
+    else:
+        yield Finding("watchdog", "good", f"armed, looked last at {looked_at} UTC")
+
+
 def clock(settings: Settings) -> Iterator[Finding]:
     """Is the clock kept by somebody?  A wrong clock puts frames and mails into wrong nights."""
     state = ctypes.create_string_buffer(256)
@@ -267,6 +282,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     mail,
     ledger,
     service,
+    watchdog,
     clock,
 )
 

@@ -47,7 +47,7 @@ def deliver_queued(database: Database, settings: MailSettings) -> list[tuple[str
 
 def _deliver(database: Database, settings: MailSettings, row: MailRow) -> str:
     try:
-        delivery = _hand_over(settings, row)
+        delivery = hand_over(settings, row.message, row.morning)
     except TransientError as error:
         delivery = Delivery(outcome=Outcome.RETRY, detail=str(error))
     except Refused as error:
@@ -64,12 +64,16 @@ def _deliver(database: Database, settings: MailSettings, row: MailRow) -> str:
     return "queued" if delivery.outcome is Outcome.RETRY else delivery.outcome.value
 
 
-def _hand_over(settings: MailSettings, row: MailRow) -> Delivery:
+def hand_over(settings: MailSettings, message: bytes, name: str) -> Delivery:
+    """Give one mail to the configured server or folder, where it is called ``name``.
+
+    Raises ``TransientError`` and ``Refused`` as the mailbox folder does, and ``Refused`` for a password file that others can read.
+    """
     if settings.transport == "mailbox":
-        path = deliver(row.message, settings.mailbox, row.morning)
+        path = deliver(message, settings.mailbox, name)
         return Delivery(outcome=Outcome.DELIVERED, detail=f"in {path.name}")
     account = Account(
         host=settings.host, port=settings.port, security=settings.security, user=settings.user, password=settings.secret() or ""
     )
     sender = bare_addresses([settings.sender])[0]
-    return send(row.message, sender, bare_addresses(settings.to), account)
+    return send(message, sender, bare_addresses(settings.to), account)

@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "close": ("close", "Close a night before its time."),
     "ledger": ("ledger", "Print ledger rows as table, CSV or JSON."),
     "doctor": ("doctor", "Check the installation, and say how to mend it."),
+    "watchdog": ("watchdog", "Mail when the service gives no sign of life; for a timer of its own."),
     "simulate": ("simulate", "Write simulated frames with their truth."),
     "frames": ("frames", "Tools for single frames."),
     "sensor": ("sensor", "Characterise a sensor from biases, darks and flats."),
