@@ -34,6 +34,12 @@ _ALL = (
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 1, "models", "sensor characterisation", "sensor"),
+    Recipe("mkid_table", 1, "mkid", "photon table", "mkid"),
+    Recipe("mkid_masks", 1, "mkid", "pixel masks and cosmic rays", "mkid"),
+    Recipe("mkid_wavecal", 1, "mkid", "wavelength solution", "mkid"),
+    Recipe("mkid_flatcal", 1, "mkid", "flat field of an array", "mkid"),
+    Recipe("mkid_calibrated", 1, "mkid", "calibrated photon table", "mkid"),
+    Recipe("mkid_report", 1, "mkid", "report of photon lists", "mkid"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

@@ -85,7 +85,8 @@ def fit_curve(data: CurveData, *, bright_fat: bool = True, full: bool = False, b
     with_a = bright_fat and np.unique(np.round(data.signal, 1)).size >= LEAST_FOR_BRIGHT_FAT
     full = full and with_a and data.covariances is not None
     higher = np.zeros(data.signal.size)
-    fit = _variance_fit(data, with_a, higher, None)
+    design = _design(data, with_a)
+    fit = _variance_fit(data, design, higher, None)
     a = a_error = noise = None
     for _ in range(ROUNDS if with_a else 1):
         if full:
@@ -96,11 +97,13 @@ def fit_curve(data: CurveData, *, bright_fat: bool = True, full: bool = False, b
         if a is not None:
             higher = _higher(a, None, fit.gain, data.signal)[:, 0, 0]
         before = fit.gain
-        fit = _variance_fit(data, with_a, higher, fit)
+        fit = _variance_fit(data, design, higher, fit)
         if abs(fit.gain - before) < 1e-9 * before:
             break
+    if a is not None:
+        fit = _with_slopes(data, design, higher, fit, a)
     if bootstrap:
-        fit = _bootstrapped(data, with_a, higher, fit, bootstrap, seed)
+        fit = _bootstrapped(data, design, higher, fit, bootstrap, seed, a)
     method = "covariances" if full else "quadratic" if with_a else "line"
     return replace(fit, method=method, a=a, a_error=a_error if full else None, noise_covariances=noise)
 
@@ -131,8 +134,7 @@ def _solver(design: F8, sigma: F8) -> tuple[F8, F8]:
     return (inverse @ weighted.T / sigma) / scale[:, None], inverse / np.outer(scale, scale)
 
 
-def _variance_fit(data: CurveData, with_a: bool, higher: F8, before: CurveFit | None) -> CurveFit:
-    design = _design(data, with_a)
+def _variance_fit(data: CurveData, design: F8, higher: F8, before: CurveFit | None) -> CurveFit:
     fit = before
     for _ in range(1 if before is not None else 4):
         values, sigma = _targets(data, higher, fit)
@@ -214,18 +216,43 @@ def _lag_fits(data: CurveData, fit: CurveFit, a: F8 | None) -> tuple[F8, F8, F8]
     return new, errors, noise
 
 
-def _bootstrapped(data: CurveData, with_a: bool, higher: F8, fit: CurveFit, rounds: int, seed: int) -> CurveFit:
+def _slopes(data: CurveData, design: F8, fit: CurveFit, a: F8) -> F8:
+    """The design with the slopes of the higher terms in 1/g and a00: what an error does to the whole model."""
+    signal, slope = data.signal, 1 / fit.gain
+    here = _higher(a, None, fit.gain, signal)[:, 0, 0]
+    step = 1e-4
+    moved = design.copy()
+    moved[: signal.size, 1] += (_higher(a, None, 1 / (slope * (1 + step)), signal)[:, 0, 0] - here) / (slope * step)
+    other, change = a.copy(), step * (abs(float(a[0, 0])) or 1e-7)
+    other[0, 0] += change
+    moved[: signal.size, 2] += (_higher(other, None, fit.gain, signal)[:, 0, 0] - here) / change
+    return moved
+
+
+def _with_slopes(data: CurveData, design: F8, higher: F8, fit: CurveFit, a: F8) -> CurveFit:
+    """The fit with errors from the whole model's slopes."""
+    _, sigma = _targets(data, higher, fit)
+    _, covariance = _solver(_slopes(data, design, fit, a), sigma)
+    return replace(
+        fit,
+        gain_error=math.sqrt(covariance[1, 1]) * fit.gain**2,
+        floor_error=math.sqrt(covariance[0, 0]),
+        a00_error=math.sqrt(covariance[2, 2]),
+    )
+
+
+def _bootstrapped(data: CurveData, design: F8, higher: F8, fit: CurveFit, rounds: int, seed: int, a: F8 | None) -> CurveFit:
     """Wild bootstrap (Wu 1986): every residual keeps its place and size, divided by sqrt(1 - leverage), and gets a random sign.
 
     None where the residuals say nothing: no degree of freedom left.
     """
     if fit.freedom < 1:
         return fit
-    design = _design(data, with_a)
     values, sigma = _targets(data, higher, fit)
-    solver, _ = _solver(design, sigma)
-    beta = solver @ values
-    leverage = np.clip(np.einsum("ij,ji->i", design, solver), 0.0, 0.999)
+    beta = _solver(design, sigma)[0] @ values
+    slopes = design if a is None else _slopes(data, design, fit, a)
+    solver, _ = _solver(slopes, sigma)
+    leverage = np.clip(np.einsum("ij,ji->i", slopes, solver), 0.0, 0.999)
     residual = (values - design @ beta) / np.sqrt(1 - leverage)
     signs = np.random.default_rng(seed).integers(0, 2, (rounds, values.size)) * 2.0 - 1.0
     trials: NDArray[Any] = beta + (signs * residual) @ solver.T
@@ -234,5 +261,5 @@ def _bootstrapped(data: CurveData, with_a: bool, higher: F8, fit: CurveFit, roun
         fit,
         bootstrap_gain=float(np.std(gains)),
         bootstrap_floor=float(np.std(trials[:, 0])),
-        bootstrap_a00=float(np.std(trials[:, 2])) if with_a else None,
+        bootstrap_a00=float(np.std(trials[:, 2])) if trials.shape[1] > 2 else None,
     )

@@ -17,6 +17,7 @@ F8 = NDArray[np.float64]
 QUANTISATION = 1 / 12  # DN^2
 LEAST_DARK_VARIANCE = 0.24  # DN^2: below, rounding hides the noise (section 6.5)
 GAIN_FIT_UP_TO = 0.7  # of saturation
+HIGHPASS_REACH = 9  # pixels, of the boxes and the binomial together
 LINEARITY_FROM, LINEARITY_TO = 0.05, 0.95
 
 

@@ -196,7 +196,7 @@ def _uniformity(
         return Uniformity(reason="neither darks of the flats' exposure nor biases: the offset pattern is not known")
     if min(min(window.shape) for window in region.windows) < LEAST_SIDE:
         return Uniformity(reason=f"the region is smaller than {LEAST_SIDE} pixels: the pattern cannot be told from the illumination")
-    return _measured(frames, same.frames, region.windows, offset, point.signal, curve)
+    return _measured(frames, same.frames, region.windows, offset, point, curve)
 
 
 def _measured(
@@ -204,21 +204,24 @@ def _measured(
     dark: Sequence[SensorFrame],
     windows: Sequence[Window],
     offset: float,
-    signal: float,
+    point: CurvePoint,
     curve: TransferCurve,
 ) -> Uniformity:
     parts = [(stack(frames, window, scale_offset_adu=offset), stack(dark, window)) for window in windows]
-    pattern = [_pattern(bright, zero) for bright, zero in parts]
+    # bands of equal phase vanish in a pair's difference, not in the mean flat: one banded pair tells of the lamp
+    banded = any(pair.bands is not None and pair.bands.found for one in curve.points for pair in one.pairs)
+    pattern = [_pattern(bright, zero, point.variance / len(frames), without_bands=banded) for bright, zero in parts]
     n = float(sum(p[2] for p in pattern))
     variance = sum(p[0] * p[2] for p in pattern) / n
     error = math.sqrt(sum((p[1] * p[2]) ** 2 for p in pattern)) / n
-    scale = 100 / signal
+    straight, slope = straightened(sum(p[4] * p[2] for p in pattern) / n, curve.alpha_per_adu)
+    scale = 100 * float(slope / straight)  # on a curved response the pattern is stretched as the signal is
     bright, zero = parts[0]
     split, dark_split = _splits(bright, zero, curve)
     difference = bright.mean - zero.mean
     known = variance > 2 * error
     return Uniformity(
-        signal_adu=signal,
+        signal_adu=point.signal,
         frames=len(frames),
         prnu_percent=math.sqrt(variance) * scale if known else None,
         prnu_error_percent=error * scale / (2 * math.sqrt(variance)) if known else None,
@@ -232,14 +235,24 @@ def _measured(
     )
 
 
-def _pattern(bright: Stack, zero: Stack) -> tuple[float, float, int, int]:
-    """Highpass variance of bright less dark, its temporal part taken out; error, pixels, and defects that were left out."""
-    difference = np.nan_to_num(bright.mean - zero.mean)
+def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_bands: bool) -> tuple[float, float, int, int, float]:
+    """Highpass variance of bright less dark, its temporal part taken out; error, pixels, defects that were left out, signal.
+
+    ``bright_variance``: temporal, of the mean flat.  Bands of a lamp lie in the mean flat: with ``without_bands`` row and column means go.
+    """
+    difference = bright.mean - zero.mean
     rough, share = emva1288.highpass(difference)
-    _, sigma, kept = clipped_mean_sigma(rough, clip_sigma=8.0)
-    temporal = (bright.variance_of_mean or 0.0) + (zero.variance_of_mean or 0.0)
+    edge = emva1288.HIGHPASS_REACH
+    level = float(difference[edge:-edge, edge:-edge].mean(dtype=np.float64))
+    inner = rough[edge:-edge, edge:-edge]  # at the edges the smooth part is made up
+    if without_bands:
+        inner = inner - inner.mean(axis=1, keepdims=True)
+        inner -= inner.mean(axis=0, keepdims=True)
+        share *= (1 - 1 / inner.shape[0]) * (1 - 1 / inner.shape[1])
+    _, sigma, kept = clipped_mean_sigma(inner, clip_sigma=8.0)
     spatial = sigma**2 / share
-    return spatial - temporal, spatial * math.sqrt(2 / kept / share), kept, rough.size - kept
+    pattern = spatial - bright_variance - (zero.variance_of_mean or 0.0)
+    return pattern, spatial * math.sqrt(2 / kept / share), kept, inner.size - kept, level
 
 
 def _splits(bright: Stack, zero: Stack, curve: TransferCurve) -> tuple[NonUniformity | None, NonUniformity | None]:

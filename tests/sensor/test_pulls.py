@@ -1,0 +1,176 @@
+"""Values of simulated sensors are right within their errors, and the errors are right: pulls and coverage over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nightcrew.sensor.arrhenius import Arrhenius
+from nightcrew.sensor.options import SensorOptions
+from nightcrew.simulate.sensor import SensorModel, build_sensor
+from nightcrew.simulate.sensor_set import SensorPlan
+from tests.sensor.sets import QUICK, SMALL, check_pulls, flat_pulls, frames_of, measured, small_plan, whole
+
+MANY = range(1000, 1200)
+FEW = range(1000, 1010)
+SENSORS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "low noise": {"read_noise_e": 1.2, "gain_e_per_adu": 1.0},
+    "curved": {"nonlinearity_per_e": 1e-6},
+    "cosmic rays": {"cosmic_rays_per_mpx_s": 2.0},
+    "vignetted": {"vignetting": 0.1},
+    "flicker": {"flicker": 0.01},
+}
+
+
+def plan_of(name: str) -> SensorPlan:
+    return small_plan(replace(SMALL, **SENSORS[name]))
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_pulls_of_the_flats(name: str) -> None:
+    check_pulls(flat_pulls, plan_of(name), FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SENSORS)
+def test_pulls_of_the_flats_over_many_seeds(name: str) -> None:
+    check_pulls(flat_pulls, plan_of(name), MANY)
+
+
+def bright_fat_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
+    # the effect smooths the fixed pattern of the flats itself, so PRNU is left out
+    return {name: pull for name, pull in flat_pulls(plan, seed).items() if name != "prnu"}
+
+
+def test_pulls_under_the_brighter_fatter_effect() -> None:
+    check_pulls(bright_fat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), FEW)
+
+
+@pytest.mark.slow
+def test_pulls_under_the_brighter_fatter_effect_over_many_seeds() -> None:
+    check_pulls(bright_fat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), MANY)
+
+
+def covariance_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
+    fit = whole(measured(plan, seed, replace(QUICK, max_lag=2))).flats[0].curve.fit
+    assert fit is not None
+    assert fit.a is not None
+    assert fit.a_error is not None
+    truth = plan.sensor.bright_fat_kernel()[1:, 1:]
+    return {f"a{i}{j}": float((fit.a[i, j] - truth[i, j]) / fit.a_error[i, j]) for i in (0, 1) for j in (0, 1)}
+
+
+def test_pulls_of_the_covariances() -> None:
+    check_pulls(covariance_pulls, small_plan(replace(SMALL, bright_fat_per_e=-3e-6)), FEW)
+
+
+@pytest.mark.slow
+def test_pulls_of_the_covariances_over_many_seeds() -> None:
+    check_pulls(covariance_pulls, small_plan(replace(SMALL, bright_fat_per_e=-3e-6)), MANY)
+
+
+DARK = SensorModel(nx=64, ny=64, dark_spread=0.0, dark_rate_e_per_s=0.5, offset_pattern_e=6.0)
+DARK_PLAN = small_plan(DARK, temperatures_c=(-20.0, -10.0, 0.0), dark_exposures_s=(60.0, 180.0, 400.0), flat_levels=(0.1, 0.3, 0.5, 0.7))
+
+
+def dark_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
+    region, model = whole(measured(plan, seed)), plan.sensor
+    pulls: dict[str, float] = {}
+    assert region.gain is not None
+    for series in region.darks:
+        assert series.rate_adu_per_s is not None
+        assert series.rate_error_adu_per_s is not None
+        assert series.temperature_c is not None
+        truth = model.dark_rate_e_per_s * model.dark_factor(series.temperature_c)
+        # per ADU: the gain's error is common to all and tested by itself
+        pulls[f"rate at {series.temperature_c}"] = (series.rate_adu_per_s - truth / model.gain_e_per_adu) / series.rate_error_adu_per_s
+        point = series.points[0]
+        assert point.dsnu is not None
+        assert point.dsnu_error is not None
+        pulls[f"dsnu at {series.temperature_c}"] = (point.dsnu - model.offset_pattern_e / model.gain_e_per_adu) / point.dsnu_error
+    assert isinstance(region.arrhenius, Arrhenius)
+    doubling = model.doubling_k(region.arrhenius.middle_c)
+    pulls["doubling"] = (region.arrhenius.doubling_k - doubling) / region.arrhenius.doubling_error_k
+    return pulls
+
+
+def test_pulls_of_the_darks() -> None:
+    check_pulls(dark_pulls, DARK_PLAN, FEW)
+
+
+@pytest.mark.slow
+def test_pulls_of_the_darks_over_many_seeds() -> None:
+    check_pulls(dark_pulls, DARK_PLAN, MANY)
+
+
+def covered(hits: int, of: int, wanted: float) -> bool:
+    """Whether a coverage is at least the wanted one, within 4 sigma of a binomial."""
+    return hits >= of * wanted - 4 * math.sqrt(of * wanted * (1 - wanted))
+
+
+def full_well_hits(seeds: range) -> int:
+    hits = 0
+    for seed in seeds:
+        found = whole(measured(plan_of("plain"), seed)).flats[0].full_well_e
+        assert found is not None
+        hits += found[1] <= SMALL.full_well_e <= found[2]
+    return hits
+
+
+def curvature_hits(seeds: range) -> int:
+    plan, hits = plan_of("curved"), 0
+    truth = plan.sensor.nonlinearity_per_e * plan.sensor.gain_e_per_adu
+    for seed in seeds:
+        straight = whole(measured(plan, seed)).flats[0].linearity
+        assert straight is not None
+        assert straight.alpha_per_adu is not None
+        assert straight.alpha_error_per_adu is not None
+        assert straight.curved
+        hits += abs(straight.alpha_per_adu - truth) < 2 * straight.alpha_error_per_adu
+    return hits
+
+
+def bootstrap_hits(seeds: range) -> int:
+    hits = 0
+    for seed in seeds:
+        fit = whole(measured(plan_of("plain"), seed, replace(QUICK, bootstrap=200))).flats[0].curve.fit
+        assert fit is not None
+        assert fit.bootstrap_gain is not None
+        hits += abs(fit.gain - SMALL.gain_e_per_adu) < 2 * fit.bootstrap_gain
+    return hits
+
+
+def test_coverage_of_full_well_and_curvature() -> None:
+    assert covered(full_well_hits(FEW), len(FEW), 0.95)
+    assert covered(curvature_hits(FEW), len(FEW), 0.95)
+
+
+@pytest.mark.slow
+def test_coverage_over_many_seeds() -> None:
+    assert covered(full_well_hits(MANY), len(MANY), 0.95)
+    assert covered(curvature_hits(MANY), len(MANY), 0.95)
+    # residuals of a dozen levels bear no better error: the wild bootstrap's two sigma cover a little less than 95 %
+    assert covered(bootstrap_hits(MANY), len(MANY), 0.88)
+
+
+def test_hot_pixels_are_found_and_counted() -> None:
+    model = SensorModel(nx=128, ny=128, hot_fraction=2e-3, cosmic_rays_per_mpx_s=0.5)
+    plan = small_plan(model, dark_exposures_s=(300.0,), flat_levels=(0.3,))
+    sensor = build_sensor(model, 5)
+    from nightcrew.sensor.characterise import characterise
+
+    series = whole(characterise(frames_of(plan, 5, sensor), SensorOptions(max_lag=0, bootstrap=0))).darks[0]
+    assert series.hot is not None
+    found = np.zeros(sensor.hot.shape, np.bool_)
+    found[series.hot.y, series.hot.x] = True
+    assert (found & sensor.hot).sum() == sensor.hot.sum()  # none is missed: each is far above the threshold
+    tail = sensor.dark_e_per_s[~sensor.hot & found]
+    assert tail.size <= 5  # of 16384 pixels the brightest of the spread itself
+    rates = series.hot.rate_adu_per_s * model.gain_e_per_adu
+    assert rates == pytest.approx(sensor.dark_e_per_s[series.hot.y, series.hot.x], rel=0.05)
