@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployments.cli.common import JsonOption, say, say_json
+from deployments.cli.lab_models import models, synthesize
 from deployments.cli.lab_words import (
     BiasOption,
     ByteOrderOption,
@@ -29,6 +30,7 @@ from deployments.cli.lab_words import (
 
 if TYPE_CHECKING:
     from nightcrew.lab.convert import AttemptResult
+    from nightcrew.lab.results import LabMade
 
 app = typer.Typer(
     help="Laboratory frames: convert, index, masters, run, models, synthesize.",
@@ -123,3 +125,68 @@ def index(
     for frame in bad if verbose else bad[:5]:
         say(f"bad: {frame.path.name}: {frame.reason}")
     say(f"{len(made.frames)} frames, {len(bad)} of them bad; wrote {path}")
+
+
+@app.command()
+def masters(
+    index_table: Annotated[Path, typer.Argument(metavar="INDEX", help="index.csv of `nightcrew lab index`.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for masters/, frame_stats.csv, plots/ and comparisons/.")],
+    gap: Annotated[float, typer.Option("--gap", min=0, help="Temperatures are one where no gap is larger than this, K.")] = 0.5,
+    plots: Annotated[bool, typer.Option("--save-plots/--no-save-plots", help="Draw figures.")] = True,
+    verbose: VerboseOption = False,
+) -> None:
+    """Masters of each stage, dose, temperature and exposure, and the statistics of every frame."""
+    from nightcrew.lab.options import LabOptions
+    from tasks.lab_run import campaign, masters_of
+
+    made = campaign([index_table], out)
+    masters_of(made, out, LabOptions(gap_k=gap, save_plots=plots))
+    tell_warnings(made.all_warnings(), verbose=verbose)
+    count = len(made.masters.masters) if made.masters else 0
+    say(f"{len(made.frames)} frames, {count} masters in {out / 'masters'}")
+    if not count:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    roots: Annotated[list[Path], typer.Argument(help="Folders with attempts, raw or converted.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for everything that is made.")],
+    search_depth: DepthOption = 6,
+    byte_order: ByteOrderOption = "little",
+    header_bytes: HeaderOption = 0,
+    shift_bits: ShiftOption = 0,
+    pad: PadOption = False,
+    gap: Annotated[float, typer.Option("--gap", min=0, help="Temperatures are one where no gap is larger than this, K.")] = 0.5,
+    plots: Annotated[bool, typer.Option("--save-plots/--no-save-plots", help="Draw figures.")] = True,
+    verbose: VerboseOption = False,
+) -> None:
+    """All in one go: convert, index, masters, statistics, models, changes, report."""
+    from nightcrew.lab.options import LabOptions
+    from tasks.lab_run import campaign, masters_of, models_of
+
+    options = LabOptions(gap_k=gap, save_plots=plots)
+    made = campaign(roots, out, search_depth=search_depth, layout=layout_of(byte_order, header_bytes, shift_bits, pad))
+    masters_of(made, out, options)
+    models_of(made, out, options)
+    finish(made, out, verbose=verbose)
+
+
+def finish(made: LabMade, out: Path, *, verbose: bool) -> None:
+    """Write the page and say what was made."""
+    from reports.analysis import write_analysis
+    from reports.lab import lab_page
+
+    page = lab_page(made)
+    write_analysis(page, out)
+    tell_warnings(made.all_warnings(), verbose=verbose)
+    for text in page.needs_person:
+        say(f"note: {text}")
+    say(page.verdict)
+    say(f"wrote {out / 'report.html'}")
+    if page.status == "bad":
+        raise typer.Exit(1)
+
+
+app.command()(models)
+app.command()(synthesize)

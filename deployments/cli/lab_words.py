@@ -71,3 +71,27 @@ def tell_warnings(warnings: list[str], *, verbose: bool, most: int = 5) -> None:
         say(f"warning: {warning}")
     if not verbose and len(warnings) > most:
         say(f"... and {len(warnings) - most} more warnings (--verbose shows them)")
+
+
+def numbers_of(text: str, option: str) -> tuple[float, ...]:
+    """Numbers of an option such as ``"15.0 20.0"``, split at blanks and commas; ``Refused`` for anything else."""
+    import math
+
+    from nightcrew.errors import Refused
+
+    try:
+        found = tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        raise Refused(f"{option} takes numbers, as '15.0 20.0', not {text!r}") from error
+    if not all(math.isfinite(value) for value in found):
+        raise Refused(f"{option} takes finite numbers")
+    return found
+
+
+def one_of(word: str, words: tuple[str, ...], option: str) -> str:
+    """The word; ``Refused`` with those that are possible when it is none of them."""
+    from nightcrew.errors import Refused
+
+    if word not in words:
+        raise Refused(f"{option} is one of {', '.join(words)}, not {word!r}")
+    return word

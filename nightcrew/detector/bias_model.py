@@ -146,6 +146,30 @@ def fit_bias(
     )
 
 
+def level_bias(frames: Sequence[Frame], temperatures_c: Sequence[float]) -> BiasModel:
+    """A model without slope from bias frames of one temperature: it holds there and within 1 K."""
+    with FrameStack(frames) as stack:
+        ny, nx = stack.shape
+        level, scatter = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+        for y0, y1 in stack.slabs(12, 32 << 20):
+            rows = stack.rows(y0, y1)
+            level[y0:y1] = rows.mean(axis=0, dtype=np.float64).reshape(-1, nx)
+            scatter[y0:y1] = rows.std(axis=0, ddof=1 if len(stack) > 1 else 0).reshape(-1, nx)
+    t = np.asarray(temperatures_c, np.float64)
+    noise = max(float(np.median(scatter)), 1e-3)
+    return BiasModel(
+        level=level,
+        slope=np.zeros_like(level),
+        level_error=np.full_like(level, noise / np.sqrt(len(frames))),
+        slope_error=np.zeros_like(level),
+        chi2=np.square(scatter / np.float32(noise)),
+        count=np.full(level.shape, len(frames), np.uint16),
+        correlation=0.0,
+        temperatures_c=(float(t.min()), float(t.max())),
+        frame_noise=noise,
+    )
+
+
 def _correlation(temperature: NDArray[np.float64], sigma: NDArray[np.float64]) -> float:
     weight = 1 / sigma**2
     return float(-np.sum(weight * temperature) / np.sqrt(np.sum(weight) * np.sum(weight * temperature**2))) if np.any(temperature) else 0.0

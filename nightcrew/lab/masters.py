@@ -1,0 +1,233 @@
+"""Masters of a campaign: the mean of each (stage, dose, filter, temperature, exposure), per attempt and over all attempts.
+
+Darks get the bias master of the same stage and dose at the nearest temperature subtracted; which one stands in the header.  Attempts
+weigh alike in the master over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.detector.stack import F4, FrameStack
+from nightcrew.io.cardtext import Card
+from nightcrew.io.images import read_image
+from nightcrew.io.products import write_image_product
+from nightcrew.lab.groups import Group, group_frames, name_parts, nearest, safe, texts
+from nightcrew.lab.records import LabFrame
+
+_FOLDERS = {"BIAS": "bias", "DARK": "darks", "FLAT": "flats", "OPER": "operation"}
+_MEMORY_BYTES = 32 << 20
+_NOTHING: F4 = np.empty((0, 0), np.float32)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Master:
+    """A master in memory: ``mean`` [y, x] (adu), error of the mean (NaN of one frame), and numbers over all pixels of all frames.
+
+    ``std`` is their scatter about the one mean (fixed pattern included, denominator N - 1); ``noise`` the median scatter of a pixel in
+    time.  ``bias_c``: temperature of the bias master that was subtracted, None where none was.
+    """
+
+    group: Group
+    name: str
+    mean: F4
+    error: F4
+    n_frames: int
+    level: float
+    median: float
+    std: float
+    noise: float | None
+    lowest: float
+    highest: float
+    bias_c: float | None = None
+    path: Path | None = None
+
+
+def make_master(group: Group, name: str, bias: tuple[float, F4] | None = None) -> Master:
+    """The mean of a group's frames, less a bias (temperature, plane) where one is given; streamed in rows."""
+    with FrameStack([frame.path for frame in group.frames]) as stack:
+        ny, nx = stack.shape
+        mean, error, scatter = (np.empty((ny, nx), np.float32) for _ in range(3))
+        total = squares = 0.0
+        lowest, highest = np.inf, -np.inf
+        for y0, y1 in stack.slabs(12, _MEMORY_BYTES):
+            rows = stack.rows(y0, y1)
+            if bias is not None:
+                rows -= bias[1][y0:y1].reshape(-1)
+            wide = rows.mean(axis=0, dtype=np.float64)
+            spread = rows.std(axis=0, ddof=1) if len(stack) > 1 else np.full(rows.shape[1], np.nan, np.float32)
+            mean[y0:y1] = wide.reshape(-1, nx)
+            scatter[y0:y1] = spread.reshape(-1, nx)
+            total += float(rows.sum(dtype=np.float64))
+            squares += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
+            lowest, highest = min(lowest, float(rows.min())), max(highest, float(rows.max()))
+        np.divide(scatter, np.sqrt(len(stack)), out=error)
+        count = ny * nx * len(stack)
+        level = total / count
+        variance = max(squares - count * level * level, 0.0) / max(count - 1, 1)
+        noise = float(np.median(scatter)) if len(stack) > 1 else None
+    return Master(
+        group=group,
+        name=name,
+        mean=mean,
+        error=error,
+        n_frames=len(group.frames),
+        level=level,
+        median=float(np.median(mean)),
+        std=float(np.sqrt(variance)),
+        noise=noise,
+        lowest=lowest,
+        highest=highest,
+        bias_c=None if bias is None else bias[0],
+    )
+
+
+def joined(group: Group, name: str, parts: Sequence[Master]) -> Master:
+    """The master over several attempts, each of equal weight."""
+    if len(parts) == 1:
+        return replace(parts[0], group=group, name=name)
+    mean = np.zeros(parts[0].mean.shape, np.float32)
+    for part in parts:
+        mean += part.mean / np.float32(len(parts))
+    errors = np.sqrt(np.sum([part.error.astype(np.float64) ** 2 for part in parts], axis=0)) / len(parts)
+    counts: NDArray[np.float64] = np.array([part.n_frames for part in parts], np.float64)
+    levels = np.array([part.level for part in parts])
+    level = float(np.average(levels, weights=counts))
+    pixels = counts * mean.size
+    within = float(np.sum((pixels - 1) * np.array([part.std for part in parts]) ** 2) + np.sum(pixels * (levels - level) ** 2))
+    noises = [part.noise for part in parts if part.noise is not None]
+    return replace(
+        parts[0],
+        group=group,
+        name=name,
+        mean=mean,
+        error=errors.astype(np.float32),
+        n_frames=int(counts.sum()),
+        level=level,
+        median=float(np.median(mean)),
+        std=float(np.sqrt(within / max(pixels.sum() - 1, 1))),
+        noise=float(np.median(noises)) if noises else None,
+        lowest=min(part.lowest for part in parts),
+        highest=max(part.highest for part in parts),
+    )
+
+
+def master_cards(master: Master) -> list[Card]:
+    """Header of a master: how many frames, their numbers, conditions, and what was subtracted."""
+    group = master.group
+    cards: list[Card] = [
+        ("CALTYPE", group.caltype, "what the frames are for"),
+        ("NSOURCE", master.n_frames, "frames"),
+        ("MEAN", master.level, "adu, of all pixels of all frames"),
+        ("MEDIAN", master.median, "adu, of this master"),
+        ("STD", master.std, "adu, of all pixels of all frames about MEAN"),
+        ("NOISE", master.noise, "adu, median scatter of a pixel in time"),
+        ("DATAMIN", master.lowest, "adu, of all frames"),
+        ("DATAMAX", master.highest, "adu, of all frames"),
+        ("STAGE", group.stage, ""),
+        ("DOSE", group.dose_krad, "kRad"),
+        ("FILTER", group.filter, ""),
+        ("TEMP", group.temperature_c, "deg C, mean"),
+        ("EXPTIME", group.exposure_s, "s, mean"),
+        ("BIASSUB", master.bias_c is not None, "whether a bias was subtracted"),
+        ("T_NEAR", master.bias_c, "deg C, of the bias that was subtracted"),
+    ]
+    for letter, unit, values in (
+        ("T", "deg C", [frame.temperature_c for frame in group.frames]),
+        ("E", "s", [frame.exposure_s for frame in group.frames]),
+    ):
+        known = [value for value in values if value is not None and np.isfinite(value)]
+        if known:
+            numbers = (("MIN", min(known)), ("MAX", max(known)), ("AVG", float(np.mean(known))))
+            cards += [(f"{letter}{word}", value, f"{unit}, of the frames") for word, value in numbers]
+    return [card for card in cards if card[1] is not None and card[1] != ""]
+
+
+def write_master(out: Path, master: Master, *, durable: bool = False) -> Master:
+    """Write it under ``masters/{bias,darks,flats}/``; returns it with its path."""
+    path = out / "masters" / _FOLDERS[master.group.caltype] / f"{master.name}.fits"
+    error = master.error if master.n_frames > 1 else None
+    write_image_product(path, science=master.mean, uncertainty=error, cards=master_cards(master), durable=durable)
+    return replace(master, path=path)
+
+
+def light(master: Master) -> Master:
+    """A written master without its planes, which :func:`plane` reads again: many of them fit into memory."""
+    return replace(master, mean=_NOTHING, error=_NOTHING)
+
+
+def plane(master: Master) -> F4:
+    """The mean [y, x] of a master, from its file where it was put away."""
+    if master.mean.size or master.path is None:
+        return master.mean
+    pixels: F4 = read_image(master.path).astype(np.float32, copy=False)
+    return pixels
+
+
+def make_masters(frames: Sequence[LabFrame], out: Path, *, gap_k: float = 0.5) -> tuple[list[Master], list[str]]:
+    """All masters of a campaign, written; those over all attempts, and warnings.
+
+    ``master_<kind>_[<stage>_D<dose>kR_<filter>_][<attempt>_]T<t>[_E<e>].fits``.
+    """
+    warnings: list[str] = []
+    whole: list[Master] = []
+    for kind in ("BIAS", "DARK", "FLAT"):
+        mine = [frame for frame in frames if frame.caltype == kind and not frame.bad]
+        lost = [frame for frame in mine if frame.temperature_c is None or (kind != "BIAS" and frame.exposure_s is None)]
+        if lost:
+            warnings.append(
+                f"{len(lost)} frames of {kind} have no temperature or exposure and are in no master (first: {lost[0].path.name})"
+            )
+        usable = [frame for frame in mine if frame not in lost]
+        whole += _of_kind(kind, usable, [master for master in whole if master.group.caltype == "BIAS"], out, gap_k, warnings)
+    return whole, warnings
+
+
+def _of_kind(kind: str, frames: list[LabFrame], biases: list[Master], out: Path, gap_k: float, warnings: list[str]) -> list[Master]:
+    groups = group_frames(frames, gap_k=gap_k)
+    t_text = texts([group.cluster_c for group in groups], 1)
+    e_text = texts([group.exposure_s for group in groups], 1, exact=True)
+    found = []
+    for group in groups:
+        tail = f"T{t_text[group.cluster_c]}" + ("" if kind == "BIAS" else f"_E{e_text[group.exposure_s]}")
+        start = f"master_{kind.lower()}_{name_parts(group)}"
+        bias = _bias_for(group, biases, warnings) if kind == "DARK" else None
+        parts = [
+            replace(one, attempt=attempt)
+            for attempt in sorted({frame.attempt for frame in group.frames})
+            for one in [replace(group, frames=tuple(frame for frame in group.frames if frame.attempt == attempt))]
+        ]
+        short = _short_names([part.attempt for part in parts])
+        made = [make_master(part, f"{start}{short[part.attempt]}_{tail}", bias) for part in parts]
+        for master in made:
+            write_master(out, master)
+        found.append(light(write_master(out, joined(group, f"{start}{tail}", made))))
+    return found
+
+
+def _short_names(attempts: Sequence[str]) -> dict[str, str]:
+    """The last folder of each attempt, or as many folders as it takes to tell them apart."""
+    for depth in range(1, 20):
+        made = {attempt: safe("-".join(attempt.split("/")[-depth:])) or "all" for attempt in attempts}
+        if len(set(made.values())) == len(attempts):
+            return made
+    return {attempt: f"attempt-{place}" for place, attempt in enumerate(attempts)}
+
+
+def _bias_for(group: Group, biases: list[Master], warnings: list[str]) -> tuple[float, F4] | None:
+    same = [one for one in biases if (one.group.stage, one.group.dose_krad) == (group.stage, group.dose_krad)] or biases
+    found = nearest([one.group for one in same], group.temperature_c or 0.0)
+    if found is None:
+        warnings.append("there is no bias master: darks keep their bias (BIASSUB = F)")
+        return None
+    master = next(one for one in same if one.group is found)
+    mean = plane(master)
+    if group.frames[0].nx and mean.shape != (group.frames[0].ny, group.frames[0].nx):
+        warnings.append("the bias masters have another size than the darks, which keep their bias (BIASSUB = F)")
+        return None
+    return (master.group.temperature_c or 0.0), mean
