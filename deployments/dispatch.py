@@ -31,7 +31,7 @@ _CLOSE_EVERY_S = 2.0
 _ALIVE_EVERY_S = 60.0
 _SWEEP_PATIENCE_S = 600.0
 _MORNING_PATIENCE_S = 600.0
-_NIGHTS_AT_ONCE = 1  # the newest first; a plan fills the machine by itself
+_AT_ONCE = 1  # nights, the newest first, and beside them sets: a plan fills the machine by itself, yet no set holds up the night
 
 
 class Runs(Protocol):
@@ -177,17 +177,16 @@ class Dispatcher:
             due = [scope for scope in scopes.due(connection, database.now()) if scope.kind in FLOW_OF_SCOPE]
             if not due:
                 return
-            living = [row for row in dispatches.all_living(connection) if row.scope_id is not None]
-        room = _NIGHTS_AT_ONCE - len(living)
+            living = [scopes.get(connection, row.scope_id) for row in dispatches.all_living(connection) if row.scope_id is not None]
+        room = {of_night: _AT_ONCE - sum((one.kind == "night") is of_night for one in living) for of_night in (True, False)}
+        busy = {one.id for one in living}
         for scope in due:
-            progress = (scope.planned_mark, scope.wake_at)
-            if room <= 0:
-                return
-            if any(row.scope_id == scope.id for row in living) or not self._pauses.may(scope.id, progress, self._clock()):
+            progress, of_night = (scope.planned_mark, scope.wake_at), scope.kind == "night"
+            if room[of_night] <= 0 or scope.id in busy or not self._pauses.may(scope.id, progress, self._clock()):
                 continue
             self._pauses.tried(scope.id, progress, self._clock())
             dispatches.request(database, FLOW_OF_SCOPE[scope.kind], scope.id)
-            room -= 1
+            room[of_night] -= 1
 
     def _want_mail(self) -> None:
         """A mail that could not be sent is tried again when its pause is over, not only the next morning."""

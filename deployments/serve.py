@@ -17,7 +17,7 @@ from flows.catalogue import DEPLOYMENT, FLOWS
 from nightcrew.settings import Settings
 
 _LOG = logging.getLogger("nightcrew.runner")
-_RUNS_AT_ONCE = 3  # a night, an ingest and the morning's report
+_RUNS_AT_ONCE = 4  # a night, a set, an ingest and the morning's report
 
 
 def flow_of(name: str) -> Flow[..., Any]:

@@ -53,7 +53,8 @@ def read_set(space: Workspace, scope_id: int) -> SetData:
     way = SetWay(space.options)
     with space.database.read() as connection:
         files = tuple(arrivals.of_scope(connection, scope_id))
-        seen = way.load(connection, scopes.get(connection, scope_id), remake=True)
+        remade = scopes.is_remade_unasked(connection, scope_id, space.settings.night.remake_nights)
+        seen = way.load(connection, scopes.get(connection, scope_id), remake=remade)
     return SetData(scope=seen.scope, seen=seen, plan=way.plan(seen, space.database.now()), files=files)
 
 
@@ -96,6 +97,8 @@ def _page(space: Workspace, planned: PlannedProduct | None, row: ProductRow) -> 
     notes: tuple[str, ...] = ()
     if planned is not None and planned.fingerprint != row.fingerprint:
         notes = (f"This is the earlier analysis; the new one is not made: {planned.reason or 'it is being made'}.",)
+    if planned is not None and planned.kept:
+        notes += (f"This analysis is {planned.kept}.",)
     if row.marked_bad:
         notes += (f"A person marked this analysis bad: {row.marked_bad}.",)
     notes += tuple(f"Grade {row.grade}: {reason}." for reason in row.grade_reasons if row.grade in ("C", "D"))

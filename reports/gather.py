@@ -34,7 +34,8 @@ def gather_night(
     with archive.database.read() as connection:
         last_seen, signs = gather_queries.last_seen(connection), messages.signs_of_life(connection)
         last_night = gather_queries.last_night_with_frames(connection, night)
-        stray = arrivals.without_scope(connection)
+        of_sets = {str(folder.path) for folder in archive.settings.folders if folder.kind != "night"}
+        stray = [row for row in arrivals.without_scope(connection) if row.folder not in of_sets]
     root, threads = archive.products_root, archive.settings.limits.threads
     return NightPage(
         night=night,

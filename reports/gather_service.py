@@ -34,9 +34,9 @@ def site_of(settings: Settings) -> Site:
 
 
 def folders(settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str, tuple[str, str]]) -> tuple[FolderFact, ...]:
-    """The watched folders: can they be reached, and when did they last live."""
+    """The watched folders of nights: can they be reached, and when did they last live."""
     found = []
-    for folder in settings.folders:
+    for folder in (one for one in settings.folders if one.kind == "night"):
         path = str(folder.path)
         reachable = folder.path.is_dir()
         swept = signs.get(messages.sweep_sign(path), ("", ""))[0]

@@ -27,6 +27,7 @@ from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import SetParameters
 
 MAX_TEXT_BYTES = 4_000_000
+_CACHED_BYTES = 100_000
 _POSTPONED_S = 10.0
 
 
@@ -154,7 +155,7 @@ class SetBuilder:
             raise TextNotNow(file, "is gone" if file.absent == "gone" else "changed and is read again first")
         if file.size > max_bytes:
             raise RejectedInput(f"{file.relative} has {file.size} bytes; a text of at most {max_bytes} was expected")
-        return read_text(file)
+        return _short_text(file) if file.size <= _CACHED_BYTES else read_text(file)
 
     def add(
         self,
@@ -377,7 +378,6 @@ def _later(time_utc: str, seconds: float) -> str:
     return (datetime.fromisoformat(time_utc) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 
-@lru_cache(maxsize=512)
 def read_text(file: SetFile) -> str:
     """The text of a file, which must still be what was ingested; ``TextNotNow`` otherwise."""
     try:
@@ -394,3 +394,9 @@ def read_text(file: SetFile) -> str:
     if (status.st_size, status.st_mtime_ns, len(data)) != (file.size, file.mtime_ns, file.size):
         raise TextNotNow(replace(file, absent="changing"), "changed and is read again first")
     return data.decode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=512)
+def _short_text(file: SetFile) -> str:
+    """As :func:`read_text`; a plan is made many times, and asks for the same configurations each time."""
+    return read_text(file)

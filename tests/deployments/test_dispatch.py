@@ -51,9 +51,9 @@ class World:
         self.now_s += seconds
         self.boss.step()
 
-    def scope(self, name: str = "2026-03-14") -> int:
+    def scope(self, name: str = "2026-03-14", kind: str = "night") -> int:
         with self.database.write() as connection:
-            made = scopes.ensure(connection, "night", name, "CAM", self.database.now())
+            made = scopes.ensure(connection, kind, name, "CAM" if kind == "night" else "", self.database.now())
             scopes.arrived(connection, [made], self.database.now())
         return made
 
@@ -133,6 +133,22 @@ def test_the_newest_night_goes_first_and_one_at_a_time(world: World) -> None:
     world.step()
     assert [title for _, _, title in world.runs.asked] == ["2026-03-14/CAM", "2026-03-13/CAM"]
     del old
+
+
+def test_sets_run_one_at_a_time_and_never_hold_up_a_night(world: World) -> None:
+    world.scope("zeta", "sensor")
+    world.scope("alpha", "mkid")
+    world.step()
+    assert [(flow, title) for _, flow, title in world.runs.asked] == [("sensor", "sensor/zeta")]
+    world.scope("2026-03-14")
+    world.step()
+    assert [flow for _, flow, _ in world.runs.asked] == ["sensor", "night"]
+    world.runs.outcomes["run-1"] = "Completed"
+    with world.database.read() as connection:
+        done = scopes.find(connection, kind="sensor")[0].id
+    world.planned(done)
+    world.step()
+    assert [title for _, _, title in world.runs.asked] == ["sensor/zeta", "2026-03-14/CAM", "mkid/alpha"]
 
 
 def test_a_server_that_is_down_is_asked_again_for_the_same_row(world: World) -> None:
