@@ -33,17 +33,31 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the night gives when it is taken in at once."""
-    bench = Bench(raw, tmp_path_factory.mktemp("reference"))
+def finished(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ledger and products of the night, taken in at once, closed and made."""
+    root = tmp_path_factory.mktemp("finished")
+    bench = Bench(raw, root)
     bench.night()
-    return bench.content()
+    bench.space.database.close()
+    return root
+
+
+@pytest.fixture(scope="module")
+def reference(raw: Path, finished: Path) -> dict[str, str]:
+    """What the night gives when it is taken in at once."""
+    return Bench(raw, finished).content()
 
 
 @pytest.fixture
 def bench(raw: Path, tmp_path: Path) -> Bench:
     """A workspace over the raw frames."""
     return Bench(raw, tmp_path / "out")
+
+
+@pytest.fixture
+def done(raw: Path, finished: Path, tmp_path: Path) -> Bench:
+    """A workspace over the raw frames in which the night is made already."""
+    return Bench(raw, shutil.copytree(finished, tmp_path / "out", symlinks=True))
 
 
 def made(runs: list[ScopeRun]) -> int:
@@ -69,9 +83,8 @@ def test_a_night_makes_what_it_should(bench: Bench) -> None:
     assert {row.grade for row in bench.products()} == {"A"}
 
 
-def test_the_balance_closes_and_every_troublemaker_is_named(bench: Bench, raw: Path) -> None:
-    bench.night()
-    rows = bench.files()
+def test_the_balance_closes_and_every_troublemaker_is_named(done: Bench, raw: Path) -> None:
+    rows = done.files()
     assert len(rows) == sum(1 for path in raw.iterdir())
     assert {row.state for row in rows} == {"done", "rejected", "set_aside"}
     reasons = " | ".join(row.reason for row in rows if row.state in ("rejected", "set_aside"))
@@ -79,14 +92,13 @@ def test_the_balance_closes_and_every_troublemaker_is_named(bench: Bench, raw: P
         assert words in reasons
 
 
-def test_a_second_run_makes_nothing(bench: Bench) -> None:
-    bench.night()
-    bench.see()
-    bench.ingest()
-    assert made(bench.run()) == 0
+def test_a_second_run_makes_nothing(done: Bench) -> None:
+    done.see()
+    done.ingest()
+    assert made(done.run()) == 0
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.integers(0, 10_000), burst=st.integers(1, 40), between=st.integers(1, 3))
 def test_order_and_bursts_do_not_matter(
     raw: Path, reference: dict[str, str], tmp_path_factory: pytest.TempPathFactory, order: int, burst: int, between: int
@@ -103,22 +115,20 @@ def test_order_and_bursts_do_not_matter(
     assert bench.content() == reference
 
 
-def test_a_deleted_master_comes_back(bench: Bench, reference: dict[str, str]) -> None:
-    bench.night()
-    victim = next(row for row in bench.products() if row.recipe == "flat_master")
-    (bench.settings.products.root / victim.files[0].path).unlink()
-    assert made(bench.run()) == 1
-    assert bench.content() == reference
+def test_a_deleted_master_comes_back(done: Bench, reference: dict[str, str]) -> None:
+    victim = next(row for row in done.products() if row.recipe == "flat_master")
+    (done.settings.products.root / victim.files[0].path).unlink()
+    assert made(done.run()) == 1
+    assert done.content() == reference
 
 
-def test_the_service_notices_a_deleted_product(bench: Bench) -> None:
-    bench.night()
-    before = bench.scopes()[0].mark
-    assert bench.space.notice_lost_products() == []
-    victim = next(row for row in bench.products() if row.recipe == "stack")
-    (bench.settings.products.root / victim.files[0].path).unlink()
-    assert bench.space.notice_lost_products() == ["2026-05-16/NCSIM"]
-    assert bench.scopes()[0].mark > before
+def test_the_service_notices_a_deleted_product(done: Bench) -> None:
+    before = done.scopes()[0].mark
+    assert done.space.notice_lost_products() == []
+    victim = next(row for row in done.products() if row.recipe == "stack")
+    (done.settings.products.root / victim.files[0].path).unlink()
+    assert done.space.notice_lost_products() == ["2026-05-16/NCSIM"]
+    assert done.scopes()[0].mark > before
 
 
 def test_a_light_waits_for_its_late_flat_and_is_reduced_with_it(raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
@@ -158,13 +168,12 @@ def test_a_dark_of_another_exposure_is_scaled_and_graded_c(raw: Path, tmp_path: 
     assert "scaled from the thermal rate" in bench.state_of("crew-1-B-001.fit")[1]
 
 
-def test_a_mended_profile_remakes_exactly_what_it_touches(bench: Bench) -> None:
-    bench.night()
-    before = bench.content()
-    own = bench.settings.instruments.folder
+def test_a_mended_profile_remakes_exactly_what_it_touches(done: Bench) -> None:
+    before = done.content()
+    own = done.settings.instruments.folder
     own.mkdir(parents=True)
     (own / "nightcrew_simulated.toml").write_text('[keywords]\nexposure = [{ keyword = "EXPTIME", unit = "ms" }]\n')
-    mended = Bench(bench.folder, own.parent)
+    mended = Bench(done.folder, own.parent)
     mended.ingest()
     mended.run()
     lights = [row for row in mended.products() if row.recipe == "reduce_light"]
@@ -173,7 +182,7 @@ def test_a_mended_profile_remakes_exactly_what_it_touches(bench: Bench) -> None:
     untouched = {path for path in before if "bias_master" in path}
     assert {path for path in mended.content() if path in before} == untouched
     (own / "nightcrew_simulated.toml").unlink()
-    back = Bench(bench.folder, own.parent)
+    back = Bench(done.folder, own.parent)
     back.ingest()
     assert made(back.run()) == 0
     assert back.content() == before
@@ -287,18 +296,16 @@ def test_raw_frames_are_never_touched(raw: Path, tmp_path: Path) -> None:
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in raw.iterdir()} == before
 
 
-def test_products_hold_no_path_and_no_time_of_making(bench: Bench) -> None:
-    bench.night()
-    light = next(row for row in bench.products() if row.recipe == "reduce_light")
-    head = (bench.settings.products.root / light.files[0].path).read_bytes()[:28_800]
-    assert os.fsencode(bench.folder) not in head
+def test_products_hold_no_path_and_no_time_of_making(done: Bench) -> None:
+    light = next(row for row in done.products() if row.recipe == "reduce_light")
+    head = (done.settings.products.root / light.files[0].path).read_bytes()[:28_800]
+    assert os.fsencode(done.folder) not in head
     assert b"2026-05-17T18" not in head
 
 
-def test_plain_names_are_links_to_the_current_product(bench: Bench) -> None:
-    bench.night()
-    root = bench.settings.products.root
-    for row in bench.products():
+def test_plain_names_are_links_to_the_current_product(done: Bench) -> None:
+    root = done.settings.products.root
+    for row in done.products():
         for file in row.files:
             links = [
                 link for link in (root / file.path).parent.iterdir() if link.is_symlink() and link.readlink().name == Path(file.path).name
