@@ -16,6 +16,7 @@ from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.planning.model import Plan, PlannedProduct
+from nightcrew.planning.set_states import is_of_one_file
 from nightcrew.recipes.catalogue import RECIPES
 from reports import gather_files, names
 from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
@@ -166,7 +167,7 @@ def _with_failures(page: AnalysisPage, data: SetData, *, analysed: bool) -> Anal
     """The page with what could not be made or used, each with the command that shows why."""
     plan = data.plan
     own = [p for p in plan.with_status("failed") if not p.reason.startswith("its input ")]
-    needs = [*_failures([p for p in own if not gather_files.of_one_file(p)]), *_rejected(data.files)]
+    needs = [*_failures([p for p in own if not is_of_one_file(p)]), *_rejected(data.files)]
     if plan.fault and analysed:
         needs.append(f"A fault in Nightcrew while the set was planned: {plan.fault}; this page is what was made before.")
     status: AnalysisStatus = "attention" if needs and page.status == "good" else page.status

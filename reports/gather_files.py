@@ -11,6 +11,7 @@ from nightcrew.frames.model import KINDS
 from nightcrew.io.source import shown
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.planning.model import Plan, PlannedProduct
+from nightcrew.planning.set_states import is_of_one_file
 from nightcrew.recipes.catalogue import RECIPES
 from reports.model import STATES, BalanceRow, Cause
 from reports.night_data import name_of, readable, why
@@ -103,7 +104,7 @@ def _failed(data: FilesOf) -> Iterable[Cause]:
     groups: dict[str, list[PlannedProduct]] = defaultdict(list)
     for planned in data.plan.with_status("failed"):
         inherited = planned.reason.startswith("its input ")
-        if planned.recipe not in _OWN_FRAMES and not inherited and not of_one_file(planned):
+        if planned.recipe not in _OWN_FRAMES and not inherited and not is_of_one_file(planned):
             groups[f"{RECIPES[planned.recipe].title}: {likeness(planned.reason)}"].append(planned)
     state: Literal["failed"] = "failed"
     for _, members in sorted(groups.items()):
@@ -111,11 +112,6 @@ def _failed(data: FilesOf) -> Iterable[Cause]:
         names = tuple(f"{RECIPES[p.recipe].title} {p.key.replace('_', ' ')}" for p in members)
         text = f"{RECIPES[first.recipe].title}: {first.reason}"
         yield Cause(state=state, cause=text, count=len(members), files=names[:NAMED], command=why(first.fingerprint[:12]), kind="product")
-
-
-def of_one_file(planned: PlannedProduct) -> bool:
-    """Is it a set's product of a single file?  Then that file's own state says what became of it."""
-    return len(planned.inputs) == 1 and planned.inputs[0].file is not None
 
 
 def file_table(scopes: Sequence[FilesOf]) -> NumberTable:

@@ -33,7 +33,10 @@ def _state(snapshot: SetSnapshot, plan: Plan, file: SetFile, users: list[Planned
     if under_way is not None:
         return FrameState("waiting", under_way.reason or f"{_title(under_way)} is being made")
     if users:
-        return FrameState("rejected", f"{_title(users[0])}: {users[0].reason}")
+        # Of one file a product is that file's affair; what is made of many may fail for any of them, or for none.
+        own = next((product for product in users if is_of_one_file(product)), None)
+        first = own or users[0]
+        return FrameState("rejected" if own else "waiting", f"{_title(first)}{'' if own else ' could not be made'}: {first.reason}")
     if file.id in plan.waiting:
         return FrameState("waiting", plan.waiting[file.id])
     if snapshot.closed:
@@ -56,5 +59,9 @@ def _of_made(snapshot: SetSnapshot, file: SetFile, made: list[PlannedProduct]) -
 
 def _title(product: PlannedProduct) -> str:
     title = RECIPES[product.recipe].title
-    alone = sum(item.file is not None for item in product.inputs) == 1 and not any(item.is_product for item in product.inputs)
-    return title if alone or product.key == product.night else f"{title} {product.key}"
+    return title if is_of_one_file(product) or product.key == product.night else f"{title} {product.key}"
+
+
+def is_of_one_file(product: PlannedProduct) -> bool:
+    """Is it made of a single file of the set and nothing else?"""
+    return len(product.inputs) == 1 and product.inputs[0].file is not None

@@ -192,6 +192,18 @@ def test_a_fault_of_the_program_is_recorded_and_tried_again_only_when_asked(benc
     assert not list(bench.settings.products.root.rglob(".nightcrew-*"))
 
 
+def test_what_fails_for_all_files_is_no_fault_of_any(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_unit: object) -> None:
+        raise ArithmeticError("it does not converge")
+
+    monkeypatch.setitem(toy.units, "toy_sum", broken)
+    bench.whole({**FILES, "set1/scale.toml": "scale = 2"})
+    state, reason = bench.states()["set1/scale.toml"]
+    assert state == "waiting"
+    assert reason == "toy sum all could not be made: a fault in Nightcrew: ArithmeticError: it does not converge"
+    assert bench.states()["set1/a.num"][0] == "done"
+
+
 def test_three_deaths_are_failed_for_good(bench: SetBench) -> None:
     bench.drop({"set1/a.num": "1"})
     bench.see()
