@@ -86,3 +86,35 @@ def _body(note: Path) -> dict[str, Any]:
     if not known or not all(isinstance(row, dict) and {"path", "sha256"} <= set(row) for row in body["solutions"]):
         raise RejectedInput(f"{shown(note)}: is no list of calibrations that this program reads")
     return {"linearity_step_s": None, **body}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table and the calibrations that it is to be read with, as a product says it."""
+
+    table: Path
+    calibrations: Registered
+
+
+def write_manifest(final: Path, table: Path, solutions: Sequence[Path], *, linearity_step_s: float | None = None) -> None:
+    """Write which calibrations ``table`` is read with into a file of its own; paths are relative to that file's folder."""
+    base = final.parent.resolve()
+    rows = [{"path": os.path.relpath(path.resolve(), base), "sha256": sha256_of(path), "kind": kind_of(path)} for path in solutions]
+    rows.sort(key=lambda row: (row["kind"], row["path"]))
+    body = {"format": _FORMAT, "table": os.path.relpath(table.resolve(), base), "solutions": rows, "linearity_step_s": linearity_step_s}
+    write_text(final, json.dumps(body, indent=1, sort_keys=True) + "\n")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read what :func:`write_manifest` wrote; errors as of :func:`registered`."""
+    body = _body(path)
+    if not isinstance(body.get("table"), str):
+        raise RejectedInput(f"{shown(path)}: names no photon table")
+    found: list[Path] = []
+    for row in body["solutions"]:
+        solution = path.resolve().parent / str(row["path"])
+        if sha256_of(solution) != row["sha256"]:
+            raise RejectedInput(f"{shown(solution)}: is not the calibration that {shown(path)} names")
+        found.append(solution)
+    step = body["linearity_step_s"]
+    return Manifest(path.resolve().parent / body["table"], Registered(tuple(found), None if step is None else float(step)))

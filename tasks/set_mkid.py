@@ -1,0 +1,189 @@
+"""Units of work of photon lists: seconds to tables, tables to masks and solutions, and what a science table is read with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from nightcrew.errors import RejectedInput
+from nightcrew.io import atomic
+from nightcrew.ledger.rows import Measurement
+from nightcrew.mkid.beam_map import parse_beam_map
+from nightcrew.mkid.calibrated import open_calibrated, read_calibrations
+from nightcrew.mkid.convert import convert_window
+from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
+from nightcrew.mkid.flat_cubes import FlatInput
+from nightcrew.mkid.flatcal import FlatOptions, flat_field
+from nightcrew.mkid.mask_solution import REASONS
+from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
+from nightcrew.mkid.registered import write_manifest
+from nightcrew.mkid.wavecal import WavecalOptions, calibrate
+from nightcrew.mkid.wavecal_inputs import inputs_of_tables, read_frequencies
+from reports import mkid_flat, mkid_wavecal
+from reports.figures import EmptyFigureError
+from reports.mkid_figures import write_plots
+from reports.mkid_solutions import flat_quantities, wavelength_quantities
+from reports.summary import Quantity
+from tasks.mkid_report import make_report
+from tasks.set_units import SetResult, SetUnit
+
+WAVECAL, FLAT, MASKS, COSMIC = "wavelengths.h5", "flat.h5", "masks.h5", "cosmic.h5"
+MANIFEST, RATES, COUNTS = "calibrations.json", "rates.npz", "counts.json"
+_LOST_FRACTION = 0.01  # of the frames, from which a table is worth less
+_NEAR_S, _FAR_S = 12 * 3600, 48 * 3600  # of solutions in time: grade A, B, beyond C
+
+
+def make_table(unit: SetUnit) -> SetResult:
+    """A photon table of one exposure: ``<exposure>.h5``."""
+    seconds = {int(PurePosixPath(file.relative).stem): unit.path(file) for file in unit.files if file.relative.endswith(".bin")}
+    (placed,) = (file for file in unit.files if not file.relative.endswith(".bin"))
+    beam_map = parse_beam_map(unit.path(placed).read_bytes(), PurePosixPath(placed.relative).name, enumeration=unit.parameters["flags"])
+    exposure = dict(unit.parameters["exposure"])
+    start_us, stop_us = int(unit.parameters["start_us"]), int(unit.parameters["stop_us"])
+    out = unit.out / f"{exposure['exposure']}.h5"
+    made = convert_window(seconds, beam_map, start_us, stop_us, out, data_path=unit.planned.night, exposure=exposure)
+    tally, account = made.account.tally, made.account
+    metrics = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
+    reasons = account.sentences()
+    poor = bool(account.missing_seconds) or tally.lost > _LOST_FRACTION * max(tally.frames, 1)
+    left_out = {_relative(unit, one.name): one.reason for one in account.rejected}
+    return SetResult(grade="B" if poor else "A", grade_reasons=tuple(reasons) if poor else (), metrics=metrics, left_out=left_out)
+
+
+def _relative(unit: SetUnit, name: str) -> str:
+    return next((file.relative for file in unit.files if PurePosixPath(file.relative).name == name), name)
+
+
+def table_in(folder: Path) -> Path:
+    """The one photon table of a product's folder."""
+    found = sorted(folder.glob("*.h5"))
+    if len(found) != 1:
+        raise RejectedInput(f"{folder.name}: holds {len(found)} tables instead of one")
+    return found[0]
+
+
+def make_masks(unit: SetUnit) -> SetResult:
+    """``masks.h5`` and ``cosmic.h5`` of one table."""
+    (folder,) = unit.inputs_of("mkid_table").values()
+    with PhotonTable(table_in(folder)) as table:
+        masks = find_masks(table, MaskOptions(**unit.parameters["masks"]))
+        cosmic = find_cosmic_rays(table, CosmicOptions(**unit.parameters["cosmic"]))
+    masks.write(unit.out / MASKS)
+    cosmic.write(unit.out / COSMIC)
+    metrics: dict[str, Any] = {name: int(((masks.bits >> place) & 1).any(axis=0).sum()) for place, name in enumerate(REASONS[:3])}
+    return SetResult(metrics={**metrics, "cosmic_rays": len(cosmic), "cosmic_cut_s": cosmic.cut_s})
+
+
+def make_wavecal(unit: SetUnit) -> SetResult:
+    """``wavelengths.h5``, and ``plots/`` with the summary and what else the configuration asks for."""
+    lasers = inputs_of_tables([table_in(folder) for folder in unit.inputs_of("mkid_table").values()])
+    parameters = {**unit.parameters, "models": tuple(unit.parameters["models"])}
+    made = calibrate(lasers, WavecalOptions(threads=unit.threads, **parameters))
+    made.write(unit.out / WAVECAL)
+    frequencies = read_frequencies(unit.path(unit.files[0])) if unit.files else {}
+    wanted = list(unit.facts.get("plots", []))
+    names = list(mkid_wavecal.NAMES) if wanted == ["all"] else wanted
+    solution, notes = made.solution, []
+    if "rvsf" in names and not frequencies:
+        names.remove("rvsf")
+        notes.append(mkid_wavecal.NO_FREQUENCIES)
+    try:
+        pixels = [mkid_wavecal.typical_pixel(solution)]
+        write_plots(mkid_wavecal.draw([*names, "summary"], solution, made.data, frequencies, pixels), unit.out / "plots")
+    except EmptyFigureError as error:
+        notes.append(f"there are no plots: {error}")
+    quantities = wavelength_quantities(solution)
+    solved = float(solution.solved.mean())
+    grade, reasons = ("A", ()) if solved > 0 else ("D", ("no pixel has a wavelength solution",))
+    metrics = {"solved_fraction": solved, "lasers": [float(nm) for nm in solution.wavelengths_nm], "notes": notes}
+    return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
+
+
+def make_flat(unit: SetUnit) -> SetResult:
+    """``flat.h5`` and its books of maps and masks."""
+    (wavecal,) = unit.inputs_of("mkid_wavecal").values()
+    options = {name: value for name, value in unit.parameters.items() if name != "laser"}
+    flats, darks = [], []
+    for folder in unit.inputs_of("mkid_table").values():
+        path = table_in(folder)
+        with PhotonTable(path) as table:
+            kind, nm = table.attributes.get("type"), table.attributes.get("laser_nm")
+        if kind == "dark":
+            darks.append(path)
+        else:
+            flats.append(FlatInput(table=path, wavelength_nm=nm if unit.parameters["laser"] else None))
+    masks = sorted(unit.inputs_of("mkid_masks").items())
+    # One mask serves: it knows every step of its own exposure, and its first and last steps hold beyond.
+    calibrations = read_calibrations([wavecal / WAVECAL, *([masks[0][1] / MASKS] if masks else [])])
+    flat = flat_field(flats, calibrations, FlatOptions(**options), darks=darks)
+    flat.write(unit.out / FLAT)
+    names = mkid_flat.book_names("flat")
+    try:
+        mkid_flat.write_book(unit.out / names["slices"], mkid_flat.slice_book(flat))
+        mkid_flat.write_book(unit.out / names["mask"], mkid_flat.mask_book(flat))
+    except EmptyFigureError as error:
+        return SetResult(grade="D", grade_reasons=(str(error),), metrics={"flat_weight_scatter": None})
+    quantities = flat_quantities(flat)
+    return SetResult(metrics={one.name: one.value for one in quantities}, measurements=_measurements(quantities))
+
+
+def make_calibrated(unit: SetUnit) -> SetResult:
+    """``calibrations.json`` (what the table is read with) and ``rates.npz``: count rate, exposure and flags of every pixel."""
+    (folder,) = unit.inputs_of("mkid_table").values()
+    table = table_in(folder)
+    names = {"mkid_wavecal": (WAVECAL,), "mkid_flatcal": (FLAT,), "mkid_masks": (MASKS, COSMIC)}
+    solutions = [path / name for recipe, files in names.items() for path in unit.inputs_of(recipe).values() for name in files]
+    step_s = float(unit.parameters["linearity_step_s"]) or None
+    write_manifest(unit.out / MANIFEST, table, solutions, linearity_step_s=step_s)
+    with open_calibrated(table, solutions, linearity_step_s=step_s) as opened:
+        weights, known, count = np.zeros(opened.n_pixels), 0, 0
+        for slab in opened.slabs():
+            weights += np.bincount(slab.pixel, slab.weight, opened.n_pixels)
+            known += int(np.isfinite(slab.wavelength_nm).sum())
+            count += len(slab)
+        exposure_s = opened.exposure_s()
+        rate = np.where(exposure_s > 0, weights.reshape(opened.shape) / np.where(exposure_s > 0, exposure_s, 1.0), np.nan)
+        arrays = {"rate_cps": rate, "exposure_s": exposure_s, "flag": opened.flag}
+        usable = int(opened.usable.sum())
+    with atomic.NewFile(unit.out / RATES, durable=False) as new:
+        np.savez_compressed(new.file, rate_cps=arrays["rate_cps"], exposure_s=arrays["exposure_s"], flag=arrays["flag"])
+    grade, reasons = _grade(unit)
+    metrics = {"photons": count, "calibrated_photons": known, "usable_pixels": usable}
+    atomic.write_text(unit.out / COUNTS, json.dumps(metrics, sort_keys=True) + "\n", durable=False)
+    return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics)
+
+
+def _grade(unit: SetUnit) -> tuple[str, tuple[str, ...]]:
+    """By how far the solutions are in time; a missing one is a step that was left out."""
+    grade, reasons = "A", []
+    for fact, what in (("wavecal_away_s", "wavelength solution"), ("flatcal_away_s", "flat field")):
+        away = unit.facts.get(fact)
+        if away is None:
+            grade = "D"
+            reasons.append(f"there is no {what}")
+        elif away > _NEAR_S:
+            grade = max(grade, "C" if away > _FAR_S else "B")
+            reasons.append(f"the {what} is {away / 3600:.0f} hours away")
+    return grade, tuple(reasons)
+
+
+def _measurements(quantities: tuple[Quantity, ...]) -> tuple[Measurement, ...]:
+    return tuple(
+        Measurement(quantity=one.name, value=one.value, error=one.error, unit=one.unit, where=dict(one.where), note=one.note)
+        for one in quantities
+    )
+
+
+units: Mapping[str, Callable[[SetUnit], SetResult]] = {
+    "mkid_table": make_table,
+    "mkid_masks": make_masks,
+    "mkid_wavecal": make_wavecal,
+    "mkid_flatcal": make_flat,
+    "mkid_calibrated": make_calibrated,
+    "mkid_report": make_report,
+}
