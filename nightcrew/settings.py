@@ -240,6 +240,38 @@ class SensorSettings(Section):
     profile: str = Field("auto", min_length=1, description='name of an instrument profile, or "auto": chosen from each header')
 
 
+class LabSettings(Section):
+    """Laboratory sets: raw frames with configuration and logs, attempt by attempt (folders of kind "lab")."""
+
+    byte_order: Literal["little", "big"] = Field("little", description="of 16-bit raw pixels")
+    header_bytes: int = Field(0, ge=0, description="bytes before the first pixel of a raw frame")
+    shift_bits: int = Field(0, ge=0, le=15, description="stored words are shifted down by so many bits (4 for 12 bits stored x16); 0: kept")
+    pad: bool = Field(default=False, description="fill up or cut raws of the wrong size (BADSIZE) instead of rejecting them")
+    gap_k: float = Field(0.5, gt=0, description="frames are of one temperature where no gap is larger than this, K")
+    law: Literal["exponential", "arrhenius"] = Field("exponential", description="of the dark rate with temperature")
+    saturation_adu: float = Field(65520.0, gt=0, description="stored value from which a pixel is saturated")
+    hot_sigma: float = Field(10.0, ge=1, description="a pixel is hot above the median rate by so many robust standard deviations")
+    flat_type: Literal["lab", "sky", "satellite"] = Field("lab", description="what the flats show; stars of sky flats are masked")
+    norm_method: Literal["robust", "mean", "max"] = Field("robust", description="what flats are divided by")
+    save_plots: bool = Field(default=True, description="draw the figures beside the tables")
+
+
+class CampaignSettings(Section):
+    """Irradiation campaigns: frames before, in and after the beam, with logs (folders of kind "campaign")."""
+
+    plan: Literal["", "standard", "irradiation", "radiation", "full", "krad", "variation", "operation"] = Field(
+        "", description='what is made; "": by the layout of the folders'
+    )
+    ignore_temperature: bool = Field(default=False, description="one group for all temperatures")
+    gain_e_per_adu: float = Field(0.0, ge=0, description="gain of the detector; 0: from the noise of the darks, where it tells it")
+    star_magnitude: float = Field(13.0, description="star of the forecast")
+    zero_point_mag: float = Field(20.0, description="magnitude that gives 1 e-/s")
+    star_exposure_s: float = Field(10.0, gt=0, description="exposure of the star, s")
+    aperture_radius_px: float = Field(4.0, gt=0, description="radius of the star's aperture")
+    sky_e_per_s: float = Field(1.0, ge=0, description="sky, e-/s a pixel")
+    predict_krad: tuple[float, ...] = Field((), description="doses to forecast the star at; empty: those of the campaign")
+
+
 class MkidSettings(Section):
     """Photon lists: readout seconds of MKID arrays with beam map and observing log (folders of kind "mkid")."""
 
@@ -321,6 +353,8 @@ class Settings(BaseSettings):
     lights: LightsSettings = LightsSettings()
     photometry: PhotometrySettings = PhotometrySettings()
     sensor: SensorSettings = SensorSettings()
+    lab: LabSettings = LabSettings()
+    campaign: CampaignSettings = CampaignSettings()
     mkid: MkidSettings = MkidSettings()
     ledger: LedgerSettings = LedgerSettings()
     state: StateSettings = StateSettings()

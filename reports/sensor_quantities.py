@@ -144,6 +144,8 @@ def _dark(region: RegionResult, where: Where, options: SensorOptions) -> Iterato
         reason = series.reason or f"no gain: {region.gain_reason}"
         yield determined("dark_current_adu", series.rate_adu_per_s, reason, error=series.rate_error_adu_per_s, unit="adu/s", where=here)
         yield with_note(determined("dark_current", rate, reason, error=error, unit="e-/s", where=here), _gain_note(region))
+        typical = None if series.median_rate_adu_per_s is None or gain is None else series.median_rate_adu_per_s * gain.value
+        yield determined("dark_current_median", typical, reason, error=error if typical is not None else None, unit="e-/s", where=here)
         for point in series.points:
             value = None if point.dsnu is None or gain is None else point.dsnu * gain.value
             spread = None

@@ -201,7 +201,16 @@ def dark_rows(result: SensorResult) -> Rows:
     )
 
 
-RATE_COLUMNS = ("region", "temperature / C", "rate / (adu/s)", "rate / (e-/s)", "error / (e-/s)", "hot pixels", "remark")
+RATE_COLUMNS = (
+    "region",
+    "temperature / C",
+    "rate / (adu/s)",
+    "median / (adu/s)",
+    "rate / (e-/s)",
+    "error / (e-/s)",
+    "hot pixels",
+    "remark",
+)
 
 
 def dark_rates(set_up: SetUpResult) -> AnalysisTable:
@@ -211,7 +220,8 @@ def dark_rates(set_up: SetUpResult) -> AnalysisTable:
         for series in region.darks:
             rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
             hot = None if series.hot is None else int(series.hot.y.size)
-            rows.append((region.region.name, series.temperature_c, series.rate_adu_per_s, rate, error, hot, series.reason))
+            adu = (series.rate_adu_per_s, series.median_rate_adu_per_s)
+            rows.append((region.region.name, series.temperature_c, *adu, rate, error, hot, series.reason))
     return AnalysisTable(title="Dark rates", columns=RATE_COLUMNS, rows=tuple(rows), note="Hot pixels are left out of the rates.")
 
 

@@ -45,6 +45,7 @@ class DarkPoint:
     frames: int
     level: float
     level_error: float
+    median: float
     temporal_variance: float | None
     dsnu: float | None
     dsnu_error: float | None
@@ -56,6 +57,7 @@ class DarkPoint:
 class DarkSeries:
     """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why.
 
+    The rate is the mean of all pixels but the hot ones, ``median_rate_adu_per_s`` that of the typical pixel: warm pixels lie between.
     ``intercept_adu``: level of the darks above the biases at no exposure; with fewer than three exposures it is taken as 0 (then None).
      ``variance_slope``: in ADU^2/s."""
 
@@ -66,6 +68,7 @@ class DarkSeries:
     points: tuple[DarkPoint, ...]
     rate_adu_per_s: float | None
     rate_error_adu_per_s: float | None
+    median_rate_adu_per_s: float | None
     intercept_adu: float | None
     intercept_error_adu: float | None
     variance_slope: float | None
@@ -95,7 +98,9 @@ def dark_series(
     threshold = _threshold(rates)
     hot = _hot_pixels(parts, region.windows, threshold)
     points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
-    rate, error, intercept, intercept_error = _slope(times, points)
+    sigma = np.array([max(point.level_error, 1e-9) for point in points])
+    rate, error, intercept, intercept_error = _slope(times, np.array([point.level for point in points]), sigma)
+    median_rate = _slope(times, np.array([point.median for point in points]), sigma)[0]
     return DarkSeries(
         region=region.name,
         temperature_c=warm,
@@ -104,6 +109,7 @@ def dark_series(
         points=points,
         rate_adu_per_s=rate,
         rate_error_adu_per_s=error,
+        median_rate_adu_per_s=median_rate,
         intercept_adu=intercept,
         intercept_error_adu=intercept_error,
         variance_slope=_variance_slope(points),
@@ -121,6 +127,7 @@ def _without(region: Region, temperature_c: float | None, reason: str) -> DarkSe
         points=(),
         rate_adu_per_s=None,
         rate_error_adu_per_s=None,
+        median_rate_adu_per_s=None,
         intercept_adu=None,
         intercept_error_adu=None,
         variance_slope=None,
@@ -196,6 +203,7 @@ def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, d
         frames=n_frames,
         level=level,
         level_error=math.hypot(pixel_error, drift_adu / math.sqrt(n_frames)),
+        median=float(np.median(above)),
         temporal_variance=temporal,
         dsnu=dsnu,
         dsnu_error=dsnu_error,
@@ -216,14 +224,12 @@ def _non_uniformity(values: F8, temporal: float | None, frames: int) -> tuple[fl
     return math.sqrt(pattern), error / (2 * math.sqrt(pattern)), ""
 
 
-def _slope(times: F8, points: Sequence[DarkPoint]) -> tuple[float, float, float | None, float | None]:
+def _slope(times: F8, level: F8, sigma: F8) -> tuple[float, float, float | None, float | None]:
     """Rate and its error from a weighted line, and the line's level at no exposure.
 
     A camera may set another level for a dark than for a bias, so the line has its own intercept where three exposures bear it.  The
     errors grow where the points scatter more than theirs.
     """
-    level = np.array([point.level for point in points])
-    sigma = np.array([max(point.level_error, 1e-9) for point in points])
     free = np.unique(times).size >= 3
     design = np.column_stack([times, np.ones_like(times)]) if free else times[:, None]
     weighted = design / sigma[:, None]

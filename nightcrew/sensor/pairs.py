@@ -94,6 +94,15 @@ def clip_factor(clip_sigma: float) -> float:
     return 1 - 2 * clip_sigma * math.exp(-0.5 * clip_sigma**2) / math.sqrt(2 * math.pi) / inside
 
 
+@lru_cache(maxsize=64)
+def _unclipped(clip_sigma: float) -> float:
+    """True over clipped sigma of a Gaussian that is cut at ``clip_sigma`` *clipped* sigmas until nothing changes."""
+    cut = clip_sigma
+    for _ in range(60):
+        cut = clip_sigma * math.sqrt(clip_factor(cut))
+    return clip_sigma / cut
+
+
 @dataclass(frozen=True, slots=True)
 class _Limits:
     """What a sample of rows tells: typical levels and the bounds that pixels have to keep."""
@@ -163,7 +172,8 @@ def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOp
     total, scatter, _ = clipped_mean_sigma(one + two, clip_sigma=options.clip_sigma)
     wide = DEFECT_SIGMA * max(scatter, 1.0)
     # where bands move whole rows the typical scatter of the sample holds them already, so nothing good is cut
-    return _Limits(middle, ratio, centre, options.clip_sigma * max(sigma, 0.5), (total - wide, total + wide))
+    reach = options.clip_sigma * max(sigma * _unclipped(options.clip_sigma), 0.5)
+    return _Limits(middle, ratio, centre, reach, (total - wide, total + wide))
 
 
 def _bands_of_strip(bands: Bands | None, y0: int, y1: int) -> Strip | None:

@@ -22,6 +22,8 @@ LEVEL_GAP = 1.02
 MAX_LEVEL_RATIO = 1.25
 """Frames whose levels differ by more are no pair."""
 TURN_OFF_SIGMA = 5.0
+LEAST_SIGMA = 3.0
+"""A gain that is not this many errors above 0 is none: the photon noise is not seen."""
 FIT_BELOW = 0.85
 """Of the turn-off (or of saturation): higher points are shown, not fitted."""
 MOST_SATURATED = 1e-3
@@ -264,7 +266,7 @@ def transfer_curve(
         if alpha and linearity is not None and linearity.alpha_error_per_adu:
             fit = _with_alpha_error(fit, chosen, bias, alpha, linearity.alpha_error_per_adu)
             notes.append("the response is curved: signals and variances were straightened before the fit")
-        if not (math.isfinite(fit.gain) and fit.gain > 0):
+        if not (math.isfinite(fit.gain) and 0 < fit.gain_error < fit.gain / LEAST_SIGMA):
             fit, line, reason = None, None, "the variance does not grow with the signal: no gain"
     noise, noise_error = _read_noise(bias, fit)
     return TransferCurve(
