@@ -223,3 +223,68 @@ def lightcurve(
     write_light(out, made, provenance_cards(table, _used(table, solution, raw)), overwrite=overwrite)
     say(f"{out.name}: {what} of {len(pixels)} pixels, {len(made)} rows")
     say_table(("column", "unit"), [(name, str(made[name].unit or "")) for name in made.colnames])
+
+
+@app.command()
+def dither(
+    tables: Annotated[list[Path], typer.Argument(help="Photon tables of the positions.")],
+    out: OutOption,
+    register: Annotated[str, typer.Option("--register", help="Where the star is comes from: data, mirror or log.")] = "data",
+    mirror: Annotated[
+        str, typer.Option("--mirror", help="SLOPEX,SLOPEY,MIRRORX,MIRRORY,PIXELX,PIXELY: pixels a unit, and one place in both.")
+    ] = "",
+    site: Annotated[str, typer.Option("--site", help="LATITUDE,LONGITUDE in degrees, east positive: the field turns.")] = "",
+    angle: Annotated[float, typer.Option("--angle", help="Degrees from +y of the array to north, through -x (where east is).")] = 0.0,
+    plate_scale: Annotated[float | None, typer.Option("--plate-scale", help="Milliarcseconds of a pixel, for sky coordinates.")] = None,
+    pixfrac: Annotated[float, typer.Option("--pixfrac", help="Side of a drop against that of a pixel.")] = 0.5,
+    scale: Annotated[float, typer.Option("--scale", help="Pixels of the array a pixel of the result.")] = 1.0,
+    energy_width: Annotated[float | None, typer.Option("--energy-width", help="Bins of this width in eV.")] = None,
+    wavelength_width: Annotated[float | None, typer.Option("--wavelength-width", help="Bins of this width in nm.")] = None,
+    min_nm: MinOption = None,
+    max_nm: MaxOption = None,
+    solution: SolutionOption = None,
+    raw: RawOption = False,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Combine a dither: the star found in each position, the field turned back, everything drizzled onto one grid."""
+    from math import isfinite
+
+    from nightcrew.mkid.dither import Field, Mirror
+    from nightcrew.mkid.dither_combine import DitherWish, combine, field_of
+    from nightcrew.mkid.drizzled_files import sky_cards, write_dither
+    from nightcrew.mkid.image import CubeWish
+
+    numbers = _numbers(mirror, 6, "--mirror")
+    place = _numbers(site, 2, "--site")
+    pairs = [(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+    slopes = Mirror(slope_px=pairs[0], mirror_reference=pairs[1], pixel_reference=pairs[2]) if pairs else None
+    turned = Field(device_angle_deg=angle, latitude_deg=place[0], longitude_deg=place[1]) if place else Field(device_angle_deg=angle)
+    cube_wish = CubeWish(min_nm=min_nm, max_nm=max_nm, energy_width_ev=energy_width, wavelength_width_nm=wavelength_width)
+    wish = DitherWish(cube=cube_wish, register=register, mirror=slopes, field=turned, pixfrac=pixfrac, scale=scale)
+    found = combine(tables, lambda path: opened(path, solution, raw), wish)
+    with opened(tables[0], solution, raw) as first:
+        target = field_of(first, turned)
+    sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale)
+    write_dither(out, found, sky=sky, overwrite=overwrite)
+    rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
+    headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")
+    if as_json:
+        plain = [[value if isinstance(value, str) or isfinite(value) else None for value in row] for row in rows]
+        say_json({"file": out.name, "columns": headings, "positions": plain, "shots": found.drizzled.n_shots})
+    else:
+        say_table(headings, [tuple(round(value, 3) if isinstance(value, float) else value for value in row) for row in rows])
+
+
+def _numbers(text: str, count: int, option: str) -> tuple[float, ...]:
+    from nightcrew.errors import Refused
+
+    if not text:
+        return ()
+    try:
+        values = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count or not all(abs(value) < 1e9 for value in values):
+        raise Refused(f"{option} {text!r}: give {count} numbers with commas between")
+    return values

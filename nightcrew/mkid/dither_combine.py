@@ -1,0 +1,183 @@
+"""A dither from its photon tables: where the star was in each, steps that do not smear, and everything on one grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.mkid.calibrated import CalibratedTable
+from nightcrew.mkid.cube import Cube, make_cube
+from nightcrew.mkid.cube_bins import WavelengthBins, time_edges
+from nightcrew.mkid.dither import Field, Mirror, find_star, rotation_edges
+from nightcrew.mkid.drizzled import Drizzled, Grid, Shot, drizzle, grid_for
+from nightcrew.mkid.image import CubeWish, bins_of, window_us
+from nightcrew.mkid.speckle_maps import SpeckleMaps
+
+Floats = NDArray[np.float64]
+Opener = Callable[[Path], AbstractContextManager[CalibratedTable]]
+_LOG_NUMBERS = ("mirror_x", "mirror_y", "ra_deg", "dec_deg", "star_x", "star_y", "position_angle_deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DitherWish:
+    """How a dither is combined.
+
+    ``register``: "data" fits the star in each position (starting from the mirror's word where there is one), "mirror" believes the
+    mirror, "log" the columns ``star_x`` and ``star_y``.
+    """
+
+    cube: CubeWish = dataclass_field(default_factory=CubeWish)
+    register: str = "data"
+    mirror: Mirror | None = None
+    field: Field = dataclass_field(default_factory=Field)
+    pixfrac: float = 0.5
+    scale: float = 1.0
+    smear_px: float = 1.0
+    radius_px: float | None = None  # smear is bounded within it; None: the farthest corner of the array
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A position: its table, where the star is, and how well that is known (NaN: by the mirror or the log)."""
+
+    name: str
+    star_px: tuple[float, float]
+    error_px: tuple[float, float]
+    fwhm_px: float
+    n_steps: int
+    exposure_s: float
+
+
+@dataclass(frozen=True)
+class Dithered:
+    """A combined dither and its positions."""
+
+    drizzled: Drizzled
+    positions: tuple[Placed, ...]
+    bins: WavelengthBins | None
+
+
+def log_number(table: CalibratedTable, name: str) -> float | None:
+    """A number from the observing log's columns, None where there is none."""
+    value = table.table.attributes.get(f"log_{name}")
+    try:
+        number = float(value) if isinstance(value, str | int | float) else math.nan
+    except ValueError:
+        number = math.nan
+    return number if math.isfinite(number) else None
+
+
+def field_of(table: CalibratedTable, field: Field) -> Field:
+    """``field`` with what it leaves open from the log: target, and the position angle of the device."""
+    ra, dec, angle = (log_number(table, name) for name in ("ra_deg", "dec_deg", "position_angle_deg"))
+    return replace(
+        field,
+        ra_deg=ra if field.ra_deg is None else field.ra_deg,
+        dec_deg=dec if field.dec_deg is None else field.dec_deg,
+        device_angle_deg=field.device_angle_deg + (angle or 0.0),
+    )
+
+
+def _told_star(table: CalibratedTable, wish: DitherWish) -> tuple[float, float] | None:
+    """Where mirror or log say that the star is."""
+    if wish.register == "log":
+        x, y = log_number(table, "star_x"), log_number(table, "star_y")
+        return None if x is None or y is None else (x, y)
+    x, y = log_number(table, "mirror_x"), log_number(table, "mirror_y")
+    return None if wish.mirror is None or x is None or y is None else wish.mirror.star_px((x, y))
+
+
+def locate(table: CalibratedTable, wish: DitherWish, name: str) -> tuple[tuple[float, float], tuple[float, float], float]:
+    """Place of the star in pixels, its error, and the width of the star; ``Refused`` when neither log nor data tell."""
+    if wish.register not in ("data", "mirror", "log"):
+        raise Refused(f"positions come from data, mirror or log, not {wish.register!r}")
+    told = _told_star(table, wish)
+    if wish.register != "data":
+        if told is None:
+            raise Refused(f"{name}: its log line has no {'star_x and star_y' if wish.register == 'log' else 'mirror_x and mirror_y'}")
+        return told, (math.nan, math.nan), math.nan
+    first, last = window_us(table, wish.cube.start, wish.cube.stop)
+    image = make_cube(table, time_edges(first, last))
+    rate, error = image.rate_cps[0, 0], image.rate_error_cps[0, 0]
+    try:
+        star = find_star(rate, error, image.bad | ~np.isfinite(rate), told)
+    except Refused as refused:
+        raise Refused(f"{name}: {refused}") from refused
+    return (star.x, star.y), (star.x_error, star.y_error), star.fwhm_px
+
+
+def shots_of(cube: Cube, star_px: tuple[float, float], field: Field) -> list[Shot]:
+    """One shot for each step of time of a cube; bad pixels have no exposure."""
+    middles_s = (cube.start_us + (cube.time_edges_us[1:] + cube.time_edges_us[:-1]) / 2) / 1e6
+    angles = field.angle_deg(middles_s)
+    variance = cube.rate_error_cps**2
+    return [
+        Shot(
+            rate_cps=cube.rate_cps[step],
+            variance=variance[step],
+            exposure_s=np.where(cube.bad, 0.0, cube.exposure_s[step]),
+            star_px=star_px,
+            angle_deg=float(angles[step]),
+        )
+        for step in range(angles.size)
+    ]
+
+
+def _radius(shape: tuple[int, int], star_px: tuple[float, float]) -> float:
+    return max(math.hypot(x - star_px[0], y - star_px[1]) for x in (0, shape[1] - 1) for y in (0, shape[0] - 1))
+
+
+def combine(paths: Sequence[Path], opener: Opener, wish: DitherWish) -> Dithered:
+    """Combine the tables of a dither.
+
+    Raises ``Refused`` when there is none or a position is not known, and the errors of reading the tables.
+    """
+    if not paths:
+        raise Refused("a dither needs a table at least")
+    shots: list[Shot] = []
+    positions: list[Placed] = []
+    bins: WavelengthBins | None = None
+    for path in paths:
+        with opener(path) as table:
+            star, error, fwhm = locate(table, wish, path.name)
+            field, window = field_of(table, wish.field), window_us(table, wish.cube.start, wish.cube.stop)
+            radius = _radius(table.shape, star) if wish.radius_px is None else wish.radius_px
+            bins = bins_of(table, wish.cube) if bins is None else bins
+            cube = make_cube(
+                table, rotation_edges(field, table.start_us, window, radius, wish.smear_px), bins, dead_time=wish.cube.dead_time
+            )
+        shots += shots_of(cube, star, field)
+        positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], float((window[1] - window[0]) / 1e6)))
+    return Dithered(drizzle(shots, pixfrac=wish.pixfrac, scale=wish.scale), tuple(positions), bins)
+
+
+def combine_speckles(
+    maps: Sequence[SpeckleMaps], stars_px: Sequence[tuple[float, float]], angles_deg: Sequence[float], *, pixfrac: float = 0.5
+) -> tuple[Drizzled, Drizzled]:
+    """Ic, Is (and Ip) of several positions on one grid, and the ratio Ic / Is beside them; one angle for each position.
+
+    Pixels that are not valid, or have no error (they stand at a bound), are left out; the others count by their exposure.
+    """
+    rates: list[Shot] = []
+    ratios: list[Shot] = []
+    for one, star, angle in zip(maps, stars_px, angles_deg, strict=True):
+        planes = 3 if one.rules.companion else 2
+        for step, span_us in enumerate(np.diff(one.edges_us).tolist()):
+            values, errors = one.parameters_cps[:planes, step], one.errors_cps[:planes, step]
+            usable = one.valid[step] & np.isfinite(errors).all(axis=0)
+            seconds = np.where(usable, span_us / 1e6, 0.0)
+            rates.append(Shot(rate_cps=values, variance=errors**2, exposure_s=seconds, star_px=star, angle_deg=angle))
+            known = usable & np.isfinite(one.ratio[step]) & np.isfinite(one.ratio_error[step])
+            seconds = np.where(known, span_us / 1e6, 0.0)
+            ratio, error = one.ratio[step][None], one.ratio_error[step][None]
+            ratios.append(Shot(rate_cps=ratio, variance=error**2, exposure_s=seconds, star_px=star, angle_deg=angle))
+    grid: Grid = grid_for(rates)
+    return drizzle(rates, grid, pixfrac=pixfrac), drizzle(ratios, grid, pixfrac=pixfrac)

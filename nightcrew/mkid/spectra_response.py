@@ -1,0 +1,120 @@
+"""From counts to flux by a standard star: its known spectrum over what was counted of it, bin by bin.
+
+response = (flux of the star, smoothed to the resolution and averaged over the bin) / (count rate of the star in the bin), in
+(erg / s / cm^2 / A) / (ct / s).  A cube times the response is in erg / s / cm^2 / A.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.io.source import shown
+from nightcrew.mkid.cube import Cube
+from nightcrew.mkid.spectra import Spectrum
+
+Floats = NDArray[np.float64]
+_MOST_BYTES = 32 << 20
+_FWHM_PER_SIGMA = 2.354820045
+_FINE = 40  # steps of the reference within the resolution's sigma, at least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A known spectrum: flux in erg / s / cm^2 / A at wavelengths in nm, ascending."""
+
+    wavelength_nm: Floats
+    flux: Floats
+    name: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response:
+    """Factor by bin with its one-sigma error from the counts of the star; NaN where the star gave none."""
+
+    edges_nm: Floats
+    factor: Floats
+    error: Floats
+
+
+def read_reference(path: Path) -> Reference:
+    """A spectrum from text: two columns, wavelength in nm and flux in erg / s / cm^2 / A, with commas or blanks; ``#`` begins a remark.
+
+    Raises :class:`RejectedInput` with the line that is wrong, :class:`TransientError` when the file cannot be read.
+    """
+    try:
+        text = path.read_bytes()[:_MOST_BYTES].decode("utf-8", "replace")
+    except OSError as error:
+        raise TransientError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+    rows: list[tuple[float, float]] = []
+    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+        words = " ".join(row).split("#", 1)[0].split()
+        if not words:
+            continue
+        try:
+            wavelength, flux = (float(word) for word in words[:2])
+        except ValueError as error:
+            if not rows and number <= 2:
+                continue  # a heading
+            raise RejectedInput(f"{shown(path)}: line {number} is not `wavelength_nm flux`") from error
+        if not (math.isfinite(wavelength) and math.isfinite(flux) and wavelength > 0 and flux >= 0):
+            raise RejectedInput(f"{shown(path)}: line {number} has no wavelength above 0 and flux from 0 on")
+        rows.append((wavelength, flux))
+    if len(rows) < 2:
+        raise RejectedInput(f"{shown(path)}: holds no spectrum")
+    table = np.array(sorted(rows))
+    return Reference(wavelength_nm=table[:, 0], flux=table[:, 1], name=path.name)
+
+
+def averaged(reference: Reference, edges_nm: Floats, resolution: float) -> Floats:
+    """Mean flux in bins after smoothing with a Gaussian of FWHM wavelength / ``resolution``; NaN in bins that it does not cover."""
+    if not resolution > 0:
+        raise Refused("the energy resolution has to be above 0")
+    sigma = 1 / (resolution * _FWHM_PER_SIGMA)  # in ln(wavelength), where it is the same everywhere
+    low, high = float(reference.wavelength_nm[0]), float(reference.wavelength_nm[-1])
+    fine = np.exp(np.linspace(math.log(low), math.log(high), max(int(math.log(high / low) / sigma * _FINE), 200)))
+    step = math.log(fine[1] / fine[0])
+    reach = np.arange(-math.ceil(5 * sigma / step), math.ceil(5 * sigma / step) + 1) * step
+    kernel = np.exp(-0.5 * (reach / sigma) ** 2)
+    flux = np.interp(fine, reference.wavelength_nm, reference.flux)
+    covered = np.convolve(np.ones_like(fine), kernel, mode="same")
+    smooth = np.convolve(flux, kernel, mode="same") / covered
+    total = np.concatenate([[0.0], np.cumsum(0.5 * (smooth[1:] + smooth[:-1]) * np.diff(fine))])
+    means: Floats = np.diff(np.interp(edges_nm, fine, total)) / np.diff(edges_nm)
+    return np.where((edges_nm[:-1] >= low * (1 - 1e-9)) & (edges_nm[1:] <= high * (1 + 1e-9)), means, np.nan)
+
+
+def response_of(star: Spectrum, reference: Reference, resolution: float) -> Response:
+    """Response from the spectrum of a standard star (its aperture's, above the sky)."""
+    flux = averaged(reference, star.bins.edges_nm, resolution)
+    seen = star.rate_cps > 0
+    rate = np.where(seen, star.rate_cps, np.nan)
+    factor = flux / rate
+    return Response(edges_nm=star.bins.edges_nm, factor=factor, error=factor * star.rate_error_cps / rate)
+
+
+def calibrated_flux(cube: Cube, response: Response) -> tuple[Floats, Floats]:
+    """Flux ``[time, wavelength, y, x]`` in erg / s / cm^2 / A of a cube, and its one-sigma error: counts and response together.
+
+    The response is interpolated in a straight line between the middles of its bins, and NaN beyond them.  ``Refused`` for a cube
+    without wavelengths.
+    """
+    if cube.wavelengths is None:
+        raise Refused("a cube without wavelengths cannot be calibrated in flux")
+    middles = (response.edges_nm[1:] + response.edges_nm[:-1]) / 2
+    known = np.isfinite(response.factor)
+    if known.sum() < 2:
+        raise Refused("the response is known in fewer than two bins")
+    at = (cube.wavelengths.edges_nm[1:] + cube.wavelengths.edges_nm[:-1]) / 2
+    factor, error = (
+        np.interp(at, middles[known], values[known], left=np.nan, right=np.nan)[:, None, None]
+        for values in (response.factor, response.error)
+    )
+    rate = cube.rate_cps
+    return rate * factor, np.hypot(cube.rate_error_cps * factor, rate * error)

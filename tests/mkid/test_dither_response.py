@@ -1,0 +1,68 @@
+"""A standard star gives the response, and the response gives its flux back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.mkid.calibrated import Calibrations, open_calibrated
+from nightcrew.mkid.cube import make_cube
+from nightcrew.mkid.cube_bins import constant_wavelength, time_edges
+from nightcrew.mkid.spectra import spectrum
+from nightcrew.mkid.spectra_response import Reference, averaged, calibrated_flux, read_reference, response_of
+from nightcrew.mkid.wavelength_solution import HC_EV_NM
+from tests.mkid.made_tables import beam_map, linear_solution, table
+
+EDGES = np.arange(800.0, 1301.0, 50.0)
+
+
+def flux_at(nm: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return 1e-14 * (nm / 1000) ** -3.0
+
+
+def test_smoothing_keeps_a_straight_line_and_widens_a_peak() -> None:
+    nm = np.linspace(600, 1600, 3000)
+    assert averaged(Reference(wavelength_nm=nm, flux=nm), EDGES, 30.0) == pytest.approx((EDGES[1:] + EDGES[:-1]) / 2, rel=1e-3)
+    peak = Reference(wavelength_nm=nm, flux=np.where(np.abs(nm - 1000) < 2, 1.0, 0.0))
+    wide = averaged(peak, np.arange(700.0, 1401.0, 2.0), 10.0)
+    middles = np.arange(701.0, 1401.0, 2.0)
+    mean = (wide * middles).sum() / wide.sum()
+    assert np.sqrt((wide * (middles - mean) ** 2).sum() / wide.sum()) == pytest.approx(1000 / 10 / 2.3548, rel=0.03)
+    assert np.isnan(averaged(peak, np.array([500.0, 700.0, 1700.0]), 10.0)).all()
+
+
+def test_the_standard_star_has_its_flux_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    placed = beam_map()
+    bright = 7
+    nm = rng.uniform(750, 1350, 200_000)
+    path = table(tmp_path / "t.h5", placed, np.full(nm.size, bright), rng.integers(0, 10_000_000, nm.size), -HC_EV_NM / nm / 0.02)
+    fine = np.linspace(600, 1600, 2000)
+    reference = Reference(wavelength_nm=fine, flux=flux_at(fine))
+    bins = constant_wavelength(800, 1300, 50)
+    with open_calibrated(path, Calibrations(wavelength=linear_solution(placed))) as opened:
+        star = spectrum(opened, [bright], 0, 10_000_000, bins)
+        response = response_of(star, reference, 10.0)
+        cube = make_cube(opened, time_edges(0, 10_000_000), bins)
+        flux, error = calibrated_flux(cube, response)
+        with pytest.raises(Refused, match="without wavelengths"):
+            calibrated_flux(make_cube(opened, time_edges(0, 10_000_000)), response)
+    y, x = divmod(bright, placed.shape[1])
+    assert flux[0, :, y, x] == pytest.approx(averaged(reference, EDGES, 10.0), rel=1e-9)
+    assert (response.error / response.factor) == pytest.approx(1 / np.sqrt(star.counts), rel=1e-6)
+    assert error[0, :, y, x] == pytest.approx(flux[0, :, y, x] * np.sqrt(2 / star.counts), rel=1e-6)
+
+
+def test_references_are_read_or_rejected_with_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "star.csv"
+    path.write_text("wavelength_nm,flux\n900,2e-14\n# remark\n800 1e-14\n")
+    found = read_reference(path)
+    assert found.wavelength_nm.tolist() == [800, 900]
+    assert found.flux.tolist() == [1e-14, 2e-14]
+    for text, sentence in (("a,b\n1,2\n3,x\n", "line 3"), ("1,2\n-1,3\n", "line 2"), ("1,nan\n2,3\n", "line 1"), ("\0\1\2", "no spectrum")):
+        path.write_text(text)
+        with pytest.raises(RejectedInput, match=sentence):
+            read_reference(path)
