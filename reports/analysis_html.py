@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from markupsafe import Markup
@@ -140,8 +140,15 @@ def linked(name: str, exists: Exists) -> str:
 
 
 def tiles(page: AnalysisPage) -> tuple[views.Tile, ...]:
-    """The key quantities as tiles: name, value with error and unit, conditions."""
-    return tuple(views.Tile(label(q.name), measured(q), conditions(q) or (q.note if q.value is None else "")) for q in key_quantities(page))
+    """The key quantities as tiles: name, value with error, then unit and conditions in small print (a tile is narrow)."""
+    return tuple(views.Tile(label(q.name), measured(replace(q, unit="")), _small_print(q)) for q in key_quantities(page))
+
+
+def _small_print(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return conditions(quantity) or quantity.note
+    unit = "" if quantity.unit == "count" else quantity.unit
+    return " \N{MIDDLE DOT} ".join(part for part in (unit, conditions(quantity)) if part)
 
 
 def _quantity_row(quantity: Quantity) -> tuple[str, str, str, str]:
