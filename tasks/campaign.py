@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -55,6 +55,7 @@ class CampaignRequest:
     title: str = ""
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     threads: int = 2
+    work: Path | None = None  # where converted frames go (default: out, where a second run finds them)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +91,7 @@ def run_campaign(request: CampaignRequest, *, told: Callable[[str], None] | None
     say("looking for frames, converting raw ones")
     campaigns = find_campaigns(
         request.root,
-        request.out,
+        request.work or request.out,
         dose_log=request.dose_log,
         wanted=Wanted(stages=request.stages, datasets=request.datasets),
         threads=request.threads,
@@ -98,7 +99,12 @@ def run_campaign(request: CampaignRequest, *, told: Callable[[str], None] | None
     )
     tree = Tree(request.out)
     parts = tuple(_part(request, one, len(campaigns) > 1, tree, say) for one in campaigns)
-    records = [record for one in campaigns for record in one.records.values()]
+    # a unit's converted frames vanish with its work: they go by their names inside the campaign
+    records = [
+        record if request.work is None else replace(record, path=request.out / name)
+        for one in campaigns
+        for name, record in one.records.items()
+    ]
     write_frames_index(request.out / "index.csv", records)
     tree.made["index.csv"] = "every frame with kind, stage, temperature and whether it can be used"
     page = campaign_page(

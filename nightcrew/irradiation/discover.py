@@ -59,6 +59,7 @@ class Wanted:
 class _Found:
     frames: list[tuple[Frame, LabFrame]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    rejected: dict[str, tuple[str, str]] = field(default_factory=dict)  # frame -> campaign, reason
 
 
 def parse_stages(words: Sequence[str]) -> tuple[Stage, ...]:
@@ -85,7 +86,8 @@ def find_campaigns(
     found = _Found()
     given_log = read_dose_log(dose_log) if dose_log is not None else None
     for attempt in attempts:
-        _take(attempt, out, found, threads, given_stage)
+        for one in by_kind(attempt):
+            _take(one, out, found, threads, given_stage)
     if not found.frames:
         raise Refused(f"{shown(root)}: holds no frame of a campaign (no .raw, no FITS) within {SEARCH_DEPTH} folders")
     by_campaign: dict[str, list[tuple[Frame, LabFrame]]] = {}
@@ -95,7 +97,25 @@ def find_campaigns(
         by_campaign = {name: kept for name, pairs in by_campaign.items() if (kept := _of_datasets(name, pairs, wanted.datasets))}
         if not by_campaign:
             raise Refused(f"none of the datasets {', '.join(wanted.datasets)} is in {shown(root)}")
-    return [_campaign(root, name, by_campaign[name], given_log, wanted, found.remarks) for name in sorted(by_campaign, key=natural)]
+    return [_campaign(root, name, by_campaign[name], given_log, wanted, found) for name in sorted(by_campaign, key=natural)]
+
+
+def by_kind(attempt: Attempt) -> list[Attempt]:
+    """An attempt whose folders do not say what it holds, split by what its files' names say (``<dose>kRads`` folders hold all kinds)."""
+    if names.kind_of(attempt.parts):
+        return [attempt]
+    kinds = sorted({names.kind_of_name(path.name) for path in (*attempt.raws, *attempt.fits)})
+    if len(kinds) < 2:
+        return [attempt]
+    return [
+        replace(
+            attempt,
+            caltype=kind,
+            raws=tuple(path for path in attempt.raws if names.kind_of_name(path.name) == kind),
+            fits=tuple(path for path in attempt.fits if names.kind_of_name(path.name) == kind),
+        )
+        for kind in kinds
+    ]
 
 
 def _take(attempt: Attempt, out: Path, found: _Found, threads: int, given_stage: str) -> None:
@@ -105,7 +125,9 @@ def _take(attempt: Attempt, out: Path, found: _Found, threads: int, given_stage:
     found.remarks += result.warnings
     folders = attempt.relative.parts
     folder = "/".join(folders)
-    found.remarks += [f"{shown(path)}: {reason}" for path, reason in result.rejected]
+    for path, reason in result.rejected:
+        stem = path.with_suffix(".fits").name if path.suffix.lower() == ".raw" else path.name
+        found.rejected[f"{folder}/{stem}" if folder else stem] = (campaign_of(folders), reason)
     given = Given(stage=given_stage)
     with ThreadPoolExecutor(max(1, threads)) as pool:
         records = list(pool.map(lambda one: index_frame(one.path, attempt, given), result.frames))
@@ -148,24 +170,28 @@ def _of_datasets(name: str, pairs: list[tuple[Frame, LabFrame]], datasets: Seque
 
 
 def _campaign(
-    root: Path, name: str, pairs: list[tuple[Frame, LabFrame]], given_log: DoseLog | None, wanted: Wanted, remarks: list[str]
+    root: Path, name: str, pairs: list[tuple[Frame, LabFrame]], given_log: DoseLog | None, wanted: Wanted, found: _Found
 ) -> Campaign:
     place = root / name if name else root
-    left_out = {frame.relative: frame.bad for frame, _ in pairs if frame.bad}
+    left_out = {frame: reason for frame, (campaign, reason) in found.rejected.items() if campaign == name}
+    left_out |= {frame.relative: frame.bad for frame, _ in pairs if frame.bad}
     left_out |= {frame.relative: "nothing states whether it is a bias, a dark or a flat" for frame, _ in pairs if not frame.kind}
     good = [frame for frame, _ in pairs if frame.relative not in left_out]
     folders = {frame.folder for frame, _ in pairs}
     logs, log_remarks = find_logs(root, place, folders, given_log)
     main = [frame for frame in good if frame.kind != "OPER"]
     main = [_in_beam_by_default(frame) for frame in main]
+    own_folders = {"/".join(f.folder.split("/")[:n]) for f in main for n in range(len(f.folder.split("/")) + 1)}
     operation = [frame for frame in good if frame.kind == "OPER"]
-    dosed = assign_doses(main, logs) if main else Dosed({}, ())
+    # logs of operation sequences tell of their own frames only
+    main_logs = Logs(whole=logs.whole, by_folder={key: log for key, log in logs.by_folder.items() if key in own_folders})
+    dosed = assign_doses(main, main_logs) if main else Dosed({}, ())
     doses = dict(dosed.doses)
     for frame in main:
         if doses[frame.relative].stage not in wanted.stages:
             left_out[frame.relative] = f"its stage {doses[frame.relative].stage} was not asked for"
     kept = [replace(frame, stage=doses[frame.relative].stage) for frame in main if frame.relative not in left_out]
-    own = [text for text in remarks if not name or name in text]
+    own = [text for text in found.remarks if not name or name in text]
     return Campaign(
         name=name,
         root=place,

@@ -56,6 +56,7 @@ class _Work:
         self.whole = self._usable(logs.whole)
         self.by_folder = {name: log for name, given in sorted(logs.by_folder.items()) if (log := self._usable(given)) is not None}
         self.curve: DoseCurve | None = None
+        self.log_name = ""
 
     def _usable(self, log: DoseLog | None) -> DoseLog | None:
         if log is None:
@@ -90,13 +91,16 @@ class _Work:
         if timed and not inside:
             self.remarks.append(f"{log.name}: its times and those of the frames have nothing in common, so they were not used")
             return
-        self.curve = curve
+        self.curve, self.log_name = curve, log.name
         for frame in timed:
             self._from_curve(frame, curve)
 
     def _from_curve(self, frame: Frame, curve: DoseCurve) -> None:
         time_s = frame.time_s or 0.0
         at = curve.at(time_s)
+        if at.place in ("before", "after") and frame.stage == "radiating":
+            self.remarks.append(f"{self.log_name}: does not reach the frames of {frame.folder}, whose dose is from their folder")
+            return
         by_time: Stage = "radiating"
         if math.isfinite(curve.beam_start_s) and time_s < curve.beam_start_s:
             by_time = "pre"
@@ -108,18 +112,32 @@ class _Work:
             remarks.append(f"stage {stage} by its folder, {by_time} by the log's times")
         if at.place == "gap":
             remarks.append("inside a gap of the log")
-        dose = at.dose_krad if not (stage == "pre" and at.place == "before") else 0.0
+        dose, error = at.dose_krad, at.error_krad
+        if stage == "pre" and at.place == "before":
+            dose = 0.0
+        elif stage == "post" and at.place == "after":
+            dose, error = self._after(frame, curve)
         since = time_s - curve.beam_end_s if stage == "post" and math.isfinite(curve.beam_end_s) else math.nan
-        remarks += self._against_nominal(frame, dose, at.error_krad)
+        remarks += self._against_nominal(frame, dose, error)
         self.found[frame.relative] = FrameDose(
             dose_krad=dose,
-            error_krad=at.error_krad,
+            error_krad=error,
             rate_krad_per_s=at.rate_krad_per_s,
             source="time",
             stage=stage,
             since_end_s=since,
             remarks=tuple(remarks),
         )
+
+    def _after(self, frame: Frame, curve: DoseCurve) -> tuple[float, float]:
+        """Dose after the beam: the log's last, unless the log ends while the beam still runs; then the last folder's, if that is more."""
+        last = float(curve.dose_krad[-1])
+        nominal = max(self._steps(frame.campaign), default=last)
+        running = bool(curve.runs) and curve.runs[-1].stop_s >= curve.time_s[-1]
+        if not running or nominal <= last:
+            return last, 0.0
+        self.remarks.append(f"{self.log_name}: ends in the beam at {last:.4g} kRad; after it the folders' {nominal:.4g} kRad count")
+        return nominal, (nominal - last) / math.sqrt(12)
 
     def _against_nominal(self, frame: Frame, dose: float, error: float) -> list[str]:
         """The folder's dose is where its step ends; the one before it is where it begins."""

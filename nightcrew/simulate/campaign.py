@@ -116,7 +116,7 @@ def _visit(
 def _in_beam(plan: CampaignPlan, visit: list[tuple[str, float]], step: Step, place: int) -> Iterator[Shot]:
     apart = (step.stop_s - step.start_s) / len(visit)
     for turn, (kind, exposure) in enumerate(visit):
-        now = step.start_s + (turn + 0.5) * apart
+        now = step.start_s + (turn + 1) * apart  # the last one when the step's dose is reached
         folder = _folder(plan, "radiating", step.dose_krad, kind, exposure, "attempt0")
         dose = step.before_krad + step.rate_krad_per_s * (now - step.start_s)
         yield _shot(folder, "radiating", place, kind, exposure, now, dose, step.rate_krad_per_s, 0.0)
@@ -253,7 +253,11 @@ def _write_notes(folder: Path, plan: CampaignPlan, rows: list[tuple[float, ...]]
 
 
 def _write_logs(root: Path, plan: CampaignPlan, shots: list[Shot]) -> None:
-    beam = sorted((s for s in shots if s.stage == "radiating" and s.kind != "OPER"), key=lambda s: (s.step, s.folder, s.number))
+    first: dict[str, float] = {}
+    for shot in shots:
+        first[shot.folder] = min(first.get(shot.folder, shot.time_s), shot.time_s)
+    beam = [s for s in shots if s.stage == "radiating" and s.kind != "OPER"]
+    beam.sort(key=lambda s: (s.step, first[s.folder], s.folder, s.number))
     if plan.operation_frames:
         _operation_logs(root, plan, shots)
     if plan.logs == "complete":
