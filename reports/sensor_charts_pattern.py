@@ -117,7 +117,7 @@ def growth(set_up: SetUpResult, start: str) -> Chart | None:
             for level in LEVELS_E_PER_S[lowest <= LEVELS_E_PER_S]:
                 rows.append((region.region.name, series.temperature_c, float(level), int((rates > level).sum())))
     curves = sorted({(row[0], row[1]) for row in rows}, key=lambda key: (key[0], key[1] or 0.0))
-    if not curves:
+    if not any(row[3] for row in rows):  # nothing above any level: no curve on a logarithmic axis
         return None
 
     def paint(canvas: Figure) -> None:
