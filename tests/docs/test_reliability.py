@@ -1,0 +1,74 @@
+"""Every promise of docs/reliability.md names tests that exist, run and assert something."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+TESTS = sorted(set(NAMED.findall((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))))
+LEFT_OUT = {"skip", "xfail"}
+ASSERTING = {"raises", "warns", "fail"}  # of pytest
+
+
+@cache
+def functions(path: str) -> dict[str, ast.FunctionDef]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def marks(function: ast.FunctionDef) -> set[str]:
+    """Last words of its decorators: ``skip`` of ``@pytest.mark.skip(...)``."""
+    calls = [node.func if isinstance(node, ast.Call) else node for node in function.decorator_list]
+    return {call.attr for call in calls if isinstance(call, ast.Attribute)}
+
+
+def called(function: ast.FunctionDef) -> set[str]:
+    calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return {call.attr if isinstance(call, ast.Attribute) else call.id for call in calls if isinstance(call, ast.Attribute | ast.Name)}
+
+
+def asserts(function: ast.FunctionDef, known: dict[str, ast.FunctionDef], depth: int = 2) -> bool:
+    """Does it, or a function of its module that it calls, hold an assertion?"""
+    if any(isinstance(node, ast.Assert) for node in ast.walk(function)) or called(function) & ASSERTING:
+        return True
+    helpers = [known[name] for name in called(function) if name in known and known[name] is not function]
+    return depth > 0 and any(asserts(helper, known, depth - 1) for helper in helpers)
+
+
+def test_the_page_names_tests() -> None:
+    assert len(TESTS) > 60
+
+
+@pytest.mark.parametrize(("path", "name"), TESTS, ids=[f"{path}::{name}" for path, name in TESTS])
+def test_a_named_test_exists_runs_and_asserts(path: str, name: str) -> None:
+    assert (ROOT / path).exists(), f"{path} does not exist"
+    known = functions(path)
+    assert name in known, f"{path} has no {name}"
+    assert not marks(known[name]) & LEFT_OUT, f"{name} is left out"
+    assert asserts(known[name], known), f"{name} asserts nothing"
+
+
+def test_a_test_without_assertion_or_left_out_is_told() -> None:
+    text = """
+@pytest.mark.skip(reason="")
+def one():
+    two()
+
+def two():
+    pass
+
+def three():
+    four()
+
+def four():
+    assert 1
+"""
+    known = {node.name: node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
+    assert marks(known["one"]) & LEFT_OUT
+    assert [name for name in known if asserts(known[name], known)] == ["three", "four"]
