@@ -164,7 +164,8 @@ def put(path: Path, png: bytes, numbers: Mapping[str, Sequence[Any]] | None = No
         rows = [{name: column[i] if i < len(column) else None for name, column in numbers.items()} for i in range(length)]
         write_table(path.with_suffix(".csv"), tuple(numbers), rows)
     if arrays is not None:
-        replace(path.with_suffix(".npz"), lambda file: np.savez(file, allow_pickle=False, **arrays), durable=False)
+        saved: dict[str, Any] = dict(arrays)
+        replace(path.with_suffix(".npz"), lambda file: np.savez(file, **saved), durable=False)
     return path
 
 

@@ -125,8 +125,8 @@ def _save_parameters(folder: Path, model: DarkModel, two_dimensional: bool, dura
     shape = model.shape
     values = {"A_g": shape.rate, "B_g": shape.b, "t_min": shape.reference_c, "t_ref": shape.reference_c, "e_ref": shape.reference_s}
     name = "global_params_2d.npz" if two_dimensional else "global_params.npz"
-    numbers = {key: np.float64(value) for key, value in values.items()}
-    arrays = write_new(folder / name, lambda file: np.savez(file, allow_pickle=False, **numbers), durable=durable)
+    numbers: dict[str, Any] = {key: np.float64(value) for key, value in values.items()}
+    arrays = write_new(folder / name, lambda file: np.savez(file, **numbers), durable=durable)
     body = {
         "format": FORMAT,
         "law": "signal = R exp((B + db) u(T)) t (t / t_ref)^gamma",

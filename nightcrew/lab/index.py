@@ -186,7 +186,7 @@ def index_sections(
                 work.setdefault(path.resolve(), (path, attempt))
     with ThreadPoolExecutor(max(1, threads)) as pool:
         frames = list(pool.map(lambda item: index_frame(item[0], item[1], given), work.values()))
-    warnings += _what_is_missing(frames)
+    warnings += what_is_missing(frames)
     return Indexed(frames, warnings)
 
 
@@ -197,7 +197,8 @@ def _root_as_section(section: Section) -> list[str]:
     return []
 
 
-def _what_is_missing(frames: Sequence[LabFrame]) -> list[str]:
+def what_is_missing(frames: Sequence[LabFrame]) -> list[str]:
+    """Sentences about frames that state no temperature, exposure or kind."""
     found = []
     for text, some in (
         ("no temperature", [f for f in frames if f.temperature_c is None and not f.bad]),
