@@ -68,7 +68,13 @@ def publish_page_of(space: Workspace, scope_id: int, root: Path) -> tuple[Publis
     main = replace(main, page=_with_failures(main.page, data, analysed=bool(pages)))
     kind = cast(ScopeKind, data.scope.kind)
     files = gather_files.file_table([data])
-    return publish_set(kind, data.scope.name, main, standing, root, files=files, more=pages[:-1]), data.scope
+    return publish_set(
+        kind, data.scope.name, main, standing, root, files=files, more=pages[:-1], title=_called(data.scope.kind, data.scope.name)
+    ), data.scope
+
+
+def _called(kind: str, name: str) -> str:
+    return f"{KINDS[kind].title.capitalize()} {name}"
 
 
 def _with_pages(data: SetData) -> list[tuple[PlannedProduct | None, ProductRow]]:
@@ -138,7 +144,7 @@ def _none_yet(data: SetData) -> AnalysisPage:
     failed = data.plan.with_status("failed")
     return AnalysisPage(
         kind=data.scope.kind,
-        title=f"{KINDS[data.scope.kind].title.capitalize()} {data.scope.name}",
+        title=_called(data.scope.kind, data.scope.name),
         verdict=data.plan.fault or (f"The analysis could not be made: {failed[-1].reason}" if failed else _why_none(data)),
         status="bad" if failed or data.plan.fault else "attention",
         summary=Summary(recipe="set_report", inputs=(), grade="", quantities=()),
@@ -209,7 +215,7 @@ def _short(space: Workspace, kind: ScopeKind, name: str) -> AnalysisSection | No
     if entry is None:
         return None
     return AnalysisSection(
-        title=f"{KINDS[kind].title.capitalize()} {name}",
+        title=_called(kind, name),
         status=entry.status,
         verdict=entry.sentence,
         key_numbers=tuple(KeyNumber(name=label, value=value) for label, value in entry.numbers),

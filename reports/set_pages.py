@@ -48,7 +48,7 @@ class PublishedSet:
     relative: str  # below the report folder
     changed: bool
     revision: int
-    title: str
+    title: str  # how the set is called among others: ``Sensor set1``
     status: Status
     word: str
     sentence: str
@@ -59,7 +59,15 @@ class PublishedSet:
 
 
 def publish_set(
-    kind: ScopeKind, name: str, main: SetPage, standing: Standing, root: Path, *, files: NumberTable, more: Sequence[SetPage] = ()
+    kind: ScopeKind,
+    name: str,
+    main: SetPage,
+    standing: Standing,
+    root: Path,
+    *,
+    files: NumberTable,
+    more: Sequence[SetPage] = (),
+    title: str = "",
 ) -> PublishedSet:
     """Write the pages of one set below ``root``, in the place of older ones; the index is not touched.
 
@@ -78,7 +86,9 @@ def publish_set(
     digest = _digest(main, standing, more)
     changed = stored.entry is None or stored.digest != digest
     before = stored.entry.revision if stored.entry is not None else 0
-    done = _told(kind, name, main.page, standing, folder / names.PAGE, faults, changed=changed, revision=before + changed)
+    done = _told(
+        kind, name, title or main.page.title, main.page, standing, folder / names.PAGE, faults, changed=changed, revision=before + changed
+    )
     atomic.write_text(folder / names.ENTRY, _entry_text(kind, name, done, standing, digest), overwrite=True)
     return done
 
@@ -136,7 +146,16 @@ def _digest(main: SetPage, standing: Standing, more: Sequence[SetPage]) -> str:
 
 
 def _told(
-    kind: ScopeKind, name: str, page: AnalysisPage, standing: Standing, path: Path, faults: tuple[str, ...], *, changed: bool, revision: int
+    kind: ScopeKind,
+    name: str,
+    title: str,
+    page: AnalysisPage,
+    standing: Standing,
+    path: Path,
+    faults: tuple[str, ...],
+    *,
+    changed: bool,
+    revision: int,
 ) -> PublishedSet:
     status: Status = standing.status or status_of(page, faults)
     return PublishedSet(
@@ -144,7 +163,7 @@ def _told(
         relative=names.page_path(kind, name),
         changed=changed,
         revision=revision,
-        title=visible(page.title),
+        title=visible(title),
         status=status,
         word=standing.word or WORDS[status],
         sentence=visible(sentence(page.verdict)),

@@ -131,9 +131,9 @@ def test_the_morning_tells_every_set_that_changed_once(bench: SetBench) -> None:
     bench.whole({"set2/x.num": "-4"}, "set2")
     first = queue_morning(bench.space, MORNING)
     text = text_of(first.message)
-    assert "Sensor set1: GOOD" in text
+    assert "Toy set1: GOOD" in text
     assert "Total: 3.500\u00a0ADU" in text
-    assert "Sensor set2: NEEDS A LOOK" in text
+    assert "Toy set2: NEEDS A LOOK" in text
     assert "The sum is negative." in text
     assert "2 sets: Needs a look and Good" in subject_of(first.message)
     bench.now += timedelta(days=1)
