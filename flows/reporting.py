@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flows.set_pages import publish_page_of, sections_of_night
 from nightcrew.errors import Refused, TransientError
-from nightcrew.ledger import messages, outdated, scopes
+from nightcrew.ledger import dispatches, messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
@@ -26,6 +27,9 @@ from reports.publish import Published, draw, publish_index, publish_night
 from reports.set_pages import PublishedSet
 from reports.text import plural, shell_word
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _LOG = logging.getLogger("nightcrew.reporting")
 _NIGHTS_NAMED = 3
@@ -44,6 +48,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
     with _one_writer(space):
         with space.database.read() as connection:
             found = scopes.find(connection, kind=kind, name=name)  # their marks before reading: what comes later is not in the page
+            failed = failed or next(filter(None, (_broken_off(connection, scope) for scope in found)), "")
         now = space.database.clock()
         sections = sections_of_night(space, name)
         page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
@@ -53,6 +58,14 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
     for fault in published.faults:
         _LOG.warning("the page of %s: %s", name, fault)
     return published
+
+
+def _broken_off(connection: Connection, scope: ScopeRow) -> str:
+    """Why the plan of a scope is not finished, when its last run failed; "" when it is finished or was never begun."""
+    if scope.mark <= scope.planned_mark:
+        return ""
+    last = dispatches.last_ended(connection, scope.id)
+    return "" if last is None or last.outcome == "Completed" else f"the run of {scope.title} ended {last.outcome}"
 
 
 def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:

@@ -75,6 +75,13 @@ def all_living(connection: Connection, flows: Sequence[str] | None = None) -> li
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 
+def last_ended(connection: Connection, scope_id: int) -> DispatchRow | None:
+    """The newest attempt for a scope that has ended, if there is one."""
+    statement = select(dispatch).where(dispatch.c.scope_id == scope_id, dispatch.c.state == "ended").order_by(dispatch.c.id.desc()).limit(1)
+    row = connection.execute(statement).mappings().one_or_none()
+    return _row(row) if row else None
+
+
 def recent(connection: Connection, limit: int = 50) -> list[DispatchRow]:
     """The last attempts, newest first."""
     return [_row(row) for row in connection.execute(select(dispatch).order_by(dispatch.c.id.desc()).limit(limit)).mappings()]

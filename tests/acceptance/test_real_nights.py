@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import os
 import random
@@ -11,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from flows.reporting import queue_morning
 from nightcrew.ledger import products
 from nightcrew.planning.explain import explain_file
+from nightcrew.planning.snapshot import frames_of
 from nightcrew.settings import LightsSettings, SiteSettings
 from tasks.executor import look
 from tests import realdata
@@ -136,6 +140,15 @@ def test_hatp32_without_calibrations_is_grade_d_and_says_so(tmp_path: Path) -> N
     head = (bench.settings.products.root / light.files[0].path).read_bytes()[:30_000]
     assert b"NCGRADE = 'D" in head
     assert light.facts["time_utc"].startswith("2017-12-20T01:33:43")
+    with bench.space.database.read() as connection:
+        temperatures = {frame.header.temperature_c for frame in frames_of(connection, bench.scopes()[0].id)}
+    assert temperatures == {-4.15, -3.15, -2.15, -1.15}  # 269 to 272 K in whole kelvin
+    row = queue_morning(bench.space, "2017-12-20")
+    mail = email.message_from_bytes(row.message, policy=email.policy.default).get_body(("plain",))
+    page = (bench.settings.reports.root / "night" / "2017-12-19" / "index.html").read_text(encoding="utf-8")
+    for text in (str(mail.get_content() if mail else ""), page):
+        assert "24 of 24 lights reduced, all with grade D" in text
+        assert "No flat for" in text
 
 
 @pytest.mark.parametrize("name", ["hard_to_read", "cmos_asi178", "sky", "star_camera_tiff", "mkid_arcons"])

@@ -15,6 +15,7 @@ from deployments.cli import COMMANDS, GROUPS, command_of
 from deployments.cli.common import clean
 from nightcrew.ledger import products
 from nightcrew.ledger.database import Database
+from tasks.executor import Wish
 from tests.support.commands import nightcrew
 from tests.support.small_nights import Bench, make_raw
 
@@ -107,6 +108,35 @@ def test_status_names_outdated_products_and_the_command_that_remakes_them(observ
     finally:
         products.mark_bad(database, flat.id, "", remake_scopes=0)
     assert "products are outdated; `nightcrew rerun 2026-05-16/NCSIM` remakes them" in answer.stdout
+
+
+def test_status_says_what_waits_and_for_what(observatory: Path, tmp_path: Path) -> None:
+    bench = Bench(observatory / "raw", tmp_path)
+    bench.see(path for path in sorted((observatory / "raw").iterdir()) if not path.name.startswith("flat-V"))
+    bench.ingest()
+    bench.run(Wish(only=("bias_master",)))
+    (tmp_path / "nightcrew.toml").write_text("")
+    told = json.loads(nightcrew("status", "--json", folder=tmp_path).stdout)["scopes"][0]
+    waits = [row for row in told["reasons"] if row["state"] == "waiting" and "flat master V" in row["reason"]]
+    assert sum(row["files"] for row in waits) == 2
+    assert told["state"] == "open"
+    assert "flat master V" in nightcrew("status", folder=tmp_path).stdout
+
+
+def test_report_writes_the_page_and_sends_the_mornings_mail_once(observatory: Path) -> None:
+    told = json.loads(nightcrew("report", "last", "--morning", "2026-05-17", "--json", folder=observatory).stdout)
+    page = Path(told["page"])
+    assert page == observatory / "reports" / "night" / "2026-05-16" / "index.html"
+    assert page.is_file()
+    assert told["faults"] == []
+    mail = observatory / "mailbox" / "2026-05-17.eml"
+    assert [Path(row[0]).name for row in told["mails"]] or mail.exists()
+    sent = mail.read_bytes()
+    again = nightcrew("report", "2026-05-16", "--morning", "2026-05-17", folder=observatory)
+    assert "unchanged" in again.stdout
+    assert mail.read_bytes() == sent
+    assert nightcrew("report", "last", "--resend", folder=observatory).returncode == 2
+    assert nightcrew("report", "last", "--morning", "yesterday", folder=observatory).returncode == 2
 
 
 def test_why_names_candidates_and_their_rules(observatory: Path) -> None:

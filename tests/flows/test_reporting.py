@@ -15,7 +15,7 @@ from flows import reporting
 from flows.housekeeping import tidy
 from flows.reporting import queue_morning, report_when_closed, write_page
 from nightcrew.errors import Refused
-from nightcrew.ledger import messages, products, scopes
+from nightcrew.ledger import dispatches, messages, products, scopes
 from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, RetentionSettings
 from tasks.executor import Wish
 from tests.support.small_nights import Bench, make_raw
@@ -101,6 +101,23 @@ def test_a_page_that_fails_is_told_and_stops_no_mail(raw: Path, root: Path, monk
     assert "a bug in the page" in text_of(row.message)
     with bench.space.database.read() as connection:
         assert [scope.title for scope in scopes.touched_since_mail(connection)] == [f"{NIGHT}/NCSIM"]
+
+
+def test_a_night_whose_run_failed_says_so_in_page_and_mail_until_it_is_finished(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    (scope,) = bench.scopes()
+    row = dispatches.request(bench.space.database, "night", scope.id)
+    dispatches.change(bench.space.database, row.id, "ended", outcome="Crashed: out of memory")
+    assert write_page(bench.space, NIGHT).page.failed == ""  # its plan was finished before that
+    with bench.space.database.write() as connection:
+        scopes.mark(connection, [scope.id], bench.space.database.now())
+    mail = text_of(queue_morning(bench.space, MORNING).message)
+    assert "THE NIGHT FAILED" in mail
+    assert f"the run of {NIGHT}/NCSIM ended Crashed: out of memory" in mail
+    page = (root / "reports" / "night" / NIGHT / "index.html").read_text(encoding="utf-8")
+    assert "The night failed" in page
+    bench.run()
+    assert write_page(bench.space, NIGHT).page.failed == ""
 
 
 def test_a_mail_of_unknown_fate_is_told_in_the_next(tmp_path: Path) -> None:

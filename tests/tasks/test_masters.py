@@ -174,6 +174,29 @@ def test_a_flat_has_unit_median_and_its_dead_pixels_are_masked(raw: Path, folder
     assert "too faint" in reason
 
 
+def test_an_overscan_is_taken_off_and_cut_off(tmp_path: Path) -> None:
+    """Levels that drift from frame to frame: the overscan follows them, so master and light hold none of it."""
+    plan = small_plan()
+    camera = replace(plan.camera, overscan_columns=16, bias_drift_adu=20.0)
+    make_raw(tmp_path / "night", replace(plan, camera=camera))
+    bench = Bench(tmp_path / "night" / "raw", tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    bench.close()
+    bench.run(Wish(only=("bias_master", "dark_master", "flat_master", "bad_pixel_mask", "reduce_light")))
+    _, bias = made(bench, "bias_master")
+    assert bias.science.shape == (96, 96)
+    assert abs(float(np.median(bias.science))) < 2.0
+    lights = [row for row in bench.products() if row.recipe == "reduce_light"]
+    assert len(lights) == 4
+    for row in lights:
+        light = read_image_product(bench.settings.products.root / row.file("image").path)
+        sky_e = {"B": 1.5, "V": 3.5}[row.facts["filter"]] * row.facts["exposure_s"]
+        assert light.science.shape == (96, 96)
+        assert float(np.nanmedian(light.science)) == pytest.approx(sky_e, abs=4.0)
+        assert "BIASSEC" not in light.cards
+
+
 def test_a_bias_is_never_taken_off_twice(raw: Path, folder: Path, tmp_path: Path) -> None:
     """A dark that keeps its bias and one without it give the same light, and their headers say which they are."""
     for pattern in ("bias-*", "dark-*", "flat-V-*", "crew-1-V-001*"):
