@@ -17,6 +17,7 @@ from flows.night import Step, complain_of_faults, write_report
 from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
+from flows.tagging import tag_run
 from nightcrew.errors import Refused
 from nightcrew.ledger import scopes
 from nightcrew.ledger.rows import ScopeRow
@@ -51,6 +52,7 @@ def analyse(kind: str, scope: str, from_step: str, only: Sequence[str], *, retry
     space = workspace()
     space.renormalise()
     row = set_named(space, kind, scope)
+    tag_run(kind, row.name)
     asked = bool(from_step or only or retry_failed)  # by a person: what is outdated in an old set is remade, too
     wish = Wish(from_step=from_step, only=tuple(only), retry=retry_failed, outdated=asked)
     with tags(kind, row.name):
