@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -191,8 +192,9 @@ def _tables(found: MkidSet) -> AnalysisSection:
         middle = float(np.median(lit)) / one.duration_s if lit.size else None
         missing = ", ".join(str(second) for second in one.missing_seconds[:10]) + (" ..." if len(one.missing_seconds) > 10 else "")
         kind = one.kind if one.laser_nm is None else f"{one.kind} {one.laser_nm:g} nm"
-        rows.append((one.name, kind, one.start_us / 1e6, one.duration_s, one.photons, middle, one.lost_frames, missing or None))
-    columns = ("exposure", "kind", "start / unix s", "length / s", "photons", "median rate / (1/s)", "lost frames", "missing seconds")
+        start = datetime.datetime.fromtimestamp(one.start_us / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+        rows.append((one.name, kind, start, one.duration_s, one.photons, middle, one.lost_frames, missing or None))
+    columns = ("exposure", "kind", "start / UTC", "length / s", "photons", "median rate / (1/s)", "lost frames", "missing seconds")
     frames, lost = sum(one.frames for one in found.tables), sum(one.lost_frames for one in found.tables)
     share = f"{lost} of about {frames + lost} frames were lost ({100 * lost / max(frames + lost, 1):.3f} %)."
     return AnalysisSection(

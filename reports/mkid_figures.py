@@ -116,7 +116,7 @@ def image(axes: Axes, values: NDArray[Any], title: str, *, low: float | None = N
     finite = values[np.isfinite(values)]
     if not finite.size:
         raise EmptyFigureError(f"{title}: no pixel has a value")
-    bottom, top = np.percentile(finite, [1, 99]).tolist() if low is None or high is None else (low, high)
+    bottom, top = np.percentile(finite, [2, 95]).tolist() if low is None or high is None else (low, high)
     axes.set_facecolor("#c9ced4")
     top = max(top, bottom + 1e-9)
     shown = axes.imshow(values, origin="lower", interpolation="nearest", cmap="viridis", vmin=bottom, vmax=top)

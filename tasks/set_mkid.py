@@ -22,13 +22,17 @@ from nightcrew.mkid.mask_solution import REASONS
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.registered import write_manifest
+from nightcrew.mkid.science_products import ScienceWishes, make_science_products
+from nightcrew.mkid.solution_file import sha256_of
 from nightcrew.mkid.wavecal import WavecalOptions, calibrate
 from nightcrew.mkid.wavecal_inputs import inputs_of_tables, read_frequencies
 from reports import mkid_flat, mkid_wavecal
+from reports.analysis import AnalysisPage
 from reports.figures import EmptyFigureError
 from reports.mkid_figures import write_plots
+from reports.mkid_images import quantities_of, sections_of
 from reports.mkid_solutions import flat_quantities, wavelength_quantities
-from reports.summary import Quantity
+from reports.summary import Quantity, Summary
 from tasks.mkid_report import make_report
 from tasks.set_units import SetResult, SetUnit
 
@@ -134,11 +138,7 @@ def make_flat(unit: SetUnit) -> SetResult:
 
 def make_calibrated(unit: SetUnit) -> SetResult:
     """``calibrations.json`` (what the table is read with) and ``rates.npz``: count rate, exposure and flags of every pixel."""
-    (folder,) = unit.inputs_of("mkid_table").values()
-    table = table_in(folder)
-    names = {"mkid_wavecal": (WAVECAL,), "mkid_flatcal": (FLAT,), "mkid_masks": (MASKS, COSMIC)}
-    solutions = [path / name for recipe, files in names.items() for path in unit.inputs_of(recipe).values() for name in files]
-    step_s = float(unit.parameters["linearity_step_s"]) or None
+    table, solutions, step_s = _table_and_solutions(unit)
     write_manifest(unit.out / MANIFEST, table, solutions, linearity_step_s=step_s)
     with open_calibrated(table, solutions, linearity_step_s=step_s) as opened:
         weights, known, count = np.zeros(opened.n_pixels), 0, 0
@@ -156,6 +156,37 @@ def make_calibrated(unit: SetUnit) -> SetResult:
     metrics = {"photons": count, "calibrated_photons": known, "usable_pixels": usable}
     atomic.write_text(unit.out / COUNTS, json.dumps(metrics, sort_keys=True) + "\n", durable=False)
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics)
+
+
+def _table_and_solutions(unit: SetUnit) -> tuple[Path, list[Path], float | None]:
+    """A science table, what it is read with, and the steps of its rates."""
+    (folder,) = unit.inputs_of("mkid_table").values()
+    names = {"mkid_wavecal": (WAVECAL,), "mkid_flatcal": (FLAT,), "mkid_masks": (MASKS, COSMIC)}
+    solutions = [path / name for recipe, files in names.items() for path in unit.inputs_of(recipe).values() for name in files]
+    return table_in(folder), solutions, float(unit.parameters["linearity_step_s"]) or None
+
+
+def make_images(unit: SetUnit) -> SetResult:
+    """Image, cubes and, where the observing log asks for them, speckle maps of a science exposure, with a page of their own."""
+    table, solutions, step_s = _table_and_solutions(unit)
+    wishes = ScienceWishes.from_log(dict(unit.parameters["log"]))
+    calibrations = read_calibrations(solutions, linearity_step_s=step_s)
+    made = make_science_products(table, calibrations, wishes, unit.out, name=unit.planned.key)
+    grade, reasons = _grade(unit)
+    quantities = quantities_of(made)
+    inputs = tuple({"file": path.name, "sha256": sha256_of(path)} for path in (table, *solutions))
+    page = AnalysisPage(
+        kind="mkid",
+        title=unit.planned.key,
+        verdict=f"{made.name}: image and cubes of {int(made.image.counts.sum())} photons",
+        status="attention" if made.remarks or grade in ("C", "D") else "good",
+        needs_person=made.remarks,
+        summary=Summary(recipe="mkid_images", inputs=inputs, grade=grade, quantities=quantities, warnings=made.remarks),
+        key_quantities=tuple(one.name for one in quantities if one.name in ("photons", "median_rate", "median_ic", "median_is")),
+        sections=sections_of(made, unit.out),
+        files=made.files,
+    )
+    return SetResult(grade=grade, grade_reasons=reasons, metrics={one.name: one.value for one in quantities}, page=page)
 
 
 def _grade(unit: SetUnit) -> tuple[str, tuple[str, ...]]:
@@ -185,5 +216,6 @@ units: Mapping[str, Callable[[SetUnit], SetResult]] = {
     "mkid_wavecal": make_wavecal,
     "mkid_flatcal": make_flat,
     "mkid_calibrated": make_calibrated,
+    "mkid_images": make_images,
     "mkid_report": make_report,
 }

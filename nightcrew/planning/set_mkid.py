@@ -265,15 +265,9 @@ def _calibrated(builder: SetBuilder, words: MkidWords, made: _Made) -> list[Plan
         chosen = [item[1].fingerprint for item in (wavecal, flat) if item is not None]
         away = {"wavecal_away_s": wavecal[0] if wavecal else None, "flatcal_away_s": flat[0] if flat else None}
         masks = [made.masks[name].fingerprint] if name in made.masks and made.masks[name].status != "failed" else []
-        planned.append(
-            builder.add(
-                "mkid_calibrated",
-                name,
-                products=[table.fingerprint, *masks, *chosen],
-                parameters={"linearity_step_s": words.linearity_step_s},
-                facts=away,
-            )
-        )
+        inputs, parameters = [table.fingerprint, *masks, *chosen], {"linearity_step_s": words.linearity_step_s}
+        planned.append(builder.add("mkid_calibrated", name, products=inputs, parameters=parameters, facts=away))
+        builder.add("mkid_images", name, products=inputs, parameters={**parameters, "log": dict(one.others)}, facts=away)
     return planned
 
 

@@ -90,10 +90,8 @@ def test_a_run_becomes_tables_solutions_and_a_page(run: dict[str, bytes], tmp_pa
     early = products(bench)
     assert "mkid_wavecal laser_850" in early  # a flat has begun, so the lasers are complete
     made = settle(bench)
-    assert sorted(made) == sorted(
-        [f"mkid_table {one.name}" for one in exposures()]
-        + ["mkid_wavecal laser_850", "mkid_masks flat", "mkid_masks late", "mkid_flatcal flat", "mkid_calibrated late", "mkid_report all"]
-    )
+    recipes = ["wavecal laser_850", "masks flat", "masks late", "flatcal flat", "calibrated late", "images late", "report all"]
+    assert sorted(made) == sorted([f"mkid_{name}" for name in (*(f"table {one.name}" for one in exposures()), *recipes)])
     assert made["mkid_table laser_850"].fingerprint == early["mkid_table laser_850"].fingerprint
     assert made["mkid_calibrated late"].grade == "A"
     assert made["mkid_wavecal laser_850"].metrics["solved_fraction"] > 0.85
@@ -109,6 +107,7 @@ def test_a_run_becomes_tables_solutions_and_a_page(run: dict[str, bytes], tmp_pa
         assert len(opened.photons()) == made["mkid_calibrated late"].metrics["photons"]
     assert hashlib.sha256(manifest.table.read_bytes()).hexdigest() == before
 
+    assert (folder(bench, made["mkid_images late"]) / "image.fits").is_file()
     report = folder(bench, made["mkid_report all"])
     summary = parse((report / "summary.json").read_text())
     names = {one.name for one in summary.quantities}
@@ -134,10 +133,11 @@ def test_a_nearer_solution_makes_only_what_it_touches_anew(run: dict[str, bytes]
     put(bench, {"observing_log.csv": "\n".join([*lines, *extra]).encode()})
     second = settle(bench)
     changed = {name for name in first if first[name].fingerprint != second[name].fingerprint}
-    assert changed == {"mkid_calibrated late", "mkid_report all"}
+    assert changed == {"mkid_calibrated late", "mkid_images late", "mkid_report all"}
     assert "mkid_wavecal again_900" in second
 
 
+@pytest.mark.slow
 def test_missing_seconds_wait_then_are_reported_and_hostile_ones_do_not_stop_the_rest(run: dict[str, bytes], tmp_path: Path) -> None:
     bench = bench_of(tmp_path)
     files = dict(run)
