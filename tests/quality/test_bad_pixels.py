@@ -128,3 +128,13 @@ def test_what_cannot_be_is_rejected() -> None:
         bad_pixel_mask(darks=[np.ones((8, 8)), np.ones((9, 9))])
     with pytest.raises(RejectedInput, match="one shape"):
         unstable_pixels([np.ones((8, 8))] * 3 + [np.ones((8, 9))])
+
+
+def test_a_missing_pixel_leaves_the_level_elsewhere_as_it_was() -> None:
+    image = np.random.default_rng(3).normal(size=(128, 192)).astype(np.float32)
+    holed = image.copy()
+    holed[5, 7] = np.nan  # boxes of its band are then taken one by one
+    whole, other = smooth_level(image), smooth_level(holed)
+    assert np.array_equal(whole[64:], other[64:])
+    assert np.array_equal(whole[:32, 96:], other[:32, 96:])
+    assert np.abs(whole - other).max() < 0.1
