@@ -59,7 +59,7 @@ def curve_png(
     else:
         upper = canvas.add_subplot()
         _panel(upper, series, x, y)
-    upper.set_title(plain(title), fontsize=9, color=LIGHT.ink)
+    upper.set_title(plain(title), fontsize=9, color=LIGHT.ink, y=1.02)  # a fixed place spares a search for one
     return _png(canvas)
 
 
@@ -69,7 +69,7 @@ def panels_png(panels: Sequence[tuple[Sequence[Series], Axis]], x: Axis, title: 
     axes = np.atleast_1d(canvas.subplots(len(panels), 1, sharex=True))
     for place, (axis, (series, y)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, series, x if place == len(panels) - 1 else None, y)
-    axes[0].set_title(plain(title), fontsize=9, color=LIGHT.ink)
+    axes[0].set_title(plain(title), fontsize=9, color=LIGHT.ink, y=1.02)
     return _png(canvas)
 
 
@@ -90,6 +90,8 @@ def _png(canvas: Any) -> bytes:
 
 
 def _panel(axes: Axes, series: Sequence[Series], x: Axis | None, y: Axis) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for name, spine in axes.spines.items():
         spine.set_visible(name in ("left", "bottom"))
         spine.set_color(LIGHT.grid)
@@ -105,6 +107,9 @@ def _panel(axes: Axes, series: Sequence[Series], x: Axis | None, y: Axis) -> Non
     axes.set_ylabel(plain(y.label), fontsize=8, color=LIGHT.ink)
     if shown:
         axes.set_yscale(y.scale)
+    for side, scale in ((axes.xaxis, x.scale if x is not None else "linear"), (axes.yaxis, y.scale if shown else "linear")):
+        if scale == "linear":
+            side.set_major_locator(MaxNLocator(nbins=5))
     if shown > 1 or (shown == 1 and len(series) > 1):
         axes.legend(fontsize=7, frameon=False, loc="best", labelcolor=LIGHT.ink)
     if not shown:

@@ -13,7 +13,7 @@ from nightcrew.irradiation.annealing import Annealing, fit_annealing, recovered
 from nightcrew.irradiation.discover import Campaign
 from nightcrew.irradiation.hits import hot_from
 from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask
-from nightcrew.irradiation.joint import JointFit, Observations, fit_joint
+from nightcrew.irradiation.joint import JointFit, NoiseShape, Observations, fit_joint
 from nightcrew.irradiation.least_squares import Fit
 from nightcrew.irradiation.masters import Master, read_map
 from nightcrew.irradiation.response import (
@@ -250,7 +250,7 @@ def _joint(masters: Sequence[Master], temperature_c: float, healing: Sequence[He
 def observe(masters: Sequence[Master]) -> Observations:
     """Masters as observations of the joint model: levels and noise with their hits, bias included; a bias has no exposure worth a dose."""
 
-    def column(values: list[float]) -> NDArray[np.float64]:
+    def column(values: Sequence[float]) -> NDArray[np.float64]:
         return np.array(values, dtype=np.float64)
 
     stacks = [one.stack for one in masters]
@@ -264,6 +264,13 @@ def observe(masters: Sequence[Master]) -> Observations:
         variance_error_adu2=column([s.noise.variance_error for s in stacks]),
         covariance_adu3=column([s.noise.covariance for s in stacks]),
         dose_error_krad=column([s.group.dose_error_krad for s in stacks]),
+        shape=NoiseShape(
+            frames=column([len(s.group.frames) for s in stacks]),
+            pixels=column([s.shape[0] * s.shape[1] for s in stacks]),
+            drift_adu=column([s.drift_adu / math.sqrt(len(s.group.frames)) for s in stacks]),
+            third_adu3=column([s.noise.third for s in stacks]),
+            fourth_adu4=column([s.noise.fourth for s in stacks]),
+        ),
     )
 
 

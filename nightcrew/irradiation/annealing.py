@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ def _undetermined(why: str) -> Annealing:
 
 def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, error: Sequence[float] | F8 | None = None) -> Annealing:
     """Fit the law to levels (any unit) at times since the end of the beam, in s."""
-    from scipy.optimize import curve_fit
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     t, y = np.asarray(since_s, dtype=np.float64), np.asarray(level, dtype=np.float64)
     if len(np.unique(t)) < LEAST_TIMES:
@@ -54,8 +55,12 @@ def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, er
         return np.asarray(rest + healed * np.exp(-x / (scale * math.exp(log_tau))))
 
     try:
-        found, covariance = curve_fit(law, t, y, p0=(last, first - last, 0.0), sigma=sigma, absolute_sigma=sigma is not None, maxfev=4000)
-    except RuntimeError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", OptimizeWarning)
+            found, covariance = curve_fit(
+                law, t, y, p0=(last, first - last, 0.0), sigma=sigma, absolute_sigma=sigma is not None, maxfev=4000
+            )
+    except (RuntimeError, OptimizeWarning):
         return _undetermined("the fit finds no time constant")
     errors = np.sqrt(np.diag(covariance))
     tau = scale * math.exp(min(found[2], 50.0))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +30,28 @@ ROUNDS = 30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class NoiseShape:
+    """Of every group: frames, pixels, scatter of the level beyond the noise (adu), third and fourth cumulant of a pixel's noise.
+
+    Few hits make a group's noise and its error small together; weights from each group's own noise would then favour the groups
+    with too few hits, and q would come out too small.  With this the errors in the beam are those of the model, its cumulants
+    pooled over all groups.
+    """
+
+    frames: F8
+    pixels: F8
+    drift_adu: F8
+    third_adu3: F8
+    fourth_adu4: F8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Observations:
     """One entry a group of frames; arrays of one length.
 
     ``signal_adu`` mean level, bias included; ``variance_adu2`` temporal variance of a pixel (NaN: not measured).
     ``signal_error_adu``, ``variance_error_adu2``: standard errors, ``covariance_adu3`` between the two; ``dose_error_krad``.
+    ``shape``: what lets the fit work out the errors of groups in the beam itself.
     """
 
     dose_krad: F8
@@ -46,10 +63,13 @@ class Observations:
     variance_error_adu2: F8
     covariance_adu3: F8
     dose_error_krad: F8
+    shape: NoiseShape | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of different lengths."""
-        if len({len(column) for column in vars(self).values()}) != 1:
+        columns = [column for name, column in vars(self).items() if name != "shape"]
+        columns += list(vars(self.shape).values()) if self.shape is not None else []
+        if len({len(column) for column in columns}) != 1:
             raise Refused("the columns of the observations differ in length")
 
 
@@ -150,13 +170,40 @@ def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> Joi
     theta[7] = 1.0 if gain_e_per_adu is None else 1.0 / gain_e_per_adu
     if free_k:
         theta = _start(data, theta)
-    for _ in range(ROUNDS):
-        new, null, inverse, residual = _step(data, theta, free_k=free_k)
-        moved = float(np.max(np.abs(new - theta) / (np.abs(new) + 1e-9)))
-        theta = new
-        if moved < 1e-12:
-            break
+    for _ in range(1 if data.shape is None else 4):
+        for _ in range(ROUNDS):
+            new, null, inverse, residual = _step(data, theta, free_k=free_k)
+            moved = float(np.max(np.abs(new - theta) / (np.abs(new) + 1e-9)))
+            theta = new
+            if moved < 1e-12:
+                break
+        data = _with_model_errors(data, theta)
     return _finish(data, theta, null, inverse, residual, free_k=free_k)
+
+
+def _with_model_errors(data: Observations, theta: F8) -> Observations:
+    """Errors of the groups in the beam as the model has them (see :class:`NoiseShape`); the others keep their own."""
+    shape = data.shape
+    if shape is None:
+        return data
+    weight, hits = shape.frames * shape.pixels, data.rate_krad_per_s * data.exposure_s
+    k, dark = theta[7], (theta[2] + theta[3] * data.dose_krad) * data.exposure_s
+    beam = (hits > 0) & (shape.frames > 1)
+    known = beam & np.isfinite(shape.third_adu3) & np.isfinite(shape.fourth_adu4)
+    if not known.any():
+        return data
+    total = float(np.sum((weight * hits)[known]))
+    third = float(np.sum((weight * (shape.third_adu3 - dark * k**2))[known])) / total
+    fourth = float(np.sum((weight * (shape.fourth_adu4 - dark * k**3))[known])) / total
+    variance = np.maximum(_variance_model(data, theta), 1e-9)
+    kappa3, kappa4 = dark * k**2 + third * hits, np.maximum(dark * k**3 + fourth * hits, 0.0)
+    of_variance = (kappa4 / shape.frames + 2 * variance**2 / np.maximum(shape.frames - 1, 1)) / shape.pixels
+    return replace(
+        data,
+        signal_error_adu=np.where(beam, np.hypot(shape.drift_adu, np.sqrt(variance / weight)), data.signal_error_adu),
+        variance_error_adu2=np.where(beam, np.sqrt(of_variance), data.variance_error_adu2),
+        covariance_adu3=np.where(beam, kappa3 / weight, data.covariance_adu3),
+    )
 
 
 def _start(data: Observations, theta: F8) -> F8:

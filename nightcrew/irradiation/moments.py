@@ -20,7 +20,8 @@ F8 = NDArray[np.float64]
 class Noise:
     """Temporal variance of a pixel (mean over pixels), its standard error, and the covariance with the stack's mean level.
 
-    ``variance`` is NaN for fewer than 2 frames.  ``level_variance``: variance of the mean level that this noise explains.
+    ``variance`` is NaN for fewer than 2 frames.  ``level_variance``: variance of the mean level that this noise explains.  ``third`` and
+    ``fourth`` cumulants of a pixel's noise (means over pixels; NaN for fewer than 3 and 4 frames).
     """
 
     variance: float
@@ -29,6 +30,8 @@ class Noise:
     level_variance: float
     n_frames: int
     n_pixels: int
+    third: float = math.nan
+    fourth: float = math.nan
 
 
 class Moments:
@@ -65,6 +68,7 @@ class Moments:
         variance = m2 * n / (n - 1)
         third = m3 * n**2 / ((n - 1) * (n - 2)) if n > 2 else 0.0
         square = m2_squared * (n / (n - 1)) ** 2
+        fourth = math.nan
         if n > 3:
             fourth = n**2 * ((n + 1) * m4 - 3 * (n - 1) * m2_squared) / ((n - 1) * (n - 2) * (n - 3))
             of_variance = (2 * n * square + (n - 1) * fourth) / (n * (n + 1))
@@ -77,6 +81,8 @@ class Moments:
             level_variance=variance / (n * pixels),
             n_frames=n,
             n_pixels=pixels,
+            third=third if n > 2 else math.nan,
+            fourth=fourth,
         )
 
 
