@@ -207,6 +207,24 @@ def test_two_workers_on_one_product_make_it_once(bench: Bench) -> None:
     assert len(rows) == 1
 
 
+def test_two_processes_claiming_one_product_make_it_once(bench: Bench, raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
+    bench.see()
+    bench.ingest()
+    bench.close()
+    go = tmp_path / "go"
+    command = [sys.executable, "-m", "tests.support.rival", str(raw), str(tmp_path / "out"), str(go)]
+    rivals = [subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for rival in rivals:
+        assert rival.stdout is not None
+        assert rival.stdout.readline() == "ready\n"
+    go.touch()
+    outcomes = sorted(rival.communicate(timeout=60)[0].strip() for rival in rivals)
+    assert outcomes in (["made", "taken"], ["made", "made"])
+    with bench.space.database.read() as connection:
+        (row,) = products.of_scope(connection, bench.scopes()[0].id)
+    assert {file.path: file.sha256 for file in row.files}.items() <= reference.items()
+
+
 def test_a_worker_that_wakes_late_cannot_overwrite(bench: Bench) -> None:
     bench.see()
     bench.ingest()
