@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from nightcrew.frames.site import night_span
 from nightcrew.ledger import arrivals, messages, scopes
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import iso
-from nightcrew.ledger.rows import ProductRow, ScopeRow
+from nightcrew.ledger.rows import FILE_STATES, ProductRow, ScopeRow
 from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.planning.set_states import is_of_one_file
 from nightcrew.recipes.catalogue import RECIPES
@@ -25,7 +26,7 @@ from reports.model import AnalysisSection, ScopeKind
 from reports.night_data import name_of, why
 from reports.revisions import read_stored
 from reports.set_pages import PublishedSet, SetPage, publish_set
-from reports.summary import Summary
+from reports.summary import Quantity, Summary
 from reports.text import minute, plural, shell_word
 from reports.values import KeyNumber
 from tasks.kinds import KINDS
@@ -147,10 +148,16 @@ def _none_yet(data: SetData) -> AnalysisPage:
         title=_called(data.scope.kind, data.scope.name),
         verdict=data.plan.fault or (f"The analysis could not be made: {failed[-1].reason}" if failed else _why_none(data)),
         status="bad" if failed or data.plan.fault else "attention",
-        summary=Summary(recipe="set_report", inputs=(), grade="", quantities=()),
+        summary=Summary(recipe="set_report", inputs=(), grade="", quantities=_counts(data)),
         key_quantities=(),
         sections=(),
     )
+
+
+def _counts(data: SetData) -> tuple[Quantity, ...]:
+    counted = Counter(row.state for row in data.files)
+    states = tuple(Quantity(name=f"files_{state}", value=counted[state], unit="count") for state in FILE_STATES)
+    return (Quantity(name="files_seen", value=len(data.files), unit="count"), *states)
 
 
 def _why_none(data: SetData) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
-from nightcrew.ingest_sets import set_folders
+from nightcrew.ingest_sets import adopt_set_files, set_folders
 from nightcrew.io.atomic import PART_PREFIX, part_files
 from nightcrew.ledger import arrivals, claims, messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
@@ -109,6 +109,8 @@ class Workspace:
         """Plan and make until nothing is left."""
         if wish is not None and wish.outdated and scope_id not in self._remade_unasked():
             renormalise(self.database, self.door, [scope_id])  # profiles may have been mended since
+        if self.scope(scope_id).kind != "night":
+            adopt_set_files(self.database, self.door.sets)  # ignored files that came after all others
         make = make or make_locally(self.context)
         return run_scope(self.context, scope_id, self.parameters, self.rules_for, make, wish, self.options)
 

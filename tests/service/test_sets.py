@@ -82,6 +82,10 @@ def test_a_set_that_comes_in_pieces_is_analysed_when_it_is_complete(service: Run
     assert "the balance closes" in page.text
     assert "campaign/set~201/index.html" in httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/", timeout=10).text
 
+    query = {"flows": {"name": {"any_": ["campaign"]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    runs = httpx.post(f"{service.api}/flow_runs/filter", json=query, timeout=10).json()
+    assert {run["name"] for run in runs} == {f"campaign {NAME}"}
+
     before = rows["toy_convert a.num"].claim_id
     drop(service, {"late.num": "10"})
     service.wait(lambda: service.settled_set("campaign", NAME, 7), "the set is reported again", 120)

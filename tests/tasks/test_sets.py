@@ -73,6 +73,16 @@ def test_every_file_has_one_state_and_the_balance_closes(bench: SetBench) -> Non
     assert bench.sum() == 3.5  # what failed is left out of the sum, and the plan knows it
 
 
+def test_ignored_files_that_come_last_are_counted_too(bench: SetBench) -> None:
+    bench.whole(FILES)
+    bench.drop({"set1/.DS_Store": "x", "elsewhere/.hidden": "y"})
+    bench.see()
+    bench.run()
+    assert bench.states()["set1/.DS_Store"][0] == "set_aside"
+    with bench.space.database.read() as connection:
+        assert [row.path.rpartition(b"/")[2] for row in arrivals.without_scope(connection)] == [b".hidden"]
+
+
 def test_files_of_the_watched_folder_itself_form_a_set_named_like_it(bench: SetBench) -> None:
     bench.drop({"loose.num": "4", "in/inner.num": "5", "other/c.num": "6"})
     bench.see()
