@@ -373,7 +373,13 @@ class Running:
         assert row is not None
         deployment = httpx.get(f"{self.api}/deployments/name/night/{DEPLOYMENT}", timeout=10).json()["id"]
         body = {"parameters": {"scope": row.title}, "state": {"type": "SCHEDULED"}}
-        return str(httpx.post(f"{self.api}/deployments/{deployment}/create_flow_run", json=body, timeout=10).json()["id"])
+        address = f"{self.api}/deployments/{deployment}/create_flow_run"
+
+        def asked() -> str | None:
+            answer = httpx.post(address, json=body, timeout=10)
+            return str(answer.json()["id"]) if answer.is_success else None  # a busy server answers 503
+
+        return self.wait(asked, "the server takes the run")
 
     @contextmanager
     def without_dispatcher(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deployments.runs import PrefectRuns
+from nightcrew.errors import TransientError
 from tests.service.running import Running
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
@@ -46,7 +47,14 @@ def test_a_run_that_fails_is_planned_and_started_again_under_a_new_row(night: Ru
 
     # The reason for the new row: its key, repeated, gives the same failed run and starts nothing.
     runs = PrefectRuns(night.api)
-    assert runs.start(rows[0], night.scope(CAMERA)) == rows[0].run_id
+
+    def asked_again() -> str | None:
+        try:
+            return runs.start(rows[0], night.scope(CAMERA))
+        except TransientError:  # a busy server answers 503
+            return None
+
+    assert night.wait(asked_again, "the server answers") == rows[0].run_id
     assert "planted" in str(runs.outcome(rows[0].run_id))
     run = night.flow_run(rows[0].run_id)
     assert (run["run_count"], run["state_type"]) == (1, "FAILED")
