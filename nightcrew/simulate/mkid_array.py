@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,8 @@ from nightcrew.mkid.beam_map import text_of
 from nightcrew.simulate.mkid_frames import Events
 from nightcrew.simulate.mkid_plan import Exposure, MkidPlan
 from nightcrew.simulate.randomness import generator
+from nightcrew.simulate.speckle import correlated_intensities, photon_times
+from nightcrew.simulate.speckle_scene import point_source
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,6 +26,7 @@ _HOT_CPS = 1800.0
 _COLD_RESPONSE = 0.03
 _BAND_EV = (HC_EV_NM / 1500, HC_EV_NM / 700)
 _BASELINE_DEG = 1.5  # noise
+_HALO_PX = 5.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ def make_events(
         channel = np.repeat(np.arange(rate_cps.size), rng.poisson(rate_cps * span_s))
         energy_ev = _energies(exposure, is_light, channel.size, rng)
         parts.append((channel, rng.integers(start_us, stop_us, channel.size), energy_ev))
+    if exposure is not None and exposure.star_px is not None:
+        parts.append(_science(array, exposure, start_us, stop_us, rng))
     if exposure is not None and exposure.flashes:
         parts.append(_flashes(array, exposure, start_us, stop_us, rng))
     channel, time_us, energy_ev = (np.concatenate([part[place] for part in parts]) for place in range(3))
@@ -107,6 +113,30 @@ def _energies(exposure: Exposure | None, is_light: bool, count: int, rng: np.ran
     if exposure.wavelength_nm is not None:
         return np.full(count, HC_EV_NM / exposure.wavelength_nm)
     return rng.uniform(*_BAND_EV, count)
+
+
+def speckle_rates(array: MkidArray, exposure: Exposure) -> tuple[Floats, Floats]:
+    """Constant and flickering light of the speckles (Ic, Is) of each place y * columns + x, in photons per second of a perfect pixel."""
+    if exposure.star_px is None:
+        return np.zeros(array.resid.size), np.zeros(array.resid.size)
+    place = np.arange(array.resid.size)
+    away = np.hypot(place % array.columns - exposure.star_px[0], place // array.columns - exposure.star_px[1])
+    halo = 1 / (1 + (away / _HALO_PX) ** 2)
+    return exposure.speckle_ic_cps * halo, exposure.speckle_is_cps * halo
+
+
+def _science(array: MkidArray, exposure: Exposure, start_us: int, stop_us: int, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:
+    """A star and modified-Rician speckles around it; each channel sees the light of the place that is its own."""
+    star_px = exposure.star_px or (0.0, 0.0)
+    star = point_source((array.rows, array.columns), star_px, exposure.star_cps, exposure.fwhm_px).ravel()
+    ic, is_ = speckle_rates(array, exposure)
+    span_s, step_s = (stop_us - start_us) / 1e6, exposure.speckle_tau_s / 20
+    steps = max(math.ceil(span_s / step_s), 1)
+    light = correlated_intensities(rng, ic, is_, star, steps, step_s=step_s, tau_s=exposure.speckle_tau_s)
+    light *= array.response[:, None]
+    channel, time_s = photon_times(rng, light, span_s / steps)
+    time_us = np.minimum(start_us + (time_s * 1e6).astype(np.int64), stop_us - 1)
+    return channel, time_us, rng.uniform(*_BAND_EV, channel.size)
 
 
 def _flashes(array: MkidArray, exposure: Exposure, start_us: int, stop_us: int, rng: np.random.Generator) -> tuple[Ints, Ints, Floats]:

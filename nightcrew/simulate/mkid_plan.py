@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nightcrew.errors import Refused
 
-KINDS = ("laser", "dark", "flat")
+KINDS = ("laser", "dark", "flat", "science")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +15,17 @@ class Exposure:
     """One exposure; ``rate_cps`` are photons of its light in a perfect pixel."""
 
     name: str
-    kind: str  # laser, dark, flat
+    kind: str  # laser, dark, flat, science
     duration_s: float
     rate_cps: float = 0.0
     wavelength_nm: float | None = None  # of a laser
     flashes: int = 0  # cosmic rays that the whole array sees
+    star_px: tuple[float, float] | None = None  # (x, y) of a star; then there are speckles around it, too
+    star_cps: float = 0.0  # photons of the whole star
+    fwhm_px: float = 3.0  # of the star
+    speckle_ic_cps: float = 0.0  # constant part of the speckles' light in a pixel at the star; it falls as 1 / (1 + (r / 5 px)^2)
+    speckle_is_cps: float = 0.0  # the part that flickers
+    speckle_tau_s: float = 0.1  # the amplitude forgets itself with this time, and at each whole second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +65,21 @@ def _run(duration_s: float, rate_cps: float) -> tuple[Exposure, ...]:
     return (*_lasers(duration_s, rate_cps), dark, flat)
 
 
+def dither(columns: int, rows: int, duration_s: float, *, star_cps: float = 4000.0) -> tuple[Exposure, ...]:
+    """A science dither: three exposures of a star with speckles around it, some pixels apart."""
+    middle, step = ((columns - 1) / 2, (rows - 1) / 2), max(min(columns, rows) // 8, 1)
+    places = [(middle[0] + dx * step, middle[1] + dy * step) for dx, dy in ((0, 0), (1, 0), (0, 1))]
+    speckles: dict[str, Any] = {"speckle_ic_cps": 60.0, "speckle_is_cps": 30.0}
+    return tuple(
+        Exposure(name=f"dither_{number}", kind="science", duration_s=duration_s, rate_cps=2.0, star_px=place, star_cps=star_cps, **speckles)
+        for number, place in enumerate(places)
+    )
+
+
 PRESETS: dict[str, MkidPlan] = {
-    "tiny": MkidPlan(columns=20, rows=20, boards=2, exposures=_run(3.5, 100.0), hot_fraction=0.02),
-    "darkness": MkidPlan(columns=80, rows=125, boards=5, exposures=_run(20.0, 200.0)),
-    "mec": MkidPlan(columns=140, rows=146, boards=10, exposures=_run(20.0, 200.0)),
+    "tiny": MkidPlan(columns=20, rows=20, boards=2, exposures=(*_run(3.5, 100.0), *dither(20, 20, 2.0)), hot_fraction=0.02),
+    "darkness": MkidPlan(columns=80, rows=125, boards=5, exposures=(*_run(20.0, 200.0), *dither(80, 125, 5.0))),
+    "mec": MkidPlan(columns=140, rows=146, boards=10, exposures=(*_run(20.0, 200.0), *dither(140, 146, 5.0))),
 }
 
 

@@ -135,7 +135,7 @@ class _TruthTable:
         names = (*_COLUMNS, "delivered") if photons is not None else ()
         self._columns = {
             name: photons.create_dataset(
-                name, (0,), bool if name == "delivered" else "i8", maxshape=(None,), compression="lzf", shuffle=True
+                name, (0,), bool if name == "delivered" else "i8", maxshape=(None,), compression="gzip", compression_opts=1, shuffle=True
             )
             for name in names
             if photons is not None
@@ -156,10 +156,11 @@ class _TruthTable:
 
 def _write_texts(out: Path, plan: MkidPlan, seed: int, array: MkidArray, table: list[Timed], totals: dict[str, Any]) -> dict[str, Any]:
     write_text(out / BEAM_MAP_NAME, array.beam_map_text(), durable=False)
-    lines = ["name,type,start,stop,wavelength_nm"]
+    lines = ["name,type,start,stop,wavelength_nm,star_x,star_y"]
     for one in table:
         nm = "" if one.exposure.wavelength_nm is None else f"{one.exposure.wavelength_nm:g}"
-        lines.append(f"{one.exposure.name},{one.exposure.kind},{one.start_us / 1e6:.6f},{one.stop_us / 1e6:.6f},{nm}")
+        star = "," if one.exposure.star_px is None else f"{one.exposure.star_px[0]:g},{one.exposure.star_px[1]:g}"
+        lines.append(f"{one.exposure.name},{one.exposure.kind},{one.start_us / 1e6:.6f},{one.stop_us / 1e6:.6f},{nm},{star}")
     write_text(out / LOG_NAME, "\n".join(lines) + "\n", durable=False)
     windows = [{"name": one.exposure.name, "start_us": one.start_us, "stop_us": one.stop_us} for one in table]
     truth = {"format": 1, "seed": seed, "plan": dataclasses.asdict(plan), "exposures": windows, **totals}

@@ -14,9 +14,10 @@ import pytest
 
 from nightcrew.errors import Refused
 from nightcrew.mkid.photon_table import PhotonTable
-from nightcrew.simulate.mkid_array import KINDS, make_array
-from nightcrew.simulate.mkid_plan import Exposure, preset
+from nightcrew.simulate.mkid_array import KINDS, make_array, speckle_rates
+from nightcrew.simulate.mkid_plan import Exposure, dither, preset
 from nightcrew.simulate.mkid_run import make_run
+from nightcrew.simulate.speckle_scene import point_source
 from tests.mkid.streams import Rows
 
 PLAN = replace(
@@ -160,3 +161,26 @@ def test_the_array_does_what_its_truth_says(run: Path) -> None:
     assert np.median(phases) == pytest.approx(expected, rel=0.05)
     gaps = np.diff(rows[:, 1])[np.diff(rows[:, 0]) == 0]
     assert np.quantile(gaps, 0.001) >= PLAN.dead_time_us
+
+
+def test_a_science_dither_has_its_star_and_its_speckles_where_the_truth_says(tmp_path: Path) -> None:
+    plan = replace(PLAN, exposures=dither(20, 20, 2.0, star_cps=20_000.0), duplicate_fraction=0.0, loss=0.0)
+    make_run(tmp_path / "run", plan, 3)
+    array = make_array(plan, 3)
+    good = (array.kind == 0).reshape(20, 20)
+    for window, exposure in zip(json.loads((tmp_path / "run" / "truth.json").read_text())["exposures"], plan.exposures, strict=True):
+        rows = delivered(tmp_path / "run", window["start_us"], window["stop_us"])
+        image = np.bincount(rows[:, 0], minlength=400).reshape(20, 20) / 2.0
+        ic, is_ = (values.reshape(20, 20) for values in speckle_rates(array, exposure))
+        assert exposure.star_px is not None
+        star = point_source((20, 20), exposure.star_px, exposure.star_cps, exposure.fwhm_px)
+        expected = (ic + is_ + star + exposure.rate_cps) * array.response.reshape(20, 20) + plan.background_cps
+        bright = good & (expected > 20)
+        # photon noise, and Is flickering for 2 s / (2 tau) independent moments, restarted each second
+        noise = np.sqrt(expected / 2.0 + (is_**2 + 2 * ic * is_ + 2 * star * is_) * 0.1 / 2.0)
+        pulls = ((image - expected) / noise)[bright]
+        assert abs(pulls.mean()) < 0.35
+        assert pulls.std() == pytest.approx(1, abs=0.3)
+    log = (tmp_path / "run" / "observing_log.csv").read_text().splitlines()
+    assert log[1].startswith("dither_0,science,")
+    assert log[1].endswith(",9.5,9.5")
