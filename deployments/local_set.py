@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.reduction import OWN_FOLDER, Tell, _gone, _ingest
+from deployments.reduction import OWN_FOLDER, Tell, gone_below, ingest_all
 from nightcrew.errors import Refused
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.rows import ProductRow, ScopeRow
@@ -81,7 +81,7 @@ def run_set(
         raise Refused(f"--out {out} is the folder of the raw files; name another, nothing is written beside them")
     space = _opened(kind, folder, out, settings, options or {})
     _record(space, folder, out)
-    _ingest(space, tell)
+    ingest_all(space, tell)
     with space.database.read() as connection:
         found = scopes.find(connection, kind=kind)
     if not found:
@@ -127,6 +127,6 @@ def _record(space: Workspace, folder: Path, out: Path) -> None:
     ]
     if trouble.reasons:
         raise Refused("; ".join(trouble.reasons))
-    gone = _gone(space, root, {row.path for row in rows})
+    gone = gone_below(space, root, {row.path for row in rows})
     arrivals.record(space.database, rows)
     arrivals.mark_vanished(space.database, gone)
