@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nightcrew.mkid.calibrated import CalibratedTable
     from nightcrew.mkid.cube import Cube
     from nightcrew.mkid.image import CubeWish
+    from nightcrew.mkid.quicklook import QuickLook
 
 app = typer.Typer()
 TableArgument = Annotated[Path, typer.Argument(help="Photon table.")]
@@ -288,3 +289,53 @@ def _numbers(text: str, count: int, option: str) -> tuple[float, ...]:
     if len(values) != count or not all(abs(value) < 1e9 for value in values):
         raise Refused(f"{option} {text!r}: give {count} numbers with commas between")
     return values
+
+
+@app.command()
+def quicklook(
+    files: Annotated[list[Path], typer.Argument(help="A photon table, or raw <second>.bin files of one run.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Page to write; quicklook.html beside nothing else by default.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine only, and answer for pixels exactly.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Port of --serve; 0 takes any free one.")] = 0,
+    bin_s: Annotated[float, typer.Option("--bin", help="Seconds of a bin of the intensity histogram.")] = 0.01,
+    beam_map: Annotated[Path | None, typer.Option("--beam-map", "-b", help="Beam map for raw seconds: flags and resonators.")] = None,
+    flags: Annotated[str, typer.Option("--flags", help="What the flags in the beam map mean: current or older.")] = "current",
+    size: Annotated[str, typer.Option("--size", help="COLUMNSxROWS of raw seconds without a beam map.")] = "80x125",
+    solution: SolutionOption = None,
+    raw: RawOption = False,
+) -> None:
+    """A page to look at a photon table, or at raw seconds: flags, counts, any pixel's stream, histograms and spectrum."""
+    from nightcrew.errors import Refused
+    from reports.mkid_quicklook import quicklook_html, write_quicklook
+
+    page = Path("quicklook.html") if out is None else out
+    if files[0].suffix == ".bin":
+        look = _raw_look(files, beam_map, flags, size, bin_s)
+        if serve:
+            raise Refused("--serve is for photon tables: a page of raw seconds is complete in itself")
+        write_quicklook(look, page)
+        say(f"{page.name}: {look.title}")
+        return
+    if len(files) > 1:
+        raise Refused("a quick look is at one photon table")
+    from nightcrew.io.source import shown
+    from nightcrew.mkid.quicklook import look_at_table
+
+    with opened(files[0], solution, raw) as photons:
+        look = look_at_table(photons, shown(files[0]), bin_s=bin_s)
+        if not serve:
+            write_quicklook(look, page)
+            say(f"{page.name}: {look.title}")
+            return
+        from reports.mkid_quicklook_server import serve_quicklook
+
+        serve_quicklook(quicklook_html(look, live=True), photons, port, lambda url: say(f"{url} (end with Ctrl-C)"))
+
+
+def _raw_look(files: list[Path], beam_map: Path | None, flags: str, size: str, bin_s: float) -> QuickLook:
+    from deployments.cli.mkid import _shape
+    from nightcrew.mkid.beam_map import read_beam_map
+    from nightcrew.mkid.quicklook_raw import look_at_seconds
+
+    placed = None if beam_map is None else read_beam_map(beam_map, enumeration=flags)
+    return look_at_seconds(files, _shape(size) if placed is None else placed.shape, placed, bin_s=bin_s)

@@ -1,0 +1,89 @@
+"""A quick look at raw ``.bin`` seconds: what did we just take?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.source import shown
+from nightcrew.mkid.beam_map import BeamMap
+from nightcrew.mkid.calibrated import CalibratedPhotons
+from nightcrew.mkid.order import by_pixel
+from nightcrew.mkid.packets import Photons
+from nightcrew.mkid.quicklook import QuickLook, Source, look
+from nightcrew.mkid.seconds import sort_out
+from nightcrew.mkid.stream import PhotonStream
+from nightcrew.mkid.words import DEGREE_PER_PHASE_UNIT, phases
+
+_LONGEST_S = 60
+_MOST_PHOTONS = 1 << 27
+_WINDOW_NM = (700.0, 1500.0)
+
+
+def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap | None = None, *, bin_s: float = 0.01) -> QuickLook:
+    """A quick look at one contiguous run of raw seconds; ``shape`` is (rows, columns), flags are those of the beam map.
+
+    Everything in the files counts, from the first photon's second to the end of the last one's.  Raises :class:`RejectedInput` when nothing
+    can be read, :class:`Refused` for more than a run or than a minute.
+    """
+    listing = sort_out(paths)
+    runs = listing.runs()
+    if len(runs) != 1 or runs[0][1] - runs[0][0] > _LONGEST_S:
+        reasons = "; ".join(one.reason for one in listing.rejected)
+        raise Refused(
+            f"a quick look takes one contiguous run of up to {_LONGEST_S} seconds, and these are {len(runs)} runs. {reasons}".strip()
+        )
+    first, stop = runs[0]
+    stream = PhotonStream(listing.files, shape, (first - 1) * 1_000_000, (stop + 1) * 1_000_000)
+    photons = Photons.joined([block for block in stream.blocks() if len(block)])
+    account = stream.account
+    if not account.files:
+        raise RejectedInput("; ".join(one.reason for one in account.rejected) or "nothing in these files can be read")
+    if len(photons) > _MOST_PHOTONS:
+        raise Refused(f"{len(photons)} photons are too many for a quick look: take fewer seconds")
+    account.missing_seconds = [second for second in account.missing_seconds if first <= second < stop]
+    account.tail_missing = False
+    inside = _window(photons, first * 1_000_000, stop * 1_000_000)
+    n_pixels = shape[0] * shape[1]
+    ordered = by_pixel(photons.pixel, photons.time_us - inside[0], photons.word, n_pixels)
+    resid = np.zeros(shape, dtype=np.uint32) if beam_map is None else beam_map.resid
+    seconds = f"{first}" if stop == first + 1 else f"{first} to {stop - 1}"
+    source = Source(
+        title=f"{shown(listing.files[first])}" if stop == first + 1 else f"seconds {seconds}",
+        facts=(
+            ("photons", str(len(photons))),
+            ("seconds", seconds),
+            ("array", f"{shape[1]} x {shape[0]} pixels"),
+            ("frames", str(account.tally.frames)),
+            ("lost frames", str(account.tally.lost)),
+            ("boards", ", ".join(str(board) for board in account.tally.boards)),
+        ),
+        remarks=("Raw seconds: no calibration is applied.", *account.sentences()),
+        start_us=inside[0],
+        span_us=inside[1] - inside[0],
+        resid=resid,
+        flag=np.zeros(shape, dtype=np.uint32) if beam_map is None else beam_map.flag,
+        coefficients=np.full((n_pixels, 3), np.nan),
+        window_nm=_WINDOW_NM,
+        lost=np.empty((0, 2), dtype=np.int64),
+    )
+    n = len(photons)
+    every = CalibratedPhotons(
+        first_pixel=0,
+        first=ordered.first,
+        resid=np.empty(0, np.uint32),
+        time_us=ordered.time_us,
+        wavelength_nm=np.broadcast_to(np.float32(np.nan), (n,)),
+        weight=np.broadcast_to(np.float32(1), (n,)),
+        phase_deg=phases(ordered.word) * np.float32(DEGREE_PER_PHASE_UNIT),
+    )
+    return look(source, iter([every]), bin_s=bin_s)
+
+
+def _window(photons: Photons, start_us: int, stop_us: int) -> tuple[int, int]:
+    """The files' seconds, widened to what photons are really there: files are not aligned to their seconds."""
+    if not len(photons):
+        return start_us, stop_us
+    return min(start_us, int(photons.time_us.min())), max(stop_us, int(photons.time_us.max()) + 1)
