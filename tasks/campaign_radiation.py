@@ -50,17 +50,17 @@ def _write_stage(tree: Tree, place: str, stage: str, masters: Sequence[Master], 
     )
     for one in masters:
         if one.group.kind in ("BIAS", "DARK"):
-            name = stage_name(one, masters)
+            name = stage_name(one, masters, analysis.bins[one.group.temperature_bin])
             tree.link(f"{place}{name}.fits", one.path, "master")
             tree.arrays(f"{place}{name}.npz", "the master with what the model needs", **_master_arrays(one))
 
 
-def stage_name(master: Master, masters: Sequence[Master]) -> str:
-    """``master_dark_T20.0``, with what else tells the stage's masters of that kind and temperature apart."""
+def stage_name(master: Master, masters: Sequence[Master], temperature_c: float) -> str:
+    """``master_dark_T20.0`` (of its temperature bin), with what else tells the stage's masters of that kind and bin apart."""
     group = master.group
     same = [one.group for one in masters if one.group.kind == group.kind and one.group.stage == group.stage]
     alike = [one for one in same if one.temperature_bin == group.temperature_bin]
-    text = f"master_{group.kind.lower()}_T{group.temperature_c if math.isfinite(group.temperature_c) else 0:.1f}"
+    text = f"master_{group.kind.lower()}_T{temperature_c if math.isfinite(temperature_c) else 0:.1f}"
     if len({round(one.exposure_s, 9) for one in alike}) > 1 and group.kind != "BIAS":
         text += f"_E{group.exposure_s:.6g}"
     if len({one.dose_krad for one in alike if one.exposure_s == group.exposure_s}) > 1:
