@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -158,21 +159,25 @@ def _check(page: AnalysisPage) -> None:
                 raise BadPageError(f"table {table.title!r}: a row of {len(wrong)} cells under {len(table.columns)} columns")
 
 
-def table_name(section: AnalysisSection, place: int) -> str:
-    """File stem of the ``place``-th table of a section, below ``numbers/``."""
-    return names.slug(f"{section.title} {section.tables[place].title}".lower().replace(" ", "-"))
+def table_names(page: AnalysisPage) -> tuple[tuple[str, ...], ...]:
+    """File stems of the tables of each section, below ``numbers/``; tables of one title are counted."""
+    seen: Counter[str] = Counter()
+
+    def name(section: AnalysisSection, table: AnalysisTable) -> str:
+        stem = names.slug(f"{section.title} {table.title}".lower().replace(" ", "-"))
+        seen[stem] += 1
+        return stem if seen[stem] == 1 else names.slug(f"{stem}-table-{seen[stem]}", 80)
+
+    return tuple(tuple(name(section, table) for table in section.tables) for section in page.sections)
 
 
 def tables(page: AnalysisPage) -> list[NumberTable]:
-    """Every table of the page in full precision, as it is saved; two of one name are told apart by their place."""
-    made: dict[str, NumberTable] = {}
-    for section in page.sections:
-        for place, table in enumerate(section.tables):
-            name = table_name(section, place)
-            if name in made:
-                raise BadPageError(f"table {table.title!r} stands twice in {section.title!r}")
-            made[name] = NumberTable(name=name, columns=tuple(Column(name=column) for column in table.columns), rows=table.rows)
-    return list(made.values())
+    """Every table of the page in full precision, as it is saved."""
+    return [
+        NumberTable(name=name, columns=tuple(Column(name=column) for column in table.columns), rows=table.rows)
+        for section, stems in zip(page.sections, table_names(page), strict=True)
+        for table, name in zip(section.tables, stems, strict=True)
+    ]
 
 
 def as_json(page: AnalysisPage) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from reports import names, views
-from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_name
+from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
 from reports.analysis_words import conditions, key_quantities, label, measured
 from reports.model import BalanceRow, Cause, Link, Status
 from reports.render import content_security_policy, environment, safe_link, style
@@ -88,7 +88,10 @@ def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exis
     """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`)."""
     faults = faults_of(page, drawn, exists)
     status = standing.status if standing is not None and standing.status else status_of(page, faults)
-    shown = tuple(_section(section, place, drawn, exists) for place, section in enumerate(page.sections))
+    shown = tuple(
+        _section(section, place, stems, drawn, exists)
+        for place, (section, stems) in enumerate(zip(page.sections, table_names(page), strict=True))
+    )
     balance = standing.balance if standing is not None else ()
     causes = standing.causes if standing is not None else ()
     context: Mapping[str, Any] = {
@@ -155,11 +158,11 @@ def _quantity_row(quantity: Quantity) -> tuple[str, str, str, str]:
     return label(quantity.name), measured(quantity), conditions(quantity), quantity.note
 
 
-def _section(section: AnalysisSection, place: int, drawn: Mapping[str, Picture], exists: Exists) -> ShownSection:
+def _section(section: AnalysisSection, place: int, stems: Sequence[str], drawn: Mapping[str, Picture], exists: Exists) -> ShownSection:
     return ShownSection(
         anchor=f"part-{place + 1}",
         section=section,
-        tables=tuple(_table(table, f"{names.NUMBERS}/{table_name(section, n)}.csv") for n, table in enumerate(section.tables)),
+        tables=tuple(_table(table, f"{names.NUMBERS}/{stem}.csv") for table, stem in zip(section.tables, stems, strict=True)),
         figures=tuple(ShownFigure(f, drawn[names.slug(f.name)], linked(f.numbers, exists) if f.numbers else "") for f in section.figures),
     )
 

@@ -96,6 +96,16 @@ def test_numbers_keep_their_precision_and_the_unknown_is_a_dash(tmp_path: Path) 
     assert (tmp_path / "out" / "figures" / "curve.png").read_bytes() == png()
 
 
+def test_tables_of_one_title_are_saved_apart(tmp_path: Path) -> None:
+    page = page_of()
+    section = page.sections[0]
+    twice = dataclasses.replace(section, tables=section.tables * 2)
+    html = written(dataclasses.replace(page, sections=(twice, dataclasses.replace(section, figures=()))), tmp_path / "out")
+    saved = sorted(path.name for path in (tmp_path / "out" / "numbers").iterdir())
+    assert saved == ["part-plain-levels-plain-table-2.csv", "part-plain-levels-plain-table-3.csv", "part-plain-levels-plain.csv"]
+    assert all(f'href="numbers/{name}"' in html for name in saved)
+
+
 def test_a_blank_figure_and_absent_numbers_are_told(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_analysis(page_of(figure=png((7, 7))), tmp_path / "out")
