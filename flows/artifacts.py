@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -20,6 +21,11 @@ _MOST_ROWS = 200
 def artifact_key(*parts: str) -> str:
     """A key as Prefect wants it: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
+
+
+def as_markdown(text: str) -> str:
+    """``text`` as plain words in Markdown: the name of a set may hold anything."""
+    return html.escape(re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", text), quote=False)
 
 
 def tell_of_masters(space: Workspace, scope: ScopeRow) -> None:
@@ -41,7 +47,9 @@ def tell_of_masters(space: Workspace, scope: ScopeRow) -> None:
     ]
     if table:
         create_table_artifact(
-            key=artifact_key("masters", scope.name, scope.instrument), table=table[:_MOST_ROWS], description=f"Masters of {scope.title}"
+            key=artifact_key("masters", scope.name, scope.instrument),
+            table=table[:_MOST_ROWS],
+            description=f"Masters of {as_markdown(scope.title)}",
         )
 
 
@@ -54,14 +62,14 @@ def tell_of_rejected(space: Workspace, scope: ScopeRow) -> None:
         create_table_artifact(
             key=artifact_key("rejected", scope.name, scope.instrument),
             table=table[:_MOST_ROWS],
-            description=f"Rejected files of {scope.title}",
+            description=f"Rejected files of {as_markdown(scope.title)}",
         )
 
 
 def link_to_report(space: Workspace, page: str, title: str) -> None:
     """A link to a report page; ``page`` is its path below the report folder."""
-    link = f"{base_link(space)}/{page}"
-    create_link_artifact(key=artifact_key("report", title), link=link, link_text=f"Report of {title}", description=f"Report of {title}")
+    link, text = f"{base_link(space)}/{page}", f"Report of {as_markdown(title)}"
+    create_link_artifact(key=artifact_key("report", title), link=link, link_text=text, description=text)
 
 
 def tell_of_products(space: Workspace, scope: ScopeRow) -> None:
@@ -76,7 +84,7 @@ def tell_of_products(space: Workspace, scope: ScopeRow) -> None:
         create_table_artifact(
             key=artifact_key("products", scope.name, scope.instrument),
             table=table[:_MOST_ROWS],
-            description=f"Products of {scope.title}, files below `{space.settings.products.root}`",
+            description=f"Products of {as_markdown(scope.title)}, files below `{space.settings.products.root}`",
         )
 
 
@@ -92,7 +100,7 @@ def tell_of_set(space: Workspace, scope: ScopeRow) -> None:
         create_table_artifact(
             key=artifact_key("products", scope.kind, scope.name),
             table=table[:_MOST_ROWS],
-            description=f"Products of {scope.title}, folders below `{space.settings.products.root}`",
+            description=f"Products of {as_markdown(scope.title)}, folders below `{space.settings.products.root}`",
         )
 
 

@@ -10,7 +10,7 @@ import pytest
 from prefect.client.schemas.objects import State, StateType, TaskRun
 
 from flows import executor
-from flows.artifacts import artifact_key
+from flows.artifacts import artifact_key, as_markdown
 from flows.executor import batches_of, overdue, runner_of, title_of
 from flows.policy import is_passing, our_task
 from nightcrew.errors import MissingCalibration, RejectedInput, TransientError
@@ -119,6 +119,11 @@ def test_a_batch_goes_on_after_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     assert states == ["made", "failed", "again"]
     with pytest.raises(ZeroDivisionError):
         executor.run_batch("light", (planned(1),))
+
+
+def test_names_are_plain_words_in_prefects_pages() -> None:
+    assert as_markdown("2026-05-16/NCSIM") == "2026-05-16/NCSIM"
+    assert as_markdown("a_b [x](http://y) <img>") == "a\\_b \\[x\\]\\(http://y\\) &lt;img&gt;"
 
 
 def test_artifact_keys_are_what_prefect_takes() -> None:
