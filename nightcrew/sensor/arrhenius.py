@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nightcrew.sensor.transfer_curve import stretch_of
+
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 ZERO_C_IN_K = 273.15
 LEAST_SPAN_K = 1.0
@@ -59,8 +61,7 @@ def arrhenius(
     beta = covariance @ (design / sigma[:, None] ** 2).T @ np.log(r)
     error = math.sqrt(covariance[1, 1])
     if t.size > 2:
-        chi2 = float((((np.log(r) - design @ beta) / sigma) ** 2).sum()) / (t.size - 2)
-        error *= math.sqrt(max(chi2, 1.0))
+        error *= stretch_of(float((((np.log(r) - design @ beta) / sigma) ** 2).sum()), t.size - 2)
     energy = float(beta[1])
     if energy <= 0:
         return "the dark rate does not grow with the temperature"

@@ -102,6 +102,9 @@ def fit_curve(data: CurveData, *, bright_fat: bool = True, full: bool = False, b
             break
     if a is not None:
         fit = _with_slopes(data, design, higher, fit, a)
+        a[0, 0] = fit.a00 or 0.0
+        if a_error is not None:
+            a_error[0, 0] = fit.a00_error or 0.0
     if bootstrap:
         fit = _bootstrapped(data, design, higher, fit, bootstrap, seed, a)
     method = "covariances" if full else "quadratic" if with_a else "line"
@@ -210,8 +213,13 @@ def _lag_fits(data: CurveData, fit: CurveFit, a: F8 | None) -> tuple[F8, F8, F8]
                 values = np.append(values, data.bias_covariances[i, j])
                 sigma = np.append(sigma, max(data.bias_variance, 1e-12) / math.sqrt(data.bias_pixels) * share)
                 design = np.vstack([design, [1.0, 0.0]])
-            solver, cov = _solver(design, sigma)
+            solver, _ = _solver(design, sigma)
             noise[i, j], new[i, j] = solver @ values
+            # a_ij stands in the higher terms, too, above all with a00: their slope is part of the error
+            charge = (fit.a00 or 0.0) * fit.gain * data.signal
+            slopes = design.copy()
+            slopes[: data.signal.size, 1] *= 1 + 4 / 3 * charge + charge**2
+            _, cov = _solver(slopes, sigma)
             errors[i, j] = math.sqrt(cov[1, 1])
     return new, errors, noise
 

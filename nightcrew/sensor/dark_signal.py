@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused
-from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
+from nightcrew.quality.statistics import median_and_sigma
 from nightcrew.sensor.exposure_limits import DarkSignal, TrappedCharge
 from nightcrew.sensor.frames import Window
 from nightcrew.sensor.groups import Group
 from nightcrew.sensor.pairs import PairOptions, pair_statistics
 from nightcrew.sensor.regions import Region
+from nightcrew.sensor.robust import clipped_moments, sampled
 from nightcrew.sensor.stacks import Stack, stack
-from nightcrew.sensor.transfer_curve import combined
+from nightcrew.sensor.transfer_curve import combined, stretch_of
 
 F8 = NDArray[np.float64]
 HOT_SIGMA = 8.0
@@ -94,8 +95,7 @@ def dark_series(
         return _without(region, warm, reason)
     parts = [_part(zero, longer, window) for window in region.windows]
     times = np.array([group.exposure_s - zero.exposure_s for group in longer])
-    rates = np.concatenate([part.rate.reshape(-1) for part in parts])
-    threshold = _threshold(rates)
+    threshold = _threshold(np.concatenate([sampled(part.rate, 1 << 20) for part in parts]))
     hot = _hot_pixels(parts, region.windows, threshold)
     points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
     sigma = np.array([max(point.level_error, 1e-9) for point in points])
@@ -166,8 +166,7 @@ def _part(zero: Group, longer: Sequence[Group], window: Window) -> _Part:
 
 
 def _threshold(rates: NDArray[np.float32]) -> float:
-    sample = rates[:: max(1, rates.size // 1_000_000)]
-    median, sigma = median_and_sigma(sample[np.isfinite(sample)])
+    median, sigma = median_and_sigma(rates[np.isfinite(rates)])
     return median + HOT_SIGMA * max(sigma, 1e-9)
 
 
@@ -185,25 +184,26 @@ def _hot_pixels(parts: Sequence[_Part], windows: Sequence[Window], threshold: fl
 
 def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, drift_adu: float) -> DarkPoint:
     cold = [part.rate <= threshold for part in parts]
-    above = np.concatenate([(part.stacks[place].mean - part.zero.mean)[ok] for part, ok in zip(parts, cold, strict=True)]).astype(
-        np.float64
-    )
-    values = np.concatenate([part.stacks[place].mean[ok] for part, ok in zip(parts, cold, strict=True)]).astype(np.float64)
+    above = _joined([(part.stacks[place].mean - part.zero.mean)[ok] for part, ok in zip(parts, cold, strict=True)])
     n_frames = len(group.frames)
     # one or two frames: what cosmic rays left is still in them
-    level = float(above.mean()) if n_frames > 2 else clipped_mean_sigma(above, clip_sigma=6.0)[0]
+    level = float(above.mean(dtype=np.float64)) if n_frames > 2 else clipped_moments(above, 6.0)[0]
     variances = [part.stacks[place].temporal_variance for part in parts]
     known = [value for value in variances if value is not None]
     temporal = float(np.mean(known)) if len(known) == len(variances) else None
-    zero = [part.zero.variance_of_mean or 0.0 for part in parts]
-    pixel_error = math.sqrt(((temporal or float(above.var())) / n_frames + float(np.mean(zero))) / above.size)
+    # the zero level's own error is common to all points: the line's intercept takes it up
+    noise = temporal if temporal is not None else float(above.var(dtype=np.float64))
+    pixel_error = math.sqrt(noise / n_frames / above.size)
+    median = float(np.median(sampled(above, 1 << 20)))
+    del above
+    values = _joined([part.stacks[place].mean[ok] for part, ok in zip(parts, cold, strict=True)])
     dsnu, dsnu_error, reason = _non_uniformity(values, temporal, n_frames)
     return DarkPoint(
         exposure_s=group.exposure_s,
         frames=n_frames,
         level=level,
         level_error=math.hypot(pixel_error, drift_adu / math.sqrt(n_frames)),
-        median=float(np.median(above)),
+        median=median,
         temporal_variance=temporal,
         dsnu=dsnu,
         dsnu_error=dsnu_error,
@@ -212,15 +212,20 @@ def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, d
     )
 
 
-def _non_uniformity(values: F8, temporal: float | None, frames: int) -> tuple[float | None, float | None, str]:
+def _joined(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _non_uniformity(values: NDArray[np.float32], temporal: float | None, frames: int) -> tuple[float | None, float | None, str]:
     """Standard deviation over the pixels of the mean image, its temporal part taken out (EMVA 1288 R4, section 8.2)."""
     if temporal is None:
         return None, None, "one dark alone: pattern and noise cannot be told apart"
-    spatial = clipped_mean_sigma(values, clip_sigma=8.0)[1] ** 2
+    _, sigma, kept = clipped_moments(values, 8.0)
+    spatial = sigma**2
     pattern = spatial - temporal / frames
-    error = spatial * math.sqrt(2 / values.size)
-    if pattern <= 2 * error:
-        return None, None, f"below what noise lets see ({math.sqrt(max(2 * error, 0)):.3g} ADU)"
+    error = spatial * math.sqrt(2 / kept)
+    if not pattern > 2 * error:
+        return None, None, f"below what noise lets see ({math.sqrt(2 * error):.3g} ADU)"
     return math.sqrt(pattern), error / (2 * math.sqrt(pattern)), ""
 
 
@@ -236,8 +241,7 @@ def _slope(times: F8, level: F8, sigma: F8) -> tuple[float, float, float | None,
     covariance = np.linalg.inv(weighted.T @ weighted)
     beta = covariance @ weighted.T @ (level / sigma)
     freedom = times.size - design.shape[1]
-    chi2 = float((((level - design @ beta) / sigma) ** 2).sum())
-    stretch = math.sqrt(max(chi2 / freedom, 1.0)) if freedom else 1.0
+    stretch = stretch_of(float((((level - design @ beta) / sigma) ** 2).sum()), freedom)
     error = math.sqrt(covariance[0, 0]) * stretch
     return float(beta[0]), error, float(beta[1]) if free else None, math.sqrt(covariance[1, 1]) * stretch if free else None
 

@@ -211,7 +211,7 @@ def _deviations(total: float, row: float, column: float, pixel: float, error: fl
     )
 
 
-def highpass(image: NDArray[Any]) -> tuple[F8, float]:
+def highpass(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Image less its smooth part, and the share of a white pattern's variance that stays.
 
     Smooth part: boxes of 7 x 7 and 11 x 11 and a binomial of 3 x 3 (section 8.1), so that shading by optics and lamp does not count.
@@ -219,11 +219,13 @@ def highpass(image: NDArray[Any]) -> tuple[F8, float]:
     from scipy.ndimage import convolve, uniform_filter
 
     binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
-    smooth = convolve(uniform_filter(uniform_filter(np.asarray(image, np.float64), 7, mode="reflect"), 11, mode="reflect"), binomial)
+    level = np.float32(np.mean(image, dtype=np.float64))
+    rough = np.asarray(image - level, np.float32)
+    rough -= convolve(uniform_filter(uniform_filter(rough, 7, mode="reflect"), 11, mode="reflect"), binomial)
     unit = np.zeros((41, 41))
     unit[20, 20] = 1
     unit -= convolve(uniform_filter(uniform_filter(unit, 7, mode="constant"), 11, mode="constant"), binomial)
-    return np.asarray(image - smooth, np.float64), float((unit**2).sum())
+    return rough, float((unit**2).sum())
 
 
 def spectrogram(mean_image: NDArray[Any], axis: int) -> tuple[F8, F8]:

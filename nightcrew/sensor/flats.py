@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.quality.statistics import clipped_mean_sigma
 from nightcrew.sensor import emva1288
 from nightcrew.sensor.emva1288 import Linear1288, NonUniformity, SpatialVariance, TemporalData
 from nightcrew.sensor.frames import SensorFrame, Window
@@ -19,6 +18,7 @@ from nightcrew.sensor.linearity import Linearity, linearity, straightened
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.pairs import PairOptions, pair_statistics
 from nightcrew.sensor.regions import Region
+from nightcrew.sensor.robust import clipped_moments
 from nightcrew.sensor.stacks import Stack, stack
 from nightcrew.sensor.transfer_curve import (
     BiasNoise,
@@ -249,7 +249,7 @@ def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_band
         inner = inner - inner.mean(axis=1, keepdims=True)
         inner -= inner.mean(axis=0, keepdims=True)
         share *= (1 - 1 / inner.shape[0]) * (1 - 1 / inner.shape[1])
-    _, sigma, kept = clipped_mean_sigma(inner, clip_sigma=8.0)
+    _, sigma, kept = clipped_moments(np.ascontiguousarray(inner), 8.0)
     spatial = sigma**2 / share
     pattern = spatial - bright_variance - (zero.variance_of_mean or 0.0)
     return pattern, spatial * math.sqrt(2 / kept / share), kept, inner.size - kept, level

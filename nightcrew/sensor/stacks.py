@@ -69,7 +69,7 @@ def stack(frames: Sequence[SensorFrame], window: Window, *, scale_offset_adu: fl
 
 def _level(one: Any, window: Window) -> float:
     ny = window.shape[0]
-    step = max(1, ny // 256)
+    step = max(1, ny // 64)
     values = [window.rows(one, y, y + 1).astype(np.float64) for y in range(0, ny, step)]
     return float(np.nanmean(np.concatenate(values))) if len(values) < 8 else float(np.nanmedian(np.concatenate(values)))
 
@@ -104,19 +104,38 @@ def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, ty
     if n < 2:
         out[:] = cube[0]
         return 0, 0.0, 0
-    lowest = cube.min(axis=0)
+    total = cube.sum(axis=0)
+    highest = cube.max(axis=0)
+    out[:] = total / np.float32(n)
+    # only where the highest value stands out against the others' mean the pixel is looked at closer
+    others = (total - highest) / np.float32(n - 1)
+    y, x = np.nonzero(highest - others > np.float32(RAY_SIGMA * noise))
+    lost, extra_freedom = 0, 0
+    if y.size:
+        lost, extra_freedom = _without_rays(cube, out, y, x, noise, typical)
+    square = 0.0
+    for frame in cube:  # values that were left out have been set to the pixel's mean
+        deviation = (frame - out).reshape(-1)
+        square += float(np.dot(deviation, deviation))
+    return lost, square, (n - 1) * out.size - extra_freedom
+
+
+def _without_rays(
+    cube: NDArray[np.float32], out: NDArray[np.float32], y: NDArray[np.intp], x: NDArray[np.intp], noise: float, typical: float
+) -> tuple[int, int]:
+    """Leave out what cosmic rays hit at the pixels (y, x): their values become the mean of the others; values and freedom lost."""
+    values = cube[:, y, x]
+    n = len(values)
+    lowest = values.min(axis=0)
     if n == 2:  # hot pixels have more noise than the typical one: that of their own charge, taken as 1 e-/ADU
         middle, reach = lowest, RAY_SIGMA * np.sqrt(2 * (noise**2 + np.maximum(lowest - typical, 0)))
     else:  # ... and here the spread of the lower values shows it
-        middle = np.partition(cube, (n - 1) // 2, axis=0)[(n - 1) // 2]
-        reach = np.maximum(RAY_SIGMA * np.float32(noise), 3 * (middle - lowest))
-    bad = cube > middle + reach
-    lost = int(np.count_nonzero(bad))
-    if not lost:
-        out[:] = cube.mean(axis=0)
-        return 0, float(np.square(cube - out).sum(dtype=np.float64)), (n - 1) * out.size
+        middle = np.partition(values, (n - 1) // 2, axis=0)[(n - 1) // 2]
+        reach = np.maximum(RAY_SIGMA * noise, 3 * (middle - lowest))
+    bad = values > middle + reach
     good = n - np.count_nonzero(bad, axis=0)
-    cube[bad] = 0
-    out[:] = cube.sum(axis=0) / good
-    deviation = np.where(bad, np.float32(0), cube - out)
-    return lost, float(np.square(deviation).sum(dtype=np.float64)), int((good - 1).sum())
+    mean = np.where(bad, np.float32(0), values).sum(axis=0) / good
+    cube[:, y, x] = np.where(bad, mean, values)
+    out[y, x] = mean
+    lost = int(np.count_nonzero(bad))
+    return lost, lost

@@ -134,9 +134,14 @@ class TransferCurve:
 
 def stretch(fit: CurveFit) -> float:
     """Factor on a fit's errors where its residuals are no chance (chi^2 beyond 3 sigma of its freedom): sqrt(chi^2/freedom)."""
-    if fit.freedom < 1 or fit.chi2 <= fit.freedom + 3 * math.sqrt(2 * fit.freedom):
+    return stretch_of(fit.chi2, fit.freedom)
+
+
+def stretch_of(chi2: float, freedom: int) -> float:
+    """The same from the numbers; a factor from every chance excess would make errors too large on average."""
+    if freedom < 1 or chi2 <= freedom + 3 * math.sqrt(2 * freedom):
         return 1.0
-    return math.sqrt(fit.chi2 / fit.freedom)
+    return math.sqrt(chi2 / freedom)
 
 
 def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int) -> BiasNoise | None:
@@ -148,7 +153,13 @@ def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int) -> B
         return None
     levels = [level for pair in pairs for level in pair.levels]
     variance, error = combined(pairs)
-    return BiasNoise(level=float(np.mean(levels)), drift=float(np.std(levels)), variance=variance, variance_error=error, pairs=pairs)
+    return BiasNoise(level=float(np.mean(levels)), drift=_drift(levels, pairs), variance=variance, variance_error=error, pairs=pairs)
+
+
+def _drift(levels: Sequence[float], pairs: Sequence[PairStatistics]) -> float:
+    """Scatter of the frames' levels beyond what the pixels' noise gives their means."""
+    noise = float(np.mean([pair.variance / max(pair.used, 1) for pair in pairs]))
+    return math.sqrt(max(float(np.var(levels, ddof=1)) - noise, 0.0))
 
 
 def combined(pairs: Sequence[PairStatistics]) -> tuple[float, float]:

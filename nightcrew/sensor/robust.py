@@ -1,0 +1,42 @@
+"""Clipped moments of whole images: the limits from a regular sample, the moments from every pixel, piece by piece."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.quality.statistics import clipped_mean_sigma
+
+SAMPLE = 262_144
+_PIECE = 1 << 18
+
+
+def sampled(values: NDArray[Any], most: int = SAMPLE) -> NDArray[Any]:
+    """At most ``most`` of the values, spread evenly and always the same ones."""
+    flat = values.reshape(-1)
+    return flat[:: max(1, -(-flat.size // most))]
+
+
+def clipped_moments(values: NDArray[Any], clip_sigma: float) -> tuple[float, float, int]:
+    """Mean, standard deviation and number of the values within ``clip_sigma`` of the sample's middle; (nan, nan, 0) when none is finite."""
+    sample = sampled(values)
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return math.nan, math.nan, 0
+    centre, sigma, _ = clipped_mean_sigma(sample, clip_sigma=clip_sigma)
+    reach = clip_sigma * sigma if sigma > 0 else math.inf
+    n, total, square = 0, 0.0, 0.0
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece = flat[start : start + _PIECE].astype(np.float64) - centre
+        piece = piece[np.abs(piece) <= reach]
+        n += piece.size
+        total += float(piece.sum())
+        square += float(np.dot(piece, piece))
+    if not n:
+        return math.nan, math.nan, 0
+    mean = total / n
+    return centre + mean, math.sqrt(max(square / n - mean**2, 0.0)), n
