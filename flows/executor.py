@@ -98,7 +98,7 @@ def runner_of(settings: Settings) -> TaskRunner[Any]:
     try:
         from prefect_dask import DaskTaskRunner  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise Refused('runner.task_runner = "dask" needs the package prefect-dask: pip install prefect-dask') from error
+        raise Refused('runner.task_runner = "dask" needs the extra: pip install nightcrew[dask]') from error
     runner: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs={"n_workers": settings.limits.processes, "threads_per_worker": 1})
     return runner
 
