@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from nightcrew.mkid.convert import convert_window
 from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
 from nightcrew.mkid.flat_cubes import FlatInput
 from nightcrew.mkid.flatcal import FlatOptions, flat_field
-from nightcrew.mkid.mask_solution import REASONS
+from nightcrew.mkid.mask_solution import REASONS, joined_masks, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.registered import write_manifest
@@ -121,9 +122,8 @@ def make_flat(unit: SetUnit) -> SetResult:
             darks.append(path)
         else:
             flats.append(FlatInput(table=path, wavelength_nm=nm if unit.parameters["laser"] else None))
-    masks = sorted(unit.inputs_of("mkid_masks").items())
-    # One mask serves: it knows every step of its own exposure, and its first and last steps hold beyond.
-    calibrations = read_calibrations([wavecal / WAVECAL, *([masks[0][1] / MASKS] if masks else [])])
+    masks = [read_pixel_masks(folder / MASKS) for folder in unit.inputs_of("mkid_masks").values()]
+    calibrations = replace(read_calibrations([wavecal / WAVECAL]), masks=joined_masks(masks) if masks else None)
     flat = flat_field(flats, calibrations, FlatOptions(**options), darks=darks)
     flat.write(unit.out / FLAT)
     names = mkid_flat.book_names("flat")

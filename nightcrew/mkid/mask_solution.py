@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.errors import RejectedInput
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.solution_file import COSMIC, MASKS, SolutionFile, write_solution
 
@@ -50,6 +52,23 @@ class PixelMasks:
             "bits": (self.bits, "[step, y, x]: bits, named in order by the attribute reasons of the file"),
         }
         write_solution(final, MASKS, arrays, self.provenance, {"reasons": list(REASONS)}, overwrite=overwrite)
+
+
+def joined_masks(parts: Sequence[PixelMasks]) -> PixelMasks:
+    """Masks of several exposures of one array as one, in order of time; between two exposures the mask of the earlier one holds.
+
+    ``RejectedInput`` when they are of different arrays.
+    """
+    ordered = sorted(parts, key=lambda one: int(one.edges_us[0]))
+    if any(not np.array_equal(one.resid, ordered[0].resid) for one in ordered):
+        raise RejectedInput("pixel masks of different arrays cannot be joined")
+    edges, bits = [ordered[0].edges_us], [ordered[0].bits]
+    for before, after in itertools.pairwise(ordered):
+        apart = bool(after.edges_us[0] > before.edges_us[-1])
+        edges.append(after.edges_us if apart else np.maximum(after.edges_us[1:], before.edges_us[-1]))
+        bits += [before.bits[-1:], after.bits] if apart else [after.bits]
+    provenance = {"parts": [dict(one.provenance) for one in ordered]}
+    return PixelMasks(edges_us=np.concatenate(edges), resid=ordered[0].resid, bits=np.concatenate(bits), provenance=provenance)
 
 
 def read_pixel_masks(path: Path) -> PixelMasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
 from nightcrew.mkid.live_time import joined
-from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, read_cosmic_rays, read_pixel_masks
+from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, PixelMasks, joined_masks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import METHODS, MaskOptions, find_masks, mask_of
 from tests.mkid.made_tables import START_US, beam_map, table
@@ -82,6 +83,25 @@ def test_masks_follow_time(tmp_path: Path) -> None:
     with open_calibrated(path, Calibrations(masks=read)) as calibrated:
         assert calibrated.exposure_s()[1, 1] == pytest.approx(30.0)
         assert calibrated.photons(range(9, 10)).time_us.max() < 30_000_000
+
+
+def test_masks_of_several_exposures_are_one() -> None:
+    placed = beam_map()
+
+    def made(start_us: int, bad: int) -> PixelMasks:
+        bits = np.zeros((2, *placed.shape), dtype=np.uint8)
+        bits[1].ravel()[bad] = HOT
+        return PixelMasks(edges_us=np.array([0, 10, 20], dtype=np.int64) + start_us, resid=placed.resid, bits=bits)
+
+    found = joined_masks([made(100, 5), made(0, 3)])
+    assert found.edges_us.tolist() == [0, 10, 20, 100, 110, 120]
+    times = np.array([-5, 5, 15, 50, 105, 115, 500])
+    for bad, expected in ((3, [0, 0, HOT, HOT, 0, 0, 0]), (5, [0, 0, 0, 0, 0, HOT, HOT])):
+        assert found.bits.reshape(5, -1)[found.step_of(times), bad].tolist() == expected
+    assert joined_masks([made(0, 3), made(20, 5)]).edges_us.tolist() == [0, 10, 20, 30, 40]
+    other = replace(made(0, 1), resid=beam_map(first=50_000).resid)
+    with pytest.raises(RejectedInput, match="different arrays"):
+        joined_masks([made(0, 3), other])
 
 
 def test_masks_and_their_steps_bear_missing_seconds(tmp_path: Path) -> None:
