@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nightcrew.detector.model_files import load_bias, load_dark
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.wcs import moved, sky_of
@@ -16,6 +17,7 @@ from nightcrew.io.images import ImageFile
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, NewProduct
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
+from nightcrew.planning.lights import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.statistics import frame_statistics
 from tasks.context import UnitContext
@@ -38,6 +40,28 @@ def _master(context: UnitContext, planned: PlannedProduct, role: str) -> tuple[M
             image = read_image_product(context.file(row, "image"))
             return Master(image.science, image.uncertainty, image.mask), row.facts
     return None, {}
+
+
+def _modelled(
+    context: UnitContext, planned: PlannedProduct, bias: Master | None, dark: Master | None, scale: float
+) -> tuple[Master | None, Master | None, float]:
+    """Bias and dark with what the laboratory's models stand in for: bias where no master is, dark where the plan says so (scale 1)."""
+    item = next((item for item in planned.inputs if item.role == MODEL_ROLE), None)
+    if item is None:
+        return bias, dark, scale
+    header = _the_light(planned).header
+    if header.temperature_c is None or header.exposure_s is None:
+        raise RejectedInput("a detector model needs the light's temperature and exposure")
+    row = context.product(item.fingerprint)
+    if bias is None:
+        model = load_bias(context.file(row, "bias/bias_model/bias_model.json").parent)
+        bias = Master(model.value(header.temperature_c), model.error(header.temperature_c), None)
+    if planned.parameters["dark"] == "modelled":
+        law = load_dark(context.file(row, "dark/dark_model_2d/dark_model.json").parent)
+        flags = law.flags & np.uint16(PixelFlag.HOT | PixelFlag.UNSTABLE | PixelFlag.NO_DATA)
+        conditions = (header.temperature_c, header.exposure_s)
+        dark, scale = Master(law.signal(*conditions), law.error(*conditions), flags), 1.0
+    return bias, dark, scale
 
 
 def _offset_s(context: UnitContext, planned: PlannedProduct) -> float:
@@ -65,6 +89,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     if dark is None:
         dark, _ = _master(context, planned, "thermal_master")
         scale = float(header.exposure_s or 0.0) + _offset_s(context, planned)
+    bias, dark, scale = _modelled(context, planned, bias, dark, scale)
     kept = dark_facts.get("bias") == "kept"
     flat, _ = _master(context, planned, "flat_master")
     pixels, _ = _master(context, planned, "bad_pixel_mask")
@@ -99,7 +124,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
     cards: list[Card] = [
-        ("NCDARK", str(planned.parameters["dark"]), "dark step: exact, scaled or none"),
+        ("NCDARK", str(planned.parameters["dark"]), "dark step: exact, scaled, modelled or none"),
         ("NCFRAME", frame.sha256, "sha256 of the raw file"),
     ]
     if header.gain_e_per_adu:

@@ -137,8 +137,26 @@ def make_models(unit: SetUnit) -> SetResult:
     name = unit.planned.night
     page = lab_page(made, commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"))
     measured = tuple(_measurement(q) for q in page.summary.quantities if q.name in TREND)
-    metrics = {q.name: q.value for q in reversed(page.summary.quantities) if q.name in page.key_quantities}
+    metrics: dict[str, Any] = {q.name: q.value for q in reversed(page.summary.quantities) if q.name in page.key_quantities}
+    metrics["models"] = domains(made)
     return SetResult(metrics=metrics, left_out=left_out, measurements=measured, page=page)
+
+
+def domains(made: LabMade) -> dict[str, dict[str, Any]]:
+    """Where the models hold and for which frames: what a night's plan has to know to use them (see ``nightcrew.planning.lights``)."""
+    found: dict[str, dict[str, Any]] = {}
+    if made.bias is not None:
+        bias = made.bias.model
+        found["bias"] = {"shape": list(bias.shape), "temperatures_c": list(bias.temperatures_c)}
+    if made.dark is not None and made.dark.model is not None:
+        dark = made.dark.model
+        found["dark"] = {
+            "shape": [int(n) for n in dark.rate.shape],
+            "temperatures_c": list(dark.temperatures_c),
+            "exposures_s": list(dark.exposures_s),
+            "no_slope": dark.shape.b_error is None,
+        }
+    return found
 
 
 def options_of(values: Mapping[str, Any]) -> LabOptions:

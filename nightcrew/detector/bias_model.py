@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.pixel_fits import fit_pixels, line
 from nightcrew.detector.stack import F4, Frame, FrameStack
+from nightcrew.detector.validity import temperature_outside
 from nightcrew.errors import RejectedInput
 from nightcrew.quality.statistics import MAD_TO_SIGMA, clipped_mean_sigma, median_and_sigma
 
@@ -90,11 +91,7 @@ class BiasModel:
 
     def outside(self, temperature_c: float) -> str:
         """Why the model does not hold at a temperature; "" where it does (up to a tenth of the range, at least 1 K, beyond its ends)."""
-        low, high = self.temperatures_c
-        margin = max(1.0, 0.1 * (high - low))
-        if low - margin <= temperature_c <= high + margin:
-            return ""
-        return f"{temperature_c:g} C lies outside the {low:g} to {high:g} C that the bias model was measured at"
+        return temperature_outside("bias", temperature_c, *self.temperatures_c)
 
 
 def fit_bias(

@@ -14,12 +14,12 @@ from nightcrew.detector.dark_pixels import Design, Fitted, empty_planes, fit_blo
 from nightcrew.detector.dark_shape import DarkShape, Law
 from nightcrew.detector.noise import NoiseLaw
 from nightcrew.detector.stack import F4, Frame, FrameStack
+from nightcrew.detector.validity import exposure_outside, temperature_outside
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.quality.statistics import median_and_sigma, sample_pixels
 
 HOT_SIGMA = 10.0  # robust standard deviations above the median rate
-LONGER = 1.2  # times the longest exposure: how far the model may go
 BYTES_A_VALUE = 30  # of the arrays that a block needs at once
 
 
@@ -69,13 +69,10 @@ class DarkModel:
 
     def outside(self, temperature_c: float, exposure_s: float) -> str:
         """Why the model does not hold for a temperature and exposure; "" where it does."""
-        low, high = self.temperatures_c
-        margin = 0.5 if self.shape.b_error is None else max(1.0, 0.1 * (high - low))
-        if not low - margin <= temperature_c <= high + margin:
-            return f"{temperature_c:g} C lies outside the {low:g} to {high:g} C that the dark model was measured at"
-        if exposure_s > LONGER * self.exposures_s[1]:
-            return f"{exposure_s:g} s is longer than the {self.exposures_s[1]:g} s that the dark model was measured at"
-        return ""
+        no_slope = self.shape.b_error is None
+        return temperature_outside("dark", temperature_c, *self.temperatures_c, no_slope=no_slope) or exposure_outside(
+            exposure_s, self.exposures_s[1]
+        )
 
     @property
     def hot(self) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from nightcrew.io.headers import Hdu
 
 GENERIC = "generic"
 BUILT_IN = Path(__file__).parent / "instruments"
-Policy = Literal["scale", "skip", "block", "wait"]
+Policy = Literal["scale", "skip", "block", "wait", "model"]
 Ages = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 _NOT_A_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
@@ -204,6 +204,7 @@ class Rules(Table):
     dark_missing: Policy = "scale"
     flat_missing: Policy = "skip"
     dark: Literal["exact", "linear"] = "exact"
+    laboratory: str = ""  # laboratory set whose bias and dark models serve the camera where a policy is "model"
 
 
 class Profile(Table):

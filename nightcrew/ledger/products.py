@@ -13,7 +13,10 @@ from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.database import Database, new_id, storable
 from nightcrew.ledger.rows import NewProduct, ProductRow
-from nightcrew.ledger.schema import current, measurement, product, product_input
+from nightcrew.ledger.schema import current, measurement, product, product_input, scope
+
+SERVE_NIGHTS = frozenset({"lab_models"})
+"""Recipes of sets whose products nights of a camera may use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +66,8 @@ def commit(database: Database, claimed: Claimed, planned: Recorded, made: NewPro
         scopes.mark(connection, [claimed.scope_id], now)
         if planned.serves_other_scopes:
             scopes.look_again(connection, scopes.siblings(connection, claimed.scope_id, remake_scopes))
+        if planned.recipe in SERVE_NIGHTS:
+            scopes.look_again(connection, scopes.latest_nights(connection, remake_scopes))
         row = connection.execute(select(product).where(product.c.id == product_id)).one()
         return as_row(row)
 
@@ -243,6 +248,19 @@ def current_elsewhere(
         .order_by(product.c.time_utc, product.c.fingerprint)
     )
     return [as_row(row) for row in connection.execute(statement).all()]
+
+
+def current_of_set(connection: Connection, kind: str, name: str, recipe: str) -> ProductRow | None:
+    """The current product of a recipe in a set; None when it is not made."""
+    statement = (
+        select(product)
+        .join(current, current.c.product_id == product.c.id)
+        .join(scope, scope.c.id == product.c.scope_id)
+        .where(scope.c.kind == kind, scope.c.name == name, product.c.recipe == recipe, product.c.state == "made")
+        .order_by(product.c.key)
+    )
+    rows = connection.execute(statement).all()
+    return as_row(rows[0]) if rows else None
 
 
 def by_fingerprint(connection: Connection, fingerprint: str) -> ProductRow | None:

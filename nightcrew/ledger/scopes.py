@@ -80,6 +80,12 @@ def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
     return [row.id for place, row in enumerate(rows) if row.id != scope_id and (row.state == "open" or place < newest)]
 
 
+def latest_nights(connection: Connection, newest: int) -> list[int]:
+    """Nights that a set's models may serve: the open ones and the newest ``newest``."""
+    rows = connection.execute(select(scope.c.id, scope.c.state).where(scope.c.kind == "night").order_by(scope.c.name.desc())).all()
+    return [row.id for place, row in enumerate(rows) if row.state == "open" or place < newest]
+
+
 def is_remade_unasked(connection: Connection, scope_id: int, newest: int) -> bool:
     """Is the scope open, or one of the newest ``newest`` of its instrument and kind?  Of sets: those that files came for last."""
     mine = get(connection, scope_id)

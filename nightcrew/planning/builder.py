@@ -53,6 +53,8 @@ class Builder:
         self.held: set[tuple[str, str]] = set()
         self.wakes: list[str] = []
         self.elsewhere = {row.fingerprint: row for row in snapshot.elsewhere}
+        if snapshot.models is not None:
+            self.elsewhere[snapshot.models.fingerprint] = snapshot.models
         self._used = UsedValues()
         self._texts: dict[int, tuple[object, str]] = {}
         scope = snapshot.scope

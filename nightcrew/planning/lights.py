@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
+from nightcrew.detector.validity import exposure_outside, temperature_outside
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
@@ -19,6 +21,8 @@ from nightcrew.recipes.parameters import as_dict
 
 # Lights without a target name belong together when their pointings lie closer than this.
 _SAME_FIELD_DEG = 0.2
+MODEL_ROLE = "detector_model"
+"""Role of a laboratory set's models among the inputs of a light."""
 _FACTS = ("target", "filter", "exposure_s", "time_utc", "gain_setting", "camera", "geometry")
 
 
@@ -31,7 +35,7 @@ class Calibration:
     reasons: tuple[str, ...] = ()
     missing: list[str] = field(default_factory=list)  # what is worth waiting for while the night is open
     choices: tuple[Choice, ...] = ()
-    dark: str = "none"  # exact, scaled, none
+    dark: str = "none"  # exact, scaled, modelled, none
     skipped: set[str] = field(default_factory=set)  # bias, dark, flat: what nothing was found for
 
     def take(self, role: str, choice: Choice) -> None:
@@ -101,6 +105,10 @@ def _choose_dark(builder: Builder, header: FrameHeader, result: Calibration) -> 
         result.dark = "scaled"
         result.degrade("C", f"no dark of {text}: scaled from the thermal rate with the bias removed")
         return
+    if builder.snapshot.rules.dark_missing == "model" and _choose_model(builder, header, result, "dark"):
+        result.dark = "modelled"
+        _choose_bias(builder, header, result)
+        return
     _choose_bias(builder, header, result)
     result.skip("dark", f"no dark of {text} and none to scale: the dark step was skipped")
 
@@ -110,9 +118,38 @@ def _choose_bias(builder: Builder, header: FrameHeader, result: Calibration) -> 
     result.choices += (bias,)
     if bias.found:
         result.take("bias_master", bias)
-    else:
-        result.missing.append(bias.need)
+        return
+    result.missing.append(bias.need)
+    if builder.snapshot.rules.bias_missing != "model" or not _choose_model(builder, header, result, "bias"):
         result.skip("bias", "no bias: the step was skipped")
+
+
+def _choose_model(builder: Builder, header: FrameHeader, result: Calibration, what: str) -> bool:
+    """Use the laboratory's model of the bias or dark, grade C; False (with a reason in the grade) where there is none that holds."""
+    rules, row = builder.snapshot.rules, builder.snapshot.models
+    why = "it is not made" if row is None else model_fails(row.metrics.get("models") or {}, header, what)
+    if row is None or why:
+        result.degrade("D", f"the {what} model of the laboratory set {rules.laboratory or '(none is named)'} cannot serve: {why}")
+        return False
+    if all(item.role != MODEL_ROLE for item in result.inputs):
+        result.inputs.append(Input(MODEL_ROLE, row.fingerprint))
+    result.degrade("C", f"no {what} fits: made by the model of the laboratory set {rules.laboratory}")
+    return True
+
+
+def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str) -> str:
+    """Why the laboratory's model of the bias or dark cannot serve a frame; "" when it can.  ``models`` as ``lab_models`` tells them."""
+    known = models.get(what)
+    if known is None:
+        return "the set has no such model"
+    if header.temperature_c is None or header.exposure_s is None:
+        return "the frame's temperature or exposure is not known"
+    x0, x1, y0, y1 = header.trim or (0, header.nx, 0, header.ny)
+    if [y1 - y0, x1 - x0] != list(known["shape"]):
+        return f"the frame has {x1 - x0} x {y1 - y0} pixels, the model {known['shape'][1]} x {known['shape'][0]}"
+    low, high = known["temperatures_c"]
+    outside = temperature_outside(what, header.temperature_c, low, high, no_slope=known.get("no_slope", False))
+    return outside or (exposure_outside(header.exposure_s, known["exposures_s"][1]) if what == "dark" else "")
 
 
 class LightPlanner:
@@ -121,7 +158,7 @@ class LightPlanner:
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
         base = light_parameters(builder)
-        self._parameters = {dark: {**base, "dark": dark} for dark in ("exact", "scaled", "none")}
+        self._parameters = {dark: {**base, "dark": dark} for dark in ("exact", "scaled", "modelled", "none")}
         self._photometry = as_dict(builder.snapshot.parameters.photometry)
         self._known: dict[tuple[object, ...], Calibration] = {}
 

@@ -32,6 +32,7 @@ class Snapshot:
     parameters: NightParameters
     rules: Rules
     remake: bool = True  # False: an old night, whose outdated products are kept until a person asks
+    models: ProductRow | None = None  # detector models of the laboratory set that the rules name
 
     @property
     def closed(self) -> bool:

@@ -92,6 +92,7 @@ def _load(connection: Connection, scope: ScopeRow, parameters: NightParameters, 
         parameters=parameters,
         rules=rules,
         remake=remake,
+        models=products.current_of_set(connection, "lab", rules.laboratory, "lab_models") if rules.laboratory else None,
     )
 
 

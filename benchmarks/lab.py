@@ -1,0 +1,136 @@
+"""Detector models over 40 frames of 2048^2 against loops over pixels, and conversion of raws against copying them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.spent import timed_in_turns, worker
+from benchmarks.table import Line, ratio
+
+N_FRAMES = 40
+SIDE = 2048
+LOOP_ROWS = 2  # of the frame, that a loop over pixels gets; its time is scaled up
+BIAS = f"bias(T) of {N_FRAMES} x {SIDE}^2"
+DARK = f"dark(T, t) of {N_FRAMES} x {SIDE}^2"
+CONVERT = "conversion of raws of 8 MB"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+
+def lines(_data: Path, work: Path, repeats: int) -> list[Line]:
+    """Frames in memory for the fits (so that reading does not count), files for the conversion."""
+    inside = worker("benchmarks.lab", work, max(1, min(repeats, 3)), environment=ONE_THREAD)
+    found = {name: inside[name]["cpu_s"] for name in ("bias", "dark", "bias loop", "dark loop")}
+    return [
+        Line(work=BIAS, what="CPU", value=found["bias"], unit="s", at_most=1.0),
+        ratio(BIAS, "less CPU than np.polyfit a pixel", found["bias loop"], found["bias"], at_least=40),
+        Line(work=DARK, what="CPU", value=found["dark"], unit="s", at_most=10.0),
+        ratio(DARK, "less CPU than np.linalg.lstsq a pixel", found["dark loop"], found["dark"], at_least=100),
+        Line(work=DARK, what="memory of the fit above its frames", value=inside["memory_mb"], unit="MB", at_most=400),
+        ratio(CONVERT, "speed of copying (wall)", inside["copy"]["wall_s"], inside["convert"]["wall_s"], at_least=0.6),
+    ]
+
+
+def _frames() -> dict[str, Any]:
+    """Bias frames and darks of a sensor of 256^2, laid side by side, with their conditions."""
+    import numpy as np
+
+    from nightcrew.simulate.lab_plan import LabSensor
+    from nightcrew.simulate.lab_sensor import expose, make_sensor
+    from nightcrew.simulate.randomness import generator
+
+    maps = make_sensor(LabSensor(), 1)
+    rng = generator(1, "benchmark")
+    tiles = (SIDE // 256, SIDE // 256)
+    made: dict[str, Any] = {"t": [], "s": [], "bias": [], "bias_t": [], "dark": []}
+    for n in range(N_FRAMES):
+        t = (-10.0, 0.0, 10.0, 20.0, 30.0)[n % 5]
+        made["bias_t"].append(t)
+        made["bias"].append(np.tile(expose(maps, "BIAS", t, 1e-5, rng).pixels, tiles))
+    cells = [(t, s) for t in (0.0, 10.0, 20.0, 30.0) for s in (1.0, 10.0)]
+    for n in range(N_FRAMES):
+        t, seconds = cells[n * len(cells) // N_FRAMES]
+        made["t"].append(t)
+        made["s"].append(seconds)
+        made["dark"].append(np.tile(expose(maps, "DARK", t, seconds, rng).pixels, tiles))
+    return made
+
+
+def main(work: Path, repeats: int) -> None:
+    """Measure in this process and print JSON."""
+    import resource
+
+    import numpy as np
+
+    from nightcrew.detector.bias_model import fit_bias
+    from nightcrew.detector.dark_model import fit_dark
+
+    data = _frames()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model = fit_bias(data["bias"], data["bias_t"], threads=1)
+    fit_dark(data["dark"], data["t"], data["s"], model)
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    stacks = {name: np.stack([frame[:LOOP_ROWS].reshape(-1) for frame in data[name]]).astype(float) for name in ("bias", "dark")}
+    t = np.asarray(data["bias_t"])
+
+    def bias_loop() -> list[object]:
+        return [np.polyfit(t, column, 1) for column in stacks["bias"].T]
+
+    design = np.column_stack([np.ones(N_FRAMES), np.log(data["s"]), np.asarray(data["t"]) - min(data["t"])])
+
+    def dark_loop() -> list[object]:
+        made: list[object] = []
+        for column in stacks["dark"].T:
+            rate = (column - 3200) / np.asarray(data["s"])
+            good = rate > 0
+            made.append(np.linalg.lstsq(design[good], np.log(rate[good]), rcond=None)[0])
+        return made
+
+    found: dict[str, Any] = dict(
+        timed_in_turns(
+            {
+                "bias": lambda: fit_bias(data["bias"], data["bias_t"], threads=1),
+                "dark": lambda: fit_dark(data["dark"], data["t"], data["s"], model),
+                "bias loop": bias_loop,
+                "dark loop": dark_loop,
+            },
+            repeats,
+        )
+    )
+    for name in ("bias loop", "dark loop"):
+        found[name]["cpu_s"] *= SIDE / LOOP_ROWS
+    found["memory_mb"] = memory
+    found |= _conversion(work, data["bias"], repeats)
+    print(json.dumps(found))
+
+
+def _conversion(work: Path, frames: list[Any], repeats: int) -> dict[str, Any]:
+    from nightcrew.lab.convert import Section, convert_sections
+
+    with tempfile.TemporaryDirectory(dir=work) as name:
+        root = Path(name)
+        folder = root / "in" / "TestSection1" / "attempt0"
+        (folder / "frames").mkdir(parents=True)
+        for n, frame in enumerate(frames):
+            frame.astype("<u2").tofile(folder / "frames" / f"BiasT0_exp0.1sAt0f{n}.raw")
+        (folder / "configFile.txt").write_text(f"WIDTH={SIDE}\nHEIGHT={SIDE}\nBIT_DEPTH=16\n")
+        rows = "".join(f"{n},100,12,0\n" for n in range(len(frames)))
+        (folder / "temperatureLog.csv").write_text("FrameNum,TimeStamp,ExpTime,Temperature\n" + rows)
+
+        def copy() -> None:
+            shutil.rmtree(root / "copy", ignore_errors=True)
+            shutil.copytree(root / "in", root / "copy")
+
+        def convert() -> None:
+            shutil.rmtree(root / "out", ignore_errors=True)
+            convert_sections([Section(root / "in")], root / "out", durable=False)
+
+        return dict(timed_in_turns({"copy": copy, "convert": convert}, repeats))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
