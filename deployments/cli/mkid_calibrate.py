@@ -32,7 +32,7 @@ def wavecal(
     masks: Annotated[Path | None, typer.Option("--masks", help="Pixel masks: what they call bad is not fitted.")] = None,
     models: Annotated[str, typer.Option("--models", help="Models of a histogram with commas; without it all three.")] = "",
     dead_us: Annotated[int, typer.Option("--dt", help="Photons that follow another within so many us are left out.")] = 500,
-    plots: PlotsOption = "",
+    plot_names: PlotsOption = "",
     plot_dir: Annotated[Path | None, typer.Option("--plot-dir", help="Folder for plots; without it beside the solution.")] = None,
     pixel: Annotated[list[str] | None, typer.Option("--pixel", help="X,Y for plots of single pixels; else a typical one.")] = None,
     ncpu: ThreadsOption = 1,
@@ -62,7 +62,7 @@ def wavecal(
         masked = read.flag().ravel()[place] * (place >= 0)
     made = calibrate(lasers, options, masked=masked)
     made.write(out)
-    drawn = _draw_wavecal(made.solution, made.data, known, plots, pixel or [], plot_dir or out.with_name(out.stem + "_plots"))
+    drawn = _draw_wavecal(made.solution, made.data, known, plot_names, pixel or [], plot_dir or out.with_name(out.stem + "_plots"))
     if as_json:
         quantities = [asdict(one) for one in wavelength_quantities(made.solution)]
         say_json({"solution": out.name, "quantities": quantities, "plots": [path.name for path in drawn]})
@@ -70,6 +70,36 @@ def wavecal(
     for line in summary_lines(made.solution):
         say(line)
     for path in drawn:
+        say(f"wrote {path}")
+
+
+@app.command()
+def plots(
+    solution: Annotated[Path, typer.Argument(help="Wavelength solution.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the plots and their numbers.")],
+    names: Annotated[str, typer.Option("--plots", help="Plots by name with commas, or all.")] = "all",
+    frequencies: Annotated[Path | None, typer.Option("--frequencies", help="Lines `resID frequency`, for the plot rvsf.")] = None,
+    pixel: Annotated[list[str] | None, typer.Option("--pixel", help="X,Y for plots of single pixels; else a typical one.")] = None,
+    page: Annotated[bool, typer.Option("--page", help="Write a page on the pixels instead.")] = False,
+) -> None:
+    """Plots of a wavelength solution, or a page on some of its pixels."""
+    from nightcrew.mkid.line_data import read_line_data
+    from nightcrew.mkid.wavecal_inputs import read_frequencies
+    from nightcrew.mkid.wavelength_solution import read_wavelength_solution
+
+    read, data = read_wavelength_solution(solution), read_line_data(solution)
+    if page:
+        from reports.analysis import write_analysis
+        from reports.mkid_figures import write_numbers
+        from reports.mkid_pixel import pixel_page
+        from reports.mkid_wavecal import typical_pixel
+
+        made, drawn = pixel_page(read, data, [_pixel(text) for text in pixel or []] or [typical_pixel(read)])
+        write_numbers(drawn, out)
+        write_analysis(made, out)
+        say(f"wrote {out / 'report.html'}")
+        return
+    for path in _draw_wavecal(read, data, read_frequencies(frequencies) if frequencies else {}, names, pixel or [], out):
         say(f"wrote {path}")
 
 

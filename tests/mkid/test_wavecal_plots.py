@@ -151,3 +151,19 @@ def test_parts_of_tables_and_tables_that_say_nothing(made: Made, tmp_path: Path)
     (tmp_path / "f.txt").write_text("10000\n")
     with pytest.raises(RejectedInput, match="line 1"):
         read_frequencies(tmp_path / "f.txt")
+
+
+def test_a_page_on_pixels_is_drawn_from_the_solution_alone(made: Made, tmp_path: Path) -> None:
+    code = "from deployments.cli import main; main()"
+    words = ["mkid", "plots", made.file, "--out", tmp_path / "page", "--page", "--pixel", "3,2", "--pixel", "0,0"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    page = (tmp_path / "page" / "report.html").read_text()
+    assert "Resonator 10019" in page
+    assert "1 of 2 pixels have a wavelength solution" in page
+    summary = json.loads((tmp_path / "page" / "summary.json").read_text())
+    found = {(one["where"]["x"], one["where"]["wavelength_nm"]): one["value"] for one in summary["quantities"]}
+    assert found[3, 850.0] == made.solution.resolution[0, 2, 3]
+    assert found[0, 850.0] is None
+    with np.load(tmp_path / "page" / "numbers" / "energysolution_x3_y2.npz") as saved:
+        assert np.array_equal(saved["resolution"], made.solution.resolution[:, 2, 3])
