@@ -28,7 +28,7 @@ def sections_of(products: ScienceProducts, out: Path) -> tuple[AnalysisSection, 
     """Sections of the page of an exposure; the numbers of its figures go to ``out/numbers``."""
     parts = [_image_section(products), _light_section(products)]
     if products.speckles is not None:
-        parts.append(_speckle_section(products.speckles))
+        parts.append(_speckle_section(products.speckles, products.notes[:2]))
     write_numbers([plot for _, plots in parts for plot in plots], out)
     return tuple(section for section, _ in parts)
 
@@ -166,7 +166,7 @@ def colour_plot(cube: Cube) -> Plot:
     return Plot(name="colours", title="Images by wavelength", caption="rate in ct/s", png=png_of(figure), numbers=numbers)
 
 
-def _speckle_section(maps: SpeckleMaps) -> tuple[AnalysisSection, list[Plot]]:
+def _speckle_section(maps: SpeckleMaps, notes: tuple[str, ...]) -> tuple[AnalysisSection, list[Plot]]:
     plots, said = _drawn([partial(speckle_plot, maps), partial(speckle_spread_plot, maps)])
     rows = [
         (
@@ -185,7 +185,7 @@ def _speckle_section(maps: SpeckleMaps) -> tuple[AnalysisSection, list[Plot]]:
     )
     source = "a block bootstrap" if any(maps.bootstrapped) else "the curvature of the likelihood"
     how = f"counts in bins of {maps.rules.bin_s:g} s" if maps.method == "binned" else "the times between photons"
-    text = (f"Modified-Rician light fitted to {how}; errors are those of {source}. Pixels that are not valid are grey.", *said)
+    text = (f"Modified-Rician light fitted to {how}; errors are those of {source}. Pixels that are not valid are grey.", *notes, *said)
     return AnalysisSection(title="Speckle statistics", text=text, tables=(table,), figures=tuple(p.figure() for p in plots)), plots
 
 

@@ -83,6 +83,9 @@ def make_cube(table: CalibratedTable, time_edges_us: Ints, wavelengths: Waveleng
     sums = _Sums(table, time_edges_us, wavelengths)
     if _plain(table) and wavelengths is None and n_times == 1:
         sums.take_whole(table.table.counts(int(time_edges_us[0]), int(time_edges_us[1])))
+    elif _plain(table) and wavelengths is None:
+        for first, time_us in table.table.time_slabs(int(time_edges_us[0]), int(time_edges_us[-1])):
+            sums.add_times(first, time_us)
     else:
         for slab in table.slabs(start_us=int(time_edges_us[0]), stop_us=int(time_edges_us[-1])):
             sums.add(slab)
@@ -169,6 +172,16 @@ class _Sums:
                 inside = wave >= 0
                 place, weight = place[inside], None if weight is None else weight[inside]
         self._put((rows, steps), place, weight, (n_rows, n_steps, n_waves))
+
+    def add_times(self, first: Ints, time_us: Ints) -> None:
+        """Count photons of all pixels by time alone."""
+        if time_us.size:
+            low, n_steps, step = self._steps_of(time_us)
+            place = np.repeat(np.arange(first.size - 1) * n_steps, np.diff(first))
+            if step is not None:
+                step -= low
+                place += step
+            self._put((slice(0, first.size - 1), slice(low, low + n_steps)), place, None, (first.size - 1, n_steps, 1))
 
     def _steps_of(self, time_us: Ints) -> tuple[int, int, Ints | None]:
         """First step, number of steps, and the step of each photon (None: the same)."""

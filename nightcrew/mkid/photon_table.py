@@ -146,12 +146,34 @@ class PhotonTable:
         total = np.zeros(self.n_pixels, dtype=np.int64)
         for slab in np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist():
             first = self._first_row[slab].astype(np.int64)
-            if self._slab_us[slab, 0] >= start_us and self._slab_us[slab, 1] < stop_us:
-                total += np.diff(first)
-            else:
-                part = self._rows(0, first).between(start_us, stop_us)
-                total += np.diff(part.first)
+            if self._slab_us[slab, 0] < start_us or self._slab_us[slab, 1] >= stop_us:
+                first = self._within(first, start_us, stop_us)[0]
+            total += np.diff(first)
         return total.reshape(self.shape)
+
+    def time_slabs(self, start_us: int, stop_us: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(first, time_us) of :meth:`slabs` of all pixels; the other columns are not read."""
+        for slab in np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist():
+            yield self._within(self._first_row[slab].astype(np.int64), start_us, stop_us)
+
+    def _within(self, first: NDArray[np.int64], start_us: int, stop_us: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows of each pixel, and their times, of a slab within a range of times."""
+        time_us = self._column(self._columns[0], int(first[0]), int(first[-1])).astype(np.int64)
+        keep = (time_us >= start_us) & (time_us < stop_us)
+        if keep.all():
+            return first - first[0], time_us
+        before = np.zeros(keep.size + 1, dtype=np.int64)
+        np.cumsum(keep, out=before[1:])
+        return before[first - first[0]], time_us[keep]
+
+    def _column(self, column: Any, start: int, stop: int) -> NDArray[Any]:
+        try:
+            values: NDArray[Any] = column[start:stop]
+        except OSError as error:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} cannot be unpacked ({error})") from error
+        if values.size != stop - start:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} are not all there")
+        return values
 
     def read(self, pixels: range | None = None, start_us: int = 0, stop_us: int | None = None) -> PixelPhotons:
         """Photons of a range of pixels and a half-open range of times since the start; all of them by default."""
@@ -179,12 +201,7 @@ class PhotonTable:
 
     def _rows(self, first_pixel: int, first: NDArray[np.int64]) -> PixelPhotons:
         start, stop = int(first[0]), int(first[-1])
-        try:
-            time_us, phase, stored = (column[start:stop] for column in self._columns)
-        except OSError as error:
-            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} cannot be unpacked ({error})") from error
-        if time_us.size != stop - start:
-            raise RejectedInput(f"{shown(self.path)}: is damaged, rows {start} to {stop} are not all there")
+        time_us, phase, stored = (self._column(column, start, stop) for column in self._columns)
         baseline = stored.view(np.int32)
         baseline -= BASELINE_ZERO
         return PixelPhotons(first_pixel, first - start, time_us.astype(np.int64), phase, baseline)

@@ -88,7 +88,8 @@ class ScienceProducts:
     cube: Cube | None  # in wavelength
     time_cube: Cube
     speckles: SpeckleMaps | None
-    remarks: tuple[str, ...]  # what a person should know
+    remarks: tuple[str, ...]  # what a person should know: wishes that could not be met
+    notes: tuple[str, ...] = ()  # what was found, in sentences
     quantities: Mapping[str, tuple[float | None, str, str]] = field(default_factory=dict)  # name -> value, unit, why not
 
 
@@ -123,6 +124,7 @@ def make_science_products(
         time_cube=time_cube,
         speckles=maps,
         remarks=tuple(remarks),
+        notes=tuple(in_words(maps)) if maps is not None else (),
         quantities=_quantities(image, cube, maps),
     )
 
@@ -150,9 +152,7 @@ def _speckles(table: CalibratedTable, wishes: ScienceWishes, remarks: list[str])
     if edges.size > 2 and edges[-1] - edges[-2] < 10 * rules.bin_s * 1e6:
         edges = np.delete(edges, -2)  # what is left over is too short for a map of its own, and joins the last
     method: Literal["binned", "intervals"] = "intervals" if wishes.speckles == "intervals" else "binned"
-    maps = make_maps(table, rules, edges, method=method)
-    remarks += in_words(maps)[:2]
-    return maps
+    return make_maps(table, rules, edges, method=method)
 
 
 def _quantities(image: Cube, cube: Cube | None, maps: SpeckleMaps | None) -> dict[str, tuple[float | None, str, str]]:
