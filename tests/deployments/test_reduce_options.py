@@ -22,7 +22,7 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import ImageProduct, read_image_product
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ProductRow
-from nightcrew.settings import Settings
+from nightcrew.settings import PhotometrySettings, Settings
 from tasks.catalogues import columns
 from tests.support.small_nights import make_raw, small_plan
 
@@ -33,7 +33,8 @@ class Reduced:
     """What is current after a reduction."""
 
     def __init__(self, raw: Path, out: Path, **wishes: Any) -> None:
-        space = open_reduction(settings_for(Settings(), raw, None, out), Wishes(**{"cosmic_rays": False, "radius_px": FIXED_PX, **wishes}))
+        settings = settings_for(Settings(photometry=PhotometrySettings(star_figures=1)), raw, None, out)
+        space = open_reduction(settings, Wishes(**{"cosmic_rays": False, "radius_px": FIXED_PX, **wishes}))
         reduce_folders(space)
         with space.database.read() as connection:
             self.rows = products.current_of_scope(connection, 1)

@@ -25,7 +25,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "raw"
 
 
-def test_a_folder_is_reduced_and_a_second_run_makes_nothing(raw: Path, tmp_path: Path) -> None:
+def test_a_folder_is_reduced_with_a_run_log_and_a_second_run_makes_nothing(raw: Path, tmp_path: Path) -> None:
     space = open_reduction(settings_for(Settings(), raw, None, tmp_path), Wishes(cosmic_rays=False))
     told: list[str] = []
     done = reduce_folders(space, lambda what, _done, _of: told.append(what))
@@ -33,11 +33,6 @@ def test_a_folder_is_reduced_and_a_second_run_makes_nothing(raw: Path, tmp_path:
     assert done.failures == ()
     assert {"reading headers", "bias master", "reduce light"} <= set(told)
     assert reduce_folders(space).made == 0
-
-
-def test_the_run_log_names_what_made_each_group(raw: Path, tmp_path: Path) -> None:
-    space = open_reduction(settings_for(Settings(), raw, None, tmp_path), Wishes(cosmic_rays=False))
-    done = reduce_folders(space)
     with space.database.read() as connection:
         text = run_log(connection, done.scopes)
     assert "2 x light, V" in text

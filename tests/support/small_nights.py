@@ -13,7 +13,7 @@ from typing import Any
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.arrivals import PathRow, Seen
 from nightcrew.ledger.rows import ProductRow, ScopeRow
-from nightcrew.settings import FolderSettings, LightsSettings, LimitsSettings, NightSettings, Settings, SiteSettings
+from nightcrew.settings import FolderSettings, LightsSettings, LimitsSettings, NightSettings, PhotometrySettings, Settings, SiteSettings
 from nightcrew.simulate.detector import CameraModel
 from nightcrew.simulate.night import simulate_night
 from nightcrew.simulate.plan import DarkSeries, NightPlan, short_night
@@ -53,6 +53,7 @@ def settings_for(folder: Path, root: Path, **sections: Any) -> Settings:
         "site": SiteSettings(longitude_deg=-70.4042, latitude_deg=-24.6272, elevation_m=2635.0, timezone="America/Santiago"),
         "folders": (FolderSettings(path=folder),),
         "lights": LightsSettings(cosmic_rays=False),
+        "photometry": PhotometrySettings(star_figures=1),  # drawing takes the longest of a small night
         "limits": LimitsSettings(disk_reserve_bytes=0),
         "night": NightSettings(group_quiet_s=0.0, quiet_s=0.0),
     }
