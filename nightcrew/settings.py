@@ -219,7 +219,7 @@ class PhotometrySettings(Section):
     fwhm_factor: float = Field(1.5, gt=0, description="aperture radius in units of the image's FWHM")
     sky: SkyMode = Field("annulus", description="background of a star: one value for the field, a fit in its subframe, or a ring")
     subframe_px: int = Field(25, ge=4, le=1000, description="half side of a star's subframe, pixels")
-    smoothing_px: float = Field(0.0, ge=0, description="sigma of the Gaussian smoothing for detection and profile, pixels; 0: none")
+    smoothing_px: float = Field(0.0, ge=0, description="Gaussian sigma for detection and profile, pixels; 0: detection matched to stars")
     detection_sigma: float = Field(5.0, gt=0, description="detection threshold in units of the background noise")
     star_figures: int = Field(5, ge=0, le=200, description="figures of the brightest stars of each stack (aperture, profile, fit)")
 

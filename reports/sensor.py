@@ -8,11 +8,12 @@ from pathlib import Path
 
 from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
 from nightcrew.sensor.frames import SensorFrame
+from nightcrew.sensor.hot_growth import HotGrowth, Place, growth, read_hot_pixels
 from nightcrew.sensor.sensor_data import SensorData
 from reports import sensor_tables
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
 from reports.sensor_figures import charts_of, drawn
-from reports.sensor_quantities import quantities
+from reports.sensor_quantities import growth_quantities, quantities
 from reports.sensor_sheet import write_sheet
 from reports.summary import Quantity, Summary
 from reports.text import adaptive, plural, quantity
@@ -38,6 +39,7 @@ class Standing:
 
     title: str
     left_out: Sequence[tuple[str, str]] = ()
+    previous: Path | None = None  # folder of an earlier result, whose hot pixels are compared
     commands: tuple[str, ...] = ()
 
 
@@ -55,8 +57,9 @@ def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: 
     sensor_tables.save_table(out, "hot_pixels", sensor_tables.HOT_COLUMNS, sensor_tables.hot_rows(result))
     charts = charts_of(result, summary_table)
     figures = drawn(charts, out)
-    summary = summary_of(result, frames)
-    page = _page(result, summary, figures, standing)
+    grown = () if standing.previous is None else grown_since(result, standing.previous / "hot_pixels.csv")
+    summary = summary_of(result, frames, grown)
+    page = _page(result, summary, figures, standing, grown)
     write_sheet(page, charts, figures, out)
     return page
 
@@ -78,11 +81,36 @@ def tables_of(result: SensorResult, frames: Sequence[SensorFrame]) -> SensorData
     return data
 
 
-def summary_of(result: SensorResult, frames: Sequence[SensorFrame]) -> Summary:
+def grown_since(result: SensorResult, path: Path) -> tuple[HotGrowth, ...]:
+    """Hot pixels of the first set-up against those in an earlier ``hot_pixels.csv``; temperatures must agree within the tolerance."""
+    earlier = read_hot_pixels(path)
+    found = []
+    for region in result.set_ups[0].regions if result.set_ups else ():
+        for series in region.darks:
+            before = _nearest(earlier, region.region.name, series.temperature_c, 2 * result.options.temperature_tolerance_c)
+            if series.hot is not None and before is not None:
+                places = zip(series.hot.y.tolist(), series.hot.x.tolist(), strict=True)
+                now = dict(zip(places, series.hot.rate_adu_per_s.tolist(), strict=True))
+                found.append(growth(region.region.name, series.temperature_c, before, now))
+    return tuple(found)
+
+
+def _nearest(
+    earlier: Mapping[tuple[str, float | None], dict[Place, float]], region: str, warm: float | None, tolerance_c: float
+) -> dict[Place, float] | None:
+    mine = {then: pixels for (name, then), pixels in earlier.items() if name == region}
+    if warm is None:
+        return mine.get(None)
+    known = {then: pixels for then, pixels in mine.items() if then is not None and abs(then - warm) <= tolerance_c}
+    return known[min(known, key=lambda then: abs(then - warm))] if known else None
+
+
+def summary_of(result: SensorResult, frames: Sequence[SensorFrame], grown: Sequence[HotGrowth] = ()) -> Summary:
     """The machine-readable summary."""
     grade, reasons = grade_of(result)
     inputs = tuple({"name": frame.name, "sha256": frame.sha256} for frame in frames)
-    return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=quantities(result), warnings=(*reasons, *_warnings(result)))
+    everything = (*quantities(result), *growth_quantities(grown))
+    return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=everything, warnings=(*reasons, *_warnings(result)))
 
 
 def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
@@ -115,7 +143,9 @@ def _warnings(result: SensorResult) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def _page(result: SensorResult, summary: Summary, figures: Mapping[str, Sequence[AnalysisFigure]], standing: Standing) -> AnalysisPage:
+def _page(
+    result: SensorResult, summary: Summary, figures: Mapping[str, Sequence[AnalysisFigure]], standing: Standing, grown: Sequence[HotGrowth]
+) -> AnalysisPage:
     found = {one.name for one in summary.quantities}
     status, verdict = _verdict(summary, result)
     return AnalysisPage(
@@ -126,7 +156,7 @@ def _page(result: SensorResult, summary: Summary, figures: Mapping[str, Sequence
         needs_person=summary.warnings[:12],
         summary=summary,
         key_quantities=tuple(name for name in KEY if name in found),
-        sections=tuple(_sections(result, figures, standing)),
+        sections=(*_sections(result, figures, standing), *((sensor_tables.growth_section(grown),) if grown else ())),
         files=FILES,
         commands=standing.commands,
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.exposure_limits import data_sheet_rate, maximum_practical_exposure_s, minimum_practical_exposure_s
 from nightcrew.sensor.flats import FlatResult
+from nightcrew.sensor.hot_growth import HotGrowth
 from nightcrew.sensor.options import SensorOptions
 from reports.summary import Plain, Quantity, determined
 
@@ -169,6 +170,14 @@ def dark_rate_e(region: RegionResult, rate_adu: float | None, error_adu: float |
     if rate_adu is None or gain is None:
         return None, None
     return rate_adu * gain.value, math.hypot((error_adu or 0.0) * gain.value, rate_adu * gain.error)
+
+
+def growth_quantities(grown: Sequence[HotGrowth]) -> Iterator[Quantity]:
+    """Hot pixels against an earlier result."""
+    for one in grown:
+        here = at({"region": one.region}, one.temperature_c)
+        for name, value in (("new", one.new), ("gone", one.gone), ("grown", one.grown), ("shrunk", one.shrunk)):
+            yield Quantity(name=f"hot_pixels_{name}", value=value, where=here)
 
 
 def _thermal(region: RegionResult, where: Where) -> Iterator[Quantity]:

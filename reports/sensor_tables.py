@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResul
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
-from reports.analysis import AnalysisTable, Cell
+from nightcrew.sensor.hot_growth import HotGrowth
+from reports.analysis import AnalysisSection, AnalysisTable, Cell
 from reports.sensor_quantities import dark_rate_e
 from reports.tables import csv_text
 from reports.values import Column, NumberTable
@@ -241,6 +242,15 @@ def hot_rows(result: SensorResult) -> Rows:
                     where = (set_up.set_up.label, region.region.name, series.temperature_c)
                     rows.append((*where, y, x, rate, None if gain is None else rate * gain))
     return tuple(rows)
+
+
+def growth_section(grown: Sequence[HotGrowth]) -> AnalysisSection:
+    """Hot pixels against an earlier result."""
+    columns = ("region", "temperature / C", "before", "now", "new", "gone", "grown", "shrunk", "median ratio")
+    rows = tuple((g.region, g.temperature_c, g.before, g.now, g.new, g.gone, g.grown, g.shrunk, g.median_ratio) for g in grown)
+    note = "Grown: at least 1.5 times the earlier rate; shrunk: at most 1/1.5 of it."
+    table = AnalysisTable(title="Hot pixels then and now", columns=columns, rows=rows, note=note)
+    return AnalysisSection(title="Growth of the hot pixels", tables=(table,))
 
 
 def emva(set_up: SetUpResult) -> AnalysisTable:

@@ -47,6 +47,7 @@ def sensor(
         float, typer.Option("--times-read-noise", min=0.0, help="n: light's shot noise at least n read noises.")
     ] = 1.0,
     data_sheet: Annotated[str, typer.Option("--data-sheet", help="Maker's dark rate RATE@C/DOUBLING, as 112@60/11 (e-/s, C, K).")] = "",
+    previous: Annotated[Path | None, typer.Option("--previous", help="Folder of an earlier result: how hot pixels grew since.")] = None,
     lights_are_flats: Annotated[bool, typer.Option("--lights-are-flats", help="Take frames labelled as lights for flats.")] = False,
     profile: Annotated[str, typer.Option("--profile", help="Instrument profile; auto lets the headers choose.")] = "auto",
     config: ConfigOption = None,
@@ -89,7 +90,7 @@ def sensor(
             f"{folder} holds no frame that could be read" + (f": {found.left_out[0][0]}: {found.left_out[0][1]}" if found.left_out else "")
         )
     result = characterise(found.frames, replace(options, pedestal=pedestal))
-    standing = Standing(title=folder.resolve().name or "Sensor", left_out=found.left_out)
+    standing = Standing(title=folder.resolve().name or "Sensor", left_out=found.left_out, previous=previous)
     page = write_report(result, found.frames, standing, out)
     write_analysis(page, out)
     _tell(page, out, as_json=as_json)

@@ -117,6 +117,13 @@ def test_same_frames_same_bytes(bench: Path, made_by_command: tuple[Path, str]) 
             assert path.read_bytes() == (again / path.relative_to(made_by_command[0])).read_bytes(), path.name
 
 
+def test_growth_against_an_earlier_result(bench: Path, made_by_command: tuple[Path, str]) -> None:
+    quick = ("--max-lag", 0, "--bootstrap", 0, "--previous", made_by_command[0])
+    nightcrew("sensor", bench / "set" / "raw", "--out", bench / "grown", *quick)
+    found = {one.name: one.value for one in parse((bench / "grown" / "summary.json").read_text()).quantities}
+    assert [found[f"hot_pixels_{name}"] for name in ("new", "gone", "grown", "shrunk")] == [0, 0, 0, 0]
+
+
 def test_folder_without_frames_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("x")
     monkeypatch.setattr(sys, "argv", ["nightcrew", "sensor", str(tmp_path), "--out", str(tmp_path / "out")])
