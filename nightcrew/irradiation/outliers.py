@@ -21,7 +21,6 @@ F4 = NDArray[np.float32]
 FALSE_ALARM = 1e-6  # of a value, both sides together
 QUANTILES = (0.1, 0.6)  # of the pixels' variances; hits make large ones, so the upper end is left alone
 MOST_FREEDOM = 1e4  # as good as infinite
-ROUNDS = 3
 SAMPLE = 100_000
 
 
@@ -83,7 +82,8 @@ def limit(prior: Prior, n_frames: int, false_alarm: float) -> float:
 def find_outliers(values: F4, prior: Prior, *, false_alarm: float = FALSE_ALARM, positive: bool = False) -> NDArray[np.bool_]:
     """Which of ``values`` [frame, pixel] (levels removed) stand out from the pixel's other frames.
 
-    What was found is left out of the others and the rest looked at again, so that two hits do not hide each other.
+    The value that stands out most is left out of the others and the rest looked at again, so that a hit neither hides another nor
+    makes the others look low; at most half of a pixel's values.
     ``positive`` keeps only those above the others (the rate is then half).  Values that are not finite are never outliers.
     """
     n = len(values)
@@ -95,15 +95,20 @@ def find_outliers(values: F4, prior: Prior, *, false_alarm: float = FALSE_ALARM,
     data = np.where(missing, 0, values).astype(np.float64)
     rows = np.arange(data.shape[1])
     flagged = np.zeros(values.shape, dtype=bool)
-    for _ in range(ROUNDS):
-        score = _scores(data[:, rows], ~found[:, rows], prior)
-        new = (score > bound if positive else np.abs(score) > bound) & ~missing[:, rows] & ~flagged[:, rows]
-        if not new.any():
+    for _ in range(max(1, n // 2)):
+        if not rows.size:
             break
-        hit = new.any(axis=0)
-        flagged[:, rows] |= new
-        found[:, rows] |= new
-        rows = rows[hit]
+        score = _scores(data[:, rows], ~found[:, rows], prior)
+        size = np.where(found[:, rows], -np.inf, score if positive else np.abs(score))
+        worst = np.argmax(size, axis=0)
+        hit = size[worst, np.arange(rows.size)] > bound
+        rows, worst = rows[hit], worst[hit]
+        found[worst, rows] = True
+    # what was taken out too early, while others still hid in the mean, comes back
+    changed = np.nonzero((found & ~missing).any(axis=0))[0]
+    score = _scores(data[:, changed], ~found[:, changed], prior)
+    outside = score > bound if positive else np.abs(score) > bound
+    flagged[:, changed] = found[:, changed] & ~missing[:, changed] & outside
     return flagged
 
 

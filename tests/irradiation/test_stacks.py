@@ -103,6 +103,14 @@ def test_two_hits_do_not_hide_each_other_and_nan_is_none() -> None:
     assert not found[4, 11]
 
 
+def test_a_huge_hit_does_not_make_the_others_outliers() -> None:
+    values = frames(np.random.default_rng(6), 10, 4000)
+    values[3, ::40] += 6000
+    found = find_outliers(values, estimate_prior(values))
+    assert found[3, ::40].all()
+    assert found.sum() == 100
+
+
 def test_two_frames_cannot_tell_which_stands_out() -> None:
     assert not find_outliers(frames(np.random.default_rng(1), 2, 50), Prior(25.0, 100.0)).any()
     with pytest.raises(Refused, match="at least 3"):
