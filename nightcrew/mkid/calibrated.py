@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
-from nightcrew.mkid.flat_solution import FlatSolution, polynomial_weights, read_flat_solution
+from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
 from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_stretches, overlap_us
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
+from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
 from nightcrew.mkid.registered import registered
 from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of, places_of
-from nightcrew.mkid.wavelength_solution import HC_EV_NM, WavelengthSolution, read_wavelength_solution
+from nightcrew.mkid.wavelength_solution import WavelengthSolution, read_wavelength_solution
 
 _MOST_LOSS = 0.9  # of the time, to dead time: beyond it a rate means nothing
 
@@ -205,11 +206,7 @@ class CalibratedTable:
         place = places_of(self.resid, solution.resid).ravel()[wanted.start : wanted.stop]
         chosen = solution.coefficients.reshape(-1, 3)[place]
         chosen[(place < 0) | ~solution.solved.ravel()[place]] = np.nan
-        c0, c1, c2 = (np.repeat(chosen[:, power], raw.counts) for power in range(3))
-        energy_ev = (c2 * phase_deg + c1) * phase_deg + c0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            means_something = (energy_ev > 0) & (c1 + 2 * c2 * phase_deg < 0)  # not beyond the vertex of the parabola
-            return np.where(means_something, HC_EV_NM / energy_ev, np.nan).astype(np.float32)
+        return wavelengths_nm(raw.first, phase_deg, chosen)
 
     def _flat_weights(self, raw: PixelPhotons, wavelength_nm: NDArray[np.float32], wanted: range) -> NDArray[np.float32]:
         flat = self.calibrations.flat
@@ -218,9 +215,7 @@ class CalibratedTable:
         place = places_of(self.resid, flat.resid).ravel()[wanted.start : wanted.stop]
         chosen = flat.coefficients.reshape(-1, flat.coefficients.shape[-1])[place]
         chosen[place < 0] = np.nan
-        rows = np.repeat(chosen, raw.counts, axis=0)
-        weight = polynomial_weights(rows, wavelength_nm.astype(np.float64), flat.range_nm)
-        return np.where(np.isfinite(weight), weight, 1.0).astype(np.float32)  # such pixels are flagged, such photons have no wavelength
+        return flat_weights(raw.first, wavelength_nm, chosen, flat.range_nm)  # 1 for pixels without a weight: they are flagged
 
     def _linearity(self, raw: PixelPhotons, wanted: range) -> NDArray[np.float32]:
         """1 / (1 - rate * dead time) of each photon; the rate is that of its pixel in the whole step, however little of it is read."""

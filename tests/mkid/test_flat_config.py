@@ -30,7 +30,7 @@ calSolnPath = '/solutions'
 intTime = 5
 expTime = 10
 deadtime = 0.000001
-energyBinWidth = 0.05
+energyBinWidth = 0.15
 wvlStart = 850
 wvlStop = 1350
 countRateCutoff = 20000
@@ -95,12 +95,12 @@ def test_the_command_reads_the_configuration_and_writes_the_books(tmp_path: Path
     text = TEXT.replace("'/flats'", repr(str(tmp_path / "flats"))).replace("'/solutions'", repr(str(tmp_path)))
     (tmp_path / "flat.cfg").write_text(text)
     code = "from deployments.cli import main; main()"
-    words = ["mkid", "flatcal", "--config", str(tmp_path / "flat.cfg"), "--books", "--book-pixels", "4"]
+    words = ["mkid", "flatcal", "--config", str(tmp_path / "flat.cfg"), "--books", "--book-pixels", "2"]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "59 of 60 pixels have weights at every wavelength; 4 of 4 chunks used" in done.stdout
     flat = read_flat_solution(tmp_path / "flatsol_1507175503.h5")
-    assert flat.provenance["parameters"]["energy_bin_ev"] == 0.05
+    assert flat.provenance["parameters"]["energy_bin_ev"] == 0.15
     names = book_names("flatsol_1507175503")
     for part in ("pixels", "slices", "mask"):
         assert (tmp_path / names[part]).read_bytes().startswith(b"%PDF")
