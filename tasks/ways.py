@@ -16,8 +16,9 @@ from nightcrew.planning import set_snapshot
 from nightcrew.planning import snapshot as snapshots
 from nightcrew.planning.model import Plan, Snapshot
 from nightcrew.planning.night import plan_night
+from nightcrew.planning.set_plan import held_by_fault, plan_set
 from nightcrew.planning.set_states import file_states
-from nightcrew.planning.sets import SetSnapshot, held_by_fault, plan_set
+from nightcrew.planning.sets import SetSnapshot
 from nightcrew.planning.states import FrameState, frame_states
 from nightcrew.recipes.parameters import NightParameters, SetOptions
 from tasks import kinds

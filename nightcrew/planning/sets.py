@@ -19,16 +19,15 @@ from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.database import storable
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
-from nightcrew.planning.builder import GONE, OUTDATED, RAW_IS_GONE
+from nightcrew.planning.builder import OUTDATED, RAW_IS_GONE
 from nightcrew.planning.fingerprints import canonical
-from nightcrew.planning.model import Input, Plan, PlannedProduct, Status
+from nightcrew.planning.model import Input, PlannedProduct, Status
 from nightcrew.planning.set_names import safe_part
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import SetParameters
 
 MAX_TEXT_BYTES = 4_000_000
 _CACHED_BYTES = 100_000
-_POSTPONED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +121,7 @@ class SetBuilder:
             return False  # reading them raises the scope's mark
         times = [file.arrived_at for file in mine] + ([seen.scope.last_arrival_at] if files is None else [])
         last = max((time for time in times if time), default="")
-        quiet_at = _later(last, seen.quiet_s) if last else self.as_of
+        quiet_at = later(last, seen.quiet_s) if last else self.as_of
         if quiet_at <= self.as_of:
             return True
         self.incomplete = True
@@ -303,78 +302,8 @@ def role_of(planned: PlannedProduct) -> str:
     return f"{planned.recipe}_{planned.key}"
 
 
-def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_copies: bool = False) -> Plan:
-    """The plan of a set; a pure function of the snapshot, of the texts that ``rules`` look at, and of the time.
-
-    Parameters
-    ----------
-    rules
-        The plan of the kind; None when it is not part of this Nightcrew: all files wait, what was made stands.
-    as_of
-        The time now, ledger text; decides only whether the set is quiet.
-    keep_copies
-        Files of equal content all count (configurations that are copied from folder to folder).
-    """
-    if rules is None:
-        return _held(snapshot, f"the analysis of {snapshot.scope.kind} sets is not part of this Nightcrew", "")
-    files, aside = (list(snapshot.files), {}) if keep_copies else without_copies(snapshot.files)
-    gone: dict[int, SetFile] = {}
-    while True:
-        builder = SetBuilder(replace(snapshot, files=tuple(f for f in files if f.id not in gone)), as_of, snapshot.files)
-        try:
-            rules(builder)
-        except TextNotNow as error:
-            if error.file.absent == "changing" or error.file.id in gone:
-                return _held(snapshot, str(error), _later(as_of, _POSTPONED_S))
-            lacking = {error.file.id}
-        else:
-            lacking = builder.lacking()
-        if not lacking:
-            break
-        gone |= {file.id: file for file in files if file.id in lacking}
-    builder.keep_what_was_made_of(gone.values())
-    return Plan(
-        scope=snapshot.scope,
-        products=tuple(builder.products.values()),
-        waiting=builder.waiting,
-        excluded={**builder.aside, **aside},
-        rejected=builder.rejected,
-        gone=dict.fromkeys(gone, GONE),
-        held=builder.held(),
-        wake_at=min(builder.wakes, default=""),
-    )
-
-
-def _held(snapshot: SetSnapshot, reason: str, wake_at: str) -> Plan:
-    """Nothing can be said of the set now: its files wait, and what is current stays so."""
-    return Plan(
-        scope=snapshot.scope,
-        products=(),
-        waiting={file.id: reason for file in snapshot.files},
-        held=frozenset(snapshot.current),
-        wake_at=wake_at,
-    )
-
-
-def held_by_fault(snapshot: SetSnapshot, error: Exception) -> Plan:
-    """The plan when the kind's own rules fail by a fault of the program: nothing is lost, and every file says why it waits."""
-    return replace(
-        _held(snapshot, f"a fault in Nightcrew while the set was planned: {type(error).__name__}: {error}", ""), fault=str(error)
-    )
-
-
-def without_copies(files: Iterable[SetFile]) -> tuple[list[SetFile], dict[int, str]]:
-    """Of files with equal content the one that is there, has the shortest name and sorts first; why the others are set aside."""
-    first: dict[str, SetFile] = {}
-    aside: dict[int, str] = {}
-    for file in sorted(files, key=lambda f: (f.absent == "gone", len(f.relative), f.relative)):
-        known = first.setdefault(file.sha256, file)
-        if known is not file:
-            aside[file.id] = f"duplicate: the same bytes as {known.relative}"
-    return sorted(first.values(), key=lambda file: file.relative), aside
-
-
-def _later(time_utc: str, seconds: float) -> str:
+def later(time_utc: str, seconds: float) -> str:
+    """The ledger's time ``seconds`` after another."""
     return (datetime.fromisoformat(time_utc) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.rows import ProductRow, ScopeRow
+from nightcrew.planning.set_plan import plan_set, without_copies
 from nightcrew.planning.set_states import file_states
-from nightcrew.planning.sets import SetBuilder, SetFile, SetSnapshot, plan_set, without_copies
+from nightcrew.planning.sets import SetBuilder, SetFile, SetSnapshot
 from nightcrew.recipes.parameters import SetParameters
 from tests.support.toy_kind import toy_kind
 

@@ -1,0 +1,83 @@
+"""The plan of a set from the rules of its kind: copies, files that are gone, plans that cannot be made now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from nightcrew.planning.builder import GONE
+from nightcrew.planning.model import Plan
+from nightcrew.planning.sets import PlanSet, SetBuilder, SetFile, SetSnapshot, TextNotNow, later
+
+_POSTPONED_S = 10.0
+
+
+def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_copies: bool = False) -> Plan:
+    """The plan of a set; a pure function of the snapshot, of the texts that ``rules`` look at, and of the time.
+
+    Parameters
+    ----------
+    rules
+        The plan of the kind; None when it is not part of this Nightcrew: all files wait, what was made stands.
+    as_of
+        The time now, ledger text; decides only whether the set is quiet.
+    keep_copies
+        Files of equal content all count (configurations that are copied from folder to folder).
+    """
+    if rules is None:
+        return _held(snapshot, f"the analysis of {snapshot.scope.kind} sets is not part of this Nightcrew", "")
+    files, aside = (list(snapshot.files), {}) if keep_copies else without_copies(snapshot.files)
+    gone: dict[int, SetFile] = {}
+    while True:
+        builder = SetBuilder(replace(snapshot, files=tuple(f for f in files if f.id not in gone)), as_of, snapshot.files)
+        try:
+            rules(builder)
+        except TextNotNow as error:
+            if error.file.absent == "changing" or error.file.id in gone:
+                return _held(snapshot, str(error), later(as_of, _POSTPONED_S))
+            lacking = {error.file.id}
+        else:
+            lacking = builder.lacking()
+        if not lacking:
+            break
+        gone |= {file.id: file for file in files if file.id in lacking}
+    builder.keep_what_was_made_of(gone.values())
+    return Plan(
+        scope=snapshot.scope,
+        products=tuple(builder.products.values()),
+        waiting=builder.waiting,
+        excluded={**builder.aside, **aside},
+        rejected=builder.rejected,
+        gone=dict.fromkeys(gone, GONE),
+        held=builder.held(),
+        wake_at=min(builder.wakes, default=""),
+    )
+
+
+def _held(snapshot: SetSnapshot, reason: str, wake_at: str) -> Plan:
+    """Nothing can be said of the set now: its files wait, and what is current stays so."""
+    return Plan(
+        scope=snapshot.scope,
+        products=(),
+        waiting={file.id: reason for file in snapshot.files},
+        held=frozenset(snapshot.current),
+        wake_at=wake_at,
+    )
+
+
+def held_by_fault(snapshot: SetSnapshot, error: Exception) -> Plan:
+    """The plan when the kind's own rules fail by a fault of the program: nothing is lost, and every file says why it waits."""
+    return replace(
+        _held(snapshot, f"a fault in Nightcrew while the set was planned: {type(error).__name__}: {error}", ""), fault=str(error)
+    )
+
+
+def without_copies(files: Iterable[SetFile]) -> tuple[list[SetFile], dict[int, str]]:
+    """Of files with equal content the one that is there, has the shortest name and sorts first; why the others are set aside."""
+    first: dict[str, SetFile] = {}
+    aside: dict[int, str] = {}
+    for file in sorted(files, key=lambda f: (f.absent == "gone", len(f.relative), f.relative)):
+        known = first.setdefault(file.sha256, file)
+        if known is not file:
+            aside[file.id] = f"duplicate: the same bytes as {known.relative}"
+    return sorted(first.values(), key=lambda file: file.relative), aside
