@@ -34,6 +34,7 @@ from reports.mkid_figures import write_plots
 from reports.mkid_images import quantities_of, sections_of
 from reports.mkid_solutions import flat_quantities, wavelength_quantities
 from reports.summary import Quantity, Summary
+from tasks.mkid_dither import make_dither
 from tasks.mkid_report import make_report
 from tasks.set_units import SetResult, SetUnit
 
@@ -217,5 +218,6 @@ units: Mapping[str, Callable[[SetUnit], SetResult]] = {
     "mkid_flatcal": make_flat,
     "mkid_calibrated": make_calibrated,
     "mkid_images": make_images,
+    "mkid_dither": make_dither,
     "mkid_report": make_report,
 }

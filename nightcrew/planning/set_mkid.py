@@ -16,6 +16,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.observing_log import LoggedExposure, parse_log
 from nightcrew.mkid.seconds import wanted_seconds
 from nightcrew.mkid.set_words import MkidWords, words_of
+from nightcrew.planning.mkid_dithers import plan_dithers
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.sets import SetBuilder, SetFile
 
@@ -47,6 +48,7 @@ class _Made:
     masks: dict[str, PlannedProduct] = field(default_factory=dict)
     wavecals: list[tuple[int, PlannedProduct]] = field(default_factory=list)  # middle of its exposures, Unix us
     flats: list[tuple[int, PlannedProduct]] = field(default_factory=list)
+    science: dict[str, list[str]] = field(default_factory=dict)  # fingerprints that each science exposure is read with
     problems: list[str] = field(default_factory=list)
 
 
@@ -69,6 +71,8 @@ def plan(builder: SetBuilder) -> None:
     _masks(builder, words, made)
     _flats(builder, exposures, words, made)
     calibrated = _calibrated(builder, words, made)
+    tables = {name: table for name, (_, table) in made.tables.items()}
+    plan_dithers(builder, exposures, tables, made.science, {"linearity_step_s": words.linearity_step_s}, made.problems)
     _report(builder, found, made, calibrated)
 
 
@@ -266,6 +270,7 @@ def _calibrated(builder: SetBuilder, words: MkidWords, made: _Made) -> list[Plan
         away = {"wavecal_away_s": wavecal[0] if wavecal else None, "flatcal_away_s": flat[0] if flat else None}
         masks = [made.masks[name].fingerprint] if name in made.masks and made.masks[name].status != "failed" else []
         inputs, parameters = [table.fingerprint, *masks, *chosen], {"linearity_step_s": words.linearity_step_s}
+        made.science[name] = inputs
         planned.append(builder.add("mkid_calibrated", name, products=inputs, parameters=parameters, facts=away))
         builder.add("mkid_images", name, products=inputs, parameters={**parameters, "log": dict(one.others)}, facts=away)
     return planned

@@ -1,0 +1,76 @@
+"""Sections of the page of a combined dither."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.mkid.dither_products import DitherProducts
+from nightcrew.mkid.drizzled import Drizzled
+from reports.analysis import AnalysisSection, AnalysisTable
+from reports.figures import EmptyFigureError
+from reports.mkid_figures import Plot, grid, image, png_of, write_numbers
+from reports.summary import Quantity, determined
+
+
+def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSection, ...]:
+    """Combined image with its exposure, positions, and speckle maps where there are any; numbers go to ``out/numbers``."""
+    found = products.combined
+    plots = [_image_plot(found.drizzled)]
+    text = [f"{len(found.positions)} positions, {found.drizzled.n_shots} images added. North is up, east is left.", *products.remarks]
+    if products.speckles is not None and products.ratio is not None:
+        try:
+            plots.append(_speckle_plot(products.speckles, products.ratio))
+        except EmptyFigureError as error:
+            text.append(f"Not drawn: {error}.")
+    write_numbers(plots, out)
+    rows = tuple(
+        (one.name, *(_known(v) for v in (*one.star_px, *one.error_px, one.fwhm_px)), one.n_steps, one.exposure_s) for one in found.positions
+    )
+    table = AnalysisTable(
+        title="Positions",
+        columns=("table", "x / px", "y / px", "x error / px", "y error / px", "FWHM / px", "steps of rotation", "time / s"),
+        rows=rows,
+        note="Without an error the place is the log's.",
+    )
+    return (AnalysisSection(title="Combined dither", text=tuple(text), tables=(table,), figures=tuple(plot.figure() for plot in plots)),)
+
+
+def dither_quantities(products: DitherProducts) -> tuple[Quantity, ...]:
+    """Quantities for the summary of the page."""
+    result, where = products.combined.drizzled, {"dither": products.name}
+    widths = [one.fwhm_px for one in products.combined.positions if math.isfinite(one.fwhm_px)]
+    exposure = float(result.exposure_s.max(initial=0.0))
+    return (
+        determined("dither_positions", float(len(products.combined.positions)), "", where=where),
+        determined("dither_exposure", exposure if exposure > 0 else None, "nothing fell on the grid", unit="s", where=where),
+        determined("dither_fwhm", float(np.median(widths)) if widths else None, "places are the log's", unit="px", where=where),
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _image_plot(result: Drizzled) -> Plot:
+    whole = np.where(result.exposure_s > 0, np.nansum(result.rate_cps, axis=0), np.nan)
+    figure, (left, right) = grid(2, columns=2, size_in=(3.1, 3.2))
+    image(left, whole, "rate / (ct/s)")
+    image(right, np.where(result.exposure_s > 0, result.exposure_s, np.nan), "exposure / s")
+    numbers: dict[str, NDArray[Any]] = {"rate_cps": result.rate_cps, "variance": result.variance, "exposure_s": result.exposure_s}
+    caption = f"all wavelengths; drops of {result.pixfrac:g} pixel"
+    return Plot(name="dither", title="Combined dither", caption=caption, png=png_of(figure), numbers=numbers)
+
+
+def _speckle_plot(rates: Drizzled, ratio: Drizzled) -> Plot:
+    figure, every = grid(3, columns=3, size_in=(2.5, 2.6))
+    for axes, values, title in zip(every, (*rates.rate_cps[:2], ratio.rate_cps[0]), ("Ic / (ct/s)", "Is / (ct/s)", "Ic / Is"), strict=True):
+        image(axes, values, title)
+    numbers: dict[str, NDArray[Any]] = {"rates_cps": rates.rate_cps, "variance": rates.variance, "ratio": ratio.rate_cps[0]}
+    return Plot(
+        name="dither_speckles", title="Speckle statistics of the dither", caption="valid pixels", png=png_of(figure), numbers=numbers
+    )
