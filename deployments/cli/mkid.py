@@ -171,11 +171,15 @@ def _say_runs(runs: list[RawRun], problems: list[str]) -> None:
 @app.command()
 def info(table: Annotated[Path, typer.Argument(help="Photon table.")], as_json: JsonOption = False) -> None:
     """Attributes of a photon table, its counts, flags, and what was lost."""
+    from nightcrew.io.source import shown
     from nightcrew.mkid.photon_table import PhotonTable
+    from nightcrew.mkid.registered import registered
     from nightcrew.mkid.table_info import describe
 
     with PhotonTable(table) as opened:
         values = describe(opened)
+    noted = registered(table)
+    values["read_with"] = [shown(path) for path in noted.solutions] + ([] if noted.linearity_step_s is None else ["linearity"])
     if as_json:
         say_json(values)
         return

@@ -143,15 +143,17 @@ def _line_data(read: _Read) -> LineData:
     bins = read.histograms[0].counts.shape[1]
     scale = np.zeros((len(read.lasers), rows, columns))
     index = np.full(len(read.lasers), -1, dtype=np.int64)
-    for place, (one, histogram) in enumerate(zip(read.lasers, read.histograms, strict=True)):
+    laser_counts = np.empty((len(read.lasers), rows * columns, bins), dtype=np.uint32)
+    for place, one in enumerate(read.lasers):
+        laser_counts[place] = read.histograms[place].counts
+        histogram = read.histograms[place] = replace(read.histograms[place], counts=laser_counts[place])  # the one copy from here on
         if one.dark is not None:
             index[place] = paths.index(one.dark)
             dark = read.darks[one.dark]
             time_s = np.where(dark.photons > 0, dark.time_s, dark.duration_s)
             scale[place] = (histogram.time_s / np.maximum(time_s, 1e-9)).reshape(rows, columns)
-    laser_counts = np.stack([one.counts for one in read.histograms]).reshape(-1, rows, columns, bins)
     dark_counts = np.stack([read.darks[path].counts for path in paths]) if paths else np.zeros((0, rows * columns, bins), np.uint32)
-    return LineData(laser_counts, dark_counts.reshape(-1, rows, columns, bins), index, scale)
+    return LineData(laser_counts.reshape(-1, rows, columns, bins), dark_counts.reshape(-1, rows, columns, bins), index, scale)
 
 
 def _attempted(read: _Read, flag: NDArray[np.uint32], options: WavecalOptions) -> tuple[Flags, NDArray[np.uint32]]:

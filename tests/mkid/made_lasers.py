@@ -46,8 +46,12 @@ def laser_tables(
     noise: float = 0.04,
     dark: bool = False,
     factor: Floats | None = None,
+    in_phase: bool = False,
 ) -> list[LaserInput]:
-    """A table for each laser with ``photons`` in the line on average, times ``factor`` [pixel], and trigger noise besides."""
+    """A table for each laser, its line Gaussian in energy or ``in_phase``.
+
+    There are ``photons`` in the line on average, times ``factor`` [pixel], and trigger noise besides.
+    """
     rng = np.random.default_rng(seed)
     n, placed = truth.slope.size, beam_map(shape)
     share = np.ones(n) if factor is None else factor
@@ -59,6 +63,10 @@ def laser_tables(
         pixel = np.concatenate([light, trigger])
         measured = energy * (1 + rng.standard_normal(pixel.size) / (2.354820045 * truth.resolution[pixel]))
         time_us = rng.integers(0, round(DURATION_S * 1e6), pixel.size)
+        phase_deg = truth.phase_deg(measured, pixel)
+        if in_phase:  # as broad, but Gaussian in phase
+            slope = truth.slope[pixel] * (1 - 2 * truth.curve[pixel] * energy)
+            phase_deg = truth.phase_deg(energy, pixel) - slope * (measured - energy)
         path = folder / (f"laser_{nm:.0f}.h5" if nm else "dark.h5")
-        table(path, placed, pixel, time_us, truth.phase_deg(measured, pixel), duration_s=DURATION_S)
+        table(path, placed, pixel, time_us, phase_deg, duration_s=DURATION_S)
     return [LaserInput(table=folder / f"laser_{nm:.0f}.h5", wavelength_nm=nm, dark=dark_path) for nm in LASERS_NM]

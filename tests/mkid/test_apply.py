@@ -43,6 +43,7 @@ def test_masks_are_made_applied_exported_and_taken_back(made: Path, tmp_path: Pa
     solutions = [tmp_path / name for name in ("w.h5", "flat.h5", "t_masks.h5", "t_cosmic.h5")]
     done = nightcrew("apply", made, *solutions, "--linearity", 1, "--export", tmp_path / "out.h5", "--book-pixels", 2)
     assert (done.returncode, done.stderr) == (0, "")
+    assert "read_with: ['t_cosmic.h5', 'flat.h5', 't_masks.h5', 'w.h5', 'linearity']" in nightcrew("info", made).stdout
     with open_calibrated(made) as opened, h5py.File(tmp_path / "out.h5") as exported:
         photons = opened.photons()
         assert exported["photons/time_us"].size == len(photons)

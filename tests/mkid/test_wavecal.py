@@ -113,6 +113,13 @@ def test_few_photons_are_enough(tmp_path: Path) -> None:
     assert np.nanmedian(solution.resolution.reshape(5, -1) / TRUTH.resolution) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
+def test_lines_that_are_gaussian_in_phase_have_no_bias_either(tmp_path: Path) -> None:
+    solution = calibrate(laser_tables(tmp_path, TRUTH, SHAPE, 4000, in_phase=True), WavecalOptions(threads=2)).solution
+    assert solution.line_shape[0] == pytest.approx(0, abs=0.25)
+    assert abs(np.nanmean(errors(solution, TRUTH)[1])) < 0.2
+
+
 def test_photons_that_follow_closely_are_left_out_also_across_slabs(tmp_path: Path) -> None:
     times = [1_000, 1_400, 1_900, 2_401, 64_000_000, 64_000_200]
     path = table(tmp_path / "t.h5", beam_map(), [0] * 6, times, -20.3, duration_s=100.0, missing=[1_606_000_001])
