@@ -3,7 +3,8 @@
 Two laws, by the instrument's rules:
 
 ``dark = "exact"`` (the default): a dark of t seconds is ``rate t``.  The rate is the least-squares line through 0,
-sum t_i (D_i - B) / sum t_i^2; the weights are those of equal noise in every dark.
+sum t_i (D_i - B) / sum t_i^2; the weights are those of equal noise in every dark.  Frames of kind ``thermal`` enter as the
+median of those of one exposure.
 
 ``dark = "linear"``: counts = offset + slope t, fitted through the levels of the darks (the recipe of the frame tools), and
 every pixel follows that line in proportion, so that a dark of t seconds is ``rate (t + offset / slope)``.
@@ -11,7 +12,9 @@ every pixel follows that line in proportion, so that a dark of t seconds is ``ra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,18 +22,21 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.certify import certify
 from nightcrew.calibration.combine import combine
+from nightcrew.calibration.master_noise import smoothed_uncertainty
 from nightcrew.calibration.normalisation import FrameCalibration
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger.rows import Measurement, NewProduct, ProductRow
+from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.camera_numbers import central_region, dark_current, dark_level
 from nightcrew.quality.grid import block_medians
+from nightcrew.quality.statistics import pixel_noise
 from nightcrew.tools.darkline import fit_dark_line
 from tasks.context import UnitContext
+from tasks.frames_in import Look
 from tasks.images_out import fact_cards, write_image
-from tasks.masters import gather, science, sources, where
+from tasks.masters import Stack, gather, science, sources, where
 
 
 def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
@@ -49,10 +55,10 @@ def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         variance += (t * _known(dark.uncertainty)) ** 2
         bias_weight += t if kept else 0.0
         norm += t * t
-    for seen, f in zip(stack.looks, stack.frames, strict=True):
-        t = float(f.header.exposure_s or 0.0) + offset_s
-        frame = combine(sources([f]), method="mean", per_frame=[FrameCalibration(shift=-seen.overscan_adu)]).result
-        numerator += t * (frame - bias.science)
+    for exposure_s, level, error_adu in _thermal_levels(context, stack, bias.science):
+        t = exposure_s + offset_s
+        numerator += t * (level - bias.science)
+        variance += (t * error_adu) ** 2
         bias_weight += t
         norm += t * t
     if norm <= 0:
@@ -83,6 +89,25 @@ def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         left_out=stack.left_out,
         measurements=(measured,),
     )
+
+
+def _thermal_levels(
+    context: UnitContext, stack: Stack, bias: NDArray[np.float32]
+) -> Iterator[tuple[float, NDArray[np.float32], NDArray[np.float32] | float]]:
+    """(exposure, median, its error) of the frames of each exposure: a median, so that no cosmic ray enters the rate."""
+    together: dict[float, list[tuple[Look, FrameRow]]] = defaultdict(list)
+    for seen, frame in zip(stack.looks, stack.frames, strict=True):
+        together[float(frame.header.exposure_s or 0.0)].append((seen, frame))
+    for exposure_s, members in sorted(together.items()):
+        shifts = [FrameCalibration(shift=-seen.overscan_adu) for seen, _ in members]
+        files = sources([frame for _, frame in members])
+        done = combine(files, method="median", per_frame=shifts, memory_bytes=context.memory_bytes, threads=context.threads)
+        n, gain = len(members), members[0][1].header.gain_e_per_adu
+        if n < 2 or done.uncertainty is None:  # one frame: its own scatter is all that is known of its error
+            yield exposure_s, done.result, pixel_noise(done.result - bias)
+        else:
+            floor = 1.0 / math.sqrt(12.0 * n)
+            yield exposure_s, done.result, smoothed_uncertainty(done.uncertainty, done.result, frames=n, gain_e_per_adu=gain, floor=floor)
 
 
 def _dark_rate(context: UnitContext, planned: PlannedProduct, rows: Sequence[ProductRow], middle: float) -> Measurement:

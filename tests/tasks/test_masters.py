@@ -174,6 +174,33 @@ def test_a_flat_has_unit_median_and_its_dead_pixels_are_masked(raw: Path, folder
     assert "too faint" in reason
 
 
+def test_frames_of_kind_thermal_give_the_rate_that_scales_to_a_light(raw: Path, folder: Path, tmp_path: Path) -> None:
+    """No darks: long exposures called thermal, and bias frames; the light's dark is scaled from their rate (grade C)."""
+    bias = np.median(np.array(copy(raw, folder, "bias-*")), axis=0)
+    cube = np.array(copy(raw, folder, "dark-30s-*"))
+    copy(raw, folder, "crew-1-V-001*")
+    for path in folder.glob("dark-30s-*"):
+        fits.setval(path, "IMAGETYP", value="Thermal")
+    bench = Bench(folder, tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    bench.close()
+    bench.run(Wish(only=("bias_master", "thermal_master", "reduce_light")))
+    row, rate = made(bench, "thermal_master")
+    np.testing.assert_allclose(rate.science, (np.median(cube, axis=0) - bias) / 30.0, atol=1e-3)
+    assert (rate.unit, rate.cards["NCBIAS"]) == ("adu / s", "removed")
+    difference = cube[1] - cube[0]
+    noise = 1.4826 * float(np.median(np.abs(difference - np.median(difference)))) / math.sqrt(2.0)  # rays do not count
+    assert rate.uncertainty is not None
+    of_both = noise * 1.2533 * math.sqrt(1 / 3 + 1 / 5) / 30.0  # medians of three frames and of five
+    assert float(np.median(rate.uncertainty)) == pytest.approx(of_both, rel=0.3)
+    assert bench.state_of("dark-30s-001.fit")[0] == "done"
+    light, image = made(bench, "reduce_light")
+    assert image.cards["NCDARK"] == "scaled"
+    assert any("scaled from the thermal rate" in reason for reason in light.grade_reasons)
+    assert row.usable
+
+
 def test_an_overscan_is_taken_off_and_cut_off(tmp_path: Path) -> None:
     """Levels that drift from frame to frame: the overscan follows them, so master and light hold none of it."""
     plan = small_plan()
