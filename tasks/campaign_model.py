@@ -138,5 +138,5 @@ def _patterns(analysis: Analysis) -> dict[tuple[str, float], np.ndarray]:
         key = (one.group.kind, 0.0 if one.group.kind == "BIAS" else round(one.group.exposure_s, 9))
         if key not in found and one.corrected and one.group.temperature_bin == analysis.main_bin:
             image = read_map(one.path)
-            found[key] = image - np.float32(image.mean(dtype=np.float64))
+            found[key] = image - np.float32(np.nanmean(image, dtype=np.float64))
     return found

@@ -91,8 +91,8 @@ def _write_pixels(tree: Tree, folder: str, made: Sequence[Cost]) -> None:
                 "DOSE": one.bias.group.dose_krad,
                 "MAG_MEAN": float(good.mean()) if good.size else None,
                 "MAG_STD": float(good.std()) if good.size else None,
-                "ADU_MEAN": float(counts.mean()),
-                "ADU_STD": float(counts.std()),
+                "ADU_MEAN": float(np.nanmean(counts)),
+                "ADU_STD": float(np.nanstd(counts)),
                 "STAGE": one.stage,
             }
         )
@@ -274,7 +274,7 @@ def _write_change_maps(tree: Tree, place: str, analysis: Analysis, kind: str, ex
         if irradiated not in found or reference not in found or found[irradiated].stack.shape != found[reference].stack.shape:
             continue
         base = read_map(found[reference].path)
-        percent = 100 * (read_map(found[irradiated].path) - base) / np.float32(base.mean(dtype=np.float64))
+        percent = 100 * (read_map(found[irradiated].path) - base) / np.float32(np.nanmean(base, dtype=np.float64))
         stem = f"{place}{kind.lower()}_{name}"
         tree.arrays(f"{stem}.npz", "the map, % of the reference's mean", diff_percent=percent)
         title = f"{kind.lower()} {irradiated} - {reference}"

@@ -223,7 +223,7 @@ def _write_histogram(tree: Tree, hot: HotPixels) -> None:
     shown: list[Series] = []
     arrays: dict[str, object] = {}
     images = [read_map(one.master.path) for one in hot.counts]
-    images = [image - np.float32(np.median(image)) for image in images]
+    images = [image[np.isfinite(image)] - np.float32(np.nanmedian(image)) for image in images]
     top = max(float(np.quantile(image, 1 - 2 / image.size)) for image in images)
     edges = np.linspace(-0.05 * top, max(top, 1.0), 80)
     for one, image in zip(hot.counts, images, strict=True):

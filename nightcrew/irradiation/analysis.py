@@ -260,7 +260,8 @@ def observe(masters: Sequence[Master]) -> Observations:
         exposure_s=column([0.0 if s.group.kind == "BIAS" else s.group.exposure_s for s in stacks]),
         signal_adu=column([s.raw_mean for s in stacks]),
         variance_adu2=column([s.noise.variance for s in stacks]),
-        signal_error_adu=column([s.raw_level_error for s in stacks]),
+        # frames that are equal in every pixel have no noise at all: their level is then known to a millionth
+        signal_error_adu=column([s.raw_level_error or 1e-6 * max(1.0, abs(s.raw_mean)) for s in stacks]),
         variance_error_adu2=column([s.noise.variance_error for s in stacks]),
         covariance_adu3=column([s.noise.covariance for s in stacks]),
         dose_error_krad=column([s.group.dose_error_krad for s in stacks]),

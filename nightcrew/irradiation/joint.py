@@ -146,11 +146,13 @@ def _whiten(data: Observations, theta: F8) -> _Whitened:
     has_variance = np.isfinite(data.variance_adu2) & np.isfinite(b) & (b > 0)
     factor = np.zeros((2 * n, 2 * n))
     place = np.arange(n)
-    factor[place, place] = 1 / a
-    rho = np.where(has_variance, np.clip(np.nan_to_num(cross) / (a * np.where(has_variance, b, 1)), -0.95, 0.95), 0.0)
+    a = np.where(a > 0, a, np.nan)  # a level without an error says nothing of how well it is known: it is left out
+    factor[place, place] = np.nan_to_num(1 / a)
+    both = has_variance & np.isfinite(a)
+    rho = np.where(both, np.clip(np.nan_to_num(cross) / (np.where(both, a, 1) * np.where(both, b, 1)), -0.95, 0.95), 0.0)
     rest = np.sqrt(1 - rho**2)
     safe = np.where(has_variance, b, 1.0)
-    factor[n + place, place] = np.where(has_variance, -rho / (rest * a), 0)
+    factor[n + place, place] = np.where(both, -rho / (rest * np.where(both, a, 1)), 0)
     factor[n + place, n + place] = np.where(has_variance, 1 / (rest * safe), 0)
     good = np.concatenate([np.isfinite(data.signal_adu) & np.isfinite(a) & (a > 0), has_variance])
     return _Whitened(factor, good)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.errors import RejectedInput
 from nightcrew.io.atomic import make_folder
 from nightcrew.io.cardtext import Card
 from nightcrew.io.products import read_image_product, write_image_product
@@ -160,9 +161,12 @@ def _write_dark(
 
 def _save(stack: Stack, maps: Maps, folder: Path, bias: Master | None, shift: float, why: str) -> Master:
     image = maps.mean
-    mean = float(image.mean(dtype=np.float64))
-    std = math.sqrt(float(image.var(dtype=np.float64)) + float(np.mean(np.square(maps.spread), dtype=np.float64)))
-    median = float(np.median(image))
+    good = image[np.isfinite(image)]
+    if not good.size:
+        raise RejectedInput(f"{stack.group.frames[0].folder}: no pixel has a value in all its frames")
+    mean = float(good.mean(dtype=np.float64))
+    std = math.sqrt(float(good.var(dtype=np.float64)) + float(np.nanmean(np.square(maps.spread), dtype=np.float64)))
+    median = float(np.median(good))
     error = stack.level_error if bias is None else math.hypot(stack.level_error, bias.error)
     n = len(stack.group.frames)
     cards = _cards(stack, image, (mean, median, std), bias, shift)
@@ -186,8 +190,8 @@ def _cards(stack: Stack, image: F4, level: tuple[float, float, float], bias: Mas
         ("MEAN", level[0], "adu"),
         ("MEDIAN", level[1], "adu"),
         ("STD", level[2], "adu, population over pixels and frames"),
-        ("DATAMIN", float(image.min()), "adu"),
-        ("DATAMAX", float(image.max()), "adu"),
+        ("DATAMIN", float(np.nanmin(image)), "adu"),
+        ("DATAMAX", float(np.nanmax(image)), "adu"),
         ("T_MEAN", _finite(float(temperatures.mean()) if temperatures.size else math.nan), "deg C"),
         ("T_STD", _finite(float(temperatures.std()) if temperatures.size else math.nan), "deg C"),
         ("HITS", stack.hits, "values taken out, a pixel and frame"),

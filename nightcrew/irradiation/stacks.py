@@ -159,7 +159,8 @@ def _noise_law(images: Sequence[ImageFile], offsets: F4, shape: tuple[int, int],
     starts = np.unique(np.linspace(0, shape[0] - block, 16).astype(int)).tolist()
     parts = [np.stack([image.read_rows(y, y + block).reshape(-1) for image in images]) for y in starts]
     values = np.concatenate(parts, axis=1).astype(np.float32) - offsets[:, None]
-    return stack_noise_without_hits(np.sort(values, axis=0), step_adu=step_adu)
+    values = values[:, np.isfinite(values).all(axis=0)]
+    return stack_noise_without_hits(np.sort(values, axis=0), step_adu=step_adu) if values.size else StackNoise(1.0, 0.0)
 
 
 class _Work:
@@ -169,8 +170,20 @@ class _Work:
         self._moments = Moments(n)
         self._sum, self._variance, self._hits = 0.0, 0.0, 0
         self._variance_pixels = 0
+        self._pixels = 0  # with a value in every frame
 
     def add(self, y0: int, y1: int, values: F4, law: StackNoise | None) -> None:
+        """A slab; pixels without a value in some frame have none in the maps and are in no sum."""
+        whole = np.isfinite(values).all(axis=0)
+        if whole.all():
+            clean, spread = self._sums(values, law)
+        else:
+            clean, spread = (np.full(values.shape[1], np.nan, np.float32) for _ in range(2))
+            clean[whole], spread[whole] = self._sums(values[:, whole], law)
+        self.maps.mean[y0:y1] = clean.reshape(y1 - y0, -1)
+        self.maps.spread[y0:y1] = spread.reshape(y1 - y0, -1)
+
+    def _sums(self, values: F4, law: StackNoise | None) -> tuple[F4, F4]:
         self._moments.add(values)
         found = mean_without_hits(values, noise=law)
         clean, hits = found.mean, found.hits
@@ -178,16 +191,16 @@ class _Work:
         left[hits] = 0
         square = np.einsum("ij,ij->j", left, left, dtype=np.float64)
         count = self.n - hits.sum(axis=0)
-        self.maps.mean[y0:y1] = clean.reshape(y1 - y0, -1)
-        self.maps.spread[y0:y1] = np.sqrt(square / np.maximum(count, 1)).reshape(y1 - y0, -1)
         good = (count > 1) & ~found.became_hot
         self._variance += float((square[good] / (count[good] - 1)).sum())
         self._variance_pixels += int(good.sum())
         self._sum += float(clean.sum(dtype=np.float64))
         self._hits += int(hits.sum())
+        self._pixels += values.shape[1]
+        return clean, np.sqrt(square / np.maximum(count, 1)).astype(np.float32)
 
     def stack(self, group: Group, numbers: list[FrameNumbers], levels: F8) -> Stack:
-        pixels = self.shape[0] * self.shape[1]
+        pixels = max(self._pixels, 1)
         noise = self._moments.noise()
         variance = self._variance / self._variance_pixels if self._variance_pixels else math.nan
         means = np.array([one.mean for one in numbers])
