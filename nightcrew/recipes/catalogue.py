@@ -26,7 +26,7 @@ class Recipe:
 _ALL = (
     Recipe("bias_master", 1, "masters", "bias master", "masters", is_master=True),
     Recipe("dark_master", 1, "masters", "dark master", "masters", is_master=True),
-    Recipe("thermal_master", 1, "masters", "thermal master", "masters", is_master=True),
+    Recipe("thermal_master", 2, "masters", "thermal master", "masters", is_master=True),
     Recipe("flat_master", 1, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 1, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 1, "masters", "gain and read noise", "masters"),
