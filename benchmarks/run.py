@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calibrate, campaign, combine, lights, mkid, mkid_calibrations, pixel_fits, start
+from benchmarks import calibrate, campaign, combine, lab, lights, mkid, mkid_calibrations, pixel_fits, start
 from benchmarks.spent import ROOT, python, siril, worker
 from benchmarks.table import Line, as_text, failed
 
@@ -91,6 +91,7 @@ PARTS: dict[str, Part] = {
     "night": night_lines,
     "service": service_lines,
     "mkid": mkid.lines,
+    "lab": lab.lines,
     "campaign": campaign.lines,
     "mkid_calibrations": mkid_calibrations.lines,
 }

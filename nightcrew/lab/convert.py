@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from nightcrew.io.atomic import part_files
 from nightcrew.io.headers import HeaderValue, read_hdus
 from nightcrew.io.source import shown
 from nightcrew.lab.attempts import DEFAULT_DEPTH, FITS_FOLDER, Attempt, find_attempts
+from nightcrew.lab.fast_copy import can_copy, copy_frame
 from nightcrew.lab.fits_frame import frame_cards, write_frame
 from nightcrew.lab.keywords import AttemptNotes, frame_keywords, read_notes, to_cards
 from nightcrew.lab.raw import RawLayout, read_raw, size_problem
@@ -105,7 +107,8 @@ def _convert_one(
     target = folder / f"{raw.stem}.fits"
     values, warnings = frame_keywords(raw, notes, caltype)
     try:
-        problem = size_problem(raw.stat().st_size, notes.config, layout)
+        size = raw.stat().st_size
+        problem = size_problem(size, notes.config, layout)
         if problem:
             values["BADSIZE"] = True
         values["RAWFILE"] = shown(raw)
@@ -114,8 +117,10 @@ def _convert_one(
         cards = to_cards(values, notes.config)
         if _stands(target, raw, frame_cards((notes.config.height, notes.config.width), notes.config.bytes_per_pixel, cards)):
             return ConvertedFrame(target, values, made=False), warnings
-        frame = read_raw(raw, notes.config, layout)
-        write_frame(target, frame.pixels, cards, durable=durable, overwrite=target.exists())
+        if sys.byteorder == "little" and can_copy(size, notes.config, layout):
+            copy_frame(raw, target, notes.config, layout, cards, durable=durable, overwrite=target.exists())
+        else:
+            write_frame(target, read_raw(raw, notes.config, layout).pixels, cards, durable=durable, overwrite=target.exists())
     except RejectedInput as error:
         return str(error), warnings
     except ValueError as error:  # a value that has no form in a header

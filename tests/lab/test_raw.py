@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.cardtext import Card
+from nightcrew.io.images import read_image
 from nightcrew.lab.attempts import find_attempts, natural
 from nightcrew.lab.config import LabConfig
+from nightcrew.lab.fast_copy import can_copy, copy_frame
+from nightcrew.lab.fits_frame import write_frame
 from nightcrew.lab.keywords import frame_keywords, read_notes, to_cards
 from nightcrew.lab.raw import RawLayout, read_raw
 
@@ -53,6 +58,21 @@ def test_padding_fills_with_zeros_and_says_so(tmp_path: Path) -> None:
     assert "6 bytes" in frame.badsize
     path.write_bytes(np.array([1, 2, 3, 4, 5], "<u2").tobytes() + b"\7")
     assert read_raw(path, SMALL, RawLayout(pad=True)).pixels.tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 3), (1, 1), (300, 701)])
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_the_fast_way_writes_the_same_file(tmp_path: Path, shape: tuple[int, int], order: Literal["little", "big"]) -> None:
+    pixels = np.random.default_rng(1).integers(0, 65536, shape, np.uint16)
+    raw = tmp_path / "f0.raw"
+    raw.write_bytes(b"HEAD" + pixels.astype("<u2" if order == "little" else ">u2").tobytes())
+    config, layout = LabConfig(shape[0], shape[1], 16), RawLayout(byte_order=order, header_bytes=4)
+    assert can_copy(raw.stat().st_size, config, layout)
+    cards: list[Card] = [("TEMP", 1.5, "deg C")]
+    copy_frame(raw, tmp_path / "a.fits", config, layout, cards, durable=False, overwrite=False)
+    write_frame(tmp_path / "b.fits", read_raw(raw, config, layout).pixels, cards, durable=False)
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+    np.testing.assert_array_equal(read_image(tmp_path / "a.fits"), pixels)
 
 
 def test_log_beats_file_name(tmp_path: Path) -> None:
