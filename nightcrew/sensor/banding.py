@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.sensor.frames import Rows, Window
-
 LEAST_EXCESS = 6.0
-_STRIP_ROWS = 256
+LEAST_SIDE = 16
 Array = NDArray[Any]
 
 
@@ -67,26 +65,38 @@ class Bands:
         return left if left > 0 else 1.0
 
 
-def bands_of(a: Rows, b: Rows, window: Window, ratio: float, centre: float, reach: float) -> Bands | None:
-    """Row and column means of ``a - ratio b - centre`` over pixels within ``reach``; None below 16 rows or columns."""
-    ny, nx = window.shape
-    if min(ny, nx) < 16:
-        return None
-    row_sum, row_n = np.zeros(ny), np.zeros(ny)
-    column_sum, column_n, square = np.zeros(nx), np.zeros(nx), 0.0
-    for y0 in range(0, ny, _STRIP_ROWS):
-        y1 = min(ny, y0 + _STRIP_ROWS)
-        difference = window.rows(a, y0, y1).astype(np.float32)
-        difference -= np.float32(ratio) * window.rows(b, y0, y1).astype(np.float32)
-        difference -= np.float32(centre)
-        bad = ~(np.abs(difference) <= reach)
-        difference[bad] = 0
-        lost_rows, lost_columns = np.count_nonzero(bad, axis=1), np.count_nonzero(bad, axis=0)
-        row_sum[y0:y1], row_n[y0:y1] = difference.sum(axis=1, dtype=np.float64), nx - lost_rows
-        column_sum += difference.sum(axis=0, dtype=np.float64)
-        column_n += (y1 - y0) - lost_columns
-        square += float(np.dot(difference.reshape(-1), difference.reshape(-1)))
-    return _judged(row_sum, row_n, column_sum, column_n, square, ratio)
+@dataclass(slots=True, eq=False)
+class BandSums:
+    """Sums of a difference along rows and columns, strip by strip from the top."""
+
+    row_sum: NDArray[np.float64]
+    row_n: NDArray[np.float64]
+    column_sum: NDArray[np.float64]
+    column_n: NDArray[np.float64]
+    square: float = 0.0
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int]) -> BandSums | None:
+        """Nothing added yet; None for regions too small to tell (below 16 rows or columns)."""
+        ny, nx = shape
+        if min(ny, nx) < LEAST_SIDE:
+            return None
+        return cls(np.zeros(ny), np.full(ny, float(nx)), np.zeros(nx), np.full(nx, float(ny)))
+
+    def add(self, y0: int, difference: NDArray[np.float32], bad: NDArray[np.intp]) -> None:
+        """Add rows from ``y0`` on; ``bad`` are the flat places of pixels that do not count (their difference is 0)."""
+        ny, nx = difference.shape
+        self.row_sum[y0 : y0 + ny] = difference.sum(axis=1)
+        self.column_sum += difference.sum(axis=0)
+        flat = difference.reshape(-1)
+        self.square += float(np.dot(flat, flat))
+        if bad.size:
+            self.row_n[y0 : y0 + ny] -= np.bincount(bad // nx, minlength=ny)
+            self.column_n -= np.bincount(bad % nx, minlength=nx)
+
+    def judged(self, ratio: float) -> Bands:
+        """The bands of two frames whose levels have that ratio."""
+        return _judged(self.row_sum, self.row_n, self.column_sum, self.column_n, self.square, ratio)
 
 
 def _judged(row_sum: Array, row_n: Array, column_sum: Array, column_n: Array, square: float, ratio: float) -> Bands:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +30,8 @@ from nightcrew.sensor.transfer_curve import (
 )
 
 F8 = NDArray[np.float64]
+MOST_PIXELS = 1 << 22
+BAND_ROWS = 256
 LEAST_SIDE = 48  # of a region for the highpass filter, whose smooth part reaches 19 pixels
 
 
@@ -240,7 +242,27 @@ def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_band
 
     ``bright_variance``: temporal, of the mean flat.  Bands of a lamp lie in the mean flat: with ``without_bands`` row and column means go.
     """
-    difference = bright.mean - zero.mean
+    found = [_of_band(part, without_bands) for part in _row_bands(bright.mean, zero.mean)]
+    n = float(sum(part[2] for part in found))
+    spatial, level = (sum(part[k] * part[2] for part in found) / n for k in (0, 1))
+    pattern = spatial - bright_variance - (zero.variance_of_mean or 0.0)
+    return pattern, spatial * math.sqrt(2 / n / found[0][4]), int(n), sum(part[3] for part in found), level
+
+
+def _row_bands(bright: NDArray[np.float32], zero: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Bright less dark: whole, or of a large image bands of rows spread over it, which tell as much as anybody needs."""
+    ny, nx = bright.shape
+    if bright.size <= MOST_PIXELS:
+        yield bright - zero
+        return
+    count = max(1, MOST_PIXELS // (BAND_ROWS * nx))
+    for place in range(count):
+        y = round(place * (ny - BAND_ROWS) / max(count - 1, 1))
+        yield bright[y : y + BAND_ROWS] - zero[y : y + BAND_ROWS]
+
+
+def _of_band(difference: NDArray[np.float32], without_bands: bool) -> tuple[float, float, int, int, float]:
+    """Highpass variance, level, pixels used, defects, and the filter's share."""
     rough, share = emva1288.highpass(difference)
     edge = emva1288.HIGHPASS_REACH
     level = float(difference[edge:-edge, edge:-edge].mean(dtype=np.float64))
@@ -250,9 +272,7 @@ def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_band
         inner -= inner.mean(axis=0, keepdims=True)
         share *= (1 - 1 / inner.shape[0]) * (1 - 1 / inner.shape[1])
     _, sigma, kept = clipped_moments(np.ascontiguousarray(inner), 8.0)
-    spatial = sigma**2 / share
-    pattern = spatial - bright_variance - (zero.variance_of_mean or 0.0)
-    return pattern, spatial * math.sqrt(2 / kept / share), kept, inner.size - kept, level
+    return sigma**2 / share, level, kept, inner.size - kept, share
 
 
 def _splits(bright: Stack, zero: Stack, curve: TransferCurve) -> tuple[NonUniformity | None, NonUniformity | None]:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.quality.statistics import clipped_mean_sigma
-from nightcrew.sensor.banding import Bands, bands_of
+from nightcrew.sensor.banding import Bands, BandSums
 from nightcrew.sensor.covariances import CovarianceSums
 from nightcrew.sensor.frames import Rows, SensorFrame, Window
 
@@ -34,6 +34,7 @@ _SAMPLE_ROWS = 48
 
 Array = NDArray[Any]
 Strip = NDArray[np.float32]
+Places = NDArray[np.intp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,19 +143,32 @@ class _Part:
 
 def _part(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOptions) -> _Part:
     limits = _limits(a, b, window, offset_adu, options)
-    bands = bands_of(a, b, window, limits.ratio, limits.centre, limits.reach)
-    flatten = bands if options.flatten_bands and bands is not None and bands.found else None
-    sums = _Sums()
+    sums, covariances, profile = _passed(a, b, window, limits, options, None)
+    bands = None if profile is None else profile.judged(limits.ratio)
+    freedom = 1.0
+    if options.flatten_bands and bands is not None and bands.found:  # rare: everything once more, without them
+        sums, covariances, _ = _passed(a, b, window, limits, options, bands)
+        freedom = bands.freedom(*window.shape)
+    return _Part(sums, limits, freedom, covariances, bands, offset_adu, options.clip_sigma)
+
+
+def _passed(
+    a: Rows, b: Rows, window: Window, limits: _Limits, options: PairOptions, bands: Bands | None
+) -> tuple[_Sums, CovarianceSums | None, BandSums | None]:
+    """One pass over the window in strips."""
     ny, nx = window.shape
+    sums, profile = _Sums(), BandSums.empty(window.shape)
     covariances = CovarianceSums.empty(options.max_lag, nx) if options.max_lag else None
     step = max(1, STRIP_BYTES // (4 * nx))
     for y0 in range(0, ny, step):
         y1 = min(ny, y0 + step)
-        difference = _strip(window.rows(a, y0, y1), window.rows(b, y0, y1), limits, sums, options, _bands_of_strip(flatten, y0, y1))
+        flatten = None if bands is None else bands.of_rows(y0, y1)
+        difference, bad = _strip(window.rows(a, y0, y1), window.rows(b, y0, y1), limits, sums, options, flatten)
         if covariances is not None:
             covariances.add(difference)
-    freedom = 1.0 if flatten is None else flatten.freedom(ny, nx)
-    return _Part(sums, limits, freedom, covariances, bands, offset_adu, options.clip_sigma)
+        if profile is not None:
+            profile.add(y0, difference, bad)
+    return sums, covariances, profile
 
 
 def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOptions) -> _Limits:
@@ -176,12 +190,8 @@ def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOp
     return _Limits(middle, ratio, centre, reach, (total - wide, total + wide))
 
 
-def _bands_of_strip(bands: Bands | None, y0: int, y1: int) -> Strip | None:
-    return None if bands is None else bands.of_rows(y0, y1)
-
-
-def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOptions, bands: Strip | None) -> Strip:
-    """The strip's difference about its centre, 0 where a pixel is not good; the sums grow."""
+def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOptions, bands: Strip | None) -> tuple[Strip, Places]:
+    """The strip's difference about its centre, 0 where a pixel is not good, and the places of those; the sums grow."""
     first, second = one.astype(np.float32), two.astype(np.float32)
     difference = first - np.float32(limits.ratio) * second
     difference -= np.float32(limits.centre)
@@ -207,7 +217,7 @@ def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOp
     sums.d += float(np.add.reduce(flat, dtype=np.float64))
     sums.d2 += float(np.add.reduce(square, dtype=np.float64))
     sums.d4 += float(np.dot(square, square))
-    return difference
+    return difference, places
 
 
 def _grow(bad: NDArray[np.bool_]) -> None:

@@ -27,14 +27,16 @@ def clipped_moments(values: NDArray[Any], clip_sigma: float) -> tuple[float, flo
     if not sample.size:
         return math.nan, math.nan, 0
     centre, sigma, _ = clipped_mean_sigma(sample, clip_sigma=clip_sigma)
+    centre = float(values.dtype.type(centre)) if values.dtype.kind == "f" else centre
     reach = clip_sigma * sigma if sigma > 0 else math.inf
     n, total, square = 0, 0.0, 0.0
     flat = values.reshape(-1)
     for start in range(0, flat.size, _PIECE):
-        piece = flat[start : start + _PIECE].astype(np.float64) - centre
-        piece = piece[np.abs(piece) <= reach]
-        n += piece.size
-        total += float(piece.sum())
+        piece = np.asarray(flat[start : start + _PIECE] - flat.dtype.type(centre), np.float32)
+        bad = ~(np.abs(piece) <= reach)
+        piece[bad] = 0
+        n += piece.size - int(np.count_nonzero(bad))
+        total += float(piece.sum(dtype=np.float64))
         square += float(np.dot(piece, piece))
     if not n:
         return math.nan, math.nan, 0
