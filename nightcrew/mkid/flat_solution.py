@@ -93,7 +93,7 @@ _ABOUT = {
 def read_flat_solution(path: Path) -> FlatSolution:
     """Read a solution; errors as of :class:`~nightcrew.mkid.solution_file.SolutionFile`."""
     with SolutionFile(path, FLAT) as file:
-        arrays = {name: file.array(name) for name in _ABOUT if name != "flag"}
+        arrays = file.shaped([name for name in _ABOUT if name != "flag"])
         return FlatSolution(**arrays, flag=file.flag(), provenance=file.provenance)
 
 

@@ -74,11 +74,12 @@ def joined_masks(parts: Sequence[PixelMasks]) -> PixelMasks:
 def read_pixel_masks(path: Path) -> PixelMasks:
     """Read masks; errors as of :class:`~nightcrew.mkid.solution_file.SolutionFile`."""
     with SolutionFile(path, MASKS) as file:
-        stored, names = file.array("bits"), [str(name) for name in file.attribute("reasons")]
+        arrays = file.shaped(["resid", "bits"])
+        stored, names = arrays["bits"], [str(name) for name in file.attribute("reasons")]
         bits = np.zeros_like(stored)
         for place, name in enumerate(names):
             bits |= (((stored >> place) & 1) << (REASONS.index(name) if name in REASONS else REASONS.index("manual"))).astype(np.uint8)
-        return PixelMasks(edges_us=file.array("edges_us"), resid=file.array("resid"), bits=bits, provenance=file.provenance)
+        return PixelMasks(edges_us=file.array("edges_us"), resid=arrays["resid"], bits=bits, provenance=file.provenance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +106,21 @@ class SolutionFile:
             return np.asarray(self._file[name][()])
         except OSError as error:
             raise RejectedInput(f"{shown(self.path)}: is damaged, {name} cannot be unpacked") from error
+
+    def shaped(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Datasets by name, each of the shape that its description gives, such as ``[laser, y, x, 3]``: y and x as in ``resid``, numbers as
+        they are.  :class:`RejectedInput` for a dataset of another shape.
+        """
+        found = {name: self.array(name) for name in names}
+        rows, columns = found["resid"].shape
+        known = {"y": rows, "x": columns}
+        for name, values in found.items():
+            said = str(self._file[name].attrs.get("about", "")).partition("]")[0].removeprefix("[").split(", ")
+            wanted = [known.get(axis, int(axis) if axis.isdecimal() else None) for axis in said]
+            fits = len(wanted) == values.ndim and all(size in (None, real) for size, real in zip(wanted, values.shape, strict=True))
+            if not fits:
+                raise RejectedInput(f"{shown(self.path)}: is damaged, {name} has the shape {values.shape}")
+        return found
 
     def flag(self, name: str = "flag") -> NDArray[np.uint32]:
         """Flags in today's bits, decoded by the names in the file."""

@@ -139,7 +139,7 @@ _ABOUT = {
 def read_wavelength_solution(path: Path) -> WavelengthSolution:
     """Read a solution; errors as of :class:`~nightcrew.mkid.solution_file.SolutionFile`."""
     with SolutionFile(path, WAVELENGTH) as file:
-        arrays = {name: file.array(name) for name in _ABOUT if name != "flag"}
+        arrays = file.shaped([name for name in _ABOUT if name != "flag"])
         return WavelengthSolution(**arrays, flag=file.flag(), provenance=file.provenance)
 
 

@@ -179,3 +179,10 @@ def test_hostile_files_are_told_in_a_sentence(tmp_path: Path) -> None:
     register_path(path).write_text('{"format": 1, "solutions": [7]}')
     with pytest.raises(RejectedInput, match="no list of calibrations"):
         open_calibrated(path)
+
+
+def test_a_solution_of_another_shape_is_damaged(tmp_path: Path) -> None:
+    wrong = replace(linear_solution(MAP), coefficients=np.zeros((5, 4, 3)))
+    wrong.write(tmp_path / "s.h5")
+    with pytest.raises(RejectedInput, match="coefficients has the shape"):
+        read_wavelength_solution(tmp_path / "s.h5")
