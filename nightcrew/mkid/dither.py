@@ -89,15 +89,25 @@ def rotation_edges(field: Field, start_unix_us: int, window_us: tuple[int, int],
     if not field.turns or radius_px <= 0:
         return np.array(window_us, dtype=np.int64)
     most_deg = math.degrees(math.atan(smear_px / radius_px))
-    times_us = np.linspace(*window_us, 2001)
-    turned = np.unwrap(field.angle_deg((start_unix_us + times_us) / 1e6), period=360.0)
-    path = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(turned)))])
+    times_us, path = _turning(field, start_unix_us, window_us, most_deg / 8)
     n = max(math.ceil(path[-1] / most_deg * (1 - 1e-12)), 1)
     if n > _MOST_STEPS:
         raise Refused(f"the field turns by {path[-1]:.3g} degrees: {n} steps are too many")
     inner = np.interp(np.arange(1, n) * path[-1] / n, path, times_us)
     edges = np.concatenate([[window_us[0]], inner.round(), [window_us[1]]]).astype(np.int64)
     return np.unique(edges)
+
+
+def _turning(field: Field, start_unix_us: int, window_us: tuple[int, int], fine_deg: float) -> tuple[Floats, Floats]:
+    """Times, and by how much the field has turned until then, back and forth added up; so dense that it turns by ``fine_deg`` between."""
+    n = 1 << 11
+    while True:
+        times_us = np.linspace(*window_us, n + 1)
+        turned = np.unwrap(field.angle_deg((start_unix_us + times_us) / 1e6), period=360.0)
+        steps = np.abs(np.diff(turned))
+        if steps.max() <= fine_deg or n >= 1 << 20:
+            return times_us, np.concatenate([[0.0], np.cumsum(steps)])
+        n *= 4
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_independent_bins_give_the_truth_within_errors_of_the_right_size(truth: 
 
 
 def test_independent_intervals_give_the_truth_within_errors_of_the_right_size() -> None:
-    truth, n, dead_time_s = (300.0, 100.0, 0.0), 4000, 1e-4
+    truth, n, dead_time_s = (300.0, 100.0, 0.0), 2500, 1e-4
     ic, is_, ip = (np.full(N_PIXELS, value) for value in truth)
     seconds = light.independent_intervals(rng(3), ic, is_, ip, n, dead_time_s)
     intervals = Intervals(seconds.ravel(), np.arange(N_PIXELS + 1) * n, dead_time_s)
@@ -78,7 +78,7 @@ def test_correlated_light_has_errors_from_blocks(correlated: Floats) -> None:
 
 
 def test_correlated_intervals_have_errors_from_blocks(correlated: Floats) -> None:
-    n, span_us = 120, 60_000_000
+    n, span_us = 90, 60_000_000
     pixel, time_s = light.photon_times(rng(6), correlated[:n], 0.0025)
     time_us = (time_s * 1e6).astype(np.int64)
     counted = light.after_dead_time(pixel, time_us, 10)
@@ -87,7 +87,7 @@ def test_correlated_intervals_have_errors_from_blocks(correlated: Floats) -> Non
     fits = fit_intervals(timed, SpeckleRules(), np.full(n, 0.092), 0.092)
     for parameter, value in ((0, 300.0), (1, 100.0)):
         assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(value, rel=0.03)
-        assert pulls(fits, (300.0, 100.0, 0.0), parameter).std() == pytest.approx(1.0, abs=0.25)  # 120 pixels
+        assert pulls(fits, (300.0, 100.0, 0.0), parameter).std() == pytest.approx(1.0, abs=0.25)  # 90 pixels
 
 
 def test_steady_light_has_a_limit_instead_of_a_value() -> None:
