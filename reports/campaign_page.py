@@ -13,6 +13,7 @@ from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
 from reports.campaign_summary import JOINT, KEY_QUANTITIES, campaign_quantities, operation_quantities
+from reports.names import slug
 from reports.summary import Quantity, Summary
 from reports.text import plural
 
@@ -79,6 +80,13 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
         commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
     )
+
+
+def sequence_folder(name: str, campaign: str) -> str:
+    """Where the files of an operation sequence lie below ``operation/``: its folder without the campaign's and ``Operation``."""
+    parts = name.removeprefix(f"{campaign}/" if campaign else "").split("/")
+    kept = parts[1:] if len(parts) > 1 and parts[0].lower() in ("operation", "oper") else parts
+    return "/".join(slug(part) for part in kept)
 
 
 def _worth_naming(name: str) -> bool:
@@ -351,7 +359,7 @@ class _Sections:
                     one.why or law.why,
                 )
             )
-            name = f"operation/{one.name.rpartition('/')[2]}"
+            name = f"operation/{sequence_folder(one.name, self.part.name)}"
             figures += self._figure(f"{name}/metrics", f"{one.name}: courses")
             figures += self._figure(f"{name}/rad_vs_outliers", f"{one.name}: outliers and beam")
             figures += self._figure(f"{name}/cumulative_outliers", f"{one.name}: where they were")

@@ -15,9 +15,10 @@ from nightcrew.irradiation.dose import Logs
 from nightcrew.irradiation.dose_log import DoseLog, read_dose_log
 from nightcrew.irradiation.operation import Operation, analyse_sequence, sequences
 from nightcrew.irradiation.stacks import stored_step
+from reports.campaign_page import sequence_folder
 from reports.campaign_plots import Axis, Series, curve_png, film_frames, gif, map_png, panels_png
 from reports.stretch import display_range
-from tasks.campaign_files import Tree, safe
+from tasks.campaign_files import Tree
 
 FILM_SECONDS = 60.0  # what ffmpeg may take for a film
 POWER_LOG = "powerlog.csv"
@@ -41,7 +42,7 @@ def write_operation(tree: Tree, campaign: Campaign, folder: str, memory_bytes: i
         except RejectedInput as error:
             absent.append(str(error))
             continue
-        _write_sequence(tree, folder + "/".join(safe(part) for part in name.split("/")[-1:]) + "/", found, absent)
+        _write_sequence(tree, f"{folder}{sequence_folder(name, campaign.name)}/", found, absent)
         made.append(found)
     return made, absent
 

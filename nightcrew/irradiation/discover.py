@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -82,12 +83,16 @@ def find_campaigns(
     Raises ``Refused`` where there is no frame at all.
     """
     wanted = wanted or Wanted()
-    attempts = [a for a in find_attempts(root, search_depth=SEARCH_DEPTH) if CONVERTED not in a.parts]
+    ours = (out / CONVERTED).resolve()
+    attempts = [a for a in find_attempts(root, search_depth=SEARCH_DEPTH) if not a.folder.resolve().is_relative_to(ours)]
     found = _Found()
     given_log = read_dose_log(dose_log) if dose_log is not None else None
     for attempt in attempts:
         for one in by_kind(attempt):
             _take(one, out, found, threads, given_stage)
+    if not found.frames and found.rejected:
+        name, (_, reason) = next(iter(sorted(found.rejected.items())))
+        raise Refused(f"none of {len(found.rejected)} frames can be used; {shown(name)}: {reason}")
     if not found.frames:
         raise Refused(f"{shown(root)}: holds no frame of a campaign (no .raw, no FITS) within {SEARCH_DEPTH} folders")
     by_campaign: dict[str, list[tuple[Frame, LabFrame]]] = {}
@@ -176,6 +181,7 @@ def _campaign(
     left_out = {frame: reason for frame, (campaign, reason) in found.rejected.items() if campaign == name}
     left_out |= {frame.relative: frame.bad for frame, _ in pairs if frame.bad}
     left_out |= {frame.relative: "nothing states whether it is a bias, a dark or a flat" for frame, _ in pairs if not frame.kind}
+    left_out |= _of_another_size([pair for pair in pairs if pair[0].relative not in left_out])
     good = [frame for frame, _ in pairs if frame.relative not in left_out]
     folders = {frame.folder for frame, _ in pairs}
     logs, log_remarks = find_logs(root, place, folders, given_log)
@@ -204,6 +210,19 @@ def _campaign(
         left_out=left_out,
         remarks=tuple(dict.fromkeys([*own, *log_remarks, *dosed.remarks])),
     )
+
+
+def _of_another_size(pairs: Sequence[tuple[Frame, LabFrame]]) -> dict[str, str]:
+    """Frames that have not the size that most have: they cannot be analysed together."""
+    sizes = Counter((record.nx, record.ny) for _, record in pairs)
+    if len(sizes) < 2:
+        return {}
+    usual = max(sizes, key=lambda size: (sizes[size], size))
+    return {
+        frame.relative: f"has {record.nx} x {record.ny} pixels, the campaign's other frames {usual[0]} x {usual[1]}"
+        for frame, record in pairs
+        if (record.nx, record.ny) != usual
+    }
 
 
 def _in_beam_by_default(frame: Frame) -> Frame:

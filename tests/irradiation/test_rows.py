@@ -16,6 +16,7 @@ from nightcrew.irradiation.grouping import clusters, make_groups
 from nightcrew.irradiation.masters import read_maps
 from nightcrew.irradiation.response import frame_rates
 from nightcrew.irradiation.stacks import frame_numbers, stored_step
+from reports.campaign_page import sequence_folder
 from tasks.campaign import CampaignPart, CampaignRequest, run_campaign
 
 SHAPE = (12, 20)
@@ -160,3 +161,22 @@ def test_the_command(tmp_path: Path) -> None:
     for wrong in (["--plan", "all"], ["--stages", "while"], ["--gain", "-1"], ["more"]):
         done = CliRunner().invoke(cli.build("campaign"), [*words[:4], *wrong])  # type: ignore[arg-type]
         assert isinstance(done.exception, Refused), wrong
+
+
+def test_a_frame_of_another_size_is_left_out_by_name(tmp_path: Path) -> None:
+    for n in range(3):
+        put(tmp_path / "in/Preirradiation/Bias", f"Bias_f{n}", 2 + n, kind="BIAS", number=n)
+    path = tmp_path / "in/Preirradiation/Bias/fits/Bias_f9.fits"
+    image = np.full((12, 21), 3.0, np.float32)
+    image[0, 0] = 4
+    fits.PrimaryHDU(image, fits.Header({"CALTYPE": "BIAS", "TEMP": 10.0, "EXPTIME": 0.0, "FRAMENUM": 9})).writeto(path)
+    part = run(tmp_path, plan="irradiation")
+    assert part.campaign.left_out == {"Preirradiation/Bias/Bias_f9.fits": "has 21 x 12 pixels, the campaign's other frames 20 x 12"}
+    assert (tmp_path / "out/left_out.csv").read_text().count("21 x 12") == 1
+
+
+def test_sequences_of_one_name_do_not_meet() -> None:
+    assert sequence_folder("Operation/5kRads", "") == "5kRads"
+    assert sequence_folder("A/Operation/first/5kRads", "A") == "first/5kRads"
+    assert sequence_folder("5kRads", "") == "5kRads"
+    assert ".." not in sequence_folder("Operation/../x", "").split("/")
