@@ -156,7 +156,11 @@ def _page(
         needs_person=summary.warnings[:12],
         summary=summary,
         key_quantities=tuple(name for name in KEY if name in found),
-        sections=(*_sections(result, figures, standing), *((sensor_tables.growth_section(grown),) if grown else ())),
+        sections=(
+            *_sections(result, figures, standing),
+            *((sensor_tables.limits_section(summary.quantities),) if result.set_ups else ()),
+            *((sensor_tables.growth_section(grown),) if grown else ()),
+        ),
         files=FILES,
         commands=standing.commands,
     )

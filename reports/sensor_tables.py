@@ -15,6 +15,7 @@ from nightcrew.sensor.groups import Group
 from nightcrew.sensor.hot_growth import HotGrowth
 from reports.analysis import AnalysisSection, AnalysisTable, Cell
 from reports.sensor_quantities import dark_rate_e
+from reports.summary import Quantity
 from reports.tables import csv_text
 from reports.values import Column, NumberTable
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Rows = tuple[tuple[Cell, ...], ...]
-MOST_HOT_SHOWN = 20
+LIMITS = {"max_practical_exposure": "maximum practical", "min_practical_exposure": "minimum practical"}
 
 
 def save_table(out: Path, name: str, columns: tuple[str, ...], rows: Rows) -> None:
@@ -242,6 +243,30 @@ def hot_rows(result: SensorResult) -> Rows:
                     where = (set_up.set_up.label, region.region.name, series.temperature_c)
                     rows.append((*where, y, x, rate, None if gain is None else rate * gain))
     return tuple(rows)
+
+
+def limits_section(quantities: Sequence[Quantity]) -> AnalysisSection:
+    """Exposure limits over temperature, flood and filter, from the summary's quantities."""
+    rows: list[tuple[Cell, ...]] = []
+    for one in quantities:
+        if one.name not in LIMITS:
+            continue
+        where = one.where
+        light = f"{where.get('filter', 'light')} of {where['rate_e_per_s']} e-/s" if "rate_e_per_s" in where else ""
+        condition = light or ("after a flood" if where.get("flooded") else "")
+        place = " ".join(filter(None, (str(where.get("set_up", "")), str(where.get("region", "")))))
+        rows.append((LIMITS[one.name], place, _number(where.get("temperature_c")), condition, one.value, one.error, one.note))
+    columns = ("limit", "region", "temperature / C", "condition", "exposure / s", "error / s", "remark")
+    text = (
+        "Maximum: the dark current's shot noise reaches the read noise, t = read\u00b2 / dark rate.",
+        "Minimum: the light's shot noise reaches n read noises, t = n\u00b2 read\u00b2 / rate.",
+    )
+    table = AnalysisTable(title="Exposure limits", columns=columns, rows=tuple(rows))
+    return AnalysisSection(title="Exposure limits", text=text, tables=(table,))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def growth_section(grown: Sequence[HotGrowth]) -> AnalysisSection:
