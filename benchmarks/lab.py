@@ -14,6 +14,7 @@ from benchmarks.table import Line, ratio
 
 N_FRAMES = 40
 SIDE = 2048
+CURVES = 300  # pixels that scipy gets
 LOOP_ROWS = 2  # of the frame, that a loop over pixels gets; its time is scaled up
 BIAS = f"bias(T) of {N_FRAMES} x {SIDE}^2"
 DARK = f"dark(T, t) of {N_FRAMES} x {SIDE}^2"
@@ -24,12 +25,13 @@ ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 def lines(_data: Path, work: Path, repeats: int) -> list[Line]:
     """Frames in memory for the fits (so that reading does not count), files for the conversion."""
     inside = worker("benchmarks.lab", work, max(1, min(repeats, 3)), environment=ONE_THREAD)
-    found = {name: inside[name]["cpu_s"] for name in ("bias", "dark", "bias loop", "dark loop")}
+    found = {name: inside[name]["cpu_s"] for name in ("bias", "dark", "bias loop", "dark loop", "curve_fit loop")}
     return [
         Line(work=BIAS, what="CPU", value=found["bias"], unit="s", at_most=1.0),
         ratio(BIAS, "less CPU than np.polyfit a pixel", found["bias loop"], found["bias"], at_least=40),
         Line(work=DARK, what="CPU", value=found["dark"], unit="s", at_most=10.0),
         ratio(DARK, "less CPU than np.linalg.lstsq a pixel", found["dark loop"], found["dark"], at_least=100),
+        ratio(DARK, "less CPU than scipy's curve_fit a pixel, the same law", found["curve_fit loop"], found["dark"]),
         Line(work=DARK, what="memory of the fit above its frames", value=inside["memory_mb"], unit="MB", at_most=400),
         ratio(CONVERT, "speed of copying (wall)", inside["copy"]["wall_s"], inside["convert"]["wall_s"], at_least=0.6),
     ]
@@ -90,9 +92,17 @@ def main(work: Path, repeats: int) -> None:
             made.append(np.linalg.lstsq(design[good], np.log(rate[good]), rcond=None)[0])
         return made
 
+    def curve_fit_loop() -> list[object]:
+        from scipy.optimize import curve_fit
+
+        x = np.asarray(data["t"]) - 20.0, np.asarray(data["s"])
+        columns = stacks["dark"].T[:CURVES] - 3200
+        return [curve_fit(lambda x, rate, b: rate * np.exp(b * x[0]) * x[1], x, column, p0=(80.0, 0.1)) for column in columns]
+
     found: dict[str, Any] = dict(
         timed_in_turns(
             {
+                "curve_fit loop": curve_fit_loop,
                 "bias": lambda: fit_bias(data["bias"], data["bias_t"], threads=1),
                 "dark": lambda: fit_dark(data["dark"], data["t"], data["s"], model),
                 "bias loop": bias_loop,
@@ -103,6 +113,7 @@ def main(work: Path, repeats: int) -> None:
     )
     for name in ("bias loop", "dark loop"):
         found[name]["cpu_s"] *= SIDE / LOOP_ROWS
+    found["curve_fit loop"]["cpu_s"] *= SIDE * SIDE / CURVES
     found["memory_mb"] = memory
     found |= _conversion(work, data["bias"], repeats)
     print(json.dumps(found))
