@@ -138,7 +138,7 @@ def _parameters(parameters: NightParameters) -> list[tuple[str, str]]:
     shown = []
     for section, values in as_dict(parameters).items():
         if isinstance(values, dict):
-            shown.append((section.capitalize(), ", ".join(f"{name} {_word(value)}" for name, value in values.items())))
+            shown.append((section.capitalize(), ", ".join(f"{name} {_word(value)}" for name, value in values.items() if value != "")))
     return shown
 
 
