@@ -22,6 +22,7 @@ MOST_HITS = 0.2  # of a pixel's frames: more jumps than that are no hits
 JUMP_SIGMA = 5.0
 UNSTABLE_SIGMA = 10.0  # errors of chi^2 above 1
 LARGEST_STEP = 0.5  # of the shared B, in one iteration
+FAR_B = 0.1  # of the shared B: pixels that differ by more need further iterations
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +104,7 @@ def _two_terms(signal: F4, weight: F4, good: Bool, design: Design) -> tuple[Fitt
     f, u = design.factor, design.u
     terms = np.stack([f * f, f * f * u, f * f * u * u, f])
     m0, m1, m2, levers = terms @ weight
-    y0 = f @ (weight * signal)
+    y0, y1 = np.stack([f, f * u]) @ (weight * signal)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = y0 / m0
         rate_error = 1 / np.sqrt(m0)
@@ -128,41 +129,48 @@ def _two_terms(signal: F4, weight: F4, good: Bool, design: Design) -> tuple[Fitt
         np.zeros(rate.shape, bool),
         np.zeros(rate.shape, bool),
     )
-    if own.all():
-        _own_b(found, slice(None), signal, good, design)
-    elif own.any():
+    if own.any():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            first = (y1 - rate * m1) / determinant  # the first step from dB = 0 needs no exponential
+            start = np.stack([rate - m1 * first, m0 * first / rate])
+        start[1] = np.clip(np.nan_to_num(start[1], posinf=0, neginf=0), -LARGEST_STEP * design.b, LARGEST_STEP * design.b)
         where = np.flatnonzero(own)
-        _own_b(found, where, signal[:, where], good[:, where], design)
+        everything = where.size == own.size
+        found.rate[where], found.db[where] = start[0][where], start[1][where]
+        _own_b(found, where, signal if everything else signal[:, where], good if everything else good[:, where], design)
+        far = np.flatnonzero(own & (np.abs(found.db) > FAR_B * design.b))
+        for _ in range(2 if far.size else 0):
+            _own_b(found, far, signal[:, far], good[:, far], design)
     return found, _chi2(found, signal, weight, own, design)
 
 
-def _own_b(found: Fitted, where: slice | NDArray[np.intp], signal: F4, good: Bool, design: Design) -> None:
-    """Gauss-Newton for R and dB of the pixels ``where``, whose values are ``signal``; three steps are enough from so near."""
-    f, u = design.factor, design.u[:, None]
-    rate, db = found.rate[where].copy(), np.zeros_like(found.rate[where])
+def _own_b(found: Fitted, where: NDArray[np.intp], signal: F4, good: Bool, design: Design) -> None:
+    """One Gauss-Newton step for R and dB of the pixels ``where``, whose values are ``signal``; puts in their errors, too."""
+    u = design.u[:, None]
+    rate, db = found.rate[where], found.db[where]
+    shape = np.multiply(u, db)
+    np.exp(shape, out=shape)
+    shape *= design.factor[:, None]
+    residual = np.multiply(shape, rate)
+    weight = np.divide(good, design.noise.variance(residual), dtype=np.float32)
+    np.subtract(signal, residual, out=residual)
+    residual *= weight
+    residual *= shape
+    weight *= shape
+    weight *= shape
+    powers = np.stack([np.ones_like(design.u), design.u, design.u**2])
+    m0, m1, m2 = powers @ weight
+    y0, y1 = powers[:2] @ residual
     most = np.float32(LARGEST_STEP * design.b)
-    for _ in range(3):
-        shape = np.exp(u * db)
-        shape *= f[:, None]
-        weight = np.divide(good, design.noise.variance(shape * rate), dtype=np.float32)
-        residual = signal - shape * rate
-        residual *= weight
-        residual *= shape
-        weight *= shape
-        weight *= shape
-        m0, m1, m2 = np.stack([np.ones_like(design.u), design.u, design.u**2]) @ weight
-        y0, y1 = np.stack([np.ones_like(design.u), design.u]) @ residual
-        with np.errstate(invalid="ignore", divide="ignore"):
-            determinant = m0 * m2 - m1 * m1
-            step_rate = (m2 * y0 - m1 * y1) / determinant
-            step_db = (m0 * y1 - m1 * y0) / determinant / rate
-        rate += np.nan_to_num(step_rate, posinf=0, neginf=0)
-        db += np.clip(np.nan_to_num(step_db, posinf=0, neginf=0), -most, most)
     with np.errstate(invalid="ignore", divide="ignore"):
+        determinant = m0 * m2 - m1 * m1
+        step_rate = (m2 * y0 - m1 * y1) / determinant
+        step_db = (m0 * y1 - m1 * y0) / determinant / rate
         found.rate_error[where] = np.sqrt(m2 / determinant)
         found.db_error[where] = np.sqrt(m0 / determinant) / np.abs(rate)
         found.correlation[where] = -m1 / np.sqrt(m0 * m2)
-    found.rate[where], found.db[where] = rate, db
+    found.rate[where] = rate + np.nan_to_num(step_rate, posinf=0, neginf=0)
+    found.db[where] = db + np.clip(np.nan_to_num(step_db, posinf=0, neginf=0), -most, most)
 
 
 def _course(found: Fitted, design: Design) -> F4:
