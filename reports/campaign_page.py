@@ -12,7 +12,7 @@ from nightcrew.irradiation.operation import Operation
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
-from reports.campaign_summary import JOINT, KEY_QUANTITIES, campaign_quantities, operation_quantities
+from reports.campaign_summary import JOINT, KEY_QUANTITIES, campaign_quantities, extrapolated, operation_quantities
 from reports.names import slug
 from reports.summary import Quantity, Summary
 from reports.text import plural
@@ -273,6 +273,8 @@ class _Sections:
             )
         figures = self._figure("radiation_model/dark_current_residuals", "Residuals of the darks")
         figures += self._figure("radiation_model/qq_plot", "Residuals against a normal law")
+        figures += self._figure("radiation_model/alpha_map", "Growth of the bias, pixel by pixel")
+        figures += self._figure("radiation_model/beta_map", "Growth of the dark current, pixel by pixel")
         return AnalysisSection(title=f"{self.head}Joint model", text=text, tables=tuple(tables), figures=figures)
 
     def _damage(self, analysis: Analysis) -> AnalysisSection:
@@ -321,7 +323,7 @@ class _Sections:
                 _n(one.limiting_magnitude),
                 _n(one.limiting_magnitude_error),
                 _n(one.dark_e_per_s),
-                one.why or ("saturates" if one.peak_adu > 65535 else ""),
+                one.why or "; ".join(filter(None, (extrapolated(analysis, one.dose_krad), "saturates" if one.peak_adu > 65535 else ""))),
             )
             for one in found
         ]

@@ -136,6 +136,12 @@ def _precision(analysis: Analysis, where: Where) -> Iterator[Quantity]:
         yield determined("dynamic_range", one.range.dynamic_range_16, "no range", unit="adu", where=at)
 
 
+def extrapolated(analysis: Analysis, dose_krad: float) -> str:
+    """What to say of a forecast beyond the campaign's largest dose; "" inside."""
+    largest = max((one.group.dose_krad for one in analysis.masters), default=0.0)
+    return f"beyond the measured {largest:.4g} kRad: extrapolated" if dose_krad > largest * 1.001 else ""
+
+
 def _star(analysis: Analysis, star: Star, predict_krad: Sequence[float], where: Where) -> Iterator[Quantity]:
     asked = sorted({0.0, *predict_krad}) if predict_krad else ()
     found, why = star_forecast(analysis, star, asked)
@@ -145,13 +151,16 @@ def _star(analysis: Analysis, star: Star, predict_krad: Sequence[float], where: 
     for one in found:
         at = _here(where, dose_krad=one.dose_krad)
         reason = one.why or "not determined"
-        yield determined("star_magnitude_error", one.magnitude_error, reason, error=one.magnitude_error_error, unit="mag", where=at)
-        yield determined("star_limit", one.limiting_magnitude, reason, error=one.limiting_magnitude_error, unit="mag", where=at)
+        beyond = extrapolated(analysis, one.dose_krad)
+        spread = determined("star_magnitude_error", one.magnitude_error, reason, error=one.magnitude_error_error, unit="mag", where=at)
+        limit = determined("star_limit", one.limiting_magnitude, reason, error=one.limiting_magnitude_error, unit="mag", where=at)
+        yield from (_with_remark(spread, beyond), _with_remark(limit, beyond))
     first, last = found[0], found[-1]
     loss = first.limiting_magnitude - last.limiting_magnitude
     error = math.hypot(first.limiting_magnitude_error, last.limiting_magnitude_error)
     at = _here(where, dose_krad=last.dose_krad)
-    yield determined("star_limit_loss", loss, last.why or first.why or "not determined", error=error, unit="mag", where=at)
+    lost = determined("star_limit_loss", loss, last.why or first.why or "not determined", error=error, unit="mag", where=at)
+    yield _with_remark(lost, extrapolated(analysis, last.dose_krad))
 
 
 def operation_quantities(found: Sequence[Operation], where: Where) -> list[Quantity]:

@@ -25,7 +25,7 @@ from reports.analysis import AnalysisPage
 from reports.campaign_page import PagePart, PageSource, campaign_page
 from tasks.campaign_dose import write_dose
 from tasks.campaign_files import Tree, safe
-from tasks.campaign_model import write_model, write_reconstruction
+from tasks.campaign_model import write_model, write_pixel_maps, write_reconstruction
 from tasks.campaign_operation import write_operation
 from tasks.campaign_precision import write_precision
 from tasks.campaign_radiation import write_krad_plots, write_stages
@@ -230,6 +230,7 @@ def _write(request: CampaignRequest, inside: _Inside, analysis: Analysis, plan: 
     if plan in ("radiation", "variation"):
         return absent
     absent += write_model(tree, analysis)
+    absent += write_pixel_maps(tree, analysis)
     absent += write_reconstruction(tree, analysis)
     folder = PRECISION[plan]
     absent += write_dose(tree, analysis, folder)

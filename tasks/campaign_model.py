@@ -7,9 +7,10 @@ from statistics import NormalDist
 
 import numpy as np
 
+from nightcrew.calibration.pixel_fits import fit_pixels, line
 from nightcrew.irradiation.analysis import Analysis, Joint
 from nightcrew.irradiation.joint import JointFit, Observations
-from nightcrew.irradiation.masters import read_map
+from nightcrew.irradiation.masters import Master, read_map
 from reports.campaign_plots import Axis, Series, curve_png, map_png
 from tasks.campaign_files import Tree
 
@@ -89,6 +90,43 @@ def _write_residuals(tree: Tree, folder: str, fit: JointFit, data: Observations)
         f"{folder}qq_plot.png", curve_png(series, Axis(label="expected of a normal law"), Axis(label="found"), "all residuals"), "Q-Q plot"
     )
     tree.arrays(f"{folder}qq_plot.npz", "the plotted numbers", expected=expected, found=pulls)
+
+
+def write_pixel_maps(tree: Tree, analysis: Analysis, folder: str = "radiation_model/") -> list[str]:
+    """B0 and alpha of every pixel from the biases, DC0 and beta from the darks of the longest exposure, with their errors.
+
+    Weighted lines over dose through the masters before and in the beam, hits taken out.
+    """
+    absent = []
+    for kind, names, unit in (("BIAS", ("B0", "alpha"), "adu"), ("DARK", ("DC0", "beta"), "adu/s")):
+        used = _of_maps(analysis, kind)
+        doses = [one.group.dose_krad for one in used]
+        if len(set(doses)) < 3:
+            absent.append(f"No maps of {names[0]} and {names[1]}: {len(set(doses))} doses of one exposure, 3 are needed.")
+            continue
+        seconds = used[0].group.exposure_s if kind == "DARK" else 1.0
+        sigma = [math.sqrt(max(one.stack.variance, 1e-6) / len(one.group.frames)) for one in used]
+        # the master's image stands in the primary HDU
+        fit = fit_pixels([one.path for one in used], line(doses), frame_sigma=[value if value > 0 else 1.0 for value in sigma])
+        for place, name in enumerate(names):
+            per = f"{unit}/kRad" if place else unit
+            image = fit.coefficients[place] / np.float32(seconds)
+            tree.image(f"{folder}{name}_map.fits", image, f"{name} of every pixel", unit=per)
+            if fit.errors is not None:
+                tree.image(
+                    f"{folder}{name}_error_map.fits", fit.errors[place] / np.float32(seconds), f"its standard error, {name}", unit=per
+                )
+            tree.bytes(f"{folder}{name}_map.png", map_png(image, f"{name} of every pixel", per), f"map of {name}")
+            tree.arrays(f"{folder}{name}_map.npz", "the map", map=image)
+    return absent
+
+
+def _of_maps(analysis: Analysis, kind: str) -> list[Master]:
+    """Masters of a kind (darks: of the longest exposure) before and in the beam, of the main temperature and one size."""
+    group_of = [one for one in analysis.masters if one.group.kind == kind and one.corrected and one.group.stage != "post"]
+    inside = [one for one in group_of if one.group.temperature_bin == analysis.main_bin and one.stack.variance >= 0]
+    longest = max((one.group.exposure_s for one in inside), default=0.0) if kind == "DARK" else 0.0
+    return [one for one in inside if kind == "BIAS" or math.isclose(one.group.exposure_s, longest, rel_tol=1e-2)]
 
 
 def write_reconstruction(tree: Tree, analysis: Analysis, folder: str = "reconstruction/") -> list[str]:

@@ -16,6 +16,7 @@ from nightcrew.io.images import read_image
 from nightcrew.irradiation.discover import parse_stages
 from nightcrew.simulate.campaign import make_irradiation
 from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
+from nightcrew.simulate.campaign_sensor import make_damage
 from reports.analysis import write_analysis
 from reports.summary import parse
 from tasks.campaign import PLANS, CampaignRequest, CampaignResult, run_campaign
@@ -212,6 +213,18 @@ def test_masters_differences_and_reconstructions(full: tuple[Path, CampaignResul
     with np.load(out / "pre/master_bias_T20.0.npz") as arrays:
         assert {"image_data", "frame_type", "t_exp", "dose_rate", "dose_total", "temperature"} <= set(arrays.files)
         assert np.array_equal(arrays["image_data"], pre)
+
+
+def test_maps_of_the_model(full: tuple[Path, CampaignResult]) -> None:
+    out, _ = full
+    truth = make_damage(PLAN.sensor, 2)
+    for name, expected in (("B0", truth.bias), ("alpha", truth.alpha)):
+        found, error = read_image(out / f"radiation_model/{name}_map.fits"), read_image(out / f"radiation_model/{name}_error_map.fits")
+        pulls = (found - expected) / error
+        assert abs(pulls.mean()) < 0.15
+        assert pulls.std() == pytest.approx(1.0, abs=0.1)
+    beta = read_image(out / "radiation_model/beta_map.fits")
+    assert np.median(beta) == pytest.approx(PLAN.sensor.beta_adu_per_s_krad, rel=0.03)
 
 
 def test_plotted_points_are_the_saved_numbers(full: tuple[Path, CampaignResult]) -> None:
