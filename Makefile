@@ -27,7 +27,7 @@ install: $(VENV)/.installed
 # What fails there on a busy machine is run once more on its own; the first run's failures stay in the output.
 test: lint docs
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
-	$(BIN)/python -m pytest -m "server and not slow" $(TESTS) || $(BIN)/python -m pytest -m "server and not slow" --last-failed $(TESTS)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "server and not slow" $(TESTS) || $(BIN)/python -m pytest -m "server and not slow" --last-failed $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
