@@ -248,7 +248,7 @@ def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: Mkid
                 made.problems.append(f"{flats[0].name}: no flat field without a wavelength solution")
             continue
         darks = {dark.fingerprint for dark in (_nearest_dark(made, one) for one in flats) if dark is not None}
-        masks = [made.masks[one.name].fingerprint for one in flats if one.name in made.masks]
+        masks = [made.masks[one.name].fingerprint for one in flats if one.name in made.masks and made.masks[one.name].status != "failed"]
         planned = builder.add(
             "mkid_flatcal",
             flats[0].name,
