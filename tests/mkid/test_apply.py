@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -17,6 +18,7 @@ from nightcrew.io.atomic import injected_faults
 from nightcrew.mkid.calibrated import open_calibrated
 from nightcrew.mkid.export import export_calibrated
 from nightcrew.mkid.registered import register, register_path
+from nightcrew.mkid.wavelength_solution import read_wavelength_solution
 from tests.mkid.made_tables import beam_map, linear_solution, table
 from tests.mkid.test_calibrated import flat_of
 
@@ -82,3 +84,29 @@ def test_a_fault_at_any_moment_leaves_the_old_or_the_new(stage: str, made: Path,
     assert not list(tmp_path.glob(".nightcrew-*"))
     with open_calibrated(made) as opened:
         assert np.isfinite(opened.photons(range(1)).wavelength_nm).all()
+
+
+KILLED = """
+import sys, pathlib
+from tests.mkid.made_tables import beam_map, linear_solution
+path = pathlib.Path(sys.argv[1])
+made = [linear_solution(beam_map((40, 50)), slope_ev_per_deg=slope) for slope in (-0.02, -0.03)]
+number = 0
+while True:
+    made[number % 2].write(path, overwrite=True)
+    number += 1
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_ms", [3, 11, 17])
+def test_a_kill_at_any_moment_leaves_a_whole_solution(delay_ms: int, tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "s.h5")], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        time.sleep(delay_ms / 1000)
+        process.kill()
+    read = read_wavelength_solution(tmp_path / "s.h5")
+    assert np.unique(read.coefficients[..., 1]).tolist() in ([-0.02], [-0.03])
+    assert read.solved.all()
