@@ -19,6 +19,7 @@ from nightcrew.io.atomic import NewFile
 from nightcrew.io.cardtext import format_card, plain
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.cube import Cube
+from nightcrew.mkid.spectra_response import Response, calibrated_flux
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 
 Card = tuple[str, str | int | float | bool, str]
@@ -147,6 +148,16 @@ def _header(fits: Any, cards: Sequence[Card]) -> Any:
     return fits.Header.fromstring("".join(format_card(*card) for card in cards))
 
 
+def _with_flux(arrays: dict[str, tuple[NDArray[Any], str, str]], cube: Cube, response: Response | None, axes: tuple[str, ...]) -> None:
+    """Add flux and its error after what is counted, in place."""
+    if response is not None:
+        unit = "erg / (s cm2 AA)"
+        for name, values, about in zip(
+            ("FLUX", "FLUX_ERR"), calibrated_flux(cube, response), ("rate times response", "one sigma"), strict=True
+        ):
+            arrays[name] = (_squeezed(values, axes), unit, about)
+
+
 def write_fits(
     path: Path,
     cube: Cube,
@@ -154,16 +165,19 @@ def write_fits(
     axes: tuple[str, ...] | None = None,
     cards: Sequence[Card] = (),
     sky: Sequence[Card] = (),
+    response: Response | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a cube as FITS; ``cards`` join the primary header, ``sky`` are the world coordinates of x and y."""
+    """Write a cube as FITS; ``cards`` join the primary header, ``sky`` are the world coordinates of x and y, ``response`` adds flux."""
     from astropy.io import fits
 
     chosen = axes_of(cube) if axes is None else axes
     hdus = fits.HDUList()
-    for name, (values, unit, about) in arrays_of(cube, chosen).items():
+    arrays = arrays_of(cube, chosen)
+    _with_flux(arrays, cube, response, chosen)
+    for name, (values, unit, about) in arrays.items():
         own: list[Card] = [("BUNIT", unit, "")] if unit else []
-        if name in ("SCI", "UNCERT", "MASK", "COUNTS", "VARIANCE", "PHOTONS"):
+        if name in ("SCI", "UNCERT", "MASK", "COUNTS", "VARIANCE", "PHOTONS", "FLUX", "FLUX_ERR"):
             own += axis_cards(cube, chosen, sky)
         if name == "UNCERT":
             own.append(("UTYPE", "StdDevUncertainty", "one standard deviation"))
@@ -186,7 +200,13 @@ def write_fits(
 
 
 def write_hdf5(
-    path: Path, cube: Cube, *, axes: tuple[str, ...] | None = None, facts: Mapping[str, Any] | None = None, overwrite: bool = False
+    path: Path,
+    cube: Cube,
+    *,
+    axes: tuple[str, ...] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    response: Response | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a cube as HDF5: a dataset for each array, with ``units`` and ``about``; attributes as the header of the FITS file."""
     import h5py
@@ -200,7 +220,9 @@ def write_hdf5(
             file.attrs[key] = value
         for key, value in (facts or {}).items():
             file.attrs[key] = value
-        for name, (values, unit, about) in arrays_of(cube, chosen).items():
+        arrays = arrays_of(cube, chosen)
+        _with_flux(arrays, cube, response, chosen)
+        for name, (values, unit, about) in arrays.items():
             packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.ndim > 1 else {}
             data = file.create_dataset(name.lower(), data=values, track_times=False, **packed)
             data.attrs.update({"units": unit, "about": about})

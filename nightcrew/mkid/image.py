@@ -15,6 +15,7 @@ from nightcrew.mkid.cube import Cube, make_cube
 from nightcrew.mkid.cube_bins import WavelengthBins, constant_energy, constant_wavelength, one_window, resolution_matched, time_edges
 from nightcrew.mkid.cube_files import Card, write_cube
 from nightcrew.mkid.observing_log import time_us
+from nightcrew.mkid.spectra_response import Response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,18 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def make_file(table: CalibratedTable, wish: CubeWish, out: Path, *, cards: Sequence[Card] = (), overwrite: bool = False) -> Cube:
-    """Make a cube and write it; an axis that was asked for is there, even with one bin."""
+def make_file(
+    table: CalibratedTable,
+    wish: CubeWish,
+    out: Path,
+    *,
+    cards: Sequence[Card] = (),
+    response: Response | None = None,
+    overwrite: bool = False,
+) -> Cube:
+    """Make a cube and write it, with its flux where there is a response; an axis that was asked for is there, even with one bin."""
     cube = cube_of(table, wish)
     several = wish.energy_width_ev is not None or wish.wavelength_width_nm is not None or wish.resolution_bins
     axes = (*(("time",) if wish.step_s is not None else ()), *(("wavelength",) if several else ()))
-    write_cube(out, cube, axes=axes, cards=cards, overwrite=overwrite)
+    write_cube(out, cube, axes=axes, cards=cards, response=response, overwrite=overwrite)
     return cube

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.io.atomic import NewFile
+from nightcrew.io.ecsv import ecsv_bytes
 from nightcrew.io.source import shown
+from nightcrew.mkid.calibrated import CalibratedTable
 from nightcrew.mkid.cube import Cube
 from nightcrew.mkid.spectra import Spectrum
 
 Floats = NDArray[np.float64]
+_FORMAT = "nightcrew response 1"
 _MOST_BYTES = 32 << 20
 _FWHM_PER_SIGMA = 2.354820045
 _FINE = 40  # steps of the reference within the resolution's sigma, at least
@@ -99,6 +104,15 @@ def response_of(star: Spectrum, reference: Reference, resolution: float) -> Resp
     return Response(edges_nm=star.bins.edges_nm, factor=factor, error=factor * star.rate_error_cps / rate)
 
 
+def typical_resolution(table: CalibratedTable) -> float:
+    """Median energy resolution of the table's wavelength solution; ``Refused`` when it is not known."""
+    solution = table.calibrations.wavelength
+    known = [] if solution is None else [middle for middle, _, _ in solution.resolution_by_laser() if math.isfinite(middle)]
+    if not known:
+        raise Refused("the energy resolution is not known from the wavelength solution: name it")
+    return float(np.median(known))
+
+
 def calibrated_flux(cube: Cube, response: Response) -> tuple[Floats, Floats]:
     """Flux ``[time, wavelength, y, x]`` in erg / s / cm^2 / A of a cube, and its one-sigma error: counts and response together.
 
@@ -118,3 +132,44 @@ def calibrated_flux(cube: Cube, response: Response) -> tuple[Floats, Floats]:
     )
     rate = cube.rate_cps
     return rate * factor, np.hypot(cube.rate_error_cps * factor, rate * error)
+
+
+def above_sky(star: Spectrum, sky: Spectrum) -> Spectrum:
+    """The star's spectrum less the sky of as many pixels; the errors of both are in it."""
+    share = len(star.pixels) / len(sky.pixels)
+    return replace(
+        star, rate_cps=star.rate_cps - share * sky.rate_cps, rate_error_cps=np.hypot(star.rate_error_cps, share * sky.rate_error_cps)
+    )
+
+
+def write_response(path: Path, response: Response, *, meta: Mapping[str, object] | None = None, overwrite: bool = False) -> Path:
+    """Write a response as ECSV: start and stop of the bins, factor and error."""
+    from astropy.table import Table
+
+    unit = "erg s / (ct s cm2 AA)"
+    table = Table(
+        {"start": response.edges_nm[:-1], "stop": response.edges_nm[1:], "factor": response.factor, "error": response.error},
+        meta={"format": _FORMAT, **(meta or {})},
+    )
+    for name, its_unit in (("start", "nm"), ("stop", "nm"), ("factor", unit), ("error", unit)):
+        table[name].unit = its_unit
+    with NewFile(path, overwrite=overwrite) as new:
+        new.file.write(ecsv_bytes(table))
+    return path
+
+
+def read_response(path: Path) -> Response:
+    """Read what :func:`write_response` wrote; :class:`RejectedInput` for another file, :class:`TransientError` when there is none."""
+    from astropy.table import Table
+
+    if not path.is_file():
+        raise TransientError(f"{shown(path)}: there is no such file")
+    try:
+        table = Table.read(path, format="ascii.ecsv")
+        columns = [np.asarray(table[name], dtype=np.float64) for name in ("start", "stop", "factor", "error")]
+    except (ValueError, KeyError, UnicodeDecodeError, TypeError) as error:
+        raise RejectedInput(f"{shown(path)}: is no response") from error
+    start, stop, factor, error_ = columns
+    if table.meta.get("format") != _FORMAT or start.size < 2 or not np.allclose(start[1:], stop[:-1]):
+        raise RejectedInput(f"{shown(path)}: is no response")
+    return Response(edges_nm=np.append(start, stop[-1]), factor=factor, error=error_)

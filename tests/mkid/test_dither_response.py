@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
+from typer.testing import CliRunner
 
-from nightcrew.errors import Refused, RejectedInput
+from deployments.cli.mkid import app
+from nightcrew.errors import NightcrewError, Refused, RejectedInput
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.cube_bins import constant_wavelength, time_edges
 from nightcrew.mkid.spectra import spectrum
-from nightcrew.mkid.spectra_response import Reference, averaged, calibrated_flux, read_reference, response_of
+from nightcrew.mkid.spectra_response import Reference, averaged, calibrated_flux, read_reference, read_response, response_of
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 from tests.mkid.made_tables import beam_map, linear_solution, table
 
@@ -54,6 +57,41 @@ def test_the_standard_star_has_its_flux_again(tmp_path: Path) -> None:
     assert flux[0, :, y, x] == pytest.approx(averaged(reference, EDGES, 10.0), rel=1e-9)
     assert (response.error / response.factor) == pytest.approx(1 / np.sqrt(star.counts), rel=1e-6)
     assert error[0, :, y, x] == pytest.approx(flux[0, :, y, x] * np.sqrt(2 / star.counts), rel=1e-6)
+
+
+def run(*words: object) -> None:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if isinstance(result.exception, NightcrewError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+
+
+def test_the_commands_give_flux_above_the_sky(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    placed = beam_map()
+    star, everywhere = rng.uniform(700, 1500, 100_000), rng.uniform(700, 1500, 40_000)
+    pixel = np.concatenate([np.full(star.size, 7), rng.integers(0, placed.n_pixels, everywhere.size)])
+    nm = np.concatenate([star, everywhere])
+    path = table(tmp_path / "t.h5", placed, pixel, rng.integers(0, 10_000_000, nm.size), -HC_EV_NM / nm / 0.02)
+    linear_solution(placed).write(tmp_path / "wavecal.h5")
+    fine = np.linspace(600, 1700, 500)
+    (tmp_path / "ref.csv").write_text("".join(f"{a:.2f},{b:.5e}\n" for a, b in zip(fine, flux_at(fine), strict=True)))
+    common = ["--solution", tmp_path / "wavecal.h5", "--overwrite"]
+    place = ["--x", 2, "--y", 1, "--radius", 0.5, "--resolution", 10]
+    run("response", path, "-o", tmp_path / "r.ecsv", "--reference", tmp_path / "ref.csv", *place, "--sky", "0.9,2.5", *common)
+    found = read_response(tmp_path / "r.ecsv")
+    run("cube", path, "-o", tmp_path / "c.fits", "--energy-width", 0.1, "--response", tmp_path / "r.ecsv", *common)
+    with fits.open(tmp_path / "c.fits") as hdus:
+        flux, error = hdus["FLUX"].data[:, 1, 2], hdus["FLUX_ERR"].data[:, 1, 2]
+        sky = hdus["FLUX"].data[:, 3, 0]
+        assert hdus["FLUX"].header["BUNIT"] == "erg / (s cm2 AA)"
+    wanted = averaged(read_reference(tmp_path / "ref.csv"), found.edges_nm, 10.0)
+    assert (np.abs(flux - sky - wanted) < 5 * error + 0.1 * sky).all()
+    with pytest.raises(Refused, match="resolution is not known"):
+        run("response", path, "-o", tmp_path / "r.ecsv", "--reference", tmp_path / "ref.csv", "--x", 2, "--y", 1, *common)
+    for bad in (tmp_path / "ref.csv", tmp_path / "wavecal.h5"):
+        with pytest.raises(RejectedInput, match="no response"):
+            run("cube", path, "-o", tmp_path / "c.fits", "--energy-width", 0.1, "--response", bad, *common)
 
 
 def test_references_are_read_or_rejected_with_their_line(tmp_path: Path) -> None:
