@@ -119,7 +119,7 @@ def _regions(groups: Sequence[Group], options: SensorOptions) -> tuple[Region, .
 
 
 def _region(region: Region, groups: Sequence[Group], options: SensorOptions, remarks: list[str]) -> RegionResult:
-    noises = _noises(region, groups, options.max_lag)
+    noises = _noises(region, groups, options)
     flats = _flats(region, groups, noises, options)
     gain, reason = _gain(flats, groups)
     darks = _darks(region, groups, noises)
@@ -145,11 +145,11 @@ def _region(region: Region, groups: Sequence[Group], options: SensorOptions, rem
     )
 
 
-def _noises(region: Region, groups: Sequence[Group], max_lag: int) -> tuple[Noise, ...]:
+def _noises(region: Region, groups: Sequence[Group], options: SensorOptions) -> tuple[Noise, ...]:
     """Read noise by temperature; without any bias the shortest darks below a second stand for them."""
     found = []
     for group in (g for g in groups if g.kind == "bias"):
-        bias = bias_noise(group.frames, region, max_lag)
+        bias = bias_noise(group.frames, region, options.max_lag, options.threads)
         if bias is not None:
             rest = bias.variance - 1 / 12
             adu = math.sqrt(rest) if rest > 0 else None

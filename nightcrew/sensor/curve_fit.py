@@ -170,20 +170,26 @@ def _as_fit(data: CurveData, beta: F8, covariance: F8, design: F8, values: F8, s
 
 def _higher(a: F8, ab: F8 | None, gain: float, signal: F8) -> F8:
     """Terms beyond a_ij mu^2 for every point and lag: mu/g [2/3 a*a (mu g)^2 + 1/3 a*a*a (mu g)^3] (without ab when None)."""
-    from scipy.signal import fftconvolve
-
     r = a.shape[0]
     wide = np.pad(a, ((0, r // 2), (0, r // 2)))
     whole = _mirrored(wide)
-    two = fftconvolve(whole, whole, mode="same")
-    three = fftconvolve(two, whole, mode="same")
+    two = _convolved(whole, whole)
+    three = _convolved(two, whole)
     c = wide.shape[0] - 1
     second, third = two[c : c + r, c : c + r], three[c : c + r, c : c + r] / 3
     if ab is not None:
         second = second + ab
-        third = third + 5 / 6 * fftconvolve(whole, _mirrored(np.pad(ab, ((0, r // 2), (0, r // 2)))), mode="same")[c : c + r, c : c + r]
+        third = third + 5 / 6 * _convolved(whole, _mirrored(np.pad(ab, ((0, r // 2), (0, r // 2)))))[c : c + r, c : c + r]
     charge = (signal * gain)[:, None, None]
     return np.asarray(signal[:, None, None] / gain * (2 / 3 * second * charge**2 + third * charge**3))
+
+
+def _convolved(one: F8, other: F8) -> F8:
+    """Convolution of two small images of one shape, cut to that shape about its middle."""
+    shape = tuple(2 * n - 1 for n in one.shape)
+    full = np.fft.irfft2(np.fft.rfft2(one, shape) * np.fft.rfft2(other, shape), shape)
+    y, x = ((n - 1) // 2 for n in one.shape)
+    return np.asarray(full[y : y + one.shape[0], x : x + one.shape[1]])
 
 
 def _mirrored(quadrant: F8) -> F8:

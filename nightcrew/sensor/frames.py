@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,12 +121,20 @@ def scan(
     frames: list[SensorFrame] = []
     left_out: list[tuple[str, str]] = []
     seen: dict[str, str] = {}
-    for path in sorted(paths):
-        name = path.relative_to(root).as_posix() if root is not None else path.name
+    ordered = sorted(paths)
+    names = [path.relative_to(root).as_posix() if root is not None else path.name for path in ordered]
+
+    def attempt(place: int) -> SensorFrame | str:
         try:
-            frame = read_frame(path, profiles, name=name, profile=profile, hashed=hashed)
+            return read_frame(ordered[place], profiles, name=names[place], profile=profile, hashed=hashed)
         except (RejectedInput, TransientError) as error:
-            left_out.append((name, str(error)))
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:  # hashing leaves the interpreter to the other thread
+        found = list(pool.map(attempt, range(len(ordered))))
+    for name, frame in zip(names, found, strict=True):
+        if isinstance(frame, str):
+            left_out.append((name, frame))
             continue
         if frame.sha256 and frame.sha256 in seen:
             left_out.append((name, f"holds the same bytes as {seen[frame.sha256]}"))

@@ -30,7 +30,8 @@ DEFECT_SIGMA = 8.0
 """A level this far from the pair's typical level (in the scatter of the levels) marks a defect."""
 MAX_LAG = 8
 STRIP_BYTES = 1 << 19  # of one strip in float32: its temporaries stay in the second-level cache
-_SAMPLE_ROWS = 48
+_SAMPLE_PIXELS = 1 << 16
+_LEAST_SAMPLE_ROWS = 16
 
 Array = NDArray[Any]
 Strip = NDArray[np.float32]
@@ -174,7 +175,8 @@ def _passed(
 def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOptions) -> _Limits:
     """From a few rows spread over the window."""
     ny = window.shape[0]
-    rows = sorted({min(ny - 1, round((place + 0.5) * ny / min(ny, _SAMPLE_ROWS))) for place in range(min(ny, _SAMPLE_ROWS))})
+    count = min(ny, max(_LEAST_SAMPLE_ROWS, _SAMPLE_PIXELS // window.shape[1]))
+    rows = sorted({min(ny - 1, round((place + 0.5) * ny / count)) for place in range(count)})
     one = np.concatenate([window.rows(a, y, y + 1) for y in rows]).astype(np.float64).reshape(-1)
     two = np.concatenate([window.rows(b, y, y + 1) for y in rows]).astype(np.float64).reshape(-1)
     finite = np.isfinite(one) & np.isfinite(two)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,11 +145,15 @@ def stretch_of(chi2: float, freedom: int) -> float:
     return math.sqrt(chi2 / freedom)
 
 
-def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int) -> BiasNoise | None:
+def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int, threads: int = 1) -> BiasNoise | None:
     """Level and temporal variance of biases from all disjoint pairs; None with fewer than two."""
     options = PairOptions(max_lag=max_lag, scale=False)
-    pairs = tuple(pair_statistics(frames[i], frames[i + 1], region.windows, 0.0, options) for i in range(0, len(frames) - 1, 2))
-    pairs = tuple(pair for pair in pairs if pair.used > 1)
+
+    def measured(place: int) -> PairStatistics:
+        return pair_statistics(frames[place], frames[place + 1], region.windows, 0.0, options)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        pairs = tuple(pair for pair in pool.map(measured, range(0, len(frames) - 1, 2)) if pair.used > 1)
     if not pairs:
         return None
     levels = [level for pair in pairs for level in pair.levels]
