@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -225,7 +223,7 @@ def _write(request: CampaignRequest, inside: _Inside, analysis: Analysis, plan: 
     write_frame_stats(tree, analysis)
     write_campaign_table(tree, analysis)
     if plan in ("standard", "irradiation"):
-        return absent
+        return _write_laboratory(request, tree, analysis)
     absent += write_stages(tree, analysis, STAGES_FOLDER.get(plan, ""))
     if plan in ("radiation", "variation"):
         return absent
@@ -242,13 +240,17 @@ def _write(request: CampaignRequest, inside: _Inside, analysis: Analysis, plan: 
     return absent
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
-    """A CSV of ours by columns (for pages and tests)."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else {})}
+def _write_laboratory(request: CampaignRequest, tree: Tree, analysis: Analysis) -> list[str]:
+    """What the laboratory makes of biases, darks and flats: ``masters/<kind>/``, ``frame_stats.csv``, ``plots/``, ``comparisons/``."""
+    from tasks.lab_masters import masters_and_stats
 
-
-def relative_to(path: Path, root: Path) -> str:
-    """A path as it stands in tables: relative, with ``/``."""
-    return os.path.relpath(path, root).replace(os.sep, "/")
+    known = analysis.campaign.records
+    frames = [
+        replace(known[frame.relative], caltype=frame.kind, stage=frame.stage or "", dose_krad=frame.nominal_dose_krad)
+        for frame in analysis.campaign.frames
+        if frame.relative not in analysis.left_out
+    ]
+    made = masters_and_stats(frames, tree.root, threads=request.threads)
+    for name in ("frame_stats.csv", "plots", "comparisons"):
+        tree.made[name] = "statistics of every frame" if name.endswith(".csv") else "figures of the laboratory"
+    return list(made.warnings)

@@ -279,6 +279,9 @@ def test_each_plan_ends_with_a_report(small: Path, tmp_path: Path, plan: str) ->
     assert ("pre" in made) == (plan in ("radiation", "variation"))
     assert ("operation" in made) == (plan == "operation")
     assert ("masters" in made) == (plan != "operation")
+    if plan in ("standard", "irradiation"):
+        assert sorted((tmp_path / "masters" / "bias").glob("master_bias_*.fits"))
+        assert {"plots", "comparisons", "frame_stats.csv"} <= made
 
 
 def test_the_plan_of_dose_folders(tmp_path: Path) -> None:
