@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import calibrate, campaign, combine, lab, lights, mkid, mkid_calibrations, pixel_fits, sensor, start
+from benchmarks import calibrate, campaign, combine, lab, lights, mkid, mkid_calibrations, mkid_images, pixel_fits, sensor, start
 from benchmarks.spent import ROOT, python, siril, worker
 from benchmarks.table import Line, as_text, failed
 
@@ -94,6 +94,7 @@ PARTS: dict[str, Part] = {
     "lab": lab.lines,
     "campaign": campaign.lines,
     "mkid_calibrations": mkid_calibrations.lines,
+    "mkid_images": mkid_images.lines,
     "sensor": sensor.lines,
 }
 

@@ -43,6 +43,7 @@ def _write(
     response: Path | None = None,
 ) -> None:
     from nightcrew.mkid.image import make_file, provenance_cards
+    from nightcrew.mkid.image_sky import sky_of
 
     factors = None
     if response is not None:
@@ -51,7 +52,7 @@ def _write(
         factors = read_response(response)
     with opened(table, *source) as photons:
         cards = provenance_cards(table, [*used_calibrations(table, *source), *([] if response is None else [response])])
-        cube = make_file(photons, wish, out, cards=cards, response=factors, overwrite=overwrite)
+        cube = make_file(photons, wish, out, cards=cards, sky=sky_of(photons), response=factors, overwrite=overwrite)
     values = _values(cube, out)
     if as_json:
         say_json(values)

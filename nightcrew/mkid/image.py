@@ -106,6 +106,7 @@ def make_file(
     out: Path,
     *,
     cards: Sequence[Card] = (),
+    sky: Sequence[Card] = (),
     response: Response | None = None,
     overwrite: bool = False,
 ) -> Cube:
@@ -113,5 +114,5 @@ def make_file(
     cube = cube_of(table, wish)
     several = wish.energy_width_ev is not None or wish.wavelength_width_nm is not None or wish.resolution_bins
     axes = (*(("time",) if wish.step_s is not None else ()), *(("wavelength",) if several else ()))
-    write_cube(out, cube, axes=axes, cards=cards, response=response, overwrite=overwrite)
+    write_cube(out, cube, axes=axes, cards=cards, sky=sky, response=response, overwrite=overwrite)
     return cube

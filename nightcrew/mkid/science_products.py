@@ -22,6 +22,7 @@ from nightcrew.mkid.cube import Cube
 from nightcrew.mkid.cube_bins import time_edges
 from nightcrew.mkid.cube_files import write_cube
 from nightcrew.mkid.image import CubeWish, cube_of, provenance_cards
+from nightcrew.mkid.image_sky import sky_of
 from nightcrew.mkid.speckle import SpeckleRules
 from nightcrew.mkid.speckle_files import write_maps
 from nightcrew.mkid.speckle_maps import SpeckleMaps, make_maps
@@ -107,11 +108,12 @@ def make_science_products(
         time_cube = cube_of(table, CubeWish(step_s=_step_s(table, wishes.time_step_s)))
         cube = _spectral(table, wishes, remarks)
         maps = _speckles(table, wishes, remarks) if wishes.speckles else None
+        sky = sky_of(table)
     files = [(IMAGE, "image: rate, error, counts, exposure, flags"), (TIME_CUBE, "cube in time [time, y, x]")]
-    write_cube(out / IMAGE, image, cards=cards)
-    write_cube(out / TIME_CUBE, time_cube, axes=("time",), cards=cards)
+    write_cube(out / IMAGE, image, cards=cards, sky=sky)
+    write_cube(out / TIME_CUBE, time_cube, axes=("time",), cards=cards, sky=sky)
     if cube is not None:
-        write_cube(out / CUBE, cube, axes=("wavelength",), cards=cards)
+        write_cube(out / CUBE, cube, axes=("wavelength",), cards=cards, sky=sky)
         files.append((CUBE, "cube in wavelength [wavelength, y, x]"))
     if maps is not None:
         write_maps(out / SPECKLES, maps, cards=cards)

@@ -16,7 +16,9 @@ from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.cube import Cube, make_cube
 from nightcrew.mkid.cube_bins import WavelengthBins, constant_energy, constant_wavelength, resolution_matched, time_edges
 from nightcrew.mkid.cube_files import axes_of, write_cube
+from nightcrew.mkid.image_sky import sky_of
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
+from nightcrew.simulate.speckle_scene import companion_px
 from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
 from tests.mkid.test_image_cube import random_table
 
@@ -78,6 +80,24 @@ def test_coordinates_of_the_third_axis_are_the_middles_of_the_bins(tmp_path: Pat
         assert WCS(header).wcs_pix2world([[0, 0, 2]], 0)[0, 2] * 6.241509074e18 == pytest.approx(HC_EV_NM / bins.centres_nm[2], rel=1e-6)
     elif kind == "WAVE":
         assert values == pytest.approx(bins.centres_nm)
+
+
+@pytest.mark.parametrize("step_us", [None, 2_000_000])
+def test_the_sky_is_where_the_log_says(tmp_path: Path, step_us: int | None) -> None:
+    log = {"log_ra_deg": "20", "log_dec_deg": 30.0, "log_star_x": "2.2", "log_star_y": "1.5", "log_plate_scale_mas": "10"}
+    path = table(tmp_path / "t.h5", MAP, [0], [1], exposure={**log, "log_position_angle_deg": "35"})
+    with open_calibrated(path, []) as opened:
+        cube, sky = make_cube(opened, time_edges(0, 10_000_000, step_us)), sky_of(opened)
+    header = fits.getheader(write_cube(tmp_path / "i.fits", cube, sky=sky))
+    found = WCS(header).celestial
+    for separation, position in ((100.0, 0.0), (100.0, 90.0), (60.0, 250.0)):
+        place = companion_px((2.2, 1.5), separation, position, 35.0)
+        ra, dec = found.wcs_pix2world([place], 0)[0]
+        offset = separation * 10 / 3.6e6 * np.array([np.sin(np.deg2rad(position)), np.cos(np.deg2rad(position))])
+        assert ((ra - 20) * np.cos(np.deg2rad(30)), dec - 30) == pytest.approx(tuple(offset), abs=1e-8)
+    bare = table(tmp_path / "b.h5", MAP, [0], [1], exposure={"log_ra_deg": "20"})
+    with open_calibrated(bare, []) as opened:
+        assert sky_of(opened) == []
 
 
 def test_hdf5_has_the_same_arrays_and_says_what_they_are(tmp_path: Path) -> None:
