@@ -132,7 +132,7 @@ def test_pixels_without_a_value_are_left_out(tmp_path: Path) -> None:
     for n in range(3):
         hole = (5, 5) if n == 1 else None
         put(tmp_path / "in/Preirradiation/Bias", f"Bias_f{n}", 2 + n, kind="BIAS", number=n, hole=hole)
-    part = run(tmp_path, plan="irradiation")
+    part = run(tmp_path, plan="radiation")
     assert part.analysis is not None
     (master,) = part.analysis.masters
     assert master.mean == pytest.approx(3.0, abs=1e-3)
