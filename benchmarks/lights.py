@@ -113,7 +113,7 @@ def _reduced(work: Path, wishes: Wishes, *, only: tuple[str, ...]) -> tuple[Work
 
     space = reduction.open_reduction(reduction.settings_for(Settings(), work / "raw", None, work / "made"), wishes)
     reduction._record(space)
-    reduction._ingest(space, lambda _what, _done, _of: None)
+    reduction.ingest_all(space, lambda _what, _done, _of: None)
     with space.database.read() as connection:
         space.close_all([scope.id for scope in scopes.find(connection)])
     return space, _run(space, only=only)

@@ -48,7 +48,7 @@ def pair(one: Image, two: Image, offset: float, *, scale: bool) -> dict[str, Any
 
 def highpass(image: Image) -> Image:
     smooth = uniform_filter(uniform_filter(image, 7), 11)
-    return image - convolve(smooth, np.outer([1, 2, 1], [1, 2, 1]) / 16)
+    return np.asarray(image - convolve(smooth, np.outer([1, 2, 1], [1, 2, 1]) / 16))
 
 
 def main(folder: Path) -> None:
