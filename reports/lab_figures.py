@@ -42,7 +42,7 @@ def _canvas(size_in: tuple[float, float]) -> Canvas:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=size_in, dpi=150, facecolor=LIGHT.paper, layout="constrained")
+    canvas = Canvas(figsize=size_in, dpi=110, facecolor=LIGHT.paper, layout="constrained")
     FigureCanvasAgg(canvas)
     return canvas
 

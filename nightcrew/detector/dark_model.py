@@ -21,6 +21,7 @@ from nightcrew.quality.statistics import median_and_sigma, sample_pixels
 
 HOT_SIGMA = 10.0  # robust standard deviations above the median rate
 BYTES_A_VALUE = 30  # of the arrays that a block needs at once
+SLAB_BYTES = 6 << 20  # of them at most: larger ones fall out of the cache
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -131,7 +132,7 @@ def _fit_all(stack: FrameStack, bias: BiasModel, design: Design, memory_bytes: i
     ny, nx = stack.shape
     planes = empty_planes(ny * nx)
     names = planes.__slots__
-    slabs = list(stack.slabs(BYTES_A_VALUE, min(memory_bytes, 24 << 20)))
+    slabs = list(stack.slabs(BYTES_A_VALUE, min(memory_bytes, SLAB_BYTES)))
     buffer = np.empty((len(stack), (slabs[0][1] - slabs[0][0]) * nx), np.float32)
     for y0, y1 in slabs:
         part = slice(y0 * nx, y1 * nx)

@@ -134,17 +134,29 @@ def _two_terms(signal: F4, weight: F4, good: Bool, design: Design) -> tuple[Fitt
             first = (y1 - rate * m1) / determinant  # the first step from dB = 0 needs no exponential
             start = np.stack([rate - m1 * first, m0 * first / rate])
         start[1] = np.clip(np.nan_to_num(start[1], posinf=0, neginf=0), -LARGEST_STEP * design.b, LARGEST_STEP * design.b)
-        where = np.flatnonzero(own)
-        everything = where.size == own.size
-        found.rate[where], found.db[where] = start[0][where], start[1][where]
-        _own_b(found, where, signal if everything else signal[:, where], good if everything else good[:, where], design)
+        if 2 * int(own.sum()) > own.size:
+            _own_b_of_most(found, own, start, signal, good, design)
+        else:
+            where = np.flatnonzero(own)
+            found.rate[where], found.db[where] = start[0][where], start[1][where]
+            _own_b(found, where, signal[:, where], good[:, where], design)
         far = np.flatnonzero(own & (np.abs(found.db) > FAR_B * design.b))
         for _ in range(2 if far.size else 0):
             _own_b(found, far, signal[:, far], good[:, far], design)
     return found, _chi2(found, signal, weight, own, design)
 
 
-def _own_b(found: Fitted, where: NDArray[np.intp], signal: F4, good: Bool, design: Design) -> None:
+def _own_b_of_most(found: Fitted, own: Bool, start: F4, signal: F4, good: Bool, design: Design) -> None:
+    """One step for all pixels, of which those that share B get theirs back: cheaper than picking the columns of most of them."""
+    rate, error, others = found.rate.copy(), found.rate_error.copy(), ~own
+    found.rate[...] = np.where(own, start[0], rate)
+    found.db[...] = np.where(own, start[1], np.float32(0))
+    _own_b(found, slice(None), signal, good, design)
+    found.rate[others], found.rate_error[others] = rate[others], error[others]
+    found.db[others], found.db_error[others], found.correlation[others] = 0, np.nan, 0
+
+
+def _own_b(found: Fitted, where: NDArray[np.intp] | slice, signal: F4, good: Bool, design: Design) -> None:
     """One Gauss-Newton step for R and dB of the pixels ``where``, whose values are ``signal``; puts in their errors, too."""
     u = design.u[:, None]
     rate, db = found.rate[where], found.db[where]
@@ -177,7 +189,7 @@ def _course(found: Fitted, design: Design) -> F4:
     """What the fit says of every value [frame, pixel]."""
     course: F4 = np.multiply.outer(design.factor, found.rate)
     own = np.flatnonzero(found.db)
-    if own.size == found.db.size:
+    if 2 * own.size > found.db.size:  # picking columns costs more than exponentials of 0
         tilt = np.multiply.outer(design.u, found.db)
         course *= np.exp(tilt, out=tilt)
     elif own.size:

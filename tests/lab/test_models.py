@@ -349,7 +349,9 @@ def _few(frame: LabFrame) -> bool:
     """Enough cells for every figure, and few enough to draw them quickly."""
     if frame.caltype == "DARK":
         return (frame.temperature_c or 0) < 25 and (frame.exposure_s or 0) < 8
-    return frame.caltype == "BIAS" or frame.exposure_s == 0.5
+    if frame.caltype == "FLAT":
+        return frame.exposure_s == 0.5 and (frame.temperature_c or 0) > 15
+    return (frame.temperature_c or 0) > 5
 
 
 def test_every_listed_file_with_its_numbers(tiny: Campaign, tmp_path: Path) -> None:
@@ -387,3 +389,29 @@ def test_every_listed_file_with_its_numbers(tiny: Campaign, tmp_path: Path) -> N
     with (tmp_path / "frame_stats.csv").open() as file:
         saved = [float(row["MEAN"]) for row in csv.DictReader(file) if row["CALTYPE"] == "BIAS"]
     assert points == saved
+
+
+def test_no_darks_of_one_second_are_needed(tiny: Campaign, bias: Path, tmp_path: Path) -> None:
+    from nightcrew.detector.model_files import load_bias
+
+    frames = [frame for frame in tiny.frames if frame.caltype != "DARK" or (frame.exposure_s or 0) > 2]
+    made = dark_step(frames, load_bias(bias / "bias_model"), tmp_path, QUICK)
+    assert sorted(made.by_exposure) == [5.0, 10.0]
+    assert made.model is not None
+
+
+def test_frames_without_exposure_are_left_out_and_said(tiny: Campaign, bias: Path, tmp_path: Path) -> None:
+    from nightcrew.detector.model_files import load_bias
+    from nightcrew.lab.index import what_is_missing
+
+    frames = [replace(frame, exposure_s=None) if frame.exposure_s == 5.0 else frame for frame in tiny.frames]
+    assert any("no exposure" in text for text in what_is_missing(frames))
+    made = dark_step(frames, load_bias(bias / "bias_model"), tmp_path, QUICK, mode="fit_2d_model")
+    assert {frame.exposure_s for frame in made.frames} == {1.0, 10.0}
+
+
+def test_stages_are_never_mixed_in_a_model(tiny: Campaign, tmp_path: Path) -> None:
+    frames = [replace(frame, stage="pre" if number % 2 else "post") for number, frame in enumerate(tiny.frames)]
+    made = bias_step(frames, tmp_path, QUICK)
+    assert {frame.stage for frame in made.frames} == {"pre"}
+    assert "other states were not mixed in" in made.warnings[0]

@@ -98,6 +98,7 @@ def test_lights_without_darks_are_reduced_by_the_model(tmp_path: Path) -> None:
     assert inside.size > 0.999 * pulls.size
 
 
+@pytest.mark.slow
 def test_lights_without_bias_get_it_from_the_model_but_flats_do_not(tmp_path: Path) -> None:
     bench, _ = make(tmp_path, (-26.0, -20.0, -14.0), without=("dark", "bias"))
     for row in lights(bench):
