@@ -13,6 +13,7 @@ from nightcrew.errors import Refused
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.planning.model import Plan
+from nightcrew.planning.set_names import scope_name
 from nightcrew.settings import FolderKind, FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
 from tasks.executor import ScopeRun, Wish
 from tasks.naming import folder_of_files
@@ -72,7 +73,8 @@ def run_set(
     Raises
     ------
     Refused
-        The folder does not exist, is ``out`` itself, cannot be read, or is empty although files of it are known.
+        The folder does not exist, is ``out`` itself, cannot be read, or is empty although files of it are known; ``out`` holds
+        the set of another folder of that name.
     """
     folder, out = folder.absolute(), out.absolute()
     if not folder.is_dir():
@@ -80,10 +82,11 @@ def run_set(
     if os.path.realpath(folder) == os.path.realpath(out):
         raise Refused(f"--out {out} is the folder of the raw files; name another, nothing is written beside them")
     space = _opened(kind, folder, out, settings, options or {})
+    _refuse_another(space, kind, folder, out)
     _record(space, folder, out)
     ingest_all(space, tell)
     with space.database.read() as connection:
-        found = scopes.find(connection, kind=kind)
+        found = scopes.find(connection, kind=kind, name=_name(folder))  # --out may hold other sets, too
     if not found:
         raise Refused(f"there is no file in {folder}")
     space.close_all([scope.id for scope in found if scope.state == "open"])
@@ -93,6 +96,19 @@ def run_set(
         rows = [row for row in products.current_of_scope(connection, found[0].id) if row.state == "made"]
         scope = scopes.get(connection, found[0].id)
     return LocalSet(scope=scope, run=run, products=tuple(rows), root=out)
+
+
+def _name(folder: Path) -> str:
+    return scope_name(os.fsencode(folder.name))
+
+
+def _refuse_another(space: Workspace, kind: str, folder: Path, out: Path) -> None:
+    """Two folders of one name would be one set in the ledger of ``out``, and the numbers of one would pass for the other's."""
+    with space.database.read() as connection:
+        known = [arrivals.folder_of_scope(connection, scope.id) for scope in scopes.find(connection, kind=kind, name=_name(folder))]
+    other = next((parent for parent in known if parent not in ("", str(folder.parent))), "")
+    if other:
+        raise Refused(f"--out {out} holds what was made of {Path(other) / folder.name}, another folder of that name; name another")
 
 
 def _opened(kind: FolderKind, folder: Path, out: Path, settings: Settings, options: dict[str, Any]) -> Workspace:

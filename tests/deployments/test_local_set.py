@@ -123,3 +123,13 @@ def test_rerun_tries_again_what_failed(laboratory: Path) -> None:
     assert "sensor/set1: 0 made, 1 failed" in done.stdout
     assert done.returncode == 1
     assert "0 made, 0 failed" in nightcrew("rerun", "sensor/set1", "--no-retry", folder=laboratory).stdout
+
+
+def test_sets_that_share_an_out_are_told_apart(tmp_path: Path) -> None:
+    for name, text in {"here/a": "1", "here/b": "5", "there/a": "100"}.items():
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "n.num").write_text(text, encoding="utf-8")
+    sums = [run_set("sensor", tmp_path / "here" / name, tmp_path / "out", Settings()).of_recipe("toy_sum")[0].metrics for name in "aba"]
+    assert sums == [{"sum": 1.0}, {"sum": 5.0}, {"sum": 1.0}]
+    with pytest.raises(Refused, match="another folder of that name"):
+        run_set("sensor", tmp_path / "there" / "a", tmp_path / "out", Settings())
