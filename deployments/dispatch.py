@@ -178,9 +178,11 @@ class Dispatcher:
             if not due:
                 return
             living = [scopes.get(connection, row.scope_id) for row in dispatches.all_living(connection) if row.scope_id is not None]
+            asked = dispatches.newest(connection, [scope.id for scope in due if scope.kind != "night"])
         room = {of_night: _AT_ONCE - sum((one.kind == "night") is of_night for one in living) for of_night in (True, False)}
         busy = {one.id for one in living}
-        for scope in due:
+        # Nights the newest first; of sets the one that was not asked for the longest, so that one that always grows holds up no other.
+        for scope in sorted(due, key=lambda scope: asked.get(scope.id, 0)):
             progress, of_night = (scope.planned_mark, scope.wake_at), scope.kind == "night"
             if room[of_night] <= 0 or scope.id in busy or not self._pauses.may(scope.id, progress, self._clock()):
                 continue

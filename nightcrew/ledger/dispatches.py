@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import dispatch
 
 LIVING = ("new", "accepted", "running")
@@ -80,6 +81,15 @@ def last_ended(connection: Connection, scope_id: int) -> DispatchRow | None:
     statement = select(dispatch).where(dispatch.c.scope_id == scope_id, dispatch.c.state == "ended").order_by(dispatch.c.id.desc()).limit(1)
     row = connection.execute(statement).mappings().one_or_none()
     return _row(row) if row else None
+
+
+def newest(connection: Connection, scope_ids: Sequence[int]) -> dict[int, int]:
+    """The id of the newest attempt for each of these scopes that has one."""
+    found: dict[int, int] = {}
+    for some in in_chunks(scope_ids):
+        statement = select(dispatch.c.scope_id, func.max(dispatch.c.id)).where(dispatch.c.scope_id.in_(some)).group_by(dispatch.c.scope_id)
+        found |= {row[0]: row[1] for row in connection.execute(statement)}
+    return found
 
 
 def recent(connection: Connection, limit: int = 50) -> list[DispatchRow]:

@@ -135,6 +135,21 @@ def test_the_newest_night_goes_first_and_one_at_a_time(world: World) -> None:
     del old
 
 
+def test_a_set_that_always_grows_holds_up_no_other(world: World) -> None:
+    live = world.scope("zeta", "sensor")
+    world.scope("alpha", "sensor")
+    for _ in range(6):
+        world.step(5)
+        world.scope("zeta", "sensor")  # one more file
+        for row in world.rows:
+            if row.run_id and row.state != "ended":
+                world.runs.outcomes[row.run_id] = "Completed"
+                with world.database.write() as connection:  # a run that read the mark before the last file
+                    mark = scopes.get(connection, row.scope_id or live).mark
+                    scopes.planned(connection, row.scope_id or live, read_mark=mark - (row.scope_id == live), wake_at="")
+    assert "sensor/alpha" in [title for _, _, title in world.runs.asked[:3]]
+
+
 def test_sets_run_one_at_a_time_and_never_hold_up_a_night(world: World) -> None:
     world.scope("zeta", "sensor")
     world.scope("alpha", "mkid")
