@@ -118,6 +118,8 @@ def apply_changes(context: UnitContext, seen: AnySnapshot, changes: Changes) -> 
         recipes = {p.recipe for p in changes.adopted} | {recipe for recipe, _ in changes.dismissed}
         if any(recipe in RECIPES and RECIPES[recipe].is_master for recipe in recipes):
             scopes.look_again(connection, scopes.siblings(connection, scope_id, context.remake_scopes))
+        if recipes & products.SERVE_NIGHTS:
+            scopes.look_again(connection, scopes.latest_nights(connection, context.remake_scopes))
     for key in changes.dismissed:
         row = seen.products.get(seen.current[key])
         for path in naming.named(row.files) if row is not None else ():

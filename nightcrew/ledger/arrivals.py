@@ -17,6 +17,7 @@ _CHUNK = 500  # bound parameters a statement: SQLite allows 32,766
 UNREAD = "arrived, not read yet"
 NOT_YET = "cannot be read yet: "
 VANISHED_UNREAD = "vanished before it was read"
+_NEVER_READ = -1  # a file's time that no file has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +80,8 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
     for key, old in known.items():
         values = _values(chunk[key], now)
         del values["path"], values["first_seen_at"]
+        if values["to_read"] and old.sha256 and not values["kind"]:
+            del values["kind"]  # what it is stands until it is read again: a plan made meanwhile still knows it
         if (old.size, old.mtime_ns) == (chunk[key].size, chunk[key].mtime_ns):
             back += [old] if old.vanished else []
             continue
@@ -151,6 +154,9 @@ def mark_vanished(database: Database, paths: Iterable[bytes]) -> int:
             gone += len(rows)
             values = {"vanished": True, "to_read": False, "changed_at": now}
             connection.execute(update(path).where(path.c.id.in_([row.id for row in rows])).values(**values))
+            # Bytes that nobody read are read when they come back, also where those before them were.
+            unread = [row.id for row in rows if row.to_read]
+            connection.execute(update(path).where(path.c.id.in_(unread)).values(mtime_ns=_NEVER_READ))
             unread = [row.id for row in rows if row.to_read and row.frame_id is None]
             connection.execute(update(path).where(path.c.id.in_(unread)).values(state="set_aside", reason=VANISHED_UNREAD))
             touched = elect(connection, {row.frame_id for row in rows if row.frame_id is not None}, now)

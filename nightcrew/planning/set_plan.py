@@ -67,9 +67,8 @@ def _held(snapshot: SetSnapshot, reason: str, wake_at: str) -> Plan:
 
 def held_by_fault(snapshot: SetSnapshot, error: Exception) -> Plan:
     """The plan when the kind's own rules fail by a fault of the program: nothing is lost, and every file says why it waits."""
-    return replace(
-        _held(snapshot, f"a fault in Nightcrew while the set was planned: {type(error).__name__}: {error}", ""), fault=str(error)
-    )
+    fault = f"{type(error).__name__}: {error}"
+    return replace(_held(snapshot, f"a fault in Nightcrew while the set was planned: {fault}", ""), fault=fault)
 
 
 def without_copies(files: Iterable[SetFile]) -> tuple[list[SetFile], dict[int, str]]:

@@ -310,7 +310,7 @@ def later(time_utc: str, seconds: float) -> str:
 def read_text(file: SetFile) -> str:
     """The text of a file, which must still be what was ingested; ``TextNotNow`` otherwise."""
     try:
-        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe of that name must not hold us
     except FileNotFoundError as error:
         raise TextNotNow(replace(file, absent="gone"), "is gone") from error
     except OSError as error:
@@ -318,6 +318,8 @@ def read_text(file: SetFile) -> str:
     try:
         status = os.fstat(descriptor)
         data = os.pread(descriptor, file.size + 1, 0)
+    except OSError as error:  # a share that went away, a pipe
+        raise TextNotNow(replace(file, absent="changing"), f"cannot be read now: {error.strerror}") from error
     finally:
         os.close(descriptor)
     if (status.st_size, status.st_mtime_ns, len(data)) != (file.size, file.mtime_ns, file.size):

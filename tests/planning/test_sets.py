@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.planning.set_plan import plan_set, without_copies
 from nightcrew.planning.set_states import file_states
-from nightcrew.planning.sets import SetBuilder, SetFile, SetSnapshot
+from nightcrew.planning.sets import SetBuilder, SetFile, SetSnapshot, TextNotNow, read_text
 from nightcrew.recipes.parameters import SetParameters
 from tests.support.toy_kind import toy_kind
 
@@ -208,3 +210,11 @@ def test_an_old_set_keeps_its_outdated_products_until_somebody_asks() -> None:
     assert (kept.status, kept.fingerprint) == ("present", "o" * 64)
     assert kept.kept.startswith("outdated")
     assert plan_set(dataclasses.replace(old, remake=True), rules, NOW).products[0].status == "ready"
+
+
+def test_a_pipe_or_folder_in_the_place_of_a_text_holds_no_plan_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(TextNotNow):
+            read_text(file(1, path=os.fsencode(tmp_path / name)))

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightcrew.ledger import arrivals, claims, products
+from nightcrew.ledger import arrivals, claims, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
 from nightcrew.planning.model import PlannedProduct
 from tasks import kinds
@@ -159,6 +159,23 @@ def test_a_file_that_vanished_before_it_was_used_is_set_aside(bench: SetBench) -
     assert bench.states()["set1/a.num"] == ("set_aside", "gone from its folder before it was used")
 
 
+def test_a_file_that_changed_and_was_away_before_it_was_read_is_read_when_it_is_back(bench: SetBench) -> None:
+    bench.whole({"set1/a.num": "1", "set1/b.num": "2"})
+    file, away = bench.folder / "set1" / "b.num", bench.root / "away"
+    file.write_text("40000", encoding="utf-8")
+    stat = file.stat()
+    changed = arrivals.Seen(path=os.fsencode(file), folder=str(bench.folder), size=stat.st_size, mtime_ns=stat.st_mtime_ns)
+    arrivals.record(bench.space.database, [changed])
+    file.rename(away)
+    bench.see()
+    bench.settle()
+    assert bench.sum() == 3.0  # what was made of it stands
+    away.rename(file)
+    bench.see()
+    bench.settle()
+    assert bench.sum() == 40001.0
+
+
 def test_everything_gone_takes_nothing_away(bench: SetBench) -> None:
     bench.whole({**FILES, "set1/scale.toml": "scale = 2"})
     assert bench.sum() == 7
@@ -181,6 +198,18 @@ def test_a_parameter_of_a_text_file_counts(bench: SetBench) -> None:
     bench.see()
     assert bench.settle().made == 3
     assert bench.sum() == 10.5
+
+
+def test_nights_look_again_when_an_earlier_model_fits_again(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "SERVE_NIGHTS", frozenset({"toy_sum"}))
+    bench.whole({"set1/a.num": "1"})
+    bench.whole({"set1/a.num": "22"})
+    with bench.space.database.write() as connection:
+        night = scopes.ensure(connection, "night", "2026-05-17", "CAM", bench.space.database.now())
+    assert bench.space.scope(night).mark == 0
+    run = bench.whole({"set1/a.num": "1"})
+    assert (run.made, bench.sum()) == (0, 1.0)
+    assert bench.space.scope(night).mark > 0
 
 
 def test_a_lost_or_damaged_product_comes_back_the_same(bench: SetBench) -> None:
@@ -251,7 +280,7 @@ def test_a_fault_in_a_kinds_rules_loses_nothing_and_is_told(bench: SetBench, mon
     bench.see()
     run = bench.settle()
     assert run.plan is not None
-    assert run.plan.fault == "no such thing"
+    assert run.plan.fault == "IndexError: no such thing"
     assert bench.products() == made
     assert bench.states()["set1/c.num"] == ("waiting", "a fault in Nightcrew while the set was planned: IndexError: no such thing")
 
