@@ -13,12 +13,12 @@ from nightcrew.mkid import rician, rician_intervals
 from nightcrew.mkid.rician_fit import Likelihood
 
 Floats = NDArray[np.float64]
-RATES = st.sampled_from([0.0, 1e-12, 1e-3, 0.1, 1.0, 7.0, 60.0, 400.0])
+RATES = st.sampled_from([0.0, 1e-12, 1e-3, 0.1, 1.0, 7.0, 60.0])
 POSITIVE = st.floats(0.01, 50.0)
 
 
 @given(ic=RATES, is_=RATES, ip=RATES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_probabilities_sum_to_one_with_the_right_mean_and_variance(ic: float, is_: float, ip: float) -> None:
     parameters = np.array([[ic, is_, ip]])
     mean, variance = (float(value[0]) for value in rician.mean_and_variance(parameters))
