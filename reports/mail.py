@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -26,6 +26,7 @@ from reports.values import Figure, Picture
 
 ACTIONS_SHOWN = 8
 STACKS_SHOWN = 2
+SETS_SHOWN = 20
 _BARE = re.compile(r"[^@\s<>,;:\"\\]+@[^@\s<>,;:\"\\]+")
 _NAMED = re.compile(rf"[^@<>,;:\"\\]*<{_BARE.pattern}>")
 _WORST: tuple[Status, ...] = ("bad", "attention", "good", "empty")
@@ -97,7 +98,7 @@ class MailNight:
 def compose(morning: Morning, *, sender: str, to: Sequence[str], sent_at: datetime) -> EmailMessage:
     """The mail of a morning; ``sent_at`` must know its time zone.  ``Refused`` for addresses that are none."""
     nights = tuple(_mail_night(night, place) for place, night in enumerate(morning.nights))
-    line = subject(morning)
+    line, morning = subject(morning), _short(morning)
     message = EmailMessage(policy=SMTP)
     message["Subject"] = line
     message["From"] = _address(sender)
@@ -113,6 +114,21 @@ def compose(morning: Morning, *, sender: str, to: Sequence[str], sent_at: dateti
         name = f"{picture.cid.partition('@')[0]}.{'jpg' if sub == 'jpeg' else sub}"
         page_part.add_related(picture.picture.data, kind, sub, cid=f"<{picture.cid}>", filename=name, disposition="inline")  # type: ignore[union-attr]
     return message
+
+
+def _short(morning: Morning) -> Morning:
+    """The morning with as many of its sets as a mail can tell: the worst ones."""
+    more = len(morning.sets) - SETS_SHOWN
+    if more <= 0:
+        return morning
+    worst = sorted(morning.sets, key=lambda one: _WORST.index(one.status))[:SETS_SHOWN]  # as they came within a status
+    notice = Notice(level="notice", text=f"{plural(more, 'more set', 'more sets')} changed: see the index of pages")
+    return replace(morning, sets=tuple(worst), notices=(*morning.notices, notice))
+
+
+def _first(needs: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(needs) - ACTIONS_SHOWN
+    return (*needs[:ACTIONS_SHOWN], f"and {more} more on the page") if more > 0 else needs
 
 
 def message_id(date: str, sender: str, site: str) -> str:
@@ -234,7 +250,7 @@ def _set_lines(one: MorningSet) -> list[str]:
     if one.link:
         lines += [f"Report: {one.link}"]
     if one.needs:
-        lines += ["What needs a person:", *(f"- {text}" for text in one.needs)]
+        lines += ["What needs a person:", *(f"- {text}" for text in _first(one.needs))]
     return [*lines, *(f"    {command}" for command in one.commands), ""]
 
 

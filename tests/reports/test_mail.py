@@ -14,7 +14,7 @@ import pytest
 from nightcrew.errors import Refused
 from reports import mail, mailbox_folder
 from reports.check import html_faults
-from reports.mail import Morning, MorningNight, compose, message_id
+from reports.mail import SETS_SHOWN, Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import NightPage, Notice
 from reports.verdict import judge
 from tests.reports import samples
@@ -136,3 +136,17 @@ def test_the_mailbox_folder_holds_one_file_a_morning(tmp_path: Path) -> None:
     assert read["Message-ID"].startswith("<nightcrew.2026-03-15.")
     assert path.stat().st_mode & 0o077 == 0
     assert mailbox_folder.deliver(raw, tmp_path / "box", "../../x").parent == tmp_path / "box"
+
+
+def test_a_mail_names_the_worst_of_many_sets_and_counts_the_others() -> None:
+    sets = [MorningSet(title=f"Sensor s{n}", status="good", word="Good", sentence="Fine.", needs=("look",) * 100) for n in range(300)]
+    sets[-1] = dataclasses.replace(sets[-1], status="bad", word="Bad")
+    message = composed(morning(sets=tuple(sets)))
+    assert str(message["Subject"]).endswith("300 sets: Bad and 299 x Good")
+    plain, html = bodies(message)
+    for text in (plain, html):
+        assert "Sensor s299" in text
+        assert text.count("Sensor s") == SETS_SHOWN
+        assert f"{300 - SETS_SHOWN} more sets changed" in text
+    assert plain.count("- look") < 10 * SETS_SHOWN
+    assert "- and 92 more on the page" in plain
