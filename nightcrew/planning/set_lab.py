@@ -116,7 +116,8 @@ def plan(builder: SetBuilder) -> None:
                 builder.reject([file], problem)
             one.raws = [file for file in one.raws if file not in wrong]
         if one.raws:
-            made.append(builder.add(ATTEMPT, folder or "frames", files=one.files, parameters=layout, facts=facts))
+            key = "frames/" if folder == "frames" else folder or "frames"  # no folder's name ends so: two attempts, two keys
+            made.append(builder.add(ATTEMPT, key, files=one.files, parameters=layout, facts=facts))
     # FITS beside raws may be those that an attempt uses instead of them: its unit reads their headers and decides.
     loose = [file for one in attempts.values() for file in one.fits]
     notes = [f for one in attempts.values() if not one.raws for f in one.files if f.kind != "fits" and f.id not in builder.rejected]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 
 from nightcrew.planning.builder import GONE
 from nightcrew.planning.model import Plan
 from nightcrew.planning.sets import PlanSet, SetBuilder, SetFile, SetSnapshot, TextNotNow, later
 
-_POSTPONED_S = 10.0
+_POSTPONED_S, _LONGEST_POSTPONED_S = 10.0, 600.0
 
 
 def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_copies: bool = False) -> Plan:
@@ -34,7 +35,7 @@ def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_c
             rules(builder)
         except TextNotNow as error:
             if error.file.absent == "changing" or error.file.id in gone:
-                return _held(snapshot, str(error), later(as_of, _POSTPONED_S))
+                return _held(snapshot, str(error), later(as_of, _pause_s(snapshot, as_of)))
             lacking = {error.file.id}
         else:
             lacking = builder.lacking()
@@ -52,6 +53,13 @@ def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_c
         held=builder.held(),
         wake_at=min(builder.wakes, default=""),
     )
+
+
+def _pause_s(snapshot: SetSnapshot, as_of: str) -> float:
+    """How long a plan waits for a text: soon again for what just came, ever more rarely for one that nobody may read."""
+    last = snapshot.scope.last_arrival_at
+    since_s = (datetime.fromisoformat(as_of) - datetime.fromisoformat(last)).total_seconds() if last else 0.0
+    return min(max(since_s / 10, _POSTPONED_S), _LONGEST_POSTPONED_S)
 
 
 def _held(snapshot: SetSnapshot, reason: str, wake_at: str) -> Plan:

@@ -13,6 +13,7 @@ import pytest
 
 from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.rows import ProductRow, ScopeRow
+from nightcrew.planning import set_lab
 from nightcrew.planning.set_plan import plan_set, without_copies
 from nightcrew.planning.set_states import file_states
 from nightcrew.planning.sets import SetBuilder, SetFile, SetSnapshot, TextNotNow, read_text
@@ -218,3 +219,20 @@ def test_a_pipe_or_folder_in_the_place_of_a_text_holds_no_plan_up(tmp_path: Path
     for name in ("pipe", "folder"):
         with pytest.raises(TextNotNow):
             read_text(file(1, path=os.fsencode(tmp_path / name)))
+
+
+@pytest.mark.parametrize(("last", "wakes"), [("06:59:50.000", "07:00:10.000"), ("06:00:00.000", "07:06:00.000"), ("", "07:00:10.000")])
+def test_a_text_that_cannot_be_read_is_tried_ever_more_rarely(last: str, wakes: str) -> None:
+    def rules(builder: SetBuilder) -> None:
+        builder.text(builder.snapshot.files[0])
+
+    seen = snapshot([file(1, absent="changing")])
+    scope = dataclasses.replace(seen.scope, last_arrival_at=f"2026-05-17T{last}" if last else "")
+    assert plan_set(dataclasses.replace(seen, scope=scope), rules, NOW).wake_at == f"2026-05-17T{wakes}"
+
+
+def test_attempts_of_a_laboratory_called_frames_are_two() -> None:
+    raws = [file(n, relative=name, kind="raw") for n, name in enumerate(("a.raw", "frames/frames/b.raw"), 1)]
+    builder = SetBuilder(snapshot(raws), "2026-05-18T07:00:00.000")
+    set_lab.plan(builder)
+    assert sorted(p.key for p in builder.products.values() if p.recipe == "lab_attempt") == ["frames", "frames~2f"]
