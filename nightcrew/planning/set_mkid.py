@@ -20,6 +20,8 @@ from nightcrew.planning.mkid_dithers import plan_dithers
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.sets import SetBuilder, SetFile
 
+KEEP_COPIES = True
+"""A second counts by its name: two in which the readout wrote the same bytes (nothing, say) are two seconds of exposure."""
 _SECOND = re.compile(r"[1-9]\d{8,9}\.bin")
 _BEAM_MAP = re.compile(r".*beam.?map.*", re.IGNORECASE)
 _LOG = re.compile(r".*log.*\.csv|.*\.log\.csv", re.IGNORECASE)
@@ -78,7 +80,8 @@ def plan(builder: SetBuilder) -> None:
 
 def _sort_out(builder: SetBuilder) -> _Found:
     found = _Found()
-    for file in builder.snapshot.files:
+    logs: dict[str, SetFile] = {}
+    for file in sorted(builder.snapshot.files, key=lambda file: (len(file.relative), file.relative)):
         name = PurePosixPath(file.relative).name
         if _SECOND.fullmatch(name):
             first = found.seconds.setdefault(int(name[:-4]), file)
@@ -89,7 +92,10 @@ def _sort_out(builder: SetBuilder) -> _Found:
         elif _FREQUENCIES.fullmatch(name):
             found.frequencies = _only(builder, found.frequencies, file, "list of frequencies")
         elif _LOG.fullmatch(name):
-            found.logs.append(file)
+            if (known := logs.setdefault(file.sha256, file)) is file:
+                found.logs.append(file)
+            else:
+                builder.set_aside([file], f"duplicate: the same bytes as {known.relative}")
         elif name.endswith(".bin"):
             builder.reject([file], "is not named after a Unix second, as 1514764800.bin is")
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from nightcrew.mkid.observing_log import LoggedExposure
 from nightcrew.planning.model import Plan
-from nightcrew.planning.set_mkid import _groups, plan
+from nightcrew.planning.set_mkid import KEEP_COPIES, _groups, plan
 from nightcrew.planning.set_plan import plan_set
 from nightcrew.planning.sets import SetFile
 from tests.planning.test_sets import snapshot
@@ -133,3 +134,20 @@ def test_groups_hold_each_exposure_once_and_no_wavelength_twice(kinds: list[str]
     assert [one for group, _ in groups for one in group] == [one for one in every if one.kind == "laser"]
     assert all(len({one.wavelength_nm for one in group}) == len(group) for group, _ in groups)
     assert all(ended for _, ended in groups[:-1])
+
+
+def test_seconds_of_equal_bytes_are_seconds_of_exposure_and_copies_of_a_log_are_one(tmp_path: Path) -> None:
+    texts = {**seconds(0, 4), "beammap.txt": "map", "b_log.csv": "x", "a/b_log.csv": "x"}
+    files = [replace(f, sha256=hashlib.sha256(texts[f.relative][:6].encode()).hexdigest()) for f in files_of(tmp_path, texts)]
+    files = [f for f in files if not f.relative.endswith("csv")]
+    made = plan_set(snapshot(files, quiet_s=600.0), plan, AS_OF_LATER, keep_copies=KEEP_COPIES)
+    (table,) = [p for p in made.products if p.recipe == "mkid_table"]
+    assert table.parameters["stop_us"] - table.parameters["start_us"] == 4_000_000
+    assert len(table.inputs) == 5
+    lines = log(exposure("one", "science", 0))
+    copies = files_of(tmp_path, {**texts, "b_log.csv": lines["observing_log.csv"], "a/b_log.csv": lines["observing_log.csv"]})
+    copies = [replace(f, sha256="1" * 64) if f.kind == "csv" else f for f in copies]
+    made = plan_set(snapshot(copies, quiet_s=600.0), plan, AS_OF_LATER, keep_copies=KEEP_COPIES)
+    assert [reason for reason in made.excluded.values() if "exposure" not in reason] == ["duplicate: the same bytes as b_log.csv"]
+    (report,) = [p for p in made.products if p.recipe == "mkid_report"]
+    assert report.facts["problems"] == []
