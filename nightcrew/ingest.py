@@ -122,7 +122,9 @@ def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
         log.exception("%s", os.fsdecode(row.path))
         reason = f"a fault in Nightcrew while it was read: {type(error).__name__}: {error}"
-        return Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, kind="rejected", state="rejected", reason=reason)
+        failed = Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, kind="rejected", state="rejected", reason=reason)
+        place = door.sets.get(row.folder)  # a set's only file would be in no report otherwise
+        return failed if place is None else replace(failed, scope_kind=place.kind, scope_name=place.set_of(row.path, row.folder))
 
 
 def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nightcrew import ingest
 from nightcrew.ledger import arrivals, claims, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
 from nightcrew.planning.model import PlannedProduct
@@ -229,6 +230,16 @@ def test_a_fault_of_the_program_is_recorded_and_tried_again_only_when_asked(benc
     assert bench.run().failed == 0
     assert bench.run(wish=Wish(retry=True)).failed == 1
     assert not list(bench.settings.products.root.rglob(".nightcrew-*"))
+
+
+def test_a_fault_while_a_file_is_read_is_told_with_its_set(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(ingest, "set_reading", fails)
+    bench.drop({"set1/only.num": "1"})
+    bench.see()
+    assert bench.states() == {"set1/only.num": ("rejected", "a fault in Nightcrew while it was read: KeyError: 'x'")}
 
 
 def test_what_fails_for_all_files_is_no_fault_of_any(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
