@@ -70,7 +70,7 @@ def _comparisons(made: MastersMade, out: Path) -> None:
         odd = max(master.group.frames, key=lambda frame: (by_path[frame.path].std, str(frame.path)))
         mean, frame = plane(master), np.asarray(read_image(odd.path), np.float32)
         range_ = draw.limits(mean, 5, 95)
-        shift = master.median - float(np.median(frame)) if master.bias_c is not None else 0.0  # a dark frame still has its bias
+        shift = master.median - float(np.nanmedian(frame)) if master.bias_c is not None else 0.0  # a dark frame still has its bias
         panels = [
             ("master", "adu", mean),
             (f"{odd.path.name} (largest scatter)" + (", shifted" if shift else ""), "adu", frame + np.float32(shift)),

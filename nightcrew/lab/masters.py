@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.detector.stack import F4, FrameStack
+from nightcrew.errors import RejectedInput
 from nightcrew.io.cardtext import Card
 from nightcrew.io.images import read_image
 from nightcrew.io.products import write_image_product
@@ -49,28 +50,31 @@ class Master:
 
 
 def make_master(group: Group, name: str, bias: tuple[float, F4] | None = None) -> Master:
-    """The mean of a group's frames, less a bias (temperature, plane) where one is given; streamed in rows."""
+    """The mean of a group's frames, less a bias (temperature, plane) where one is given; streamed in rows.
+
+    Pixels that are not finite take no part; one that no frame has is NaN.  ``RejectedInput`` when no pixel is finite.
+    """
     with FrameStack([frame.path for frame in group.frames]) as stack:
         ny, nx = stack.shape
         mean, error, scatter = (np.empty((ny, nx), np.float32) for _ in range(3))
-        total = squares = 0.0
+        total, squares, count = 0.0, 0.0, 0
         lowest, highest = np.inf, -np.inf
         for y0, y1 in stack.slabs(12, _MEMORY_BYTES):
             rows = stack.rows(y0, y1)
             if bias is not None:
                 rows -= bias[1][y0:y1].reshape(-1)
-            wide = rows.mean(axis=0, dtype=np.float64)
-            spread = rows.std(axis=0, ddof=1) if len(stack) > 1 else np.full(rows.shape[1], np.nan, np.float32)
-            mean[y0:y1] = wide.reshape(-1, nx)
-            scatter[y0:y1] = spread.reshape(-1, nx)
-            total += float(rows.sum(dtype=np.float64))
-            squares += float(np.einsum("ij,ij->", rows, rows, dtype=np.float64))
-            lowest, highest = min(lowest, float(rows.min())), max(highest, float(rows.max()))
-        np.divide(scatter, np.sqrt(len(stack)), out=error)
-        count = ny * nx * len(stack)
+            wide, spread, of = _moments(rows)
+            mean[y0:y1], scatter[y0:y1], error[y0:y1] = (v.reshape(-1, nx) for v in (wide, spread, spread / np.sqrt(np.maximum(of, 1))))
+            known = rows[np.isfinite(rows)] if of.min() < len(stack) else rows
+            total += float(known.sum(dtype=np.float64))
+            squares += float(np.dot(known.reshape(-1).astype(np.float64), known.reshape(-1)))
+            count += known.size
+            lowest, highest = min(lowest, float(known.min(initial=np.inf))), max(highest, float(known.max(initial=-np.inf)))
+        if count == 0:
+            raise RejectedInput(f"{name}: no pixel of its frames is finite")
         level = total / count
         variance = max(squares - count * level * level, 0.0) / max(count - 1, 1)
-        noise = float(np.median(scatter)) if len(stack) > 1 else None
+        noise = _median(scatter) if len(stack) > 1 else None
     return Master(
         group=group,
         name=name,
@@ -78,13 +82,41 @@ def make_master(group: Group, name: str, bias: tuple[float, F4] | None = None) -
         error=error,
         n_frames=len(group.frames),
         level=level,
-        median=float(np.median(mean)),
+        median=_known_median(mean, name),
         std=float(np.sqrt(variance)),
         noise=noise,
         lowest=lowest,
         highest=highest,
         bias_c=None if bias is None else bias[0],
     )
+
+
+def _moments(rows: F4) -> tuple[NDArray[np.float64], F4, NDArray[np.intp]]:
+    """Mean, sample scatter (NaN of one value) and number of the finite values of each column of ``rows`` [frame, pixel]."""
+    n = len(rows)
+    good = np.isfinite(rows)
+    if good.all():
+        spread = rows.std(axis=0, ddof=1) if n > 1 else np.full(rows.shape[1], np.nan, np.float32)
+        return rows.mean(axis=0, dtype=np.float64), spread, np.full(rows.shape[1], n, np.intp)
+    of = good.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(good, rows, 0.0).sum(axis=0, dtype=np.float64) / of
+        squares = (np.where(good, rows - mean, 0.0) ** 2).sum(axis=0)
+        spread = np.sqrt(np.where(of > 1, squares / (of - 1), np.nan)).astype(np.float32)
+    return mean, spread, of
+
+
+def _median(values: F4) -> float | None:
+    """Median of the finite values, None without one."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _known_median(values: F4, name: str) -> float:
+    median = _median(values)
+    if median is None:
+        raise RejectedInput(f"{name}: no pixel is finite in all of its frames")
+    return median
 
 
 def joined(group: Group, name: str, parts: Sequence[Master]) -> Master:
@@ -109,7 +141,7 @@ def joined(group: Group, name: str, parts: Sequence[Master]) -> Master:
         error=errors.astype(np.float32),
         n_frames=int(counts.sum()),
         level=level,
-        median=float(np.median(mean)),
+        median=_known_median(mean, name),
         std=float(np.sqrt(within / max(pixels.sum() - 1, 1))),
         noise=float(np.median(noises)) if noises else None,
         lowest=min(part.lowest for part in parts),

@@ -30,7 +30,7 @@ def observatory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bench.night()
     (root / "nightcrew.toml").write_text(
         '[site]\nlongitude_deg = -70.4042\nlatitude_deg = -24.6272\ntimezone = "America/Santiago"\n[[folders]]\npath = "raw"\n'
-        "[lights]\ncosmic_rays = false\n[night]\ngroup_quiet_s = 0\n[limits]\ndisk_reserve_bytes = 0\n",
+        "[lights]\ncosmic_rays = false\n[photometry]\nstar_figures = 1\n[night]\ngroup_quiet_s = 0\n[limits]\ndisk_reserve_bytes = 0\n",
         encoding="utf-8",
     )
     return root

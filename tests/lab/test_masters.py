@@ -176,3 +176,23 @@ def test_files_of_a_campaign(tmp_path: Path, tiny: Campaign) -> None:
     assert float(one["STD"]) == pytest.approx(pixels.std())
     assert made.warnings == []
     assert LabOptions().gap_k == 0.5
+
+
+def test_pixels_that_are_not_finite_take_no_part(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    planes = rng.normal(100.0, 3.0, (4, 3, 5)).astype(np.float32)
+    planes[0, 1, 2] = np.nan
+    planes[:, 2, 4] = np.nan
+    frames = []
+    for n, plane_ in enumerate(planes):
+        path = tmp_path / f"f{n}.fits"
+        fits.writeto(path, plane_)
+        frames.append(LabFrame(path=path, caltype="BIAS", temperature_c=10.0, exposure_s=1.0, attempt="attempt0", nx=5, ny=3))
+    (group,) = group_frames(frames)
+    made = make_master(group, "bias")
+    finite = planes[np.isfinite(planes)].astype(np.float64)
+    assert made.mean[1, 2] == pytest.approx(planes[1:, 1, 2].mean(), rel=1e-6)
+    assert made.error[1, 2] == pytest.approx(planes[1:, 1, 2].std(ddof=1) / np.sqrt(3), rel=1e-5)
+    assert np.isnan(made.mean[2, 4])
+    assert (made.level, made.std) == (pytest.approx(finite.mean()), pytest.approx(finite.std(ddof=1)))
+    assert all(value is None or value == value for _, value, _ in master_cards(made))
