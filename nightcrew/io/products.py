@@ -25,7 +25,7 @@ from nightcrew.io.cardtext import Card, format_card, header_block, kept_cards
 from nightcrew.io.ecsv import ecsv_bytes
 from nightcrew.io.headers import HeaderValue, scan_hdus
 from nightcrew.io.images import PixelReader
-from nightcrew.io.planes import BITPIX, SLAB_BYTES, Plane, plane_cards, pwrite_all, sha256_of, summed_header
+from nightcrew.io.planes import BITPIX, SLAB_BYTES, Plane, plane_cards, pwrite_all, sha256_of, start_writeback, summed_header
 from nightcrew.io.source import open_source
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class ProductWriter:
         room_for_cards: int = 0,
         durable: bool = True,
     ) -> None:
-        self._new = NewFile(path, durable=durable)
+        self._new, self._durable = NewFile(path, durable=durable), durable
         self._unit = unit
         self._cards = list(cards)
         self._source_header = source_header
@@ -156,6 +156,8 @@ class ProductWriter:
             part = values[y - y0 : y - y0 + step]
             total += target.sum_of(part, y * target.shape[1])
             pwrite_all(self._fd, target.stored(part).data.cast("B"), target.data_offset + y * row_bytes)
+        if self._durable:
+            start_writeback(self._fd, target.data_offset + y0 * row_bytes, len(values) * row_bytes)
         with self._lock:
             if not target.rows_missing[y0:y1].all():
                 raise ValueError(f"{plane}: some of the rows {y0}:{y1} were written already")
