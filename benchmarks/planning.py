@@ -6,6 +6,7 @@ a target is missed.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -28,7 +29,8 @@ FRAMES = 20_000
 ARCHIVE = 50_000
 TARGET_S = 1.0
 TARGET_RATIO = 1.5  # what the archive may add to the work on one scope
-REPEATS = 3
+REPEATS, MOST_REPEATS = 3, 40
+SHORT_S = 0.2
 _BURST = 1000
 
 
@@ -75,12 +77,14 @@ def _with_file(made: NewProduct, planned: PlannedProduct) -> NewProduct:
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """The best CPU seconds of some repeats."""
-    best = float("inf")
-    for _ in range(REPEATS):
+    """The best CPU seconds of some repeats, of many where the work is short; what others left to be collected is not counted."""
+    best, spent, repeats = float("inf"), 0.0, 0
+    while repeats < REPEATS or (spent < SHORT_S and repeats < MOST_REPEATS):
+        gc.collect()
         start = time.process_time()
         work()
-        best = min(best, time.process_time() - start)
+        taken = time.process_time() - start
+        best, spent, repeats = min(best, taken), spent + taken, repeats + 1
     return best
 
 
@@ -139,7 +143,7 @@ def _incremental(shelf: Shelf, archive: int) -> list[dict[str, Any]]:
 def _burst(shelf: Shelf, night: str, first: int) -> float:
     from nightcrew.ledger import arrivals
 
-    bursts = [series("light", 50, 20_000.0 + 3000.0 * (first + n), night=night, name=f"late-{first + n}") for n in range(REPEATS)]
+    bursts = [series("light", 50, 20_000.0 + 3000.0 * (first + n), night=night, name=f"late-{first + n}") for n in range(MOST_REPEATS)]
 
     def take_in() -> None:
         burst = bursts.pop()

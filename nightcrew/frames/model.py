@@ -70,6 +70,11 @@ class FrameHeader:
     def from_dict(cls, values: dict[str, Any]) -> FrameHeader:
         """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
         known = cls.__dataclass_fields__
+        if values.keys() == known.keys():  # written by this version: all but always
+            header = object.__new__(cls)
+            header.__dict__.update(values)
+            header.__dict__.update((name, tuple(values[name])) for name in _SEQUENCES if values[name] is not None)
+            return header
         clean: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         if not clean.keys() >= _REQUIRED:
             return cls(**clean)  # which says what is missing
@@ -89,5 +94,6 @@ class FrameHeader:
         return f"{self.nx}x{self.ny}+{self.window_x0}+{self.window_y0}b{self.binning_x}x{self.binning_y}"
 
 
+_SEQUENCES = tuple(f.name for f in dataclasses.fields(FrameHeader) if "tuple" in str(f.type))
 _REQUIRED = {f.name for f in dataclasses.fields(FrameHeader) if f.default is dataclasses.MISSING}
 _DEFAULTS = {f.name: f.default for f in dataclasses.fields(FrameHeader) if f.default is not dataclasses.MISSING}

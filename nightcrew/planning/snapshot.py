@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, timedelta
 from functools import lru_cache
 
+import orjson
 from sqlalchemy import Connection, select
 
 from nightcrew.frames.model import FrameHeader
@@ -21,7 +21,7 @@ from nightcrew.recipes.parameters import NightParameters
 
 @lru_cache(maxsize=100_000)
 def _header(text: str) -> FrameHeader:
-    return FrameHeader.from_dict(json.loads(text))
+    return FrameHeader.from_dict(orjson.loads(text))
 
 
 def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
