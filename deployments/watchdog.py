@@ -1,7 +1,8 @@
 """The dead man's switch: told by a timer of its own, it mails when the service gives no sign of life.
 
 It shares nothing with the service but its configuration and its ledger, which it only reads; a ledger that cannot be read is a
-silence, too.  One mail a silence and day; one that could not be handed over is tried again at the next call.
+silence, too.  One mail a silence and day; one that could not be handed over is tried again at the next call.  Where nothing can be
+remembered (a full disk), it mails only in the half hour after the time of the morning report.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from nightcrew.errors import NightcrewError, Refused
 from nightcrew.settings import Settings
 
 _NAME = "watchdog.json"
+_WINDOW_MIN = 30  # the timer's own interval
 SIGN = "dispatcher"
 """The part of the service whose sign of life counts: it says every minute that it could write the ledger."""
 
@@ -69,14 +71,34 @@ def watch(settings: Settings, now: datetime, longest: timedelta) -> Look:
         return _remembered(settings, now, before.told, Look(silence="", since=since))
     if before.told == key:
         return _remembered(settings, now, key, Look(silence=silence, since=since))
+    if not _remember(settings, now, key) and not _at_report_time(settings, now):
+        return Look(silence=silence, since=since, delivery=f"not now: {settings.state.root} cannot be written")
     delivery = _send(settings, silence, key, now)
-    told = key if delivery in ("delivered", "unknown") else before.told  # an unknown delivery is not repeated by itself
-    return _remembered(settings, now, told, Look(silence=silence, since=since, mailed=told == key, delivery=delivery))
+    sent = delivery in ("delivered", "unknown")  # an unknown delivery is not repeated by itself
+    if not sent:
+        _remember(settings, now, before.told)
+    return Look(silence=silence, since=since, mailed=sent, delivery=delivery)
+
+
+def _remember(settings: Settings, now: datetime, told: str) -> bool:
+    """Leave a memory for the next call, before a mail goes out; False when that cannot be done."""
+    try:
+        Memory(looked_at=_iso(now), told=told).write(settings.state.root)
+    except (NightcrewError, OSError):
+        return False
+    return True
 
 
 def _remembered(settings: Settings, now: datetime, told: str, look: Look) -> Look:
-    Memory(looked_at=_iso(now), told=told).write(settings.state.root)
+    _remember(settings, now, told)
     return look
+
+
+def _at_report_time(settings: Settings, now: datetime) -> bool:
+    """Is it the half hour after the time of the morning report, at the site?"""
+    local = now.astimezone(ZoneInfo(settings.site.timezone))
+    hour, _, minute = settings.reports.time.partition(":")
+    return 0 <= (local.hour * 60 + local.minute - int(hour) * 60 - int(minute)) % (24 * 60) < _WINDOW_MIN
 
 
 def _silence(settings: Settings, now: datetime, longest: timedelta) -> tuple[str, str]:
@@ -100,6 +122,8 @@ def _silence(settings: Settings, now: datetime, longest: timedelta) -> tuple[str
     if not since:
         return "the service has not given a sign of life yet", ""
     age = now - datetime.fromisoformat(since).replace(tzinfo=UTC)
+    if age < -longest:
+        return f"its last sign of life lies in the future, at {since[:16].replace('T', ' ')} UTC: this machine's clock was set back", since
     if age <= longest:
         return "", since
     hours = age.total_seconds() / 3600

@@ -12,7 +12,7 @@ import pytest
 
 from deployments import doctor
 from deployments.watchdog import Memory, watch
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import Settings
@@ -92,6 +92,24 @@ def test_a_mail_that_could_not_go_out_is_tried_again(tmp_path: Path, monkeypatch
     assert len(sent) == 2  # one whose delivery is unknown is not sent again
     identities = {email.message_from_bytes(message)["Message-ID"] for message in sent}
     assert len(identities) == 1
+
+
+def test_where_nothing_can_be_remembered_it_mails_at_the_time_of_the_report_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_in(tmp_path)  # the report comes at 08:00, UTC
+
+    def full(*_: object) -> None:
+        raise TransientError("the disk is full")
+
+    monkeypatch.setattr(Memory, "write", full)
+    start = datetime(2026, 3, 15, 0, 5, tzinfo=UTC)
+    looks = [watch(settings, start + timedelta(minutes=30 * n), HOUR) for n in range(48)]
+    assert [n for n, look in enumerate(looks) if look.mailed] == [16]
+    assert all(look.silence for look in looks)
+
+
+def test_a_sign_in_the_future_is_a_silence(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    assert "clock was set back" in watch(settings, sign(settings) - timedelta(days=2), HOUR).silence
 
 
 def test_without_a_mail_the_silence_is_an_error(tmp_path: Path) -> None:
