@@ -6,6 +6,7 @@ means is told by the plan of its kind.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -35,12 +36,21 @@ class SetFolder:
         return set_of(path, folder, self.label)
 
 
-def set_folders(folders: tuple[FolderSettings, ...]) -> dict[str, SetFolder]:
-    """The watched folders of sets, by path."""
+def set_folders(folders: tuple[FolderSettings, ...], known: Mapping[str, SetFolder] | None = None) -> dict[str, SetFolder]:
+    """The watched folders of sets, by path.
+
+    A folder of ``known`` (what the ledger remembers, also of folders that are watched no more) keeps its label, so that another
+    order in the configuration, or a new folder, never puts its files into another folder's sets.
+    """
+    known = known or {}
     found: dict[str, SetFolder] = {}
     labels: dict[str, set[str]] = {}
+    for path, place in known.items():
+        labels.setdefault(place.kind, set()).add(place.label)
+        if any(str(folder.path) == path and folder.kind == place.kind for folder in folders):
+            found[path] = place
     for folder in folders:
-        if folder.kind == "night":
+        if folder.kind == "night" or str(folder.path) in found:
             continue
         used = labels.setdefault(folder.kind, set())
         name = scope_name(os.fsencode(folder.path.name)) or "folder"
@@ -48,6 +58,29 @@ def set_folders(folders: tuple[FolderSettings, ...]) -> dict[str, SetFolder]:
         used.add(label)
         found[str(folder.path)] = SetFolder(folder.kind, label)
     return found
+
+
+def folders_of(text: str) -> dict[str, SetFolder]:
+    """Inverse of :func:`folders_text`; nothing of a text that is none."""
+    try:
+        return {path: SetFolder(kind, label) for path, (kind, label) in json.loads(text).items()} if text else {}
+    except (ValueError, TypeError, AttributeError):
+        return {}
+
+
+def folders_text(known: Mapping[str, SetFolder], now: Mapping[str, SetFolder]) -> str:
+    """What the ledger is to remember: the folders of now, and those that are watched no more."""
+    return json.dumps({path: [place.kind, place.label] for path, place in sorted({**known, **now}.items())})
+
+
+def changed_kinds(folders: tuple[FolderSettings, ...], known: Mapping[str, SetFolder]) -> list[str]:
+    """A sentence for each folder that held sets of another kind before."""
+    return [
+        f"the watched folder {folder.path} held sets of kind {known[str(folder.path)].kind} and is of kind {folder.kind} now: what was "
+        f"taken in before stays with its old sets and is missing from the new ones; put the files into a new folder to have them analysed anew"
+        for folder in folders
+        if str(folder.path) in known and known[str(folder.path)].kind != folder.kind
+    ]
 
 
 def set_reading(base: Reading, structure: Structure, row: PathRow, folder: SetFolder) -> Reading:

@@ -13,7 +13,7 @@ from pathlib import Path
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
-from nightcrew.ingest_sets import adopt_set_files, set_folders
+from nightcrew.ingest_sets import SetFolder, adopt_set_files, changed_kinds, folders_of, folders_text, set_folders
 from nightcrew.io.atomic import PART_PREFIX, part_files
 from nightcrew.ledger import arrivals, claims, messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
@@ -25,6 +25,8 @@ from nightcrew.settings import Settings
 from tasks.context import UnitContext
 from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
 from tasks.standing import notice_lost_files
+
+_FOLDERS = "set folders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,25 @@ class Workspace:
             instruments={str(folder.path): folder.instrument for folder in self.settings.folders},
             max_file_bytes=self.settings.limits.max_file_bytes,
             threads=self.settings.limits.threads,
-            sets=set_folders(self.settings.folders),
+            sets=set_folders(self.settings.folders, self._known_folders()),
         )
+
+    def _known_folders(self) -> dict[str, SetFolder]:
+        """The watched folders of sets that the ledger remembers."""
+        if all(folder.kind == "night" for folder in self.settings.folders):
+            return {}
+        with self.database.read() as connection:
+            return folders_of(messages.signs_of_life(connection).get(_FOLDERS, ("", ""))[1])
+
+    def _remember_folders(self) -> None:
+        """Write down which folder's sets are called how; a folder whose kind was changed is told, once."""
+        known = self._known_folders()
+        text = folders_text(known, set_folders(self.settings.folders, known))
+        if text == folders_text(known, {}):
+            return
+        for sentence in changed_kinds(self.settings.folders, known):
+            messages.happened(self.database, "service", "problem", sentence)
+        messages.alive(self.database, _FOLDERS, text)
 
     def scope(self, scope_id: int) -> ScopeRow:
         """The scope of that id, as it is now."""
@@ -119,6 +138,7 @@ class Workspace:
 
         That are the open scopes and the last ``night.remake_nights`` closed ones; older ones wait for ``nightcrew rerun``.
         """
+        self._remember_folders()
         profiles = _digest(p.model_dump_json() for _, p in sorted(self.profiles.items()))
         decisions = _digest(
             (
