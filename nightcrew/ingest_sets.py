@@ -77,7 +77,7 @@ def changed_kinds(folders: tuple[FolderSettings, ...], known: Mapping[str, SetFo
     """A sentence for each folder that held sets of another kind before."""
     return [
         f"the watched folder {folder.path} held sets of kind {known[str(folder.path)].kind} and is of kind {folder.kind} now: what was "
-        f"taken in before stays with its old sets and is missing from the new ones; put the files into a new folder to have them analysed anew"
+        f"taken in before stays with its old sets and is missing from the new ones; copy the files into a new folder to have them analysed"
         for folder in folders
         if str(folder.path) in known and known[str(folder.path)].kind != folder.kind
     ]
