@@ -56,7 +56,13 @@ def make_table(unit: SetUnit) -> SetResult:
     tally, account = made.account.tally, made.account
     metrics = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
     reasons = account.sentences()
-    poor = bool(account.missing_seconds) or tally.lost > _LOST_FRACTION * max(tally.frames, 1)
+    unused = tally.unknown + tally.orphan + tally.misdated + tally.repeated
+    poor = (
+        bool(account.missing_seconds)
+        or tally.lost > _LOST_FRACTION * max(tally.frames, 1)
+        or unused > _LOST_FRACTION * max(tally.photons + unused, 1)
+        or tally.unmapped > tally.photons  # every array has channels without a place; so many mean the beam map of another one
+    )
     left_out = {_relative(unit, one.name): one.reason for one in account.rejected}
     return SetResult(grade="B" if poor else "A", grade_reasons=tuple(reasons) if poor else (), metrics=metrics, left_out=left_out)
 

@@ -27,6 +27,7 @@ from nightcrew.mkid.registered import registered
 from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of, places_of
 from nightcrew.mkid.wavelength_solution import WavelengthSolution, read_wavelength_solution
 
+_LEAST_LIVE = 0.5  # of a step: below it no correction is made
 _MOST_LOSS = 0.9  # of the time, to dead time: beyond it a rate means nothing
 
 
@@ -231,6 +232,8 @@ class CalibratedTable:
             [overlap_us(self._lost, self.start_us + a, self.start_us + b) for a, b in itertools.pairwise(edges.tolist())]
         )
         share = counts.reshape(high - low, len(wanted)) * self.dead_time_us / np.maximum(live_us, 1)[:, None]
+        # Files lag their seconds: of a missing one a part is in the file before it.  A rate over next to no time says nothing.
+        share[live_us < _LEAST_LIVE * np.diff(edges)] = 0.0
         factor = (1.0 / (1.0 - np.minimum(share, _MOST_LOSS))).astype(np.float32)
         chosen: NDArray[np.float32] = factor[raw.time_us // step_us - low, raw.pixel - wanted.start]
         return chosen

@@ -144,6 +144,8 @@ def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str) -> st
         return "the set has no such model"
     if header.temperature_c is None or header.exposure_s is None:
         return "the frame's temperature or exposure is not known"
+    if header.overscan is not None:
+        return "the frame has an overscan, and laboratory frames keep theirs: its level would be taken off twice"
     x0, x1, y0, y1 = header.trim or (0, header.nx, 0, header.ny)
     if [y1 - y0, x1 - x0] != list(known["shape"]):
         return f"the frame has {x1 - x0} x {y1 - y0} pixels, the model {known['shape'][1]} x {known['shape'][0]}"

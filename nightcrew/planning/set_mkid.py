@@ -213,8 +213,9 @@ def _nearest_dark(made: _Made, one: LoggedExposure) -> PlannedProduct | None:
 def _wavecals(builder: SetBuilder, found: _Found, exposures: Sequence[LoggedExposure], words: MkidWords, made: _Made) -> None:
     for group, ended in _groups(exposures, "laser", passing=("dark",)):
         lasers = [one for one in group if one.name in made.tables and made.tables[one.name][1].status != "failed"]
-        if len(lasers) < 2 or (not ended and not builder.quiet()) or any(one.name not in made.tables for one in group):
-            if len(lasers) < 2 and (ended or builder.quiet()):
+        waits = _lacks(builder, group, made)
+        if len(lasers) < 2 or (not ended and not builder.quiet()) or waits:
+            if len(lasers) < 2 and not waits and (ended or builder.quiet()):
                 made.problems.append(f"{group[0].name}: one wavelength is not enough for a wavelength calibration")
             continue
         darks = {dark.fingerprint: dark for dark in (_nearest_dark(made, one) for one in lasers) if dark is not None}
@@ -227,6 +228,15 @@ def _wavecals(builder: SetBuilder, found: _Found, exposures: Sequence[LoggedExpo
             facts={"plots": list(words.wavecal_plots)},
         )
         made.wavecals.append((_middle_us(lasers), planned))
+
+
+def _lacks(builder: SetBuilder, group: Sequence[LoggedExposure], made: _Made) -> bool:
+    """Does a group still wait for exposures without a table?  Not once the set is quiet: it goes on without them, and says so."""
+    absent = [one.name for one in group if one.name not in made.tables]
+    if absent and builder.quiet():
+        made.problems.append(f"{group[0].name}: calibrated without {', '.join(absent)}, of which there is no second")
+        return False
+    return bool(absent)
 
 
 def _masks(builder: SetBuilder, words: MkidWords, made: _Made) -> None:
@@ -245,7 +255,7 @@ def _nearest(solutions: Sequence[tuple[int, PlannedProduct]], one_us: int) -> tu
 def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: MkidWords, made: _Made) -> None:
     for group, ended in _groups(exposures, "flat", passing=("dark",)):
         flats = [one for one in group if one.name in made.tables and made.tables[one.name][1].status != "failed"]
-        waits = any(one.name not in made.tables for one in group) or (not ended and not builder.quiet())
+        waits = _lacks(builder, group, made) or (not ended and not builder.quiet())
         if not flats or waits:
             continue
         wavecal = _nearest(made.wavecals, _middle_us(flats))

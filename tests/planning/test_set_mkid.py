@@ -151,3 +151,18 @@ def test_seconds_of_equal_bytes_are_seconds_of_exposure_and_copies_of_a_log_are_
     assert [reason for reason in made.excluded.values() if "exposure" not in reason] == ["duplicate: the same bytes as b_log.csv"]
     (report,) = [p for p in made.products if p.recipe == "mkid_report"]
     assert report.facts["problems"] == []
+
+
+def test_an_exposure_without_a_second_does_not_hold_its_calibration_for_ever(tmp_path: Path) -> None:
+    texts = {**MAP, **log(*LASERS, exposure("c", "laser", 50, "1300")), **seconds(0, 7)}
+    assert "mkid_wavecal a" not in names(planned(tmp_path, texts))
+    made = planned(tmp_path, texts, AS_OF_LATER)
+    assert "mkid_wavecal a" in names(made)
+    assert any("calibrated without c" in problem for one in made.products if one.recipe == "mkid_report" for problem in _texts(one.facts))
+
+
+def _texts(value: object) -> list[str]:
+    """Every text in nested plain values."""
+    if isinstance(value, Mapping):
+        return [text for part in value.values() for text in _texts(part)]
+    return [text for part in value for text in _texts(part)] if isinstance(value, list | tuple) else [str(value)]

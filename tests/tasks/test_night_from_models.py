@@ -138,5 +138,6 @@ def test_why_a_model_fails() -> None:
         ({"exposure_s": 100.0}, "longer"),
         ({"nx": 32}, "pixels"),
         ({"temperature_c": None}, "known"),
+        ({"overscan": (64, 68, 0, 64)}, "overscan"),
     ):
         assert said in model_fails(models, light(**changed), "dark")
