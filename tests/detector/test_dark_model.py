@@ -208,7 +208,7 @@ def test_the_model_comes_back_from_disk(tmp_path: Path, two_dimensional: bool) -
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
     tail = "_2d" if two_dimensional else ""
-    with np.load(tmp_path / "one" / f"global_params{tail}.npz", allow_pickle=False) as numbers:
+    with np.load(tmp_path / "one" / f"global_params{tail}.npz") as numbers:
         assert {"A_g", "B_g", "t_min"} <= set(numbers)
 
 

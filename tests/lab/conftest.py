@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
     out = tmp_path_factory.mktemp("campaign")
     plan = replace(lab_plan("tiny"), dark_exposures_s=(1.0, 5.0, 10.0))
     make_campaign(out / "sim", plan, 4)
-    with np.load(out / "sim" / "truth.npz", allow_pickle=False) as arrays:
+    with np.load(out / "sim" / "truth.npz") as arrays:
         truth = {name: arrays[name] for name in arrays}
     made = campaign([out / "sim" / "campaign"], out / "made")
     index = write_frames_index(out / "made" / "index.csv", made.frames)

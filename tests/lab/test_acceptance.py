@@ -26,7 +26,7 @@ def test_a_campaign_of_known_truth(tmp_path: Path, layout: str, restarts: bool, 
     plan = replace(lab_plan("short", layout=layout, restarts=restarts, messy=messy), jitter_c=jitter_c)
     make_campaign(tmp_path / "sim", plan, 11)
     made = campaign([tmp_path / "sim" / "campaign"], tmp_path / "out")
-    with np.load(tmp_path / "sim" / "truth.npz", allow_pickle=False) as arrays:
+    with np.load(tmp_path / "sim" / "truth.npz") as arrays:
         truth = {name: arrays[name] for name in arrays}
     for kind in ("BIAS", "DARK", "FLAT"):
         assert len(good(made.frames, kind)) == sum(cell.frames for cell in cells_of(plan) if cell.kind == kind)
