@@ -8,12 +8,13 @@ CODE := nightcrew reports tasks flows watchers deployments
 TESTS ?= tests
 PYTEST_OPTIONS ?= -n 2 --dist loadgroup
 
-.PHONY: night install test lint check bench docs clean help
+.PHONY: night install test explore lint check bench docs clean help
 
 help:
 	@echo "make night     a simulated night through the whole service: from files to the morning's mail"
 	@echo "make install   only .venv with the nightcrew command"
 	@echo "make test      all checks and tests"
+	@echo "make explore   the tests with new random examples"
 	@echo "make lint      style and types"
 	@echo "make bench     speed against the limits of the design"
 	@echo "make docs      documentation, into site/"
@@ -28,6 +29,10 @@ install: $(VENV)/.installed
 test: lint docs
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "server and not slow" $(TESTS) || $(BIN)/python -m pytest -m "server and not slow" --last-failed $(TESTS)
+
+# Property tests with examples that nobody has seen yet; `make test` repeats the same ones, so that it judges the change alone.
+explore: $(VENV)/.dev
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -7,7 +7,16 @@ whose ``conftest.py`` has the fixture).
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hypothesis import settings
+
+# The gate judges a change by the same examples every time; new ones are looked for with `make explore`, and what it finds becomes
+# an example of the test.
+settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("explore", derandomize=False, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 _WIDE = ("module", "package", "session")
 
