@@ -1,7 +1,8 @@
 """From counts to flux by a standard star: its known spectrum over what was counted of it, bin by bin.
 
-response = (flux of the star, smoothed to the resolution and averaged over the bin) / (count rate of the star in the bin), in
-(erg / s / cm^2 / A) / (ct / s).  A cube times the response is in erg / s / cm^2 / A.
+response = (flux of the star, smoothed to the resolution and averaged over the bin) / (count rate of the star by wavelength), in
+(erg / s / cm^2 / A) / (ct / s / nm).  Count rates by wavelength do not depend on the width of the bins, so a response serves cubes with
+bins of any width: their rates, divided by the widths of their bins, times the response are in erg / s / cm^2 / A.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from nightcrew.mkid.cube import Cube
 from nightcrew.mkid.spectra import Spectrum
 
 Floats = NDArray[np.float64]
-_FORMAT = "nightcrew response 1"
+_FORMAT = "nightcrew response 2"
+_FORMAT_BY_BIN = "nightcrew response 1"  # factors for the count rate in the bin, not by wavelength
 _MOST_BYTES = 32 << 20
 _FWHM_PER_SIGMA = 2.354820045
 _FINE = 40  # steps of the reference within the resolution's sigma, at least
@@ -41,7 +43,7 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """Factor by bin with its one-sigma error from the counts of the star; NaN where the star gave none."""
+    """Factor by bin, in (erg / s / cm^2 / A) / (ct / s / nm), with its one-sigma error from the star's counts; NaN where it gave none."""
 
     edges_nm: Floats
     factor: Floats
@@ -98,9 +100,8 @@ def averaged(reference: Reference, edges_nm: Floats, resolution: float) -> Float
 def response_of(star: Spectrum, reference: Reference, resolution: float) -> Response:
     """Response from the spectrum of a standard star (its aperture's, above the sky)."""
     flux = averaged(reference, star.bins.edges_nm, resolution)
-    seen = star.rate_cps > 0
-    rate = np.where(seen, star.rate_cps, np.nan)
-    factor = flux / rate
+    rate = np.where(star.rate_cps > 0, star.rate_cps, np.nan)
+    factor = flux / (rate / np.diff(star.bins.edges_nm))
     return Response(edges_nm=star.bins.edges_nm, factor=factor, error=factor * star.rate_error_cps / rate)
 
 
@@ -116,18 +117,16 @@ def typical_resolution(table: CalibratedTable) -> float:
 def calibrated_flux(cube: Cube, response: Response) -> tuple[Floats, Floats]:
     """Flux ``[time, wavelength, y, x]`` in erg / s / cm^2 / A of a cube, and its one-sigma error: counts and response together.
 
-    The response is interpolated in a straight line between the middles of its bins, and NaN beyond them.  ``Refused`` for a cube
-    without wavelengths.
+    The response is interpolated in a straight line between the middles of its bins, and NaN beyond them and beside bins in which it is
+    not known; rates are divided by the widths of the cube's own bins.  ``Refused`` for a cube without wavelengths.
     """
     if cube.wavelengths is None:
         raise Refused("a cube without wavelengths cannot be calibrated in flux")
-    middles = (response.edges_nm[1:] + response.edges_nm[:-1]) / 2
-    known = np.isfinite(response.factor)
-    if known.sum() < 2:
+    if np.isfinite(response.factor).sum() < 2:
         raise Refused("the response is known in fewer than two bins")
-    at = (cube.wavelengths.edges_nm[1:] + cube.wavelengths.edges_nm[:-1]) / 2
+    middles, at = ((edges[1:] + edges[:-1]) / 2 for edges in (response.edges_nm, cube.wavelengths.edges_nm))
     factor, error = (
-        np.interp(at, middles[known], values[known], left=np.nan, right=np.nan)[:, None, None]
+        (np.interp(at, middles, values, left=np.nan, right=np.nan) / np.diff(cube.wavelengths.edges_nm))[:, None, None]
         for values in (response.factor, response.error)
     )
     rate = cube.rate_cps
@@ -146,7 +145,7 @@ def write_response(path: Path, response: Response, *, meta: Mapping[str, object]
     """Write a response as ECSV: start and stop of the bins, factor and error."""
     from astropy.table import Table
 
-    unit = "erg s / (ct s cm2 AA)"
+    unit = "erg nm / (ct cm2 AA)"
     table = Table(
         {"start": response.edges_nm[:-1], "stop": response.edges_nm[1:], "factor": response.factor, "error": response.error},
         meta={"format": _FORMAT, **(meta or {})},
@@ -170,6 +169,8 @@ def read_response(path: Path) -> Response:
     except (ValueError, KeyError, UnicodeDecodeError, TypeError) as error:
         raise RejectedInput(f"{shown(path)}: is no response") from error
     start, stop, factor, error_ = columns
-    if table.meta.get("format") != _FORMAT or start.size < 2 or not np.allclose(start[1:], stop[:-1]):
+    known = table.meta.get("format") in (_FORMAT, _FORMAT_BY_BIN)
+    if not known or start.size < 2 or not np.allclose(start[1:], stop[:-1]) or not (stop > start).all():
         raise RejectedInput(f"{shown(path)}: is no response")
-    return Response(edges_nm=np.append(start, stop[-1]), factor=factor, error=error_)
+    width = stop - start if table.meta["format"] == _FORMAT_BY_BIN else 1.0
+    return Response(edges_nm=np.append(start, stop[-1]), factor=factor * width, error=error_ * width)

@@ -15,7 +15,16 @@ from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.cube_bins import constant_wavelength, time_edges
 from nightcrew.mkid.spectra import spectrum
-from nightcrew.mkid.spectra_response import Reference, averaged, calibrated_flux, read_reference, read_response, response_of
+from nightcrew.mkid.spectra_response import (
+    Reference,
+    Response,
+    averaged,
+    calibrated_flux,
+    read_reference,
+    read_response,
+    response_of,
+    write_response,
+)
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 from tests.mkid.made_tables import beam_map, linear_solution, table
 
@@ -50,6 +59,10 @@ def test_the_standard_star_has_its_flux_again(tmp_path: Path) -> None:
         star = spectrum(opened, [bright], 0, 10_000_000, bins)
         response = response_of(star, reference, 10.0)
         cube = make_cube(opened, time_edges(0, 10_000_000), bins)
+        halves, doubles = (
+            calibrated_flux(make_cube(opened, time_edges(0, 10_000_000), constant_wavelength(800, 1300, width)), response)[0]
+            for width in (25, 100)
+        )
         flux, error = calibrated_flux(cube, response)
         with pytest.raises(Refused, match="without wavelengths"):
             calibrated_flux(make_cube(opened, time_edges(0, 10_000_000)), response)
@@ -57,6 +70,27 @@ def test_the_standard_star_has_its_flux_again(tmp_path: Path) -> None:
     assert flux[0, :, y, x] == pytest.approx(averaged(reference, EDGES, 10.0), rel=1e-9)
     assert (response.error / response.factor) == pytest.approx(1 / np.sqrt(star.counts), rel=1e-6)
     assert error[0, :, y, x] == pytest.approx(flux[0, :, y, x] * np.sqrt(2 / star.counts), rel=1e-6)
+    # other bins see the same flux by wavelength, within the noise of their counts and the curvature of the spectrum
+    assert halves[0, 1:-1, y, x] == pytest.approx(flux_at(np.arange(837.5, 1263, 25.0)), rel=0.06)
+    assert doubles[0, :, y, x] == pytest.approx(flux_at(np.arange(850.0, 1251, 100.0)), rel=0.06)
+
+
+def test_a_response_is_not_known_beside_a_bin_without_light_and_older_files_are_read(tmp_path: Path) -> None:
+    placed = beam_map()
+    factor = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
+    response = Response(edges_nm=EDGES, factor=factor, error=0.1 * factor)
+    nm = np.full(400, 950.0)
+    path = table(tmp_path / "t.h5", placed, np.zeros(400, int), np.arange(400) * 1000, -HC_EV_NM / nm / 0.02)
+    with open_calibrated(path, Calibrations(wavelength=linear_solution(placed))) as opened:
+        cube = make_cube(opened, time_edges(0, 10_000_000), constant_wavelength(800, 1300, 20))
+    known = np.isfinite(calibrated_flux(cube, response)[0][0, :, 0, 0])
+    middles = np.arange(810.0, 1300, 20)
+    assert known.tolist() == (((middles >= 825) & (middles <= 875)) | ((middles >= 975) & (middles <= 1275))).tolist()
+    written = write_response(tmp_path / "r.ecsv", response)
+    older = tmp_path / "older.ecsv"
+    older.write_text(written.read_text().replace("nightcrew response 2", "nightcrew response 1"))
+    assert read_response(written).factor == pytest.approx(factor, nan_ok=True)
+    assert read_response(older).factor == pytest.approx(50 * factor, nan_ok=True)
 
 
 def run(*words: object) -> None:
