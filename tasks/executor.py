@@ -132,13 +132,18 @@ class _Run:
 
     def until_nothing_is_left(self) -> ScopeRun:
         """Plan and make, round by round; one round more whenever something changed meanwhile."""
-        for _ in range(_ROUNDS):
+        rounds = 0
+        while rounds < _ROUNDS:
             seen, plan = look_by(self._way, self._context, self._scope_id, remake=self._remake)
             ready = [p for p in plan.with_status("ready") if self._wish.takes(p) and p.fingerprint not in self._tried]
+            rounds += 1
             if ready and lost_inputs(self._context, seen, ready):
                 continue  # borrowed masters that are gone: planned anew, their lights wait for them
             if ready:
-                self._do(self._cautious(_first_kind(ready)))
+                batch = _first_kind(ready)
+                careful = self._cautious(batch)
+                if self._do(careful) and careful != batch:
+                    rounds -= 1  # of these there may be many; each ends after three deaths
             elif self._settled(seen, plan):
                 break
         return self._told(plan)
@@ -149,10 +154,11 @@ class _Run:
             deaths = claims.deaths(connection, self._scope_id)
         return [p for p in batch if p.fingerprint in deaths][:1] or batch
 
-    def _do(self, batch: Sequence[PlannedProduct]) -> None:
+    def _do(self, batch: Sequence[PlannedProduct]) -> Sequence[Outcome]:
         done = self._make(batch)
         self._outcomes += done
-        self._tried |= {o.fingerprint for o in done if o.state != "made"}
+        self._tried |= {o.fingerprint for o in done if o.state not in ("made", "died")}
+        return done
 
     def _settled(self, seen: AnySnapshot, plan: Plan) -> bool:
         """Write states and the mark that was read; False when something changed meanwhile (look again)."""

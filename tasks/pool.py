@@ -93,11 +93,12 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
     """A ``make`` that runs large sets of units in ``workers`` processes and small ones here.
 
     ``start`` starts the workers at once, for a folder that is known to be large; then every set of two units goes to them.
-    A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, and after
-    three deaths its claim says so.
+    A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, alone and with
+    less memory, and after three deaths its claim says so.  From then on every unit is made in a worker, never here.
     """
     here = make_locally(context)
     pools: list[ProcessPoolExecutor] = []
+    worth = [_WORTH_A_POOL]
 
     def pool() -> ProcessPoolExecutor:
         if not pools:
@@ -111,7 +112,7 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
         outcomes: list[Outcome] = []
         title = units[0].recipe.replace("_", " ") if units else ""
         tell(title, 0, len(units))
-        if workers < 2 or len(units) < (_WORTH_STARTED_WORKERS if pools else _WORTH_A_POOL):
+        if workers < 2 or len(units) < (min(worth[0], _WORTH_STARTED_WORKERS) if pools else worth[0]):
             for unit in units:
                 outcomes += here([unit])
                 tell(title, len(outcomes), len(units))
@@ -122,6 +123,7 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
                 tell(title, len(outcomes), len(units))
         except BrokenProcessPool:
             pools.clear()
+            worth[0] = 1
         return outcomes
 
     if start and workers > 1:

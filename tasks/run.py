@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
@@ -27,6 +27,7 @@ from tasks.registry import unit_for
 from tasks.set_units import checked_path, make_set_product
 
 log = logging.getLogger(__name__)
+_LEAST_MEMORY_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Outcome:
     recipe: str
     key: str
     fingerprint: str
-    state: str  # made, failed, again, taken (someone else has it), overtaken (our claim was lost)
+    state: str  # made, failed, again, died (no memory: tried anew with less), taken (someone else has it), overtaken (our claim was lost)
     reason: str = ""
 
 
@@ -55,6 +56,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     if claimed is None:
         return _outcome(planned, "taken", "another worker makes it")
     try:
+        context = _with_less_memory(context, planned)
         with claims.beating(context.database, claimed):
             made = _make(context, planned, claimed)
         row = products.commit(context.database, claimed, recorded(planned), made, remake_scopes=context.remake_scopes)
@@ -70,6 +72,11 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     except TransientError as error:
         claims.end(context.database, claimed, "again", reason=str(error))
         raise
+    except MemoryError:
+        reason = f"{claims.NO_MEMORY} ({context.memory_bytes / 1e6:.0f} MB for its buffers)"
+        claims.end(context.database, claimed, "died", reason=reason)  # counts as a death: the next try is alone and smaller
+        log.warning("%s: %s", planned.name, reason)
+        return _outcome(planned, "died", reason)
     except Exception as error:  # the one edge: a bug is recorded with its trace, then fails loudly
         sentence = f"a fault in Nightcrew: {type(error).__name__}: {error}"
         claims.end(context.database, claimed, "failed", reason=sentence, trace=traceback.format_exc())
@@ -86,6 +93,15 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         naming.point_at(context.products_root, path)
     log.info("%s: made %s of %s", planned.name, row.files[0].path if row.files else "its numbers", _sources(planned))
     return _outcome(planned, "made")
+
+
+def _with_less_memory(context: UnitContext, planned: PlannedProduct) -> UnitContext:
+    """A quarter of the memory, and one thread, after each death: the kernel kills what takes too much without a word."""
+    with context.database.read() as connection:
+        died = claims.deaths_of(connection, planned.fingerprint)
+    if not died:
+        return context
+    return replace(context, memory_bytes=max(_LEAST_MEMORY_BYTES, context.memory_bytes // 4**died), threads=1)
 
 
 def _sources(planned: PlannedProduct) -> str:

@@ -26,6 +26,7 @@ from nightcrew.ledger.schema import claim
 
 PLAN = "#plan"
 DEATHS_UNTIL_FAILED = 3
+NO_MEMORY = "not enough memory"  # a death with these words is told by them
 HEARTBEAT_S = 10.0
 _DIED = "its process ended without a word"
 
@@ -246,8 +247,16 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
         found[fingerprint] = Failure(reason, trace, 0)
     for fingerprint, count in deaths(connection, scope_id).items():
         if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
-            found[fingerprint] = Failure(f"gave up: the process died {count} times while making it", "", count)
+            found[fingerprint] = Failure(_gave_up(connection, fingerprint, count), "", count)
     return found
+
+
+def _gave_up(connection: Connection, fingerprint: str, count: int) -> str:
+    last = select(claim.c.reason).where(claim.c.fingerprint == fingerprint, claim.c.state == "died").order_by(claim.c.id.desc()).limit(1)
+    reason = str(connection.execute(last).scalar_one())
+    if reason.startswith(NO_MEMORY):
+        return f"gave up after {count} tries: {reason}"
+    return f"gave up: the process died {count} times while making it"
 
 
 def deaths(connection: Connection, scope_id: int) -> dict[str, int]:
@@ -258,6 +267,12 @@ def deaths(connection: Connection, scope_id: int) -> dict[str, int]:
         .group_by(claim.c.fingerprint)
     )
     return {str(row[0]): int(row[1]) for row in rows}
+
+
+def deaths_of(connection: Connection, fingerprint: str) -> int:
+    """How often a process died, or was out of memory, while it made this; forgiven deaths left out."""
+    died = select(func.count()).where(claim.c.fingerprint == fingerprint, claim.c.state == "died", claim.c.forgiven.is_(False))
+    return int(connection.execute(died).scalar_one())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
