@@ -17,6 +17,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from flows.catalogue import FLOW_OF_SCOPE
+from nightcrew import failpoints
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, dispatches, messages, scopes
 from nightcrew.ledger.database import iso
@@ -232,11 +233,13 @@ class Dispatcher:
         for row in rows:
             if row.run_id or row.scope_id in busy or not self._server_may():
                 continue
+            failpoints.reach("dispatch.unasked")
             try:
                 run_id = self._runs.start(row, self._scope(row))
             except TransientError as error:
                 self._server_failed(error)
                 return
+            failpoints.reach("dispatch.unrecorded")
             dispatches.change(self._space.database, row.id, "accepted", run_id=run_id)
             if row.scope_id is not None:
                 busy.add(row.scope_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 
+from nightcrew import failpoints
 from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import messages
 from nightcrew.ledger.database import Database, iso
@@ -46,12 +47,14 @@ def deliver_queued(database: Database, settings: MailSettings) -> list[tuple[str
 
 
 def _deliver(database: Database, settings: MailSettings, row: MailRow) -> str:
+    failpoints.reach("mail.sending")
     try:
         delivery = hand_over(settings, row.message, row.morning)
     except TransientError as error:
         delivery = Delivery(outcome=Outcome.RETRY, detail=str(error))
     except Refused as error:
         delivery = Delivery(outcome=Outcome.REFUSED, detail=str(error))
+    failpoints.reach("mail.sent")
     if delivery.outcome is Outcome.RETRY:
         pause = min(_FIRST_PAUSE * 2**row.attempts, _LONGEST_PAUSE)
         messages.end_sending(database, row.id, "queued", error=delivery.detail, next_try_at=iso(database.clock() + pause))

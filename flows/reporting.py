@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from flows.set_pages import publish_page_of, sections_of_night
+from nightcrew import failpoints
 from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import dispatches, messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
@@ -54,6 +55,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
         published = publish_night(page, root)
         publish_index(root, page.site, page.made_at)
+    failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))
     for fault in published.faults:
         _LOG.warning("the page of %s: %s", name, fault)
@@ -274,6 +276,7 @@ def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
         index_link=f"{base_link(space)}/",
     )
     message = compose(morning, sender=mail.sender, to=mail.to, sent_at=local_now(space))
+    failpoints.reach("mail.unqueued")
     row = messages.queue_mail(
         space.database,
         morning=day.isoformat(),
@@ -281,6 +284,7 @@ def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
         subject=str(message["Subject"]),
         message=message.as_bytes(),
     )
+    failpoints.reach("mail.queued")
     with space.database.write() as connection:
         scopes.mailed(connection, told.scopes, as_of)
     return row

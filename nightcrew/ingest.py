@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from nightcrew import failpoints
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.normalise import normalise
@@ -134,7 +135,9 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
     results = _in_threads(door, rows)
     readings = [result for result in results if isinstance(result, Reading)]
     postponed = {result.path_id: result.reason for result in results if isinstance(result, _Postponed)}
+    failpoints.reach("ingest.unrecorded")
     scopes = exposures.store(database, tell_apart(database, readings)) if readings else set()
+    failpoints.reach("ingest.stored")
     arrivals.postpone(database, postponed)
     if rows:
         scopes |= arrivals.adopt_scopeless(database) | adopt_set_files(database, door.sets)

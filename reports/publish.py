@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from nightcrew import failpoints
 from nightcrew.io import atomic
 from reports import check, names, summary, tables
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
@@ -60,6 +61,7 @@ def publish_night(page: NightPage, root: Path) -> Published:
         _keep_older(folder, stored.entry.revision)
     _write_numbers(folder, page, figures)
     atomic.write_text(folder / summary.FILE_NAME, summary.as_json(night_summary(page, verdict)), overwrite=True)
+    failpoints.reach("report.half_written")
     atomic.write_text(folder / names.PAGE, html, overwrite=True)
     atomic.write_text(folder / names.ENTRY, entry_text(page, verdict, digest), overwrite=True)
     new = changed or stored.entry is None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from nightcrew import failpoints
 from nightcrew.errors import TransientError
 from nightcrew.ledger import claims, scopes, versions
 from nightcrew.ledger.database import iso
@@ -114,6 +115,7 @@ def run_scope(
                 way = way_of(scopes.get(connection, scope_id), parameters, rules_for, options or SetOptions())
             return _Run(context, scope_id, way, make, wish).until_nothing_is_left()
     finally:
+        failpoints.reach("plan.unended")
         try:
             claims.end(database, held, "done")
         except TransientError as error:
@@ -163,7 +165,9 @@ class _Run:
     def _settled(self, seen: AnySnapshot, plan: Plan) -> bool:
         """Write states and the mark that was read; False when something changed meanwhile (look again)."""
         database = self._context.database
+        failpoints.reach("states.unwritten")
         self._way.tell(database, seen, plan)
+        failpoints.reach("states.written")
         left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
         with database.write() as connection:
             if not left_out:  # else it stays due for what this wish did not include

@@ -12,6 +12,7 @@ import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError
 from nightcrew.ledger import arrivals, claims, products
@@ -55,10 +56,12 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     claimed = claims.take(context.database, planned.scope_id, planned.recipe, planned.key, planned.fingerprint)
     if claimed is None:
         return _outcome(planned, "taken", "another worker makes it")
+    failpoints.reach("claim.taken")
     try:
         context = _with_less_memory(context, planned)
         with claims.beating(context.database, claimed):
             made = _make(context, planned, claimed)
+        failpoints.reach("product.unrecorded")
         row = products.commit(context.database, claimed, recorded(planned), made, remake_scopes=context.remake_scopes)
     except GoneError as error:
         claims.end(context.database, claimed, "again", reason=str(error))
@@ -89,6 +92,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         raise
     if row is None:
         return _outcome(planned, "overtaken", "the claim was taken meanwhile; the newer row stands")
+    failpoints.reach("product.unlinked")
     for path in naming.named(row.files):
         naming.point_at(context.products_root, path)
     log.info("%s: made %s of %s", planned.name, row.files[0].path if row.files else "its numbers", _sources(planned))
@@ -114,6 +118,7 @@ def _sources(planned: PlannedProduct) -> str:
 
 def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> NewProduct:
     """Run the unit; what was made of a raw file that changed meanwhile does not count."""
+    failpoints.reach("unit.started")
     unit = unit_for(planned.recipe) if planned.kind == "night" else make_set_product
     try:
         made = unit(context, planned)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from nightcrew import failpoints
 from nightcrew.errors import TransientError
 from nightcrew.io import atomic
 from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX, FinalExistsError
@@ -154,6 +155,7 @@ def _published(context: UnitContext, planned: PlannedProduct, result: SetResult,
     files = _listed(part, folder, durable=context.durable)
     if not files:
         raise ValueError(f"{planned.name}: its unit wrote no file")
+    failpoints.reach("set.half_written")
     _named(part, context.products_root / folder, durable=context.durable)
     inherited = tuple(dict.fromkeys(reason for row in rows for reason in row.grade_reasons))
     return NewProduct(

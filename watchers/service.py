@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from nightcrew import failpoints
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, Settings
@@ -53,6 +54,7 @@ def ledger_sink(database: Database, folder: Path) -> Sink:
             )
             for item in settled
         ]
+        failpoints.reach("arrival.unrecorded")
         wanted = arrivals.record(database, rows)
         _LOG.info("%d paths of %s recorded, %d to read", len(rows), folder, wanted)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from nightcrew import failpoints
 from nightcrew.errors import NightcrewError, Refused, TransientError
 from nightcrew.io.source import shown
 
@@ -26,6 +27,8 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _COMPARE_PIECE = 1 << 20
+
+_FAILPOINTS = {name: f"file.{name}" for name in ("open", "write", "fsync", "publish", "fsync_folder")}
 
 FaultHook = Callable[[str, Path], None]
 _fault_hook: FaultHook | None = None
@@ -50,6 +53,7 @@ def injected_faults(hook: FaultHook) -> Iterator[None]:
 
 
 def _stage(name: str, final: Path) -> None:
+    failpoints.reach(_FAILPOINTS[name])
     if _fault_hook is not None:
         _fault_hook(name, final)
 
