@@ -25,6 +25,7 @@ from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.registered import write_manifest
 from nightcrew.mkid.science_products import ScienceWishes, make_science_products
 from nightcrew.mkid.solution_file import sha256_of
+from nightcrew.mkid.solution_grades import flat_grade, wavelength_grade
 from nightcrew.mkid.wavecal import WavecalOptions, calibrate
 from nightcrew.mkid.wavecal_inputs import inputs_of_tables, read_frequencies
 from reports import mkid_flat, mkid_wavecal
@@ -111,7 +112,8 @@ def make_wavecal(unit: SetUnit) -> SetResult:
         notes.append(f"there are no plots: {error}")
     quantities = wavelength_quantities(solution)
     solved = float(solution.solved.mean())
-    grade, reasons = ("A", ()) if solved > 0 else ("D", ("no pixel has a wavelength solution",))
+    with PhotonTable(lasers[0].table) as table:
+        grade, reasons = wavelength_grade(solution, table.flag)
     metrics = {"solved_fraction": solved, "lasers": [float(nm) for nm in solution.wavelengths_nm], "notes": notes}
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
 
@@ -140,7 +142,10 @@ def make_flat(unit: SetUnit) -> SetResult:
     except EmptyFigureError as error:
         return SetResult(grade="D", grade_reasons=(str(error),), metrics={"flat_weight_scatter": None})
     quantities = flat_quantities(flat)
-    return SetResult(metrics={one.name: one.value for one in quantities}, measurements=_measurements(quantities))
+    grade, reasons = flat_grade(flat, calibrations.wavelength) if calibrations.wavelength else ("D", ())
+    metrics = {one.name: one.value for one in quantities}
+    reasons = (*reasons, *unit.facts["notes"])
+    return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
 
 
 def make_calibrated(unit: SetUnit) -> SetResult:
@@ -207,7 +212,7 @@ def _grade(unit: SetUnit) -> tuple[str, tuple[str, ...]]:
         elif away > _NEAR_S:
             grade = max(grade, "C" if away > _FAR_S else "B")
             reasons.append(f"the {what} is {away / 3600:.0f} hours away")
-    return grade, tuple(reasons)
+    return grade, (*reasons, *unit.facts["notes"])
 
 
 def _measurements(quantities: tuple[Quantity, ...]) -> tuple[Measurement, ...]:

@@ -19,6 +19,7 @@ from nightcrew.mkid import line_models as lm
 from nightcrew.mkid.line_data import LineData
 from nightcrew.mkid.phase_histogram import PhaseHistograms, fill
 from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.solution_grades import NOT_FITTED
 from nightcrew.mkid.solve_lines import solve
 from nightcrew.mkid.wavelength_solution import HC_EV_NM, MODELS, WavelengthSolution
 
@@ -28,7 +29,6 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _BATCH = 256  # histograms that are fitted together
-_NOT_FITTED = ("beammap.noDacTone", "beammap.failed", "beammap.double", "beammap.duplicatePixel", "beammap.noResonator")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ def _attempted(read: _Read, flag: NDArray[np.uint32], options: WavecalOptions) -
     """Pixels [pixel] that are fitted, and flags of those that are not."""
     flat = flag.ravel()
     rates = np.stack([one.rate_cps for one in read.histograms])
-    known = (flat & f.bits(_NOT_FITTED)) == 0
+    known = (flat & f.bits(NOT_FITTED)) == 0
     mean = rates.mean(axis=0)
     lit = known & (mean > 0)
     middle = float(np.median(mean[lit])) if lit.any() else 0.0

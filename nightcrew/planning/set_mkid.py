@@ -11,12 +11,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.observing_log import LoggedExposure, parse_log
 from nightcrew.mkid.seconds import wanted_seconds
 from nightcrew.mkid.set_words import MkidWords, words_of
 from nightcrew.planning.mkid_dithers import plan_dithers
+from nightcrew.planning.mkid_nearest import nearest
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.sets import SetBuilder, SetFile
 
@@ -186,13 +188,17 @@ def _attributes(one: LoggedExposure) -> dict[str, str | float]:
 
 
 def _groups(exposures: Sequence[LoggedExposure], kind: str, *, passing: tuple[str, ...]) -> list[tuple[list[LoggedExposure], bool]]:
-    """Runs of exposures of a kind, and whether each has ended; kinds of ``passing`` do not end a run, a wavelength that returns does."""
+    """Runs of exposures of a kind, and whether each has ended.
+
+    Kinds of ``passing`` do not end a run; a wavelength that returns does, and so does white light after a laser's or before one's.
+    """
     groups: list[tuple[list[LoggedExposure], bool]] = []
     current: list[LoggedExposure] = []
     for one in exposures:
         far = bool(current) and one.start_us - current[-1].stop_us > _GROUP_GAP_US
         again = one.wavelength_nm is not None and any(one.wavelength_nm == other.wavelength_nm for other in current)
-        if current and (far or (one.kind == kind and again) or one.kind not in (kind, *passing)):
+        other_light = bool(current) and (one.wavelength_nm is None) != (current[0].wavelength_nm is None)  # white flats, flats of lasers
+        if current and (far or (one.kind == kind and (again or other_light)) or one.kind not in (kind, *passing)):
             groups.append((current, True))
             current = []
         if one.kind == kind:
@@ -245,20 +251,13 @@ def _masks(builder: SetBuilder, words: MkidWords, made: _Made) -> None:
             made.masks[name] = builder.add("mkid_masks", name, products=[table.fingerprint], parameters=words.masks())
 
 
-def _nearest(solutions: Sequence[tuple[int, PlannedProduct]], one_us: int) -> tuple[int, PlannedProduct] | None:
-    """(distance in seconds, solution) of the one nearest in time that can be made."""
-    able = [(abs(middle - one_us) // _US, planned.key, planned) for middle, planned in solutions if planned.status != "failed"]
-    best = min(able, key=lambda item: item[:2], default=None)
-    return (best[0], best[2]) if best else None
-
-
 def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: MkidWords, made: _Made) -> None:
     for group, ended in _groups(exposures, "flat", passing=("dark",)):
         flats = [one for one in group if one.name in made.tables and made.tables[one.name][1].status != "failed"]
         waits = _lacks(builder, group, made) or (not ended and not builder.quiet())
         if not flats or waits:
             continue
-        wavecal = _nearest(made.wavecals, _middle_us(flats))
+        wavecal = nearest(builder, made.wavecals, _middle_us(flats), "wavelength solution")
         if wavecal is None:
             if builder.quiet():
                 made.problems.append(f"{flats[0].name}: no flat field without a wavelength solution")
@@ -268,8 +267,9 @@ def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: Mkid
         planned = builder.add(
             "mkid_flatcal",
             flats[0].name,
-            products=[*(made.tables[one.name][1].fingerprint for one in flats), *masks, *sorted(darks), wavecal[1].fingerprint],
+            products=[*(made.tables[one.name][1].fingerprint for one in flats), *masks, *sorted(darks), wavecal.planned.fingerprint],
             parameters={**words.flat(), "laser": flats[0].wavelength_nm is not None},
+            facts={"notes": [wavecal.note] if wavecal.note else []},
         )
         made.flats.append((_middle_us(flats), planned))
 
@@ -279,11 +279,14 @@ def _calibrated(builder: SetBuilder, words: MkidWords, made: _Made) -> list[Plan
     for name, (one, table) in made.tables.items():
         if one.kind != "science" or table.status == "failed":
             continue
-        wavecal, flat = _nearest(made.wavecals, _middle_us([one])), _nearest(made.flats, _middle_us([one]))
+        wavecal = nearest(builder, made.wavecals, _middle_us([one]), "wavelength solution")
+        flat = nearest(builder, made.flats, _middle_us([one]), "flat field")
         if wavecal is None and not builder.quiet():
             continue
-        chosen = [item[1].fingerprint for item in (wavecal, flat) if item is not None]
-        away = {"wavecal_away_s": wavecal[0] if wavecal else None, "flatcal_away_s": flat[0] if flat else None}
+        both = [item for item in (wavecal, flat) if item is not None]
+        chosen, notes = [item.planned.fingerprint for item in both], [item.note for item in both if item.note]
+        away: dict[str, Any] = {"wavecal_away_s": wavecal.away_s if wavecal else None, "flatcal_away_s": flat.away_s if flat else None}
+        away["notes"] = notes
         masks = [made.masks[name].fingerprint] if name in made.masks and made.masks[name].status != "failed" else []
         inputs, parameters = [table.fingerprint, *masks, *chosen], {"linearity_step_s": words.linearity_step_s}
         made.science[name] = inputs
