@@ -43,6 +43,7 @@ def wavecal(
 
     from nightcrew.mkid.mask_solution import read_pixel_masks
     from nightcrew.mkid.solution_file import places_of
+    from nightcrew.mkid.solution_match import check_arrays
     from nightcrew.mkid.wavecal import WavecalOptions, calibrate
     from nightcrew.mkid.wavecal_inputs import read_frequencies
     from reports.mkid_solutions import wavelength_quantities
@@ -58,6 +59,7 @@ def wavecal(
 
         read = read_pixel_masks(masks)
         with PhotonTable(lasers[0].table) as table:
+            check_arrays(table, {"pixel masks": read.resid})
             place = places_of(table.resid, read.resid)
         masked = read.flag().ravel()[place] * (place >= 0)
     made = calibrate(lasers, options, masked=masked)
@@ -290,10 +292,11 @@ def apply_solutions(
     from nightcrew.mkid.calibrated import open_calibrated
     from nightcrew.mkid.export import export_calibrated
     from nightcrew.mkid.photon_table import PhotonTable
-    from nightcrew.mkid.registered import register
+    from nightcrew.mkid.registered import checked_step_s, register
     from reports import mkid_flat as books
 
-    if remove == bool(solutions or linearity):
+    checked_step_s(linearity)
+    if remove == (bool(solutions) or linearity is not None):
         raise Refused("name calibrations, or --remove, one of both")
     with PhotonTable(table):
         pass  # so that nothing is noted for a file that is no table

@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
@@ -23,8 +23,9 @@ from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_stretch
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
-from nightcrew.mkid.registered import registered
+from nightcrew.mkid.registered import checked_step_s, registered
 from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of, places_of
+from nightcrew.mkid.solution_match import check_arrays
 from nightcrew.mkid.wavelength_solution import WavelengthSolution, read_wavelength_solution
 
 _LEAST_LIVE = 0.5  # of a step: below it no correction is made
@@ -65,6 +66,11 @@ class Calibrations:
     cosmic: CosmicRays | None = None
     linearity_step_s: float | None = None  # photons are weighted by 1 / (1 - rate * dead time), rates taken in such steps
 
+    def resonators(self) -> dict[str, NDArray[np.uint32]]:
+        """Resonators [y, x] of each calibration that belongs to an array, by what it is."""
+        parts = {WAVELENGTH: self.wavelength, FLAT: self.flat, MASKS: self.masks}
+        return {what: one.resid for what, one in parts.items() if one is not None}
+
 
 def read_calibrations(paths: Sequence[Path], *, linearity_step_s: float | None = None) -> Calibrations:
     """Calibrations from files, each told by what it holds; ``Refused`` for two of one kind."""
@@ -89,21 +95,27 @@ def open_calibrated(
 
     ``solutions`` are files of wavelength solution, flat field, pixel masks and cosmic rays, in any order, or calibrations that were read
     already; None takes those that ``nightcrew mkid apply`` registered for the table.  ``linearity_step_s`` weights each photon with
-    1 / (1 - rate * dead time), the rate of its pixel taken in steps of so many seconds.
+    1 / (1 - rate * dead time), the rate of its pixel taken in steps of so many seconds.  :class:`RejectedInput` when a calibration is of
+    another array than the table.
     """
     if solutions is None:
         noted = registered(table_path)
         solutions, linearity_step_s = noted.solutions, linearity_step_s or noted.linearity_step_s
     read = solutions if isinstance(solutions, Calibrations) else read_calibrations(solutions, linearity_step_s=linearity_step_s)
-    if read.linearity_step_s is not None and not 1e-3 <= read.linearity_step_s <= 86_400:
-        raise Refused(f"steps of {read.linearity_step_s} s are no steps to take a rate in: between 0.001 and 86400")
-    return CalibratedTable(PhotonTable(table_path), read)
+    checked_step_s(read.linearity_step_s)
+    table = PhotonTable(table_path)
+    try:
+        return CalibratedTable(table, read)
+    except RejectedInput:
+        table.__exit__()
+        raise
 
 
 class CalibratedTable:
     """Calibrated photons of a table.  Times count from the start of the table, ``start_us`` in Unix microseconds; images are [y, x]."""
 
     def __init__(self, table: PhotonTable, calibrations: Calibrations) -> None:
+        check_arrays(table, calibrations.resonators())
         self.table, self.calibrations = table, calibrations
         self.shape, self.n_pixels = table.shape, table.n_pixels
         self.start_us, self.stop_us = table.start_us, table.stop_us

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
+from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.solution_file import COSMIC, MASKS, SolutionFile, write_solution
 
@@ -79,7 +80,10 @@ def read_pixel_masks(path: Path) -> PixelMasks:
         bits = np.zeros_like(stored)
         for place, name in enumerate(names):
             bits |= (((stored >> place) & 1) << (REASONS.index(name) if name in REASONS else REASONS.index("manual"))).astype(np.uint8)
-        return PixelMasks(edges_us=file.array("edges_us"), resid=arrays["resid"], bits=bits, provenance=file.provenance)
+        edges_us = file.array("edges_us").astype(np.int64)
+        if edges_us.shape != (len(bits) + 1,) or not len(bits) or (np.diff(edges_us) <= 0).any():
+            raise RejectedInput(f"{shown(path)}: is damaged, its {len(bits)} steps have no edges in order of time")
+        return PixelMasks(edges_us=edges_us, resid=arrays["resid"], bits=bits, provenance=file.provenance)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,11 +12,15 @@ from typing import Any
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import write_text
 from nightcrew.io.source import shown
-from nightcrew.mkid.solution_file import kind_of, sha256_of
+from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.solution_file import COSMIC, SolutionFile, kind_of, sha256_of
+from nightcrew.mkid.solution_match import check_arrays, check_times
 
 SUFFIX = ".calibrations.json"
 _FORMAT = 1
 _MOST_BYTES = 1 << 20
+LEAST_STEP_S, LONGEST_STEP_S = 1e-3, 86_400.0
+"""Between these lie steps in which rates of pixels are taken."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,15 @@ def register_path(table: Path) -> Path:
 def register(table: Path, solutions: Sequence[Path], *, linearity_step_s: float | None = None) -> Path:
     """Note with which calibrations ``table`` is read from now on, in place of an earlier note; none at all removes it.
 
-    Paths are kept relative to the table.  ``Refused`` for two of one kind, :class:`RejectedInput` for a file that is no calibration.
+    Paths are kept relative to the table.  ``Refused`` for two of one kind and for steps of the linearity weight that are none,
+    :class:`RejectedInput` for a file that is no calibration, or one of another array than the table's.
     """
+    checked_step_s(linearity_step_s)
     kinds = [kind_of(path) for path in solutions]
     twice = {kind for kind in kinds if kinds.count(kind) > 1}
     if twice:
         raise Refused(f"{shown(table)}: can be read with one {sorted(twice)[0]} only")
+    _check_match(table, kinds, solutions)
     note = register_path(table)
     if not solutions and linearity_step_s is None:
         note.unlink(missing_ok=True)
@@ -52,6 +59,25 @@ def register(table: Path, solutions: Sequence[Path], *, linearity_step_s: float 
     body = {"format": _FORMAT, "solutions": rows, "linearity_step_s": linearity_step_s}
     write_text(note, json.dumps(body, indent=1, sort_keys=True) + "\n", overwrite=True)
     return note
+
+
+def checked_step_s(step_s: float | None) -> None:
+    """``Refused`` when rates cannot be taken in steps of so many seconds; None, for no steps, is allowed."""
+    if step_s is not None and not LEAST_STEP_S <= step_s <= LONGEST_STEP_S:
+        raise Refused(f"steps of {step_s:g} s are no steps to take a rate in: between {LEAST_STEP_S:g} and {LONGEST_STEP_S:g}")
+
+
+def _check_match(table: Path, kinds: Sequence[str], solutions: Sequence[Path]) -> None:
+    if not solutions:
+        return
+    with PhotonTable(table) as opened:
+        for kind, path in zip(kinds, solutions, strict=True):
+            with SolutionFile(path) as file:
+                if kind == COSMIC:
+                    low, high = file.attribute("window_us")
+                    check_times(opened, (int(low), int(high)))
+                else:
+                    check_arrays(opened, {f"{kind} {shown(path)}": file.array("resid")})
 
 
 def registered(table: Path) -> Registered:

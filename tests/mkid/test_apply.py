@@ -60,6 +60,8 @@ def test_masks_are_made_applied_exported_and_taken_back(made: Path, tmp_path: Pa
     assert not register_path(made).exists()
     assert hashlib.sha256(made.read_bytes()).hexdigest() == before
     assert "one of both" in nightcrew("apply", made).stderr
+    assert "no steps to take a rate in" in nightcrew("apply", made, "--linearity", 0).stderr
+    assert not register_path(made).exists()
     assert "no photon table" in nightcrew("apply", tmp_path / "w.h5", tmp_path / "w.h5").stderr
 
 
