@@ -175,7 +175,8 @@ class Dispatcher:
         if not self._has_room():
             return
         with database.read() as connection:
-            due = [scope for scope in scopes.due(connection, database.now()) if scope.kind in FLOW_OF_SCOPE]
+            wanted = {scope.id: scope for scope in (*scopes.due(connection, database.now()), *scopes.unreported(connection))}
+            due = [scope for scope in wanted.values() if scope.kind in FLOW_OF_SCOPE]
             if not due:
                 return
             living = [scopes.get(connection, row.scope_id) for row in dispatches.all_living(connection) if row.scope_id is not None]

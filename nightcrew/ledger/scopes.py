@@ -120,6 +120,13 @@ def due(connection: Connection, now: str) -> list[ScopeRow]:
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 
+def unreported(connection: Connection) -> list[ScopeRow]:
+    """Closed and planned scopes whose page is not current: the process died, or the disk was full, before it was written."""
+    behind = (scope.c.state == "closed", scope.c.mark <= scope.c.planned_mark, scope.c.reported_mark < scope.c.mark)
+    statement = select(scope).where(*behind).order_by(scope.c.kind != "night", scope.c.name.desc())
+    return [_row(row) for row in connection.execute(statement).mappings()]
+
+
 def touched_since_mail(connection: Connection) -> list[ScopeRow]:
     """Scopes that something happened to since they stood in a morning's mail, oldest night first."""
     statement = select(scope).where(scope.c.touched_at > scope.c.mailed_at).order_by(scope.c.name, scope.c.instrument)

@@ -110,6 +110,24 @@ def test_a_run_that_changes_nothing_is_repeated_ever_more_rarely(world: World) -
     assert 5 <= len(world.runs.asked) <= 9
 
 
+def test_a_closed_night_whose_run_died_before_its_report_is_run_again(world: World) -> None:
+    scope = world.scope()
+    with world.database.write() as connection:
+        scopes.close(connection, scope, world.database.now())
+    world.planned(scope)
+    world.step()
+    world.runs.outcomes["run-1"] = "Crashed: its process was gone"
+    world.step()
+    world.step(5)
+    assert len(world.runs.asked) == 2
+    with world.database.write() as connection:
+        scopes.reported(connection, scope, scopes.get(connection, scope).mark)
+    world.runs.outcomes["run-2"] = "Completed"
+    world.step()
+    world.step(600)
+    assert len(world.runs.asked) == 2
+
+
 def test_new_marks_after_a_plan_are_dispatched_at_once(world: World) -> None:
     scope = world.scope()
     world.step()
