@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run, task_run
 
 from flows.artifacts import link_to_report
 from flows.housekeeping import Tidied, tidy
 from flows.opened import workspace
 from flows.parent import die_with_parent
-from flows.policy import our_task
+from flows.policy import RETRIES, our_task
 from flows.post import deliver_queued, own_up
 from flows.reporting import local_now, queue_morning
 from nightcrew.ledger.messages import MailRow
@@ -20,7 +20,7 @@ from nightcrew.ledger.messages import MailRow
 def write_reports(title: str, morning: str) -> MailRow:
     """Write the pages and queue the mail."""
     del title
-    return queue_morning(workspace(), morning)
+    return queue_morning(workspace(), morning, last_try=(task_run.run_count or 1) > RETRIES)
 
 
 def send_mails(title: str, morning: str) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from prefect.tasks import exponential_backoff
 from nightcrew.errors import TransientError
 
 R = TypeVar("R")
+RETRIES = 2
 
 
 def is_passing(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -24,7 +25,9 @@ def is_passing(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), TransientError)
 
 
-def our_task(function: Callable[..., R], *, name: str, run_name: str = "{title}", retries: int = 2, delay_s: float = 10.0) -> Task[..., R]:
+def our_task(
+    function: Callable[..., R], *, name: str, run_name: str = "{title}", retries: int = RETRIES, delay_s: float = 10.0
+) -> Task[..., R]:
     """``function`` as a Prefect task under the project's rule; ``run_name`` is filled from its parameters."""
     return Task(
         function,

@@ -151,7 +151,7 @@ class _Told:
     scopes: list[int] = field(default_factory=list)
 
 
-def queue_morning(space: Workspace, morning: str = "") -> MailRow:
+def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False) -> MailRow:
     """Write the pages of all nights touched since the last mail, and put one mail over them into the outbox.
 
     A morning that has its mail gets no second one.  A page that fails is told in the mail and stops no other.
@@ -160,11 +160,15 @@ def queue_morning(space: Workspace, morning: str = "") -> MailRow:
     ----------
     morning
         Local calendar date; "": today's.
+    last_try
+        A page that cannot be written for now is told in the mail, too, instead of holding the mail up.
 
     Raises
     ------
     Refused
         ``morning`` is no date.
+    TransientError
+        A page, or the mail, cannot be written for now.
     """
     day = _day(morning) if morning else local_now(space).date()
     with space.database.read() as connection:
@@ -181,12 +185,12 @@ def queue_morning(space: Workspace, morning: str = "") -> MailRow:
         )
     told.notices += _outdated(space)
     for scope in (one for one in touched if one.kind != "night"):  # before the night's page, which names them
-        _tell_of_set(space, scope, told)
+        _tell_of_set(space, scope, told, last_try=last_try)
     last_night = (day - timedelta(days=1)).isoformat()
     nights = [one for one in touched if one.kind == "night"]
     watches_nights = any(folder.kind == "night" for folder in space.settings.folders)
     for name in sorted({scope.name for scope in nights} | ({last_night} if watches_nights else set())):
-        _tell_of_night(space, name, [scope for scope in nights if scope.name == name], told, always=name == last_night)
+        _tell_of_night(space, name, [scope for scope in nights if scope.name == name], told, always=name == last_night, last_try=last_try)
     return _queue(space, day, told, as_of)
 
 
@@ -211,12 +215,12 @@ def _day(morning: str) -> date:
         raise Refused(f"{morning!r} is no date such as 2026-03-15") from error
 
 
-def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], told: _Told, *, always: bool) -> None:
+def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], told: _Told, *, always: bool, last_try: bool) -> None:
     try:
         published = write_page(space, name)
-    except TransientError:
-        raise
-    except Exception as error:  # noqa: BLE001  # the edge: one night's page must not keep the others, or the mail, from the reader
+    except Exception as error:  # the edge: one night's page must not keep the others, or the mail, from the reader
+        if isinstance(error, TransientError) and not last_try:
+            raise
         _LOG.exception("the page of %s could not be written", name)
         told.notices.append(
             Notice(level="problem", text=f"The page of {name} could not be written: {error}", command=f"nightcrew report {name}")
@@ -230,12 +234,12 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
         told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=figures))
 
 
-def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told) -> None:
+def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told, *, last_try: bool) -> None:
     try:
         published = write_set_page(space, scope.id)
-    except TransientError:
-        raise
-    except Exception as error:  # noqa: BLE001  # the edge: one set's page must not keep the others, or the mail, from the reader
+    except Exception as error:  # the edge: one set's page must not keep the others, or the mail, from the reader
+        if isinstance(error, TransientError) and not last_try:
+            raise
         _LOG.exception("the page of %s could not be written", scope.title)
         command = f"nightcrew report {shell_word(scope.title)}"
         told.notices.append(Notice(level="problem", text=f"The page of {scope.title} could not be written: {error}", command=command))

@@ -5,13 +5,16 @@ One line a kind.  A kind whose modules are not there harms nothing: its files wa
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from nightcrew.planning.set_plan import KeepsCopies, no_copies
 from nightcrew.planning.sets import PlanSet
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ MakeSet = Callable[["SetUnit"], "SetResult"]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of sets: ``planner`` has ``plan(builder)`` (and may say ``KEEP_COPIES = True``), ``units`` has ``units``."""
+    """A kind of sets: ``planner`` has ``plan(builder)`` (and may have ``keeps_copies(file)``), ``units`` has ``units``."""
 
     name: str
     title: str
@@ -47,13 +50,13 @@ def is_set(kind: str) -> bool:
     return kind in KINDS
 
 
-def planner_of(kind: str) -> tuple[PlanSet | None, bool]:
-    """The plan of a kind and whether copies of a file all count; (None, False) when its modules are not there."""
+def planner_of(kind: str) -> tuple[PlanSet | None, KeepsCopies]:
+    """The plan of a kind and which files count although they are copies; None for the plan when its modules are not there."""
     known = KINDS[kind]
     if not (_is_there(known.planner) and _is_there(known.units)):
-        return None, False
+        return None, no_copies
     module = import_module(known.planner)
-    return cast(PlanSet, module.plan), bool(getattr(module, "KEEP_COPIES", False))
+    return cast(PlanSet, module.plan), cast(KeepsCopies, getattr(module, "keeps_copies", no_copies))
 
 
 def unit_of(kind: str, recipe: str) -> MakeSet:
@@ -64,3 +67,13 @@ def unit_of(kind: str, recipe: str) -> MakeSet:
 
 def _is_there(module: str) -> bool:
     return find_spec(module) is not None
+
+
+def rules_digest() -> str:
+    """Changes when a kind's rules do: a set whose plan failed by a fault of the program is looked at again by the mended one."""
+    found = hashlib.sha256()
+    for kind in sorted(KINDS):
+        place = find_spec(KINDS[kind].planner)
+        if place is not None and place.origin is not None:
+            found.update(Path(place.origin).read_bytes())
+    return found.hexdigest()

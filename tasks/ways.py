@@ -74,8 +74,8 @@ class SetWay:
         """See :class:`Way`; a fault in a kind's own rules makes its files wait with the fault as the reason."""
         mine = _set(seen)
         try:
-            rules, keep_copies = kinds.planner_of(mine.scope.kind)
-            return plan_set(mine, rules, as_of, keep_copies=keep_copies)
+            rules, keeps_copies = kinds.planner_of(mine.scope.kind)
+            return plan_set(mine, rules, as_of, keeps_copies=keeps_copies)
         except Exception as error:  # the one edge: a bug in one kind's rules must not lose its sets, nor stop the others
             log.exception("the plan of %s", mine.scope.title)
             return held_by_fault(mine, error)

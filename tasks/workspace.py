@@ -22,6 +22,7 @@ from nightcrew.planning.snapshot import profile_of_instrument
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, SetOptions, from_settings, set_options
 from nightcrew.settings import Settings
+from tasks import kinds
 from tasks.context import UnitContext
 from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
 from tasks.standing import notice_lost_files
@@ -134,7 +135,7 @@ class Workspace:
         return run_scope(self.context, scope_id, self.parameters, self.rules_for, make, wish, self.options)
 
     def renormalise(self) -> int:
-        """Look again where a mended profile, another parameter or a new recipe may change something; the number of scopes.
+        """Look again where a mended profile, another parameter, a new recipe or mended rules may change something; the number of scopes.
 
         That are the open scopes and the last ``night.remake_nights`` closed ones; older ones wait for ``nightcrew rerun``.
         """
@@ -146,6 +147,7 @@ class Workspace:
                 repr(self.parameters),
                 repr(self.options.values),
                 *(f"{recipe.name} {recipe.version}" for recipe in RECIPES.values()),
+                kinds.rules_digest(),
             )
         )
         with self.database.read() as connection:

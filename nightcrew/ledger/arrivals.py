@@ -76,6 +76,7 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
         connection.execute(insert(path), fresh)
     wanted = sum(bool(values["to_read"]) for values in fresh)
     left: set[int] = set()
+    lost: set[int] = set()  # sets that had a file under a name where now lies what is not for us
     back: list[Row[Any]] = []
     for key, old in known.items():
         values = _values(chunk[key], now)
@@ -88,9 +89,11 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
         if not values["to_read"] and old.frame_id is not None:
             values["frame_id"] = None  # what lies under this name now is not for us
             left.add(old.frame_id)
+        elif not values["to_read"] and old.sha256 and old.scope_id is not None:
+            lost.add(old.scope_id)
         connection.execute(update(path).where(path.c.id == old.id).values(**values))
         wanted += bool(values["to_read"])
-    touched = elect(connection, left, now) if left else set()
+    touched = (elect(connection, left, now) if left else set()) | lost
     wanted += _take_back(connection, back, now, touched)
     scopes.mark(connection, touched, now)
     return wanted

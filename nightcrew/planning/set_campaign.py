@@ -10,8 +10,6 @@ from nightcrew.planning.sets import SetBuilder, SetFile
 
 RECIPE = "campaign_analysis"
 KEY = "all"
-KEEP_COPIES = True
-"""Configurations and logs are copied from folder to folder; every one of them counts."""
 _LOGS = ("radiationlog", "temperaturelog", "powerlog")
 
 
@@ -24,6 +22,11 @@ def is_note(file: SetFile) -> bool:
     """A configuration or a log, on which the analysis depends."""
     name = file.relative.rpartition("/")[2].lower()
     return name in ("configfile.txt", "config.txt") or (name.endswith(".csv") and name.startswith(_LOGS))
+
+
+def keeps_copies(file: SetFile) -> bool:
+    """Configurations and logs are copied from folder to folder, raw frames without a header may be equal; a FITS file is one exposure."""
+    return file.kind != "fits"
 
 
 def plan(builder: SetBuilder) -> None:

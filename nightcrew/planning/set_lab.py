@@ -17,8 +17,6 @@ from nightcrew.lab.names import tokens_of
 from nightcrew.lab.raw import RawLayout, size_problem
 from nightcrew.planning.sets import SetBuilder, SetFile
 
-KEEP_COPIES = True
-"""Configurations are copied from attempt to attempt, and short bias frames may be equal."""
 ATTEMPT, MODELS, KEY = "lab_attempt", "lab_models", "all"
 LAYOUT = ("byte_order", "header_bytes", "shift_bits", "pad")
 _LOGS = tuple(name.lower() for name in FRAME_LOGS)
@@ -38,6 +36,11 @@ class Found:
     def files(self) -> list[SetFile]:
         """All of them."""
         return [*self.raws, *self.fits, *(file for file in (self.config, self.log) if file is not None)]
+
+
+def keeps_copies(_file: SetFile) -> bool:
+    """Every file counts: configurations are copied from attempt to attempt, and raw frames without a header may be equal."""
+    return True
 
 
 def attempt_folder(relative: str) -> str:

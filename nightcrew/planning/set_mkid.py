@@ -22,8 +22,6 @@ from nightcrew.planning.mkid_nearest import nearest
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.sets import SetBuilder, SetFile
 
-KEEP_COPIES = True
-"""A second counts by its name: two in which the readout wrote the same bytes (nothing, say) are two seconds of exposure."""
 _SECOND = re.compile(r"[1-9]\d{8,9}\.bin")
 _BEAM_MAP = re.compile(r".*beam.?map.*", re.IGNORECASE)
 _LOG = re.compile(r".*log.*\.csv|.*\.log\.csv", re.IGNORECASE)
@@ -54,6 +52,11 @@ class _Made:
     flats: list[tuple[int, PlannedProduct]] = field(default_factory=list)
     science: dict[str, list[str]] = field(default_factory=dict)  # fingerprints that each science exposure is read with
     problems: list[str] = field(default_factory=list)
+
+
+def keeps_copies(_file: SetFile) -> bool:
+    """A second counts by its name: two in which the readout wrote the same bytes (nothing, say) are two seconds of exposure."""
+    return True
 
 
 def plan(builder: SetBuilder) -> None:

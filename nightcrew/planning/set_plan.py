@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from nightcrew.ledger.database import storable
 from nightcrew.planning.builder import GONE
 from nightcrew.planning.model import Plan
 from nightcrew.planning.sets import PlanSet, SetBuilder, SetFile, SetSnapshot, TextNotNow, later
@@ -13,7 +14,16 @@ from nightcrew.planning.sets import PlanSet, SetBuilder, SetFile, SetSnapshot, T
 _POSTPONED_S, _LONGEST_POSTPONED_S = 10.0, 600.0
 
 
-def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_copies: bool = False) -> Plan:
+KeepsCopies = Callable[[SetFile], bool]
+"""Does a file count although another of the set has the same bytes?"""
+
+
+def no_copies(_file: SetFile) -> bool:
+    """The rule of kinds that say nothing of copies: one file counts."""
+    return False
+
+
+def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keeps_copies: KeepsCopies = no_copies) -> Plan:
     """The plan of a set; a pure function of the snapshot, of the texts that ``rules`` look at, and of the time.
 
     Parameters
@@ -22,15 +32,16 @@ def plan_set(snapshot: SetSnapshot, rules: PlanSet | None, as_of: str, *, keep_c
         The plan of the kind; None when it is not part of this Nightcrew: all files wait, what was made stands.
     as_of
         The time now, ledger text; decides only whether the set is quiet.
-    keep_copies
-        Files of equal content all count (configurations that are copied from folder to folder).
+    keeps_copies
+        Files of equal content that all count (configurations that are copied from folder to folder).
     """
     if rules is None:
         return _held(snapshot, f"the analysis of {snapshot.scope.kind} sets is not part of this Nightcrew", "")
-    files, aside = (list(snapshot.files), {}) if keep_copies else without_copies(snapshot.files)
+    used = frozenset(name for print_ in snapshot.current.values() for name in snapshot.parts.get(print_, ()))
     gone: dict[int, SetFile] = {}
     while True:
-        builder = SetBuilder(replace(snapshot, files=tuple(f for f in files if f.id not in gone)), as_of, snapshot.files)
+        files, aside = without_copies([f for f in snapshot.files if f.id not in gone], keeps_copies, used)
+        builder = SetBuilder(replace(snapshot, files=tuple(files)), as_of, snapshot.files)
         try:
             rules(builder)
         except TextNotNow as error:
@@ -79,12 +90,26 @@ def held_by_fault(snapshot: SetSnapshot, error: Exception) -> Plan:
     return replace(_held(snapshot, f"a fault in Nightcrew while the set was planned: {fault}", ""), fault=fault)
 
 
-def without_copies(files: Iterable[SetFile]) -> tuple[list[SetFile], dict[int, str]]:
-    """Of files with equal content the one that is there, has the shortest name and sorts first; why the others are set aside."""
+def without_copies(
+    files: Iterable[SetFile], keeps_copies: KeepsCopies = no_copies, used: Container[str] = ()
+) -> tuple[list[SetFile], dict[int, str]]:
+    """Of files with equal content the one that counts; why the others are set aside.
+
+    The one that has the shortest name and sorts first, of those that are there; one that is gone counts still if a current product
+    was made of it (``used``: their names as stored), so that its loss makes nothing anew under a copy's name.
+    """
     first: dict[str, SetFile] = {}
     aside: dict[int, str] = {}
-    for file in sorted(files, key=lambda f: (f.absent == "gone", len(f.relative), f.relative)):
+    kept: list[SetFile] = []
+    for file in sorted(files, key=lambda f: (_is_lost(f, used), len(f.relative), f.relative)):
+        if keeps_copies(file):
+            kept.append(file)
+            continue
         known = first.setdefault(file.sha256, file)
         if known is not file:
             aside[file.id] = f"duplicate: the same bytes as {known.relative}"
-    return sorted(first.values(), key=lambda file: file.relative), aside
+    return sorted([*kept, *first.values()], key=lambda file: file.relative), aside
+
+
+def _is_lost(file: SetFile, used: Container[str]) -> bool:
+    return file.absent == "gone" and storable(file.relative) not in used

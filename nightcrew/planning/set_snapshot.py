@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from nightcrew.ledger import arrivals, claims, products, scopes
 from nightcrew.ledger.arrivals import PathRow
@@ -85,4 +85,5 @@ def _unread(connection: Connection, root: bytes, scope: ScopeRow) -> int:
         return 0
     below = (path.c.path >= root + b"/", path.c.path < root + b"0")  # "0" follows "/"
     untried = (path.c.to_read, path.c.reason.not_like(f"{arrivals.NOT_YET}%"))
-    return int(connection.execute(select(func.count()).select_from(path).where(*untried, *below)).scalar_one())
+    found = connection.execute(select(path.c.path, path.c.folder).where(*untried, *below))
+    return sum(root_of(name, folder) == root for name, folder in found)  # the folder's own set: not those of the sets below it

@@ -14,6 +14,7 @@ import pytest
 from flows import reporting
 from flows.housekeeping import tidy
 from flows.reporting import local_now, queue_morning, report_when_closed, write_page, write_set_page
+from nightcrew.errors import TransientError
 from nightcrew.ledger import messages, products
 from nightcrew.settings import FolderSettings, RetentionSettings
 from reports.check import html_faults
@@ -155,6 +156,21 @@ def test_a_page_that_fails_is_told_and_stops_no_mail(bench: SetBench, monkeypatc
     text = text_of(queue_morning(bench.space, MORNING).message)
     assert "a bug in the page" in text
     assert "nightcrew report sensor/set1" in text
+
+
+def test_a_page_that_cannot_be_written_for_now_is_tried_again_and_then_told(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.whole(FILES)
+
+    def busy(*_: object, **__: object) -> None:
+        raise TransientError("a share is away")
+
+    monkeypatch.setattr(reporting, "publish_page_of", busy)
+    with pytest.raises(TransientError):
+        queue_morning(bench.space, MORNING)
+    assert "a share is away" in text_of(queue_morning(bench.space, MORNING, last_try=True).message)
+    monkeypatch.undo()
+    bench.now += timedelta(days=1)
+    assert "The sum is 3.5" in text_of(queue_morning(bench.space, "2026-05-18").message)
 
 
 def test_the_nights_page_shows_the_sets_of_its_day_and_is_no_worse_for_them(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nightcrew.mkid.observing_log import LoggedExposure
 from nightcrew.planning.model import Plan
-from nightcrew.planning.set_mkid import KEEP_COPIES, _groups, plan
+from nightcrew.planning.set_mkid import _groups, keeps_copies, plan
 from nightcrew.planning.set_plan import plan_set
 from nightcrew.planning.sets import SetFile
 from tests.planning.test_sets import snapshot
@@ -140,14 +140,14 @@ def test_seconds_of_equal_bytes_are_seconds_of_exposure_and_copies_of_a_log_are_
     texts = {**seconds(0, 4), "beammap.txt": "map", "b_log.csv": "x", "a/b_log.csv": "x"}
     files = [replace(f, sha256=hashlib.sha256(texts[f.relative][:6].encode()).hexdigest()) for f in files_of(tmp_path, texts)]
     files = [f for f in files if not f.relative.endswith("csv")]
-    made = plan_set(snapshot(files, quiet_s=600.0), plan, AS_OF_LATER, keep_copies=KEEP_COPIES)
+    made = plan_set(snapshot(files, quiet_s=600.0), plan, AS_OF_LATER, keeps_copies=keeps_copies)
     (table,) = [p for p in made.products if p.recipe == "mkid_table"]
     assert table.parameters["stop_us"] - table.parameters["start_us"] == 4_000_000
     assert len(table.inputs) == 5
     lines = log(exposure("one", "science", 0))
     copies = files_of(tmp_path, {**texts, "b_log.csv": lines["observing_log.csv"], "a/b_log.csv": lines["observing_log.csv"]})
     copies = [replace(f, sha256="1" * 64) if f.kind == "csv" else f for f in copies]
-    made = plan_set(snapshot(copies, quiet_s=600.0), plan, AS_OF_LATER, keep_copies=KEEP_COPIES)
+    made = plan_set(snapshot(copies, quiet_s=600.0), plan, AS_OF_LATER, keeps_copies=keeps_copies)
     assert [reason for reason in made.excluded.values() if "exposure" not in reason] == ["duplicate: the same bytes as b_log.csv"]
     (report,) = [p for p in made.products if p.recipe == "mkid_report"]
     assert report.facts["problems"] == []

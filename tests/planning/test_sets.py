@@ -189,8 +189,25 @@ def test_a_kind_may_keep_copies() -> None:
     def take_all(builder: SetBuilder) -> None:
         builder.add("toy_convert", "all", files=builder.snapshot.files)
 
-    assert len(plan_set(snapshot(files), take_all, NOW, keep_copies=True).products[0].inputs) == 2
+    assert len(plan_set(snapshot(files), take_all, NOW, keeps_copies=lambda _file: True).products[0].inputs) == 2
     assert len(plan_set(snapshot(files), take_all, NOW).products[0].inputs) == 1
+
+
+def test_the_loss_of_an_original_makes_nothing_anew_under_its_copys_name() -> None:
+    def take_all(builder: SetBuilder) -> None:
+        for one in builder.snapshot.files:
+            builder.add("toy_convert", one.relative, files=[one])
+
+    original, copy = file(1, sha256="a"), file(2, sha256="a", relative="a copy.num")
+    before = plan_set(snapshot([original, copy]), take_all, NOW).products[0]
+    made = {before.fingerprint: row(before.fingerprint, key=before.key)}
+    known = {"current": {("toy_convert", before.key): before.fingerprint}, "parts": {before.fingerprint: frozenset({original.relative})}}
+    lost = [dataclasses.replace(original, absent="gone"), copy]
+    after = plan_set(snapshot(lost, products=made, **known), take_all, NOW)
+    assert [(p.key, p.status) for p in after.products] == [(before.key, "present")]
+    # what was never made, or must be made anew, is made of the copy that is there
+    unmade = plan_set(snapshot(lost, **known), take_all, NOW)
+    assert [(p.key, p.status) for p in unmade.products] == [("a~20copy.num", "ready")]
 
 
 def test_a_file_that_nobody_takes_waits_until_the_set_is_complete() -> None:

@@ -61,6 +61,11 @@ class SetBench:
 
     def see(self) -> None:
         """One sweep and ingest of everything new."""
+        self.arrive()
+        self.ingest()
+
+    def arrive(self) -> None:
+        """One sweep: the ledger knows what there is, and has read nothing new."""
         entries = list(walk(os.fsencode(self.folder), NameFilter(()), Trouble()))
         rows = [
             arrivals.Seen(
@@ -77,7 +82,6 @@ class SetBench:
             known = set(arrivals.known_stats(connection, str(self.folder)))
         arrivals.record(self.space.database, rows)
         arrivals.mark_vanished(self.space.database, known - {row.path for row in rows})
-        self.ingest()
 
     def ingest(self) -> None:
         """Read everything that arrived."""

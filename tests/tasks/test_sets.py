@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from nightcrew import ingest
 from nightcrew.ledger import arrivals, claims, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
+from nightcrew.planning import set_snapshot
 from nightcrew.planning.model import PlannedProduct
 from tasks import kinds
 from tasks.executor import Wish, make_locally
@@ -294,6 +295,50 @@ def test_a_fault_in_a_kinds_rules_loses_nothing_and_is_told(bench: SetBench, mon
     assert run.plan.fault == "IndexError: no such thing"
     assert bench.products() == made
     assert bench.states()["set1/c.num"] == ("waiting", "a fault in Nightcrew while the set was planned: IndexError: no such thing")
+
+
+def test_mended_rules_look_again_at_a_set_whose_plan_failed(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.space.renormalise()
+
+    def broken(_builder: object) -> None:
+        raise IndexError("no such thing")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(toy, "plan", broken)
+        bench.drop(FILES)
+        bench.see()
+        bench.settle()
+    assert bench.space.renormalise() == 0
+    monkeypatch.setattr(kinds, "rules_digest", lambda: "the rules of a newer version")
+    assert bench.space.renormalise() == 1
+    bench.settle()
+    assert bench.sum() == 3.5
+
+
+def test_the_folders_own_set_does_not_wait_for_the_files_of_other_sets(bench: SetBench) -> None:
+    bench.drop({"loose.num": "4"})
+    bench.see()
+    bench.drop({"other/c.num": "6"})
+    bench.arrive()
+    with bench.space.database.read() as connection:
+        snapshots = {scope.name: set_snapshot.load(connection, scope.id, bench.space.options) for scope in scopes.find(connection)}
+    assert snapshots["in"].unread == 0
+
+
+def test_a_set_looks_again_when_one_of_its_files_becomes_a_link_and_says_so(bench: SetBench) -> None:
+    bench.whole(FILES)
+    mark = bench.scope().mark
+    place = bench.folder / "set1" / "a.num"
+    place.rename(bench.root / "elsewhere.num")
+    place.symlink_to(bench.root / "elsewhere.num")
+    bench.now += timedelta(seconds=1)
+    bench.see()
+    assert bench.scope().mark > mark
+    bench.settle()
+    assert bench.sum() == 2.5
+    state, reason = bench.states()["set1/a.num"]
+    assert state == "set_aside"
+    assert "a symbolic link" in reason
 
 
 def test_what_a_person_marks_bad_goes_into_nothing_new(bench: SetBench) -> None:
