@@ -14,7 +14,7 @@ Bools = NDArray[np.bool_]
 _GAIN = 1e-9  # of ln L that another step would still bring: then it has converged
 _MOST_STEPS = 200
 _WORST_DAMPING = 1e12
-_LIMIT_95 = 2.705543454 / 2  # drop of ln L that bounds a parameter on one side at 95 %
+_NEXT_TO_BOUND = 0.01  # errors from a bound: as good as on it
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def _rows(values: Floats, which: NDArray[np.intp], shape: tuple[int, ...]) -> Fl
 class Maximum:
     """Where the likelihood is greatest.
 
-    ``errors`` are one sigma from the curvature over the parameters that are free there; NaN for one that is fixed or stands at a bound,
-    whose 95 % limit is in ``limits`` (NaN elsewhere).
+    ``errors`` are one sigma from the curvature over the parameters that are free there; NaN for one that is fixed or stands at a bound:
+    :func:`nightcrew.mkid.rician_limits.profile_limits` has limits for it.
     """
 
     parameters: Floats  # [pixel, k]
@@ -78,7 +78,6 @@ class Maximum:
     at_bound: Bools  # [pixel, k], the likelihood would still grow beyond
     errors: Floats  # [pixel, k]
     covariance: Floats  # [pixel, k, k]; 0 where a parameter is not free
-    limits: Floats  # [pixel, k]
 
 
 def maximise(evaluate: Evaluate, start: Floats, lower: Floats, upper: Floats, *, most_steps: int = _MOST_STEPS) -> Maximum:
@@ -144,13 +143,15 @@ def _rest(at: Likelihood, x: Floats, lower: Floats, upper: Floats) -> Floats:
 
 def _described(x: Floats, at: Likelihood, converged: Bools, lower: Floats, upper: Floats) -> Maximum:
     near = 1e-7 * np.abs(x).sum(axis=1, keepdims=True)  # steps end there when the maximum lies a little beyond the bound
+    variance = np.diagonal(curvature_covariance(at.hessian, ~_held(at.gradient, x, lower, upper)), axis1=1, axis2=2)
+    near = np.maximum(near, _NEXT_TO_BOUND * np.sqrt(np.where(variance > 0, variance, 0.0)))  # ln L may be even about a bound
     x = np.where(x - lower < near, lower, x)
     held = _held(at.gradient, x, lower, upper) | (x <= lower) | (x >= upper)
     covariance = curvature_covariance(at.hessian, ~held)
     variance = np.diagonal(covariance, axis1=1, axis2=2)
     errors = np.sqrt(np.where(~held & (variance > 0), variance, np.nan))
     open_bound = held & (lower < upper)
-    return Maximum(x, at, converged, open_bound, errors, covariance, np.where(open_bound, _limits(x, at), np.nan))
+    return Maximum(x, at, converged, open_bound, errors, covariance)
 
 
 def curvature_covariance(hessian: Floats, free: Bools) -> Floats:
@@ -170,11 +171,3 @@ def curvature_covariance(hessian: Floats, free: Bools) -> Floats:
     inverse = np.linalg.inv(scaled) / (scale[:, :, None] * scale[:, None, :])
     inverse[~good] = np.nan
     return np.where(both, inverse, 0.0)
-
-
-def _limits(x: Floats, at: Likelihood) -> Floats:
-    """Where ln L, as a parabola in one parameter alone, has fallen by 1.35 from the bound."""
-    slope = np.abs(at.gradient)
-    bend = np.maximum(-np.diagonal(at.hessian, axis1=1, axis2=2), 1e-200)
-    limits: Floats = x + np.sign(-at.gradient) * 2 * _LIMIT_95 / (slope + np.sqrt(slope**2 + 2 * bend * _LIMIT_95))
-    return limits

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Flags = NDArray[np.uint32]
 
+_ONE_SIDED_95 = 1.644853627  # sigma
 POOR = 1e-4
 """Probability below which a fit is poor."""
 
@@ -48,6 +49,7 @@ class SpeckleFlag(IntFlag):
     NO_SPECKLES = 256
     DECORRELATION_UNKNOWN = 512
     ERRORS_UNSURE = 1024
+    TOO_MANY_COUNTS = 2048
 
 
 DESCRIPTIONS: dict[SpeckleFlag, str] = {
@@ -57,13 +59,17 @@ DESCRIPTIONS: dict[SpeckleFlag, str] = {
     SpeckleFlag.BIN_TOO_LONG: "the bin (without bins: the mean time between photons) is not short against the decorrelation time",
     SpeckleFlag.NOT_CONVERGED: "no maximum of the likelihood was found",
     SpeckleFlag.POOR_FIT: "modified-Rician light does not describe the counts",
-    SpeckleFlag.DEAD_TIME: "more than 1 % of the time is dead, which counts in bins do not know: use intervals",
+    SpeckleFlag.DEAD_TIME: "more than 1 % of the time is dead after photons of any wavelength, which the fit does not know: use intervals "
+    "(without a window of wavelength)",
     SpeckleFlag.PIXEL: "the pixel itself is flagged",
     SpeckleFlag.NO_SPECKLES: "Is stands at 0: the light is steady within its noise, and Ic and Ip cannot be told apart",
-    SpeckleFlag.DECORRELATION_UNKNOWN: "no correlation from bin to bin is seen, so the bin could not be judged",
-    SpeckleFlag.ERRORS_UNSURE: "Ic or Is is within two errors of 0, where the likelihood is no parabola: errors are a guide only",
+    SpeckleFlag.DECORRELATION_UNKNOWN: "no correlation from bin to bin is seen, in the pixel or the array, so neither bin nor length "
+    "can be judged: where the decorrelation time is known, state it",
+    SpeckleFlag.ERRORS_UNSURE: "Ic or Is is within two errors of 0, where the likelihood is no parabola, or the pixel decorrelates slowly "
+    "against the blocks of the bootstrap: errors are a guide only",
+    SpeckleFlag.TOO_MANY_COUNTS: "a bin holds too many photons to be fitted: take shorter bins",
 }
-INFORMATION = SpeckleFlag.NO_SPECKLES | SpeckleFlag.DECORRELATION_UNKNOWN | SpeckleFlag.ERRORS_UNSURE
+INFORMATION = SpeckleFlag.NO_SPECKLES | SpeckleFlag.ERRORS_UNSURE
 """Flags that do not make the numbers invalid."""
 
 
@@ -118,6 +124,7 @@ class SpeckleFits:
     parameters_cps: Floats  # [pixel, (Ic, Is, Ip)]
     errors_cps: Floats
     limits_cps: Floats  # 95 % limits of parameters that stand at a bound
+    covariance_cps2: Floats  # of Ic and Is
     ratio: Floats  # Ic / Is
     ratio_error: Floats
     log_likelihood: Floats
@@ -153,10 +160,10 @@ class Collected:
         self.log_likelihood, self.chi2, self.probability = (np.full(n_pixels, np.nan) for _ in range(3))
         self.dof = np.zeros(n_pixels, dtype=np.int64)
 
-    def put(self, pixels: NDArray[np.intp], best: Maximum, covariance: Floats, goodness: Goodness) -> None:
+    def put(self, pixels: NDArray[np.intp], best: Maximum, covariance: Floats, limits: Floats, goodness: Goodness) -> None:
         """Take a group; ``covariance`` [pixel, 3, 3] is what errors come from."""
         self.parameters[pixels], self.covariance[pixels] = best.parameters / self._scale, covariance / self._scale**2
-        self.limits[pixels], self.at_bound[pixels] = best.limits / self._scale, best.at_bound
+        self.limits[pixels], self.at_bound[pixels] = limits / self._scale, best.at_bound
         variance = np.diagonal(covariance, axis1=1, axis2=2) / self._scale**2
         known = ~best.at_bound & (variance > 0)
         self.errors[pixels] = np.sqrt(np.where(known, variance, np.nan))
@@ -173,7 +180,8 @@ class Collected:
     def undo_averaging(self, share: Floats, most_cps: float) -> None:
         """Put right what averaging over a bin took from the variance of the intensity, of which it left ``share`` [pixel].
 
-        Ic + Is stays, ``Is^2 + 2 Ic Is`` is divided by the share; the covariance follows to first order.
+        Ic + Is stays, ``Is^2 + 2 Ic Is`` is divided by the share; the covariance follows to first order.  Limits follow too: that of an
+        Is at 0 as Is itself; an Ic that comes to 0 is limited by 1.645 errors of its square, as if that were 0 instead of less.
         """
         ic, is_ = self.parameters[:, IC].copy(), self.parameters[:, IS].copy()
         mean = ic + is_
@@ -184,9 +192,17 @@ class Collected:
         slope[:, IC, IC], slope[:, IC, IS] = (mean - is_ / share) / new_ic, mean * (1 - 1 / share) / new_ic
         slope[:, IS, IC], slope[:, IS, IS] = 1 - slope[:, IC, IC], 1 - slope[:, IC, IS]
         slope[~inside] = np.eye(3)
+        edge = np.isfinite(left) & (left <= 0)
+        by_ic, by_is = 2 * (mean - is_ / share), 2 * mean * (1 - 1 / share)
+        variance = by_ic**2 * self.covariance[:, IC, IC] + 2 * by_ic * by_is * self.covariance[:, IC, IS]
+        variance += by_is**2 * self.covariance[:, IS, IS]
+        newly = edge & ~self.at_bound[:, IC]
+        self.limits[newly, IC] = np.sqrt(_ONE_SIDED_95 * np.sqrt(np.maximum(variance[newly], 0)))
+        steady = self.at_bound[:, IS] & (is_ <= 0) & np.isfinite(self.limits[:, IS])
+        farther = mean**2 - (mean**2 - (mean - np.minimum(self.limits[:, IS], mean)) ** 2) / share
+        self.limits[steady, IS] = (mean - np.sqrt(np.maximum(farther, 0)))[steady]
         self.covariance = np.einsum("pij,pjk,plk->pil", slope, self.covariance, slope)
         self.parameters[inside, IC], self.parameters[inside, IS] = new_ic[inside], (mean - new_ic)[inside]
-        edge = np.isfinite(left) & (left <= 0)
         self.parameters[edge, IC], self.parameters[edge, IS], self.at_bound[edge, IC] = 0.0, mean[edge], True
         np.minimum(self.parameters, most_cps, out=self.parameters)
         variance = np.diagonal(self.covariance, axis1=1, axis2=2)
@@ -211,14 +227,15 @@ class Collected:
 
     def fits(self, flags: Flags, own_s: Floats, mean_cps: Floats, array_s: float, bootstrapped: bool) -> SpeckleFits:
         """The results; what is flagged as without light or without a maximum is NaN."""
-        nothing = (flags & np.uint32(SpeckleFlag.NO_LIGHT | SpeckleFlag.NOT_CONVERGED)) != 0
-        for values in (self.parameters, self.errors, self.limits, self.log_likelihood, self.chi2, self.probability):
+        nothing = (flags & np.uint32(SpeckleFlag.NO_LIGHT | SpeckleFlag.NOT_CONVERGED | SpeckleFlag.TOO_MANY_COUNTS)) != 0
+        for values in (self.parameters, self.errors, self.limits, self.covariance, self.log_likelihood, self.chi2, self.probability):
             values[nothing] = np.nan
         ratio, ratio_error = self._ratio()
         return SpeckleFits(
             parameters_cps=self.parameters,
             errors_cps=self.errors,
             limits_cps=self.limits,
+            covariance_cps2=self.covariance[:, IC, IS],
             ratio=ratio,
             ratio_error=ratio_error,
             log_likelihood=self.log_likelihood,

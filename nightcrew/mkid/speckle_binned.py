@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nightcrew.mkid import rician
 from nightcrew.mkid.rician import IC, IP
 from nightcrew.mkid.rician_fit import Likelihood, maximise
+from nightcrew.mkid.rician_limits import profile_limits, widenings
 from nightcrew.mkid.speckle import Collected, Flags, SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_errors import binned_bootstrap, block_histograms, draws, shortfall
 from nightcrew.mkid.speckle_goodness import of_bins
@@ -21,28 +22,40 @@ Counts = NDArray[np.integer]
 _FEWEST_BLOCKS, _MOST_BLOCKS = 20, 200
 _BLOCK_OVER_TIME = 10  # decorrelation times in a block
 _APART_OVER_TIME = 3  # between bins that are as good as independent
-_DEAD_SHARE = 0.01
+DEAD_SHARE = 0.01
+"""Of the time: dead time that a fit does not know may be as much."""
+_SLOW_OVER_BLOCK = 0.3  # decorrelation times longer than so much of a block: its errors are guesses
 _GROUP = 1024  # pixels at most: what a group needs stays in the cache
+_GROUP_VALUES = 1 << 23  # of histograms by block
+MOST_COUNTS = 1 << 15
+"""Photons in a bin, beyond which it is not fitted: the work grows with it, and such bins are long against any decorrelation time."""
 
 
-def fit_counts(counts: Counts, rules: SpeckleRules, *, array_s: float | None = None) -> SpeckleFits:
+def fit_counts(counts: Counts, rules: SpeckleRules, *, array_s: float | None = None, every: Counts | None = None) -> SpeckleFits:
     """Fit counts ``[pixel, bin]`` in bins of ``rules.bin_s``; bins below 0 are masked.
 
     ``array_s`` is the decorrelation time by which pixels are judged whose own is not seen, and which makes the blocks of the bootstrap;
-    None: that of these pixels together.  ``rules.decorrelation_s`` goes before both.
+    None: that of these pixels together.  ``rules.decorrelation_s`` goes before both.  ``every`` [pixel] are all photons that each pixel
+    counted, whatever their wavelength, by which its dead time is judged; None: those in ``counts``.
     """
     own_s, array_s = _decorrelation_times(counts, rules, array_s)
-    resample = rules.errors == "bootstrap" or (rules.errors == "auto" and array_s > rules.bin_s / 2)
+    block_s = float(np.nanmedian(own_s)) if not math.isfinite(array_s) and np.isfinite(own_s).any() else array_s
+    resample = rules.errors == "bootstrap" or (rules.errors == "auto" and block_s > rules.bin_s / 2)
     collected = Collected(len(counts), rules.bin_s)
-    for group in _alike(counts.max(axis=1, initial=0)):
-        _fit_group(collected, counts[group], group, rules, array_s if resample else None, _apart(array_s, rules.bin_s))
+    top = counts.max(axis=1, initial=0)
+    for group in _alike(top, _MOST_BLOCKS if resample else 1):
+        _fit_group(collected, counts[group], group, rules, block_s if resample else None, _apart(block_s, rules.bin_s))
     usable = (counts >= 0).sum(axis=1)
     total = np.where(counts > 0, counts, 0).sum(axis=1, dtype=np.int64)
     judged_s = np.where(np.isfinite(own_s), own_s, array_s)
     if rules.correct_bin:
         collected.undo_averaging(averaging(rules.bin_s, judged_s), rules.most_cps)
     flags = collected.flags(judged_s, usable * rules.bin_s, rules)
-    flags |= _flags_of_counts(counts, total, usable, judged_s, rules)
+    flags |= _flags_of_counts(counts, usable, judged_s, rules, total if every is None else every)
+    flags[top > MOST_COUNTS] |= np.uint32(SpeckleFlag.TOO_MANY_COUNTS)
+    if resample:
+        slow_s = _SLOW_OVER_BLOCK * bins_per_block(counts.shape[1], rules.bin_s, block_s) * rules.bin_s
+        flags[judged_s > slow_s] |= np.uint32(SpeckleFlag.ERRORS_UNSURE)
     flags[~np.isfinite(judged_s) & collected.speckles_seen] |= np.uint32(SpeckleFlag.BIN_TOO_LONG)  # they live shorter than a bin
     return collected.fits(flags, own_s, total / np.maximum(usable, 1) / rules.bin_s, array_s, resample)
 
@@ -58,12 +71,20 @@ def _apart(array_s: float, bin_s: float) -> int:
     return max(math.ceil(_APART_OVER_TIME * array_s / bin_s), 1) if math.isfinite(array_s) else 1
 
 
-def _alike(top: Counts) -> list[NDArray[np.intp]]:
-    """Pixels in groups of similar greatest counts: the work of a group grows with the greatest."""
+def _alike(top: Counts, n_blocks: int) -> list[NDArray[np.intp]]:
+    """Pixels in groups of similar greatest counts, as work and memory of a group grow with the greatest; those beyond all limits in none.
+
+    ``n_blocks`` are those of the bootstrap, 1 without.
+    """
     order = np.argsort(top, kind="stable")
+    order = order[top[order] <= MOST_COUNTS]
     level = np.ceil(np.log2(np.maximum(top[order], 8)) * 2).astype(np.int64)
     groups = np.split(order, np.flatnonzero(np.diff(level)) + 1) if order.size else []
-    return [piece for group in groups for piece in np.array_split(group, -(-group.size // _GROUP))]
+    pieces = []
+    for group in groups:
+        most = min(_GROUP, max(_GROUP_VALUES // ((int(top[group[-1]]) + 1) * n_blocks), 1))
+        pieces += np.array_split(group, -(-group.size // most))
+    return pieces
 
 
 def start_of(mean: Floats, variance: Floats, *, companion: bool) -> Floats:
@@ -88,20 +109,24 @@ def _fit_group(
     def evaluate(parameters: Floats, which: NDArray[np.intp]) -> Likelihood:
         return rician.log_likelihood(bins if which.size == group.size else bins[:, which], parameters)
 
-    best = maximise(rules.with_prior(evaluate, rules.bin_s, group), start_of(mean, variance, companion=rules.companion), lower, upper)
+    likelihood = rules.with_prior(evaluate, rules.bin_s, group)
+    best = maximise(likelihood, start_of(mean, variance, companion=rules.companion), lower, upper)
     covariance = best.covariance
     if block_s is not None:
         per_block = bins_per_block(counts.shape[1], rules.bin_s, block_s)
         weights = draws(np.random.default_rng(rules.seed), -(-counts.shape[1] // per_block), rules.resamples)
+        blocks = block_histograms(counts, per_block, len(bins) - 1)
         covariance = binned_bootstrap(
-            block_histograms(counts, per_block, len(bins) - 1),
+            blocks,
             best,
             (lower, upper),
             weights,
-            lambda likelihood, pixels: rules.with_prior(likelihood, rules.bin_s, group[pixels]),
+            lambda known, pixels: rules.with_prior(known, rules.bin_s, group[pixels]),
         )
         covariance /= shortfall(block_s, per_block * rules.bin_s, weights.shape[1])
-    collected.put(group, best, covariance, of_bins(rician.histogram(counts[:, ::apart], len(bins) - 1), best.parameters, rules.n_free))
+    limits = profile_limits(likelihood, best, lower, upper, widenings(best, covariance))
+    goodness = of_bins(rician.histogram(counts[:, ::apart], len(bins) - 1), best.parameters, rules.n_free)
+    collected.put(group, best, covariance, limits, goodness)
 
 
 def averaging(bin_s: float, decorrelation_s: Floats) -> Floats:
@@ -118,11 +143,12 @@ def bins_per_block(n_bins: int, bin_s: float, decorrelation_s: float) -> int:
     return int(max(min(wanted, n_bins / _FEWEST_BLOCKS), n_bins / _MOST_BLOCKS, 1))
 
 
-def _flags_of_counts(counts: Counts, total: Counts, usable: Counts, judged_s: Floats, rules: SpeckleRules) -> Flags:
+def _flags_of_counts(counts: Counts, usable: Counts, judged_s: Floats, rules: SpeckleRules, every: Counts) -> Flags:
+    total = np.where(counts > 0, counts, 0).sum(axis=1, dtype=np.int64)
     conditions = {
         SpeckleFlag.FEW_COUNTS: (counts >= 2).sum(axis=1) < rules.least_pairs,
         SpeckleFlag.BIN_TOO_LONG: judged_s * rules.bin_over_decorrelation < rules.bin_s,
-        SpeckleFlag.DEAD_TIME: total * rules.dead_time_s > _DEAD_SHARE * usable * rules.bin_s,
+        SpeckleFlag.DEAD_TIME: every * rules.dead_time_s > DEAD_SHARE * usable * rules.bin_s,
         SpeckleFlag.NO_LIGHT: (total < 2) | (usable < 2),
     }
     flags = np.zeros(len(counts), dtype=np.uint32)

@@ -29,6 +29,7 @@ def arrays_of(maps: SpeckleMaps, *, steps: bool | None = None) -> dict[str, tupl
         found[f"{name.upper()}_ERR"] = (maps.errors_cps[place], "ct / s", "one sigma; NaN where the value stands at a bound")
         found[f"{name.upper()}_LIM"] = (maps.limits_cps[place], "ct / s", "95 % limit where the value stands at a bound, else NaN")
     found |= {
+        "IC_IS_COV": (maps.covariance_cps2, "ct2 / s2", "covariance of IC and IS; 0 where one stands at a bound"),
         "RATIO": (maps.ratio, "", "Ic / Is; NaN where Is is not above its error"),
         "RATIO_ERR": (maps.ratio_error, "", "one sigma of Ic / Is"),
         "MEAN": (maps.mean_cps, "ct / s", "photons per second"),

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nightcrew.mkid import rician_intervals
 from nightcrew.mkid.rician_fit import Likelihood, maximise
 from nightcrew.mkid.rician_intervals import Intervals
+from nightcrew.mkid.rician_limits import profile_limits, widenings
 from nightcrew.mkid.speckle import Collected, SpeckleFits, SpeckleFlag, SpeckleRules
-from nightcrew.mkid.speckle_binned import bins_per_block, start_of
+from nightcrew.mkid.speckle_binned import DEAD_SHARE, bins_per_block, start_of
 from nightcrew.mkid.speckle_errors import draws, interval_bootstrap, shortfall
 from nightcrew.mkid.speckle_goodness import of_intervals
 
@@ -63,25 +64,38 @@ def intervals_of(first: Ints, time_us: Ints, span_us: int, dead_time_us: float, 
     )
 
 
-def fit_intervals(timed: TimedIntervals, rules: SpeckleRules, own_s: Floats, array_s: float) -> SpeckleFits:
+def fit_intervals(
+    timed: TimedIntervals,
+    rules: SpeckleRules,
+    own_s: Floats,
+    array_s: float,
+    *,
+    usable_s: Floats | None = None,
+    unseen: Ints | None = None,
+) -> SpeckleFits:
     """Fit intervals; ``own_s`` [pixel] (NaN: not seen) and ``array_s`` are decorrelation times, as binned counts tell them.
 
-    Errors are those of a block bootstrap when photons are closer than the decorrelation time.
+    ``usable_s`` [pixel] is for how long each pixel really counted (None: the whole window).  ``unseen`` [pixel] are photons that it counted
+    besides those given, of other wavelengths: the dead time after them is not in the fit.  Errors are those of a block bootstrap when
+    photons are closer than the decorrelation time.
     """
     intervals, mean_cps = timed.intervals, timed.mean_cps
     counts = intervals.counts
     typical_cps = float(np.median(mean_cps[counts > 0])) if (counts > 0).any() else 0.0
-    resample = rules.errors == "bootstrap" or (rules.errors == "auto" and array_s * typical_cps > 0.5)
+    block_s = float(np.nanmedian(own_s)) if not math.isfinite(array_s) and np.isfinite(own_s).any() else array_s
+    resample = rules.errors == "bootstrap" or (rules.errors == "auto" and block_s * typical_cps > 0.5)
     collected = Collected(counts.size, 1.0)
     edges = np.unique(
         np.concatenate([np.searchsorted(intervals.first[1:], np.arange(0, intervals.first[-1], _GROUP_PHOTONS)), [counts.size]])
     )
     for low, high in zip(np.concatenate([[0], edges[:-1]]).tolist(), edges.tolist(), strict=True):
         if high > low:
-            _fit_group(collected, timed, np.arange(low, high), rules, array_s if resample else None)
+            _fit_group(collected, timed, np.arange(low, high), rules, block_s if resample else None)
     judged_s = np.where(np.isfinite(own_s), own_s, array_s)
-    flags = collected.flags(judged_s, np.full(counts.size, timed.span_s), rules)
+    exposed_s = np.full(counts.size, timed.span_s) if usable_s is None else usable_s
+    flags = collected.flags(judged_s, exposed_s, rules)
     conditions = {
+        SpeckleFlag.DEAD_TIME: (0 if unseen is None else unseen) * timed.intervals.dead_time_s > DEAD_SHARE * exposed_s,
         SpeckleFlag.FEW_COUNTS: counts < _PHOTONS_PER_PAIR * rules.least_pairs,
         SpeckleFlag.BIN_TOO_LONG: judged_s * rules.bin_over_decorrelation * mean_cps < 1,
         SpeckleFlag.NO_LIGHT: counts < 2,
@@ -103,7 +117,8 @@ def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.i
 
     mean = np.maximum(timed.mean_cps[pixels] if pixels.size == timed.intervals.counts.size else _mean(mine), 1e-12)
     start = start_of(mean, mean + 0.5 * mean**2, companion=rules.companion)
-    best = maximise(rules.with_prior(evaluate, 1.0, pixels), start, lower, upper)
+    likelihood = rules.with_prior(evaluate, 1.0, pixels)
+    best = maximise(likelihood, start, lower, upper)
     covariance = best.covariance
     if block_s is not None:
         step_s = min(block_s, timed.span_s / 20) if math.isfinite(block_s) else timed.span_s / 200
@@ -113,7 +128,8 @@ def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.i
         block = np.minimum((timed.begins_s[rows] / block_length_s).astype(np.int64), n_blocks - 1)
         covariance = interval_bootstrap(mine, block, best, (lower, upper), weights)
         covariance /= shortfall(block_s, block_length_s, n_blocks)
-    collected.put(pixels, best, covariance, of_intervals(mine, best.parameters, rules.n_free))
+    limits = profile_limits(likelihood, best, lower, upper, widenings(best, covariance))
+    collected.put(pixels, best, covariance, limits, of_intervals(mine, best.parameters, rules.n_free))
 
 
 def _mean(intervals: Intervals) -> Floats:

@@ -39,6 +39,7 @@ class SpeckleMaps:
     parameters_cps: Floats  # [parameter, step, y, x], in order of PARAMETERS
     errors_cps: Floats
     limits_cps: Floats
+    covariance_cps2: Floats  # of Ic and Is
     ratio: Floats
     ratio_error: Floats
     log_likelihood: Floats
@@ -89,6 +90,7 @@ def make_maps(
 
 _STACKS = ("parameters_cps", "errors_cps", "limits_cps")
 _IMAGES = (
+    "covariance_cps2",
     "ratio",
     "ratio_error",
     "log_likelihood",
@@ -131,16 +133,18 @@ class _Step:
             yield range(low, high)
             low = high
 
-    def _photons(self, pixels: range) -> CalibratedPhotons:
+    def _photons(self, pixels: range) -> tuple[CalibratedPhotons, Ints]:
+        """Photons that are fitted, and how many each pixel counted of any wavelength."""
         photons = self._table.photons(pixels, *self._window_us)
+        every = np.diff(photons.first)
         keep = ~np.repeat(self._flagged[pixels.start : pixels.stop], np.diff(photons.first))
         if self._window_nm is not None:
             keep &= (photons.wavelength_nm >= self._window_nm[0]) & (photons.wavelength_nm < self._window_nm[1])
         if keep.all():
-            return photons
+            return photons, every
         first = np.concatenate([[0], np.cumsum(keep)])[photons.first]
         columns = (getattr(photons, name)[keep] for name in ("resid", "time_us", "wavelength_nm", "weight", "phase_deg"))
-        return CalibratedPhotons(pixels.start, first, *columns)
+        return CalibratedPhotons(pixels.start, first, *columns), every
 
     def _counts(self, photons: CalibratedPhotons, pixels: range) -> NDArray[np.int32]:
         bad = [bad_stretches(self._table, pixel) for pixel in pixels]
@@ -150,19 +154,21 @@ class _Step:
         """Fits of all pixels."""
         found: list[Autocovariance] = []
         if self._rules.decorrelation_s is None:
-            found = [autocovariance(self._counts(self._photons(pixels), pixels), self._rules.bin_s) for pixels in self._chunks()]
+            found = [autocovariance(self._counts(self._photons(pixels)[0], pixels), self._rules.bin_s) for pixels in self._chunks()]
         array_s = of_array(found) if self._rules.decorrelation_s is None else self._rules.decorrelation_s
         own_s = np.concatenate([decorrelation(piece).time_s for piece in found]) if found else np.full(self._table.n_pixels, array_s)
         return self._joined([self._fit(pixels, own_s[pixels.start : pixels.stop], array_s) for pixels in self._chunks()])
 
     def _fit(self, pixels: range, own_s: Floats, array_s: float) -> SpeckleFits:
-        photons = self._photons(pixels)
+        photons, every = self._photons(pixels)
         if self._method == "binned":
-            return fit_counts(self._counts(photons, pixels), self._rules, array_s=array_s)
+            return fit_counts(self._counts(photons, pixels), self._rules, array_s=array_s, every=every)
         span_us = self._window_us[1] - self._window_us[0]
         time_us = photons.time_us - self._window_us[0]
         timed = intervals_of(photons.first, time_us, span_us, self._table.dead_time_us, self._breaks_us())
-        return fit_intervals(timed, self._rules, own_s, array_s)
+        usable_s = self._table.exposure_s(*self._window_us).ravel()[pixels.start : pixels.stop]
+        unseen = every - np.diff(photons.first)
+        return fit_intervals(timed, self._rules, own_s, array_s, usable_s=usable_s, unseen=unseen)
 
     def _breaks_us(self) -> Ints:
         """Times that no interval may span: gaps and steps of the pixel mask.

@@ -42,8 +42,8 @@ _ALL = (
     Recipe("mkid_wavecal", 2, "mkid", "wavelength solution", "mkid"),
     Recipe("mkid_flatcal", 1, "mkid", "flat field of an array", "mkid"),
     Recipe("mkid_calibrated", 2, "mkid", "calibrated photon table", "mkid"),
-    Recipe("mkid_images", 1, "mkid", "images, cubes and speckle maps", "mkid"),
-    Recipe("mkid_dither", 1, "mkid", "combined dither", "mkid"),
+    Recipe("mkid_images", 2, "mkid", "images, cubes and speckle maps", "mkid"),
+    Recipe("mkid_dither", 2, "mkid", "combined dither", "mkid"),
     Recipe("mkid_report", 1, "mkid", "report of photon lists", "mkid"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )
