@@ -61,10 +61,10 @@ class SetBench:
 
     def see(self) -> None:
         """One sweep and ingest of everything new."""
-        self.arrive()
+        self.sweep()
         self.ingest()
 
-    def arrive(self) -> None:
+    def sweep(self) -> None:
         """One sweep: the ledger knows what there is, and has read nothing new."""
         entries = list(walk(os.fsencode(self.folder), NameFilter(()), Trouble()))
         rows = [

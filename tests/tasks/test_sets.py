@@ -319,7 +319,7 @@ def test_the_folders_own_set_does_not_wait_for_the_files_of_other_sets(bench: Se
     bench.drop({"loose.num": "4"})
     bench.see()
     bench.drop({"other/c.num": "6"})
-    bench.arrive()
+    bench.sweep()
     with bench.space.database.read() as connection:
         snapshots = {scope.name: set_snapshot.load(connection, scope.id, bench.space.options) for scope in scopes.find(connection)}
     assert snapshots["in"].unread == 0
