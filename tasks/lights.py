@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightcrew.detector.model_files import load_bias, load_dark
 from nightcrew.errors import RejectedInput
@@ -16,14 +17,17 @@ from nightcrew.io.headers import Hdu
 from nightcrew.io.images import ImageFile
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, NewProduct
+from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
 from nightcrew.planning.lights import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
-from nightcrew.quality.statistics import frame_statistics
+from nightcrew.quality.statistics import frame_statistics, sample_pixels
 from tasks.context import UnitContext
 from tasks.frames_in import file_of
 from tasks.images_out import write_image
 
+_SAMPLE = 20_000  # pixels of a first glance
+_TOO_MUCH_SATURATED = 0.5
 # Cards of the camera that would lie about a reduced frame.
 _DROPPED = ("BIASSEC", "TRIMSEC", "DATASEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
 # Every card of a world coordinate system: the valid ones are written anew, mangled ones must not stay beside them.
@@ -45,18 +49,19 @@ def _master(context: UnitContext, planned: PlannedProduct, role: str) -> tuple[M
 def _modelled(
     context: UnitContext, planned: PlannedProduct, bias: Master | None, dark: Master | None, scale: float
 ) -> tuple[Master | None, Master | None, float]:
-    """Bias and dark with what the laboratory's models stand in for: bias where no master is, dark where the plan says so (scale 1)."""
+    """Bias and dark with what the laboratory's models stand in for, where the plan says so and only there (dark: scale 1)."""
     item = next((item for item in planned.inputs if item.role == MODEL_ROLE), None)
-    if item is None:
+    modelled = planned.parameters.get("modelled", ())
+    if item is None or not modelled:
         return bias, dark, scale
     header = _the_light(planned).header
     if header.temperature_c is None or header.exposure_s is None:
         raise RejectedInput("a detector model needs the light's temperature and exposure")
     row = context.product(item.fingerprint)
-    if bias is None:
+    if "bias" in modelled:
         model = load_bias(context.file(row, "bias/bias_model/bias_model.json").parent)
         bias = Master(model.value(header.temperature_c), model.error(header.temperature_c), None)
-    if planned.parameters["dark"] == "modelled":
+    if "dark" in modelled:
         law = load_dark(context.file(row, "dark/dark_model_2d/dark_model.json").parent)
         flags = law.flags & np.uint16(PixelFlag.HOT | PixelFlag.UNSTABLE | PixelFlag.NO_DATA)
         conditions = (header.temperature_c, header.exposure_s)
@@ -68,6 +73,33 @@ def _offset_s(context: UnitContext, planned: PlannedProduct) -> float:
     """What the thermal master adds to an exposure before its rate is applied (0 but under the linear law)."""
     rates = [context.product(item.fingerprint) for item in planned.inputs if item.role == "thermal_master"]
     return float(rates[0].metrics.get("offset_s") or 0.0) if rates else 0.0
+
+
+def check_exposed(frame: NDArray[Any], saturation_adu: float | None) -> None:
+    """Does a light ``[y, x]`` (ADU) hold an exposure at all?
+
+    Raises
+    ------
+    RejectedInput
+        No pixel is finite, all have one value, or more than half of them are saturated: nothing can be measured in it, and a
+        product of it would bear the grade of its calibrations.
+    """
+    if saturation_adu is None and frame.dtype.kind in "iu":
+        saturation_adu = float(np.iinfo(frame.dtype).max)
+    sample = sample_pixels(frame, _SAMPLE)
+    if np.isfinite(sample).any() and sample.min() != sample.max() and not _mostly(sample, saturation_adu):
+        return  # what it usually is, seen at a glance
+    finite = frame[np.isfinite(frame)]
+    if finite.size == 0:
+        raise RejectedInput("no pixel is finite: all are NaN or infinite")
+    if _mostly(frame, saturation_adu):
+        raise RejectedInput(f"{np.mean(frame >= saturation_adu):.0%} of its pixels are saturated")
+    if finite.min() == finite.max():
+        raise RejectedInput(f"no signal: the frame is constant, every pixel is {finite[0]:g}")
+
+
+def _mostly(values: NDArray[Any], saturation_adu: float | None) -> bool:
+    return saturation_adu is not None and float(np.mean(values >= saturation_adu)) > _TOO_MUCH_SATURATED
 
 
 def _the_light(planned: PlannedProduct) -> FrameRow:
@@ -83,6 +115,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     header = frame.header
     with ImageFile(file_of(frame), header.hdu) as image:
         raw, hdu = image.read(), image.hdu
+    check_exposed(trimmed(raw, header.trim), header.saturation_adu)
     bias, _ = _master(context, planned, "bias_master")
     dark, dark_facts = _master(context, planned, "dark_master")
     scale = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,15 +159,17 @@ def _note(length: int, expected: int) -> str:
 def sha256_file(path: Path | str, expected_stat: os.stat_result | None = None) -> Fingerprinted:
     """SHA-256 of the stored bytes.
 
-    Raises :class:`TransientError` when the file cannot be read, differs from ``expected_stat`` in size or modification
-    time, or changes while it is read.
+    Raises :class:`TransientError` when the file cannot be read, is no file any more (a pipe of its name must not hold us),
+    differs from ``expected_stat`` in size or modification time, or changes while it is read.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise TransientError(f"{shown(path)}: cannot be opened ({error.strerror})") from error
     try:
         before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise TransientError(f"{shown(path)}: is not a regular file")
         if expected_stat is not None and _state(before) != _state(expected_stat):
             raise TransientError(f"{shown(path)}: changed since it was seen")
         digest, length = _digest(descriptor)

@@ -44,7 +44,7 @@ class Spot:
         stem, number = self.source.stem.rsplit("-", 1)
         for candidate in range(int(number) + 1, 10_000):
             name = f"{stem}-{candidate:03d}{self.source.suffix}"
-            if not (self.folder / name).exists():
+            if not (self.folder / name).exists() and not (self.folder / f"{name}.gz").exists():
                 return name
         raise ValueError(f"{self.folder} holds too many frames like {self.source.name}")
 

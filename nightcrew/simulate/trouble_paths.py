@@ -87,7 +87,9 @@ KINDS: tuple[TroubleKind, ...] = (
         states=ANY_GRADE,
         description="quotes and shell syntax in the name",
     ),
-    TroubleKind(name="dots_name", make=_named("..%2f..%2f...fit"), states=ANY_GRADE, description="dots and escapes in the name"),
+    TroubleKind(
+        name="dots_name", make=_named("..%2f..%2f...fit"), states=(*ANY_GRADE, *UNSEEN), description="dots and escapes in the name"
+    ),
     TroubleKind(name="long_name", make=_long_name, states=ANY_GRADE, description="a name of 255 bytes"),
     TroubleKind(name="not_utf8_name", make=_named(b"n\xe9buleuse-\xff.fit"), states=ANY_GRADE, description="a name that is not UTF-8"),
     TroubleKind(name="ansi_name", make=_named("\x1b[31mred\x1b[0m.fit"), states=ANY_GRADE, description="terminal commands in the name"),
