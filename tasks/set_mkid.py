@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nightcrew.errors import RejectedInput
+from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io import atomic
 from nightcrew.ledger.rows import Measurement
 from nightcrew.mkid.beam_map import parse_beam_map
@@ -133,7 +133,10 @@ def make_flat(unit: SetUnit) -> SetResult:
             flats.append(FlatInput(table=path, wavelength_nm=nm if unit.parameters["laser"] else None))
     masks = [read_pixel_masks(folder / MASKS) for folder in unit.inputs_of("mkid_masks").values()]
     calibrations = replace(read_calibrations([wavecal / WAVECAL]), masks=joined_masks(masks) if masks else None)
-    flat = flat_field(flats, calibrations, FlatOptions(**options), darks=darks)
+    try:
+        flat = flat_field(flats, calibrations, FlatOptions(**options), darks=darks, memory_bytes=unit.memory_bytes)
+    except Refused as error:  # what a person would have to choose otherwise
+        raise RejectedInput(str(error)) from error
     flat.write(unit.out / FLAT)
     names = mkid_flat.book_names("flat")
     try:

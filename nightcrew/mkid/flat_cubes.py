@@ -46,17 +46,20 @@ def energy_bins_nm(low_nm: float, high_nm: float, width_ev: float) -> Floats:
     return np.stack([edges[:-1], edges[1:]], axis=1)
 
 
-def chunks_of(table: CalibratedTable, bins_nm: Floats, chunk_s: float, most_s: float, dead_time_s: float | None = None) -> Iterator[Chunk]:
-    """Cut a table into chunks of ``chunk_s``, up to ``most_s`` in all; a rest shorter than half a chunk is left out.
+def chunk_windows(table: CalibratedTable, chunk_s: float, most_s: float) -> list[tuple[int, int]]:
+    """Chunks of ``chunk_s`` as half-open windows since the start of the table, up to ``most_s`` in all.
 
-    Bins do not overlap.  ``dead_time_s`` is the table's own when None.
+    A rest shorter than half a chunk is left out.
     """
     length_us, step_us = min(table.stop_us - table.start_us, round(most_s * 1e6)), round(chunk_s * 1e6)
+    found = [(start_us, min(start_us + step_us, length_us)) for start_us in range(0, length_us, step_us)]
+    return found if len(found) < 2 or 2 * (found[-1][1] - found[-1][0]) >= step_us else found[:-1]
+
+
+def chunks_of(table: CalibratedTable, bins_nm: Floats, chunk_s: float, most_s: float, dead_time_s: float | None = None) -> Iterator[Chunk]:
+    """Counts of the chunks of a table (:func:`chunk_windows`).  Bins do not overlap.  ``dead_time_s`` is the table's own when None."""
     dead_s = table.dead_time_us / 1e6 if dead_time_s is None else dead_time_s
-    for start_us in range(0, length_us, step_us):
-        stop_us = min(start_us + step_us, length_us)
-        if 2 * (stop_us - start_us) < step_us and start_us:
-            return
+    for start_us, stop_us in chunk_windows(table, chunk_s, most_s):
         counts, photons = _cube(table, bins_nm, start_us, stop_us)
         exposure_s = table.exposure_s(start_us, stop_us)
         with np.errstate(divide="ignore", invalid="ignore"):
