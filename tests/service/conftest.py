@@ -17,6 +17,8 @@ from tests.service.running import Running, Watched, configure
 from tests.support.small_nights import make_raw, small_plan
 
 NIGHTS = {"evening": "2025-05-16", "killed": "2025-05-17"}
+SETS = ("sensor", "lab", "campaign")
+TOY = "mkid"  # photon lists have a service of their own
 FIRES_IN_S = 110.0  # the report's time: late enough that no other test disturbs it, early enough that none waits long
 
 
@@ -35,9 +37,10 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """``nightcrew up``, with a watched folder for each test; its morning report is due about two minutes after its start."""
     at = datetime.now(ZoneInfo("America/Chicago")) + timedelta(seconds=FIRES_IN_S + 60)
-    folders = [Watched("sa112", simulated=False), *(Watched(name) for name in NIGHTS), Watched("toys", simulated=False, kind="campaign")]
+    sets = [Watched(name, simulated=False, kind=kind) for name, kind in (("toys", TOY), *((kind, kind) for kind in SETS))]
+    folders = [Watched("sa112", simulated=False), *(Watched(name) for name in NIGHTS), *sets]
     settings = configure(tmp_path_factory.mktemp("service"), folders, time_of_report=f"{at:%H:%M}")
-    made = Running(settings)
+    made = Running(settings, TOY)
     try:
         made.start()
         yield made

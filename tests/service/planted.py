@@ -87,8 +87,10 @@ def _with_toy_recipes(module: Any) -> None:
 
 
 def _with_toy_kind(module: Any) -> None:
-    """The kind "campaign" is the toy of ``tests.support.toy_kind``, of which a copy stands beside this file."""
-    module.KINDS["campaign"] = module.Kind("campaign", "toy", "toy_kind", "toy_kind")
+    """The kind of $PLANTED_TOY, if any, is the toy of ``tests.support.toy_kind``, of which a copy stands beside this file."""
+    kind = os.environ.get("PLANTED_TOY", "")
+    if kind:
+        module.KINDS[kind] = module.Kind(kind, "toy", "toy_kind", "toy_kind")
 
 
 _PATCHES = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import os
 import random
@@ -12,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +26,13 @@ from sqlalchemy import select
 from deployments.endpoints import Endpoints, answers, free_port
 from flows.catalogue import DEPLOYMENT, FLOWS
 from flows.parent import die_with_parent
-from nightcrew.ledger import arrivals, dispatches, products, scopes
+from flows.reporting import queue_morning
+from nightcrew.ledger import arrivals, dispatches, migrate, products, scopes
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.ledger.schema import claim, dispatch
-from nightcrew.settings import Settings
+from nightcrew.settings import LedgerSettings, Settings, StateSettings
 from tasks.workspace import Workspace
 from tests.service import planted
 from tests.support import toy_kind
@@ -105,14 +108,16 @@ class Running:
     """``nightcrew up`` over a folder of its own.
 
     Everything is asked of the ledger, as a person's ``nightcrew status`` does; Prefect is asked over its API.
+    ``toy``: the kind of sets that is the toy of ``tests.support.toy_kind``.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, toy: str = "") -> None:
         assert settings.file is not None
         self.settings = settings
         self.root = settings.file.parent
         self._process: subprocess.Popen[bytes] | None = None
         self._held = False
+        self._toy = toy
         (self.root / "planted").mkdir()
         shutil.copy(planted.__file__, self.root / "planted" / "sitecustomize.py")
         shutil.copy(toy_kind.__file__, self.root / "planted" / "toy_kind.py")
@@ -121,7 +126,7 @@ class Running:
         """Start it, and wait until the server answers and knows our flows."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTCREW_", "PREFECT_"))}
         paths = [str(self.root / "planted"), *filter(None, [environment.get("PYTHONPATH")])]
-        environment |= {"PYTHONPATH": os.pathsep.join(paths), "PLANTED_FAULTS": str(self._faults)}
+        environment |= {"PYTHONPATH": os.pathsep.join(paths), "PLANTED_FAULTS": str(self._faults), "PLANTED_TOY": self._toy}
         parent = os.getpid()
         with (self.root / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -392,6 +397,21 @@ class Running:
         finally:
             self._held = False
             self.plant()
+
+    def morning(self, folder: Path) -> str:
+        """The mail that a morning would send now, from a copy of the ledger in ``folder``: the real one keeps its news."""
+        copy = migrate.backup(self.space.database, "copy")
+        assert copy is not None
+        update = {
+            "ledger": LedgerSettings(url=f"sqlite:///{copy.rename(folder / 'ledger.sqlite')}"),
+            "state": StateSettings(root=folder),
+            "reports": self.settings.reports.model_copy(update={"root": folder / "reports"}),
+        }
+        with toy_kind.toy_kind(self._toy) if self._toy else nullcontext():
+            message = queue_morning(Workspace.open(self.settings.model_copy(update=update)), "2099-01-01").message
+        body = email.message_from_bytes(message, policy=email.policy.default).get_body(("plain",))
+        assert body is not None
+        return str(body.get_content())
 
     def log_of(self, run_id: str) -> list[str]:
         """The log of a flow run, as Prefect's pages show it."""

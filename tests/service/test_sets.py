@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import time
 from pathlib import Path
 
 import httpx
 import pytest
 
-from flows.reporting import queue_morning
-from nightcrew.ledger import arrivals, migrate, products, scopes
+from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.rows import ProductRow
-from nightcrew.settings import LedgerSettings, StateSettings
-from tasks.workspace import Workspace
+from tests.service.conftest import TOY
 from tests.service.running import Running
-from tests.support.toy_kind import toy_kind
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
 NAME = "set 1"
@@ -31,27 +26,8 @@ def drop(service: Running, files: dict[str, str]) -> None:
 
 def made(service: Running) -> dict[str, ProductRow]:
     with service.space.database.read() as connection:
-        (scope,) = scopes.find(connection, kind="campaign", name=NAME)
+        (scope,) = scopes.find(connection, kind=TOY, name=NAME)
         return {f"{row.recipe} {row.key}": row for row in products.current_of_scope(connection, scope.id)}
-
-
-def morning_of_a_copy(service: Running, folder: Path) -> str:
-    """The mail that a morning would send now, from a copy of the ledger: the real one keeps its news."""
-    copy = migrate.backup(service.space.database, "copy")
-    assert copy is not None
-    ledger = copy.rename(folder / "ledger.sqlite")
-    settings = service.settings.model_copy(
-        update={
-            "ledger": LedgerSettings(url=f"sqlite:///{ledger}"),
-            "state": StateSettings(root=folder),
-            "reports": service.settings.reports.model_copy(update={"root": folder / "reports"}),
-        }
-    )
-    with toy_kind("campaign"):
-        message = queue_morning(Workspace.open(settings), "2099-01-01").message
-    body = email.message_from_bytes(message, policy=email.policy.default).get_body(("plain",))
-    assert body is not None
-    return str(body.get_content())
 
 
 def test_a_set_that_comes_in_pieces_is_analysed_when_it_is_complete(service: Running, tmp_path: Path) -> None:
@@ -59,7 +35,7 @@ def test_a_set_that_comes_in_pieces_is_analysed_when_it_is_complete(service: Run
     service.wait(lambda: scopes_known(service), "the set is known")
     time.sleep(1.0)
     drop(service, {"deep/b.num": "2.5", "x.num": "broken", "copy.num": "1", "odd.bad": "?"})
-    service.wait(lambda: service.settled_set("campaign", NAME, 6), "the set is closed, planned and reported", 120)
+    service.wait(lambda: service.settled_set(TOY, NAME, 6), "the set is closed, planned and reported", 120)
 
     rows = made(service)
     assert sorted(rows) == ["toy_convert a.num", "toy_convert deep~2fb.num", "toy_sum all"]
@@ -67,7 +43,7 @@ def test_a_set_that_comes_in_pieces_is_analysed_when_it_is_complete(service: Run
     root = service.settings.products.root
     assert all((root / file.path).stat().st_size == file.size for row in rows.values() for file in row.files)
     with service.space.database.read() as connection:
-        (scope,) = scopes.find(connection, kind="campaign", name=NAME)
+        (scope,) = scopes.find(connection, kind=TOY, name=NAME)
         balance = arrivals.balance(connection, scope.id)
     assert balance == {
         ("num", "done"): 2,
@@ -76,28 +52,28 @@ def test_a_set_that_comes_in_pieces_is_analysed_when_it_is_complete(service: Run
         ("log", "set_aside"): 1,
         ("bad", "rejected"): 1,
     }
-    page = httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/campaign/set~201/", timeout=10)
+    page = httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/{TOY}/set~201/", timeout=10)
     assert page.status_code == 200
     assert "The sum is 3.5" in page.text
     assert "the balance closes" in page.text
-    assert "campaign/set~201/index.html" in httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/", timeout=10).text
+    assert f"{TOY}/set~201/index.html" in httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/", timeout=10).text
 
-    query = {"flows": {"name": {"any_": ["campaign"]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    query = {"flows": {"name": {"any_": [TOY]}}, "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
     runs = httpx.post(f"{service.api}/flow_runs/filter", json=query, timeout=10).json()
-    assert {run["name"] for run in runs} == {f"campaign {NAME}"}
+    assert {run["name"] for run in runs} == {f"{TOY} {NAME}"}
 
     before = rows["toy_convert a.num"].claim_id
     drop(service, {"late.num": "10"})
-    service.wait(lambda: service.settled_set("campaign", NAME, 7), "the set is reported again", 120)
+    service.wait(lambda: service.settled_set(TOY, NAME, 7), "the set is reported again", 120)
     rows = made(service)
     assert rows["toy_sum all"].metrics == {"sum": 13.5}
     assert rows["toy_convert a.num"].claim_id == before
-    text = morning_of_a_copy(service, tmp_path)
+    text = service.morning(tmp_path)
     assert "The sum is 13.5" in text
     assert "Total: 13.50" in text
-    assert "/campaign/set~201/index.html" in text
+    assert f"/{TOY}/set~201/index.html" in text
 
 
 def scopes_known(service: Running) -> bool:
     with service.space.database.read() as connection:
-        return bool(scopes.find(connection, kind="campaign", name=NAME))
+        return bool(scopes.find(connection, kind=TOY, name=NAME))
