@@ -37,9 +37,13 @@ def dither(
     mirror: Annotated[
         str, typer.Option("--mirror", help="SLOPEX,SLOPEY,MIRRORX,MIRRORY,PIXELX,PIXELY: pixels a unit, and one place in both.")
     ] = "",
-    site: Annotated[str, typer.Option("--site", help="LATITUDE,LONGITUDE in degrees, east positive: the field turns.")] = "",
+    site: Annotated[
+        str, typer.Option("--site", help="LATITUDE,LONGITUDE in degrees, east positive: the field turns. Else the log's.")
+    ] = "",
     angle: Annotated[float, typer.Option("--angle", help="Degrees from +y of the array to north, through -x (where east is).")] = 0.0,
-    plate_scale: Annotated[float | None, typer.Option("--plate-scale", help="Milliarcseconds of a pixel, for sky coordinates.")] = None,
+    plate_scale: Annotated[
+        float | None, typer.Option("--plate-scale", help="Milliarcseconds of a pixel, for sky coordinates; else the log's.")
+    ] = None,
     pixfrac: Annotated[float, typer.Option("--pixfrac", help="Side of a drop against that of a pixel.")] = 0.5,
     scale: Annotated[float, typer.Option("--scale", help="Pixels of the array a pixel of the result.")] = 1.0,
     energy_width: Annotated[float | None, typer.Option("--energy-width", help="Bins of this width in eV.")] = None,
@@ -55,7 +59,7 @@ def dither(
     from math import isfinite
 
     from nightcrew.mkid.dither import Field, Mirror
-    from nightcrew.mkid.dither_combine import DitherWish, combine, field_of
+    from nightcrew.mkid.dither_combine import DitherWish, combine, field_of, log_number
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
     from nightcrew.mkid.image import CubeWish
 
@@ -68,8 +72,9 @@ def dither(
     wish = DitherWish(cube=cube_wish, register=register, mirror=slopes, field=turned, pixfrac=pixfrac, scale=scale)
     found = combine(tables, lambda path: opened(path, solution, raw), wish)
     with opened(tables[0], solution, raw) as first:
-        target = field_of(first, turned)
-    sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale)
+        target, told = field_of(first, turned), log_number(first, "plate_scale_mas")
+    scale_mas = told if plate_scale is None else plate_scale
+    sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=scale_mas)
     write_dither(out, found, sky=sky, overwrite=overwrite)
     rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
     headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")

@@ -17,13 +17,11 @@ from nightcrew.mkid.calibrated import CalibratedTable
 from nightcrew.mkid.cube import Cube, make_cube
 from nightcrew.mkid.cube_bins import WavelengthBins, time_edges
 from nightcrew.mkid.dither import Field, Mirror, find_star, rotation_edges
-from nightcrew.mkid.drizzled import Drizzled, Grid, Shot, drizzle, grid_for
+from nightcrew.mkid.drizzled import Drizzled, Shot, drizzle
 from nightcrew.mkid.image import CubeWish, bins_of, window_us
-from nightcrew.mkid.speckle_maps import SpeckleMaps
 
 Floats = NDArray[np.float64]
 Opener = Callable[[Path], AbstractContextManager[CalibratedTable]]
-_LOG_NUMBERS = ("mirror_x", "mirror_y", "ra_deg", "dec_deg", "star_x", "star_y", "position_angle_deg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +74,10 @@ def log_number(table: CalibratedTable, name: str) -> float | None:
 
 
 def field_of(table: CalibratedTable, field: Field) -> Field:
-    """``field`` with what it leaves open from the log: target, and the position angle of the device."""
-    ra, dec, angle = (log_number(table, name) for name in ("ra_deg", "dec_deg", "position_angle_deg"))
-    return replace(
-        field,
-        ra_deg=ra if field.ra_deg is None else field.ra_deg,
-        dec_deg=dec if field.dec_deg is None else field.dec_deg,
-        device_angle_deg=field.device_angle_deg + (angle or 0.0),
-    )
+    """``field`` with what it leaves open from the log: target, site, and the position angle of the device."""
+    known = {name: log_number(table, name) for name in ("ra_deg", "dec_deg", "latitude_deg", "longitude_deg")}
+    told = {name: value for name, value in known.items() if getattr(field, name) is None}
+    return replace(field, **told, device_angle_deg=field.device_angle_deg + (log_number(table, "position_angle_deg") or 0.0))
 
 
 def _told_star(table: CalibratedTable, wish: DitherWish) -> tuple[float, float] | None:
@@ -131,7 +125,8 @@ def shots_of(cube: Cube, star_px: tuple[float, float], field: Field) -> list[Sho
     ]
 
 
-def _radius(shape: tuple[int, int], star_px: tuple[float, float]) -> float:
+def farthest_px(shape: tuple[int, int], star_px: tuple[float, float]) -> float:
+    """How far the farthest pixel of the array is from the star."""
     return max(math.hypot(x - star_px[0], y - star_px[1]) for x in (0, shape[1] - 1) for y in (0, shape[0] - 1))
 
 
@@ -149,7 +144,7 @@ def combine(paths: Sequence[Path], opener: Opener, wish: DitherWish) -> Dithered
         with opener(path) as table:
             star, error, fwhm = locate(table, wish, path.name)
             field, window = field_of(table, wish.field), window_us(table, wish.cube.start, wish.cube.stop)
-            radius = _radius(table.shape, star) if wish.radius_px is None else wish.radius_px
+            radius = farthest_px(table.shape, star) if wish.radius_px is None else wish.radius_px
             bins = bins_of(table, wish.cube) if bins is None else bins
             cube = make_cube(
                 table, rotation_edges(field, table.start_us, window, radius, wish.smear_px), bins, dead_time=wish.cube.dead_time
@@ -157,27 +152,3 @@ def combine(paths: Sequence[Path], opener: Opener, wish: DitherWish) -> Dithered
         shots += shots_of(cube, star, field)
         positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], float((window[1] - window[0]) / 1e6)))
     return Dithered(drizzle(shots, pixfrac=wish.pixfrac, scale=wish.scale), tuple(positions), bins)
-
-
-def combine_speckles(
-    maps: Sequence[SpeckleMaps], stars_px: Sequence[tuple[float, float]], angles_deg: Sequence[float], *, pixfrac: float = 0.5
-) -> tuple[Drizzled, Drizzled]:
-    """Ic, Is (and Ip) of several positions on one grid, and the ratio Ic / Is beside them; one angle for each position.
-
-    Pixels that are not valid, or have no error (they stand at a bound), are left out; the others count by their exposure.
-    """
-    rates: list[Shot] = []
-    ratios: list[Shot] = []
-    for one, star, angle in zip(maps, stars_px, angles_deg, strict=True):
-        planes = 3 if one.rules.companion else 2
-        for step, span_us in enumerate(np.diff(one.edges_us).tolist()):
-            values, errors = one.parameters_cps[:planes, step], one.errors_cps[:planes, step]
-            usable = one.valid[step] & np.isfinite(errors).all(axis=0)
-            seconds = np.where(usable, span_us / 1e6, 0.0)
-            rates.append(Shot(rate_cps=values, variance=errors**2, exposure_s=seconds, star_px=star, angle_deg=angle))
-            known = usable & np.isfinite(one.ratio[step]) & np.isfinite(one.ratio_error[step])
-            seconds = np.where(known, span_us / 1e6, 0.0)
-            ratio, error = one.ratio[step][None], one.ratio_error[step][None]
-            ratios.append(Shot(rate_cps=ratio, variance=error**2, exposure_s=seconds, star_px=star, angle_deg=angle))
-    grid: Grid = grid_for(rates)
-    return drizzle(rates, grid, pixfrac=pixfrac), drizzle(ratios, grid, pixfrac=pixfrac)

@@ -8,22 +8,19 @@ turns), ``position_angle_deg``, ``plate_scale_mas``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
+from nightcrew.errors import MissingCalibration, Refused
 from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibrated
-from nightcrew.mkid.cube_bins import time_edges
-from nightcrew.mkid.dither import Field
-from nightcrew.mkid.dither_combine import Dithered, DitherWish, combine, combine_speckles, field_of, log_number
+from nightcrew.mkid.dither_combine import Dithered, DitherWish, Opener, combine, field_of
+from nightcrew.mkid.dither_log import DitherLog, read_logs
+from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, place_maps
 from nightcrew.mkid.drizzled import Drizzled
 from nightcrew.mkid.drizzled_files import sky_cards, write_dither
 from nightcrew.mkid.image import CubeWish
-from nightcrew.mkid.science_products import ScienceWishes
 from nightcrew.mkid.speckle import SpeckleRules
-from nightcrew.mkid.speckle_maps import SpeckleMaps, make_maps
 
 DITHER, DITHER_SPECKLES, DITHER_RATIO = "dither.fits", "dither_speckles.fits", "dither_ratio.fits"
 
@@ -55,22 +52,22 @@ def make_dither_products(positions: Sequence[tuple[Path, Calibrations]], out: Pa
     def opener(path: Path) -> CalibratedTable:
         return open_calibrated(path, known[path])
 
-    with opener(positions[0][0]) as first:
-        wish, remarks = _wish(first)
-        target = field_of(first, wish.field)
-        scale = log_number(first, "plate_scale_mas")
-        wishes = ScienceWishes.from_log(_log(first))
-    found = combine([path for path, _ in positions], opener, wish)
-    sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=scale)
+    logs = []
+    for path, _ in positions:
+        with opener(path) as table:
+            logs.append(_log(table))
+    told = read_logs(logs)
+    remarks = list(told.problems)
+    found = _combined([path for path, _ in positions], opener, told, remarks)
+    sky = sky_cards(found.drizzled.grid, ra_deg=told.field.ra_deg, dec_deg=told.field.dec_deg, plate_scale_mas=told.plate_scale_mas)
     write_dither(out / DITHER, found, sky=sky)
     files = [(DITHER, "combined dither: rate, error, counts, exposure")]
-    speckles, ratio = _speckles(positions, wishes, found, wish.field) if wishes.speckles else (None, None)
-    if wishes.speckles and speckles is None:
-        remarks.append("Speckle maps were asked for, but no pixel of any position has numbers that may be believed.")
-    for part, file, about in ((speckles, DITHER_SPECKLES, "Ic, Is of the dither"), (ratio, DITHER_RATIO, "Ic / Is of the dither")):
-        if part is not None:
-            write_dither(out / file, Dithered(part, found.positions, None), sky=sky)
-            files.append((file, about))
+    speckles, ratio = _speckles(positions, told, found, remarks) if told.wishes.speckles else (None, None)
+    if speckles is not None and ratio is not None:
+        planes = ("Ic", "Is", "Ip")[: speckles.rate_cps.shape[0]]
+        write_dither(out / DITHER_SPECKLES, Dithered(speckles, found.positions, None), sky=sky, planes=planes)
+        write_dither(out / DITHER_RATIO, Dithered(ratio, found.positions, None), sky=sky, planes=("Ic / Is",), unit="")
+        files += [(DITHER_SPECKLES, f"{', '.join(planes)} of the dither, in this order"), (DITHER_RATIO, "Ic / Is of the dither")]
     return DitherProducts(name=name, files=tuple(files), combined=found, speckles=speckles, ratio=ratio, remarks=tuple(remarks))
 
 
@@ -78,32 +75,36 @@ def _log(table: CalibratedTable) -> dict[str, str]:
     return {key.removeprefix("log_"): str(value) for key, value in table.table.attributes.items() if key.startswith("log_")}
 
 
-def _wish(table: CalibratedTable) -> tuple[DitherWish, list[str]]:
-    columns, remarks = _log(table), []
-    register = columns.get("register", "").strip() or "data"
-    if register not in ("data", "log"):
-        remarks.append(f"register = {register[:60]!r} is not understood (data or log): the star was searched for in the data.")
-        register = "data"
-    latitude, longitude = log_number(table, "latitude_deg"), log_number(table, "longitude_deg")
-    width = float(table.table.attributes.get("energy_resolution", 0.1)) if table.calibrations.wavelength is not None else None
-    field = Field(latitude_deg=latitude, longitude_deg=longitude)
-    return DitherWish(cube=CubeWish(energy_width_ev=width), register=register, field=field), remarks
+def _combined(paths: Sequence[Path], opener: Opener, told: DitherLog, remarks: list[str]) -> Dithered:
+    """In the tables' bins of wavelength where they can be made, else in one."""
+    with opener(paths[0]) as first:
+        solved = first.calibrations.wavelength is not None
+        width = float(first.table.attributes.get("energy_resolution", 0.1)) if solved else None
+    wish = DitherWish(cube=CubeWish(energy_width_ev=width), register=told.register, field=told.field)
+    try:
+        return combine(paths, opener, wish)
+    except (Refused, MissingCalibration) as error:
+        if width is None:
+            raise
+        found = combine(paths, opener, replace(wish, cube=CubeWish()))
+        remarks.append(f"There is no combined cube in wavelength, only an image: {error}.")
+        return found
 
 
 def _speckles(
-    positions: Sequence[tuple[Path, Calibrations]], wishes: ScienceWishes, found: Dithered, field: Field
+    positions: Sequence[tuple[Path, Calibrations]], told: DitherLog, found: Dithered, remarks: list[str]
 ) -> tuple[Drizzled, Drizzled] | tuple[None, None]:
-    maps: list[SpeckleMaps] = []
-    angles: list[float] = []
-    for path, calibrations in positions:
+    wishes = told.wishes
+    rules = SpeckleRules(bin_s=wishes.speckle_bin_s, companion=wishes.companion)
+    method: Literal["binned", "intervals"] = "intervals" if wishes.speckles == "intervals" else "binned"
+    made: list[PlacedMaps] = []
+    for (path, calibrations), place in zip(positions, found.positions, strict=True):
         with open_calibrated(path, calibrations) as table:
-            rules = SpeckleRules(bin_s=wishes.speckle_bin_s, companion=wishes.companion)
-            span_us = table.stop_us - table.start_us
-            method: Literal["binned", "intervals"] = "intervals" if wishes.speckles == "intervals" else "binned"
-            maps.append(make_maps(table, rules, time_edges(0, span_us), method=method))
-            middle_s = (table.start_us + span_us / 2) / 1e6
-            angles.append(float(field_of(table, field).angle_deg(middle_s)))
-    usable = [one.valid & np.isfinite(one.errors_cps[:2]).all(axis=0) for one in maps]
-    if not any(mask.any() for mask in usable):
+            try:
+                made.append(place_maps(table, rules, place.star_px, field_of(table, told.field), method=method))
+            except Refused as error:
+                remarks.append(f"{place.name}: no speckle maps, for the field turns by a pixel between two steps: {error}.")
+    if not any(one.maps.valid.any() for one in made):
+        remarks.append("Speckle maps were asked for, but no pixel of any position has numbers that may be believed.")
         return None, None
-    return combine_speckles(maps, [place.star_px for place in found.positions], angles)
+    return combine_maps(made)

@@ -38,8 +38,20 @@ def sky_cards(grid: Grid, *, ra_deg: float | None, dec_deg: float | None, plate_
     ]
 
 
-def write_dither(path: Path, found: Dithered, *, sky: Sequence[Card], cards: Sequence[Card] = (), overwrite: bool = False) -> Path:
-    """FITS: ``SCI`` (rate), ``UNCERT``, ``COUNTS``, ``EXPOSURE`` and ``WAVE_EDGES``; the positions stand in the header."""
+def write_dither(
+    path: Path,
+    found: Dithered,
+    *,
+    sky: Sequence[Card],
+    cards: Sequence[Card] = (),
+    planes: Sequence[str] = (),
+    unit: str = "ct / s",
+    overwrite: bool = False,
+) -> Path:
+    """FITS: ``SCI`` (rate), ``UNCERT``, ``COUNTS``, ``EXPOSURE`` and ``WAVE_EDGES``; the positions stand in the header.
+
+    ``planes`` names those of ``SCI`` where they are no bins of wavelength, and there are no ``COUNTS`` then; ``unit`` is that of ``SCI``.
+    """
     from astropy.io import fits
 
     def header(parts: Sequence[Card]) -> Any:
@@ -47,10 +59,18 @@ def write_dither(path: Path, found: Dithered, *, sky: Sequence[Card], cards: Seq
 
     result = found.drizzled
     one = result.rate_cps.shape[0] == 1
-    arrays = {"SCI": (result.rate_cps, "ct / s"), "UNCERT": (np.sqrt(result.variance), "ct / s"), "COUNTS": (result.counts, "ct")}
+    arrays = {"SCI": (result.rate_cps, unit), "UNCERT": (np.sqrt(result.variance), unit)}
+    if not planes:
+        arrays["COUNTS"] = (result.counts, "ct")
+    named: list[Card] = [(f"PLANE{number}", name, "what the plane holds") for number, name in enumerate(planes, 1)]
     hdus = fits.HDUList()
-    for name, (values, unit) in arrays.items():
-        own = [("BUNIT", unit, ""), *sky, *([("UTYPE", "StdDevUncertainty", "one standard deviation")] if name == "UNCERT" else [])]
+    for name, (values, its_unit) in arrays.items():
+        own = [
+            *([("BUNIT", its_unit, "")] if its_unit else []),
+            *named,
+            *sky,
+            *([("UTYPE", "StdDevUncertainty", "one standard deviation")] if name == "UNCERT" else []),
+        ]
         data = (values[0] if one else values).astype(np.float32)
         if hdus:
             hdus.append(fits.ImageHDU(data, header(own), name=name))

@@ -20,8 +20,7 @@ def sky_of(table: CalibratedTable) -> list[Card]:
     ra, dec, x, y, scale_mas = (log_number(table, name) for name in names)
     if ra is None or dec is None or x is None or y is None or scale_mas is None:
         return []
-    site = Field(latitude_deg=log_number(table, "latitude_deg"), longitude_deg=log_number(table, "longitude_deg"))
-    field = field_of(table, site)
+    field = field_of(table, Field())
     angle = math.radians(float(field.angle_deg((table.start_us + table.stop_us) / 2e6)))
     step_deg = scale_mas / 3.6e6
     return [

@@ -103,3 +103,24 @@ def widenings(best: Maximum, covariance: Floats) -> Floats:
     known = (assumed > 0) & (found > 0)
     factor = np.where(known, found / np.where(known, assumed, 1.0), 1.0).max(axis=1)
     return np.repeat(np.maximum(factor, 1.0)[:, None], assumed.shape[1], axis=1)
+
+
+def without_bound(best: Maximum, k: int, widening: Floats) -> tuple[Floats, Floats]:
+    """Parameter ``k`` [pixel] and its variance as they would be without a lower bound: one Newton step beyond it, the others following.
+
+    Averages of many such values are right, while averages of values that end at their bound are too great.  Elsewhere the value is that of
+    the maximum, with its variance from the curvature times the ``widening``; NaN where the curvature tells nothing.
+    """
+    value, variance = best.parameters[:, k].copy(), best.covariance[:, k, k] * widening[:, k]
+    rows = np.flatnonzero(best.at_bound[:, k] & best.converged & (best.likelihood.gradient[:, k] <= 0))
+    hessian, others = best.likelihood.hessian[rows], ~best.at_bound[rows]
+    others &= best.covariance[rows].any(axis=2)
+    others[:, k] = False
+    inverse = np.linalg.pinv(np.where(others[:, :, None] & others[:, None, :], hessian, 0.0), rcond=1e-10, hermitian=True)
+    across = np.where(others, hessian[:, :, k], 0.0)
+    information = -(hessian[:, k, k] - np.einsum("pi,pij,pj->p", across, inverse, across))
+    known = information > 0
+    inverse_information = 1 / np.where(known, information, np.nan)
+    value[rows] += best.likelihood.gradient[rows, k] * inverse_information
+    variance[rows] = widening[rows, k] * inverse_information
+    return value, variance

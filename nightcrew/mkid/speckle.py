@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.mkid.rician import IC, IP, IS
 from nightcrew.mkid.rician_fit import Evaluate, Maximum, Prior
+from nightcrew.mkid.rician_limits import profile_limits, widenings, without_bound
 from nightcrew.mkid.speckle_goodness import Goodness
 
 Floats = NDArray[np.float64]
@@ -125,6 +126,8 @@ class SpeckleFits:
     errors_cps: Floats
     limits_cps: Floats  # 95 % limits of parameters that stand at a bound
     covariance_cps2: Floats  # of Ic and Is
+    free_is_cps: Floats  # Is without its bound at 0, for averages: below 0 where Is stands at 0, else Is
+    free_is_error_cps: Floats
     ratio: Floats  # Ic / Is
     ratio_error: Floats
     log_likelihood: Floats
@@ -155,19 +158,27 @@ class Collected:
         self._scale = scale
         self.parameters, self.errors, self.limits = (np.full((n_pixels, 3), np.nan) for _ in range(3))
         self.covariance = np.full((n_pixels, 3, 3), np.nan)
+        self.below, self.below_variance = np.full(n_pixels, np.nan), np.full(n_pixels, np.nan)
         self.at_bound = np.zeros((n_pixels, 3), dtype=np.bool_)
         self.converged = np.zeros(n_pixels, dtype=np.bool_)
         self.log_likelihood, self.chi2, self.probability = (np.full(n_pixels, np.nan) for _ in range(3))
         self.dof = np.zeros(n_pixels, dtype=np.int64)
 
-    def put(self, pixels: NDArray[np.intp], best: Maximum, covariance: Floats, limits: Floats, goodness: Goodness) -> None:
-        """Take a group; ``covariance`` [pixel, 3, 3] is what errors come from."""
+    def put(self, pixels: NDArray[np.intp], best: Maximum, covariance: Floats, evaluate: Evaluate, bounds: tuple[Floats, Floats]) -> None:
+        """Take a group; ``covariance`` [pixel, 3, 3] is what errors come from, ``evaluate`` and ``bounds`` are those of the fit."""
+        wide = widenings(best, covariance)
+        below, variance = without_bound(best, IS, wide)
+        self.below[pixels], self.below_variance[pixels] = below / self._scale, variance / self._scale**2
         self.parameters[pixels], self.covariance[pixels] = best.parameters / self._scale, covariance / self._scale**2
-        self.limits[pixels], self.at_bound[pixels] = limits / self._scale, best.at_bound
+        self.limits[pixels] = profile_limits(evaluate, best, *bounds, wide) / self._scale
+        self.at_bound[pixels] = best.at_bound
         variance = np.diagonal(covariance, axis1=1, axis2=2) / self._scale**2
         known = ~best.at_bound & (variance > 0)
         self.errors[pixels] = np.sqrt(np.where(known, variance, np.nan))
         self.converged[pixels], self.log_likelihood[pixels] = best.converged, best.likelihood.value
+
+    def judge(self, pixels: NDArray[np.intp], goodness: Goodness) -> None:
+        """How well the fits of a group describe what was counted."""
         self.chi2[pixels], self.dof[pixels], self.probability[pixels] = goodness.chi2, goodness.dof, goodness.probability
 
     @property
@@ -200,6 +211,10 @@ class Collected:
         self.limits[newly, IC] = np.sqrt(_ONE_SIDED_95 * np.sqrt(np.maximum(variance[newly], 0)))
         steady = self.at_bound[:, IS] & (is_ <= 0) & np.isfinite(self.limits[:, IS])
         farther = mean**2 - (mean**2 - (mean - np.minimum(self.limits[:, IS], mean)) ** 2) / share
+        self.below[steady], self.below_variance[steady] = (
+            self.below[steady] / share[steady],
+            self.below_variance[steady] / share[steady] ** 2,
+        )
         self.limits[steady, IS] = (mean - np.sqrt(np.maximum(farther, 0)))[steady]
         self.covariance = np.einsum("pij,pjk,plk->pil", slope, self.covariance, slope)
         self.parameters[inside, IC], self.parameters[inside, IS] = new_ic[inside], (mean - new_ic)[inside]
@@ -231,11 +246,15 @@ class Collected:
         for values in (self.parameters, self.errors, self.limits, self.covariance, self.log_likelihood, self.chi2, self.probability):
             values[nothing] = np.nan
         ratio, ratio_error = self._ratio()
+        steady = self.at_bound[:, IS] & (self.parameters[:, IS] <= 0)
+        variance = np.where(steady, self.below_variance, np.nan)
         return SpeckleFits(
             parameters_cps=self.parameters,
             errors_cps=self.errors,
             limits_cps=self.limits,
             covariance_cps2=self.covariance[:, IC, IS],
+            free_is_cps=np.where(steady, self.below, self.parameters[:, IS]),
+            free_is_error_cps=np.where(steady, np.sqrt(variance), self.errors[:, IS]),
             ratio=ratio,
             ratio_error=ratio_error,
             log_likelihood=self.log_likelihood,

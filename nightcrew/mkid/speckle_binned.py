@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from nightcrew.mkid import rician
 from nightcrew.mkid.rician import IC, IP
 from nightcrew.mkid.rician_fit import Likelihood, maximise
-from nightcrew.mkid.rician_limits import profile_limits, widenings
 from nightcrew.mkid.speckle import Collected, Flags, SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_errors import binned_bootstrap, block_histograms, draws, shortfall
 from nightcrew.mkid.speckle_goodness import of_bins
@@ -124,9 +123,8 @@ def _fit_group(
             lambda known, pixels: rules.with_prior(known, rules.bin_s, group[pixels]),
         )
         covariance /= shortfall(block_s, per_block * rules.bin_s, weights.shape[1])
-    limits = profile_limits(likelihood, best, lower, upper, widenings(best, covariance))
-    goodness = of_bins(rician.histogram(counts[:, ::apart], len(bins) - 1), best.parameters, rules.n_free)
-    collected.put(group, best, covariance, limits, goodness)
+    collected.put(group, best, covariance, likelihood, (lower, upper))
+    collected.judge(group, of_bins(rician.histogram(counts[:, ::apart], len(bins) - 1), best.parameters, rules.n_free))
 
 
 def averaging(bin_s: float, decorrelation_s: Floats) -> Floats:

@@ -30,6 +30,8 @@ def arrays_of(maps: SpeckleMaps, *, steps: bool | None = None) -> dict[str, tupl
         found[f"{name.upper()}_LIM"] = (maps.limits_cps[place], "ct / s", "95 % limit where the value stands at a bound, else NaN")
     found |= {
         "IC_IS_COV": (maps.covariance_cps2, "ct2 / s2", "covariance of IC and IS; 0 where one stands at a bound"),
+        "IS_FREE": (maps.free_is_cps, "ct / s", "Is as it were without its bound at 0: for averages over pixels, steps or positions"),
+        "IS_FREE_ERR": (maps.free_is_error_cps, "ct / s", "its one sigma"),
         "RATIO": (maps.ratio, "", "Ic / Is; NaN where Is is not above its error"),
         "RATIO_ERR": (maps.ratio_error, "", "one sigma of Ic / Is"),
         "MEAN": (maps.mean_cps, "ct / s", "photons per second"),

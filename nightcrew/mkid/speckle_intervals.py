@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from nightcrew.mkid import rician_intervals
 from nightcrew.mkid.rician_fit import Likelihood, maximise
 from nightcrew.mkid.rician_intervals import Intervals
-from nightcrew.mkid.rician_limits import profile_limits, widenings
 from nightcrew.mkid.speckle import Collected, SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import DEAD_SHARE, bins_per_block, start_of
 from nightcrew.mkid.speckle_errors import draws, interval_bootstrap, shortfall
@@ -128,8 +127,8 @@ def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.i
         block = np.minimum((timed.begins_s[rows] / block_length_s).astype(np.int64), n_blocks - 1)
         covariance = interval_bootstrap(mine, block, best, (lower, upper), weights)
         covariance /= shortfall(block_s, block_length_s, n_blocks)
-    limits = profile_limits(likelihood, best, lower, upper, widenings(best, covariance))
-    collected.put(pixels, best, covariance, limits, of_intervals(mine, best.parameters, rules.n_free))
+    collected.put(pixels, best, covariance, likelihood, (lower, upper))
+    collected.judge(pixels, of_intervals(mine, best.parameters, rules.n_free))
 
 
 def _mean(intervals: Intervals) -> Floats:

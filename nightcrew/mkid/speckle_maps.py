@@ -40,6 +40,8 @@ class SpeckleMaps:
     errors_cps: Floats
     limits_cps: Floats
     covariance_cps2: Floats  # of Ic and Is
+    free_is_cps: Floats  # Is without its bound at 0, for averages
+    free_is_error_cps: Floats
     ratio: Floats
     ratio_error: Floats
     log_likelihood: Floats
@@ -91,6 +93,8 @@ def make_maps(
 _STACKS = ("parameters_cps", "errors_cps", "limits_cps")
 _IMAGES = (
     "covariance_cps2",
+    "free_is_cps",
+    "free_is_error_cps",
     "ratio",
     "ratio_error",
     "log_likelihood",

@@ -1,0 +1,103 @@
+"""Speckle maps of a dither: in each position steps in which the field hardly turns, each step placed by its own angle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightcrew.mkid.calibrated import CalibratedTable
+from nightcrew.mkid.dither import Field, rotation_edges
+from nightcrew.mkid.dither_combine import farthest_px
+from nightcrew.mkid.drizzled import Drizzled, Grid, Shot, drizzle, grid_for
+from nightcrew.mkid.rician import IC, IP, IS
+from nightcrew.mkid.speckle import SpeckleRules
+from nightcrew.mkid.speckle_maps import SpeckleMaps, make_maps
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedMaps:
+    """Speckle maps of a position: where the star was, and how the field was turned in each step."""
+
+    maps: SpeckleMaps
+    star_px: tuple[float, float]
+    angles_deg: tuple[float, ...]  # [step]
+
+
+def place_maps(
+    table: CalibratedTable,
+    rules: SpeckleRules,
+    star_px: tuple[float, float],
+    field: Field,
+    *,
+    method: Literal["binned", "intervals"] = "binned",
+    smear_px: float = 1.0,
+) -> PlacedMaps:
+    """Maps of a table in steps in which nothing on the array smears by more than ``smear_px``.
+
+    Raises ``Refused`` when the field turns so fast that a step does not hold ten bins, and what :func:`make_maps` raises.
+    """
+    span = 0, table.stop_us - table.start_us
+    edges_us = rotation_edges(field, table.start_us, span, farthest_px(table.shape, star_px), smear_px)
+    maps = make_maps(table, rules, edges_us, method=method)
+    middles_s = (table.start_us + (edges_us[1:] + edges_us[:-1]) / 2) / 1e6
+    return PlacedMaps(maps=maps, star_px=star_px, angles_deg=tuple(field.angle_deg(middles_s).tolist()))
+
+
+def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tuple[Drizzled, Drizzled]:
+    """Ic, Is (and Ip) of several positions on one grid, and the ratio Ic / Is of the combined ones beside them.
+
+    Pixels that are not valid are left out; the others count by their exposure.  A pixel whose Is stands at 0 counts as Is would be without
+    that bound (and Ic by so much more, as their sum is what is known best): averages of values that end at 0, or of those above 0 alone,
+    are too great.
+    """
+    shots: list[Shot] = []
+    for one in positions:
+        seconds = np.diff(one.maps.edges_us) / 1e6
+        for step, angle in enumerate(one.angles_deg):
+            values, variance = _planes(one.maps, step)
+            usable = one.maps.valid[step] & np.isfinite(values).all(axis=0) & np.isfinite(variance).all(axis=0)
+            exposure = np.where(usable, seconds[step], 0.0)
+            shots.append(Shot(rate_cps=values, variance=variance, exposure_s=exposure, star_px=one.star_px, angle_deg=angle))
+    grid: Grid = grid_for(shots)
+    every = drizzle(shots, grid, pixfrac=pixfrac)
+    rates = replace(every, rate_cps=every.rate_cps[:-1], variance=every.variance[:-1])
+    covariance = (every.variance[-1] - every.variance[IC] - every.variance[IS]) / 2
+    return rates, _ratio(rates, covariance)
+
+
+def _planes(maps: SpeckleMaps, step: int) -> tuple[Floats, Floats]:
+    """Ic, Is, (Ip,) and Ic + Is of a step, with their variances: that of the sum brings the covariance through the drizzle."""
+    is_, is_error = maps.free_is_cps[step], maps.free_is_error_cps[step]
+    total = maps.parameters_cps[IC, step] + maps.parameters_cps[IS, step]
+    steady = np.isnan(maps.errors_cps[IS, step])
+    ic_error = np.where(steady, np.hypot(is_error, np.nan_to_num(maps.errors_cps[IC, step])), _error(maps, IC, step))
+    covariance = np.where(steady, -(is_error**2), maps.covariance_cps2[step])
+    planes, errors = [total - is_, is_], [ic_error, is_error]
+    if maps.rules.companion:
+        planes.append(maps.parameters_cps[IP, step])
+        errors.append(_error(maps, IP, step))
+    sum_variance = np.maximum(ic_error**2 + is_error**2 + 2 * covariance, 0.0)
+    return np.stack([*planes, total]), np.stack([*(error**2 for error in errors), sum_variance])
+
+
+def _error(maps: SpeckleMaps, parameter: int, step: int) -> Floats:
+    """One sigma; of a parameter at its bound what its 95 % limit stands for."""
+    errors, limits = maps.errors_cps[parameter, step], maps.limits_cps[parameter, step]
+    found: Floats = np.where(np.isfinite(errors), errors, limits / 1.645)
+    return found
+
+
+def _ratio(rates: Drizzled, covariance: Floats) -> Drizzled:
+    """Ic / Is with its error where Is is above its error, NaN elsewhere."""
+    ic, is_ = rates.rate_cps[IC], rates.rate_cps[IS]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = is_ > np.sqrt(rates.variance[IS])
+        ratio = np.where(known, ic / is_, np.nan)
+        variance = (rates.variance[IC] + ratio**2 * rates.variance[IS] - 2 * ratio * covariance) / is_**2
+    return replace(rates, rate_cps=ratio[None], variance=np.where(known, np.maximum(variance, 0.0), np.nan)[None])

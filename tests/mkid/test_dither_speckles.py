@@ -1,0 +1,149 @@
+"""Speckle statistics over positions and steps: averages without bias, steps that do not smear, and what the lines of a log say together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from numpy.typing import NDArray
+
+from nightcrew.errors import Refused
+from nightcrew.mkid.calibrated import Calibrations, open_calibrated
+from nightcrew.mkid.dither import Field
+from nightcrew.mkid.dither_combine import field_of
+from nightcrew.mkid.dither_log import read_logs
+from nightcrew.mkid.dither_products import make_dither_products
+from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, place_maps
+from nightcrew.mkid.speckle import SpeckleRules
+from nightcrew.mkid.speckle_binned import fit_counts
+from nightcrew.simulate import speckle as light
+from nightcrew.simulate.speckle_scene import point_source
+from tests.mkid.made_tables import START_US, beam_map, table
+
+Floats = NDArray[np.float64]
+SHAPE = (20, 25)
+N_STEPS, N_BINS, BIN_S = 6, 1500, 0.01
+
+
+@pytest.mark.parametrize("is_", [1e-9, 3.0, 60.0])
+def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) -> None:
+    """Half of the pixels of steady light have Is = 0; those that are left alone, or the zeros as zeros, would make light of noise."""
+    pytest.importorskip("drizzle")
+    n = SHAPE[0] * SHAPE[1]
+    rng = np.random.default_rng([4, int(is_)])
+    counts = rng.poisson(light.independent_intensities(rng, np.full(n * N_STEPS, 300.0), is_, 0.0, N_BINS) * BIN_S)
+    found = fit_counts(counts, SpeckleRules(decorrelation_s=1e6, errors="curvature", least_times=0.0))
+
+    def images(values: Any) -> Any:
+        return np.asarray(values).reshape(N_STEPS, *SHAPE, *np.asarray(values).shape[1:])
+
+    maps: Any = SimpleNamespace(
+        edges_us=np.arange(N_STEPS + 1) * 15_000_000,
+        rules=SpeckleRules(),
+        parameters_cps=np.moveaxis(images(found.parameters_cps), -1, 0),
+        errors_cps=np.moveaxis(images(found.errors_cps), -1, 0),
+        limits_cps=np.moveaxis(images(found.limits_cps), -1, 0),
+        covariance_cps2=images(found.covariance_cps2),
+        free_is_cps=images(found.free_is_cps),
+        free_is_error_cps=images(found.free_is_error_cps),
+        valid=images(found.valid),
+    )
+    assert maps.valid.mean() > 0.98
+    (rates, ratio) = combine_maps([PlacedMaps(maps=maps, star_px=(12.0, 10.0), angles_deg=(0.0,) * N_STEPS)], pixfrac=0.5)
+    seen = rates.exposure_s > 0
+    values, errors = rates.rate_cps[1][seen], np.sqrt(rates.variance[1][seen])
+    assert seen.sum() == n
+    assert values.mean() == pytest.approx(is_, abs=0.2 * errors.mean() + 4 * errors.mean() / np.sqrt(n))
+    assert ((values - is_) / errors).std() == pytest.approx(1.0, abs=0.15)
+    assert rates.rate_cps[:, seen].sum(axis=0).mean() == pytest.approx(300 + is_, rel=0.003)
+    if is_ > 50:
+        pulls = ((ratio.rate_cps[0] - 300 / is_) / np.sqrt(ratio.variance[0]))[seen]
+        assert pulls.std() == pytest.approx(1.0, abs=0.15)
+    elif is_ < 1:
+        zeros, dropped = found.parameters_cps[:, 1].mean(), found.parameters_cps[found.parameters_cps[:, 1] > 0, 1].mean()
+        assert min(zeros, dropped) > 3 * abs(values.mean())  # what it would be
+
+
+def turning() -> Field:
+    """North turns by some ten degrees in as many seconds."""
+    return Field(ra_deg=_sidereal_deg(), dec_deg=19.83, latitude_deg=19.8, longitude_deg=-155.5)
+
+
+def _sidereal_deg() -> float:
+    days = (START_US / 1e6 - 946_728_000.0) / 86_400
+    return float((280.46061837 + 360.98564736629 * days - 155.5) % 360)
+
+
+def test_maps_of_a_position_follow_the_field(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    shape = (6, 30)
+    pixel, time_us = (rng.integers(0, most, 60_000) for most in (180, 20_000_000))
+    path = table(tmp_path / "t.h5", beam_map(shape), pixel, time_us, duration_s=20.0)
+    rules = SpeckleRules(decorrelation_s=0.05, errors="curvature")
+    with open_calibrated(path, []) as opened:
+        placed = place_maps(opened, rules, (1.0, 3.0), turning())
+        still = place_maps(opened, rules, (1.0, 3.0), Field(device_angle_deg=7.0))
+        with pytest.raises(Refused, match="ten bins"):
+            place_maps(opened, replace(rules, bin_s=1.0), (1.0, 3.0), turning())
+    assert still.angles_deg == (7.0,)
+    assert len(placed.angles_deg) == len(placed.maps.edges_us) - 1 > 3
+    edges = turning().angle_deg(START_US / 1e6 + placed.maps.edges_us / 1e6)
+    assert (np.abs(np.diff(edges)) <= np.degrees(1 / 28.0) * 1.01).all()  # a pixel at the far end of the array
+    assert (np.array(placed.angles_deg) - (edges[1:] + edges[:-1]) / 2) == pytest.approx(0.0, abs=0.3)
+
+
+def position(path: Path, star: tuple[float, float], seed: int, **log: str) -> Path:
+    rng = np.random.default_rng(seed)
+    rate = point_source((9, 9), star, 3000.0, 3.5).ravel() + 20.0
+    intensity = light.correlated_intensities(rng, 0.6 * rate, 0.4 * rate, 0.0, 400, step_s=0.01, tau_s=0.1)
+    pixel, time_s = light.photon_times(rng, intensity, 0.01)
+    columns: dict[str, Any] = {f"log_{name}": value for name, value in log.items()}
+    return table(path, beam_map((9, 9)), pixel, (time_s * 1e6).astype(np.int64), duration_s=4.0, exposure=columns)
+
+
+def test_a_wish_of_any_position_counts_and_the_ratio_has_no_unit(tmp_path: Path) -> None:
+    pytest.importorskip("drizzle")
+    lines = ({"plate_scale_mas": "10.4"}, {"speckles": "yes", "ra_deg": "20", "dec_deg": "-5"})
+    positions = [(position(tmp_path / f"p{n}.h5", (4.0 + n, 4.0), n, dither="d", **line), Calibrations()) for n, line in enumerate(lines)]
+    made = make_dither_products(positions, tmp_path / "out", name="d")
+    assert made.speckles is not None
+    assert made.remarks == ()
+    with fits.open(tmp_path / "out" / "dither_ratio.fits") as hdus:
+        assert "BUNIT" not in hdus[0].header
+        assert hdus[0].header["PLANE1"] == "Ic / Is"
+        assert "COUNTS" not in hdus
+        assert hdus[0].header["CTYPE1"] == "RA---TAN"
+    with fits.open(tmp_path / "out" / "dither_speckles.fits") as hdus:
+        assert (hdus[0].header["PLANE1"], hdus[0].header["PLANE2"], hdus[0].header["BUNIT"]) == ("Ic", "Is", "ct / s")
+
+
+def test_the_site_in_the_log_turns_the_field(tmp_path: Path) -> None:
+    place = {"ra_deg": "20", "dec_deg": "-5", "latitude_deg": "19.8", "longitude_deg": "-155.5", "position_angle_deg": "4"}
+    with open_calibrated(position(tmp_path / "p.h5", (4.0, 4.0), 1, **place), []) as opened:
+        told = field_of(opened, Field(device_angle_deg=1.0))
+        asked = field_of(opened, Field(latitude_deg=10.0, longitude_deg=0.0))
+    assert told == Field(device_angle_deg=5.0, ra_deg=20.0, dec_deg=-5.0, latitude_deg=19.8, longitude_deg=-155.5)
+    assert (asked.latitude_deg, asked.longitude_deg) == (10.0, 0.0)
+
+
+def test_positions_that_differ_are_told() -> None:
+    log = read_logs(
+        [
+            {"speckles": "no", "speckle_bin_s": "0.02", "ra_deg": "20", "position_angle_deg": "3", "register": "log"},
+            {"speckles": "intervals companion", "speckle_bin_s": "0.01", "ra_deg": "21.5", "dec_deg": "x", "register": "log"},
+            {"speckles": "", "latitude_deg": "19.8"},
+        ]
+    )
+    assert (log.wishes.speckles, log.wishes.companion, log.wishes.speckle_bin_s) == ("intervals", True, 0.02)
+    assert (log.field.ra_deg, log.field.dec_deg, log.field.latitude_deg, log.register) == (20.0, None, 19.8, "log")
+    for words, sentence in zip(("speckle_bin_s", "ra_deg", "position_angle_deg"), log.problems, strict=True):
+        assert words in sentence
+    odd = read_logs([{"register": "guess"}, {"speckles": "perhaps"}])
+    assert (odd.register, odd.wishes.speckles) == ("data", "")
+    assert len(odd.problems) == 2
+    assert read_logs([{}, {}]).problems == ()
