@@ -117,7 +117,7 @@ def _verdict(part: PagePart, several: bool) -> str:
     slope = next((s for s in analysis.slopes if s.kind == "BIAS" and math.isfinite(s.value)), None)
     if slope is not None:
         text += f"; the bias changes by {_pm(slope.value, slope.error)} adu/kRad"
-    fit = analysis.joint[analysis.main_bin].fit if analysis.joint else None
+    fit = analysis.main_fit
     if fit is not None and math.isfinite(fit.values["beta"]):
         text += f", the dark current by {_pm(fit.values['beta'], fit.errors['beta'])} adu/s/kRad"
     if analysis.hot.growth is not None and not analysis.hot.growth.why:
@@ -141,7 +141,7 @@ def _needs(part: PagePart) -> list[str]:
         raw = [one for one in part.analysis.masters if not one.corrected]
         if raw:
             found.append(f"{plural(len(raw), 'master')} of darks keep their bias ({raw[0].why}); take biases with them.")
-        fit = part.analysis.joint[part.analysis.main_bin].fit if part.analysis.joint else None
+        fit = part.analysis.main_fit
         if fit is not None and fit.scale > 1 and part.plan not in ("standard", "irradiation"):
             found.append(
                 f"The joint model does not describe the levels within their errors; its errors were widened {fit.scale:.3g} times."
@@ -279,12 +279,12 @@ class _Sections:
 
     def _damage(self, analysis: Analysis) -> AnalysisSection:
         rows: list[tuple[Cell, ...]] = [
-            (one.stage, round(one.dose_krad, 4), one.count, _n(one.tail.scale_adu), _n(one.tail.scale_error_adu), one.tail.why)
+            (one.stage, round(one.dose_krad, 4), one.count, _n(one.tail.scale_adu), _n(one.tail.scale_error_adu), one.why or one.tail.why)
             for one in analysis.hot.counts
         ]
         tables = []
         if rows:
-            columns = ("stage", "dose / kRad", "hot pixels", "tail / adu", "error", "why no tail")
+            columns = ("stage", "dose / kRad", "hot pixels", "tail / adu", "error", "why not")
             note = (
                 f"Excess over the median of more than {analysis.hot.limit.excess_adu:.4g} adu in {analysis.hot.exposure_s:g} s."
                 if analysis.hot.limit

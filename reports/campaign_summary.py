@@ -87,11 +87,7 @@ def _joint(analysis: Analysis, where: Where) -> Iterator[Quantity]:
             why = joint.fit.why.get(ours, "the fit does not determine it")
             yield determined(name, joint.fit.values[ours], why, error=joint.fit.errors[ours], unit=unit, where=at)
     gain, origin = analysis.gain
-    fit = analysis.joint[analysis.main_bin].fit if analysis.joint else None
-    error = None
-    if gain is not None and fit is not None and math.isfinite(fit.errors["k"]):
-        error = fit.errors["k"] * gain**2
-    yield determined("gain", gain, origin, error=error, unit="e-/adu", where=where)
+    yield determined("gain", gain, origin, error=analysis.gain_error_e_per_adu, unit="e-/adu", where=where)
 
 
 def _hot(analysis: Analysis, where: Where) -> Iterator[Quantity]:
@@ -106,7 +102,8 @@ def _hot(analysis: Analysis, where: Where) -> Iterator[Quantity]:
         if str(at) in seen:
             continue
         seen.add(str(at))
-        yield Quantity(name="hot_pixels", value=one.count, error=math.sqrt(max(one.count, 1)), where=at)
+        spread = math.sqrt(max(one.count or 0, 1))
+        yield determined("hot_pixels", one.count, one.why or "not counted", error=spread, where=at)
         unit = "adu"
         yield determined("dark_tail", one.tail.scale_adu, one.tail.why or "no tail", error=one.tail.scale_error_adu, unit=unit, where=at)
     if hot.growth is not None:

@@ -54,18 +54,17 @@ def _write_photometric(tree: Tree, folder: str, made: Sequence[Cost]) -> None:
     )
 
 
-def _label(one: Cost, made: Sequence[Cost]) -> str:
-    """``5kR``; with the stage where two stages have the dose."""
-    dose = one.bias.group.dose_krad
-    alike = [other for other in made if f"{other.bias.group.dose_krad:.6g}" == f"{dose:.6g}"]
-    return f"{dose:.6g}kR" + (f"_{one.stage}" if len(alike) > 1 else "")
+def _labels(made: Sequence[Cost]) -> list[str]:
+    """``5kR`` by the dose of the step; with the stage where another stage has the dose, and a number where even that is there twice."""
+    doses = [f"{one.step_dose_krad:.6g}kR" for one in made]
+    named = [f"{dose}_{one.stage}" if doses.count(dose) > 1 else dose for dose, one in zip(doses, made, strict=True)]
+    return [f"{name}_N{named[:place].count(name) + 1}" if name in named[:place] else name for place, name in enumerate(named)]
 
 
 def _write_pixels(tree: Tree, folder: str, made: Sequence[Cost]) -> None:
     rows: list[dict[str, object]] = []
     quarters: list[tuple[Cost, tuple[float, ...], tuple[float, ...]]] = []
-    for one, maps in cost_maps(made):
-        label = _label(one, made)
+    for label, (one, maps) in zip(_labels(made), cost_maps(made), strict=True):
         for name, image, unit in (
             ("mag_err", maps.magnitude, "mag"),
             ("adu_err16", maps.adu_16, "adu"),
@@ -88,7 +87,7 @@ def _write_pixels(tree: Tree, folder: str, made: Sequence[Cost]) -> None:
         good, counts = maps.magnitude[np.isfinite(maps.magnitude)], maps.adu_16
         rows.append(
             {
-                "DOSE": one.bias.group.dose_krad,
+                "DOSE": one.step_dose_krad,
                 "MAG_MEAN": float(good.mean()) if good.size else None,
                 "MAG_STD": float(good.std()) if good.size else None,
                 "ADU_MEAN": float(np.nanmean(counts)),
@@ -120,7 +119,7 @@ def _write_course(tree: Tree, folder: str, short: str, title: str, unit: str, ro
 
 
 def _write_zones(tree: Tree, folder: str, short: str, label: str, made: Sequence[tuple[Cost, tuple[float, ...]]]) -> None:
-    dose = [one.bias.group.dose_krad for one, _ in made]
+    dose = [one.step_dose_krad for one, _ in made]
     series = [Series(label=zone, x=dose, y=[values[place] for _, values in made]) for place, zone in enumerate(ZONES)]
     name = f"{folder}pixel_precision/zone_{short}_error"
     tree.bytes(f"{name}.png", curve_png(series, DOSE, Axis(label=label), "mean of the four quadrants"), "four quadrants")

@@ -183,11 +183,14 @@ def _write_hot(tree: Tree, hot: HotPixels) -> list[str]:
             "TAIL_ERROR": one.tail.scale_error_adu,
             "TAIL_PIXELS": one.tail.n,
             "TAIL_PROBABILITY": one.tail.probability,
+            "FRAMES": len(one.master.group.frames),
+            "WHY": one.why,
         }
         for one in hot.counts
     ]
     tree.table("damage/hot_pixels.csv", tuple(rows[0]), rows, "hot pixels and the tail of the dark signal by dose")
-    series = stage_series((one.stage, one.dose_krad, float(one.count), math.sqrt(max(one.count, 1))) for one in hot.counts)
+    counted = [(one, one.count) for one in hot.counts if one.count is not None]
+    series = stage_series((one.stage, one.dose_krad, float(n), math.sqrt(max(n, 1))) for one, n in counted)
     found = hot.growth
     if found is not None and not found.why:
         at = np.array([min(o.dose_krad for o in hot.counts), max(o.dose_krad for o in hot.counts)])
@@ -201,8 +204,8 @@ def _write_hot(tree: Tree, hot: HotPixels) -> list[str]:
     tree.arrays(
         "damage/hot_pixels.npz",
         "the plotted numbers",
-        dose=[one.dose_krad for one in hot.counts],
-        count=[one.count for one in hot.counts],
+        dose=[one.dose_krad for one, _ in counted],
+        count=[n for _, n in counted],
         per_krad=found.per_krad if found else math.nan,
         before=found.before if found else math.nan,
     )
@@ -215,7 +218,7 @@ def _write_hot(tree: Tree, hot: HotPixels) -> list[str]:
         "dark at the end",
     )
     tree.image("damage/hot_mask.fits", hot_mask(image, hot.limit).astype(np.uint8), "hot pixels at the end", unit="")
-    return []
+    return [f"No number of hot pixels, {one.stage} {one.dose_krad:.4g} kRad: {one.why}." for one in hot.counts if one.why]
 
 
 def _write_histogram(tree: Tree, hot: HotPixels) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nightcrew.irradiation.annealing import Annealing, fit_annealing, recovered
 from nightcrew.irradiation.discover import Campaign
-from nightcrew.irradiation.hits import hot_from
-from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask
+from nightcrew.irradiation.hits import LEAST_FRAMES, hot_from, unrejected
+from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask, no_tail
 from nightcrew.irradiation.joint import JointFit, NoiseShape, Observations, fit_joint
 from nightcrew.irradiation.least_squares import Fit
 from nightcrew.irradiation.masters import Master, read_map
@@ -28,6 +28,8 @@ from nightcrew.irradiation.response import (
     shifts,
 )
 
+GAIN_TELLS = 5.0  # a fitted gain counts where its inverse is so many standard errors above 0: known to 20 %
+HOT_FALSE = 0.03  # of the hot pixels: where more than these (and one) may be hits, there is no number
 HEALS = 4.0  # standard errors of the healed part: above, levels after the beam are not in the joint fit
 
 
@@ -45,13 +47,17 @@ class Slope:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HotCount:
-    """Hot pixels of a master; ``dose_krad``: of the frame from which on a pixel must be hot to be counted (see ``hits.hot_from``)."""
+    """Hot pixels of a master; ``dose_krad``: of the frame from which on a pixel must be hot to be counted (see ``hits.hot_from``).
+
+    ``count`` is None where hits cannot be told from hot pixels; ``why`` says why.
+    """
 
     stage: str
     dose_krad: float
-    count: int
+    count: int | None
     tail: Tail
     master: Master
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,10 +125,26 @@ class Analysis:
         """Gain in e-/ADU and where it is from; None with the reason."""
         if self.gain_e_per_adu is not None:
             return self.gain_e_per_adu, "given"
-        fit = self.joint[self.main_bin].fit
-        if fit is None or not fit.values["k"] > 0:
+        k, error = (math.nan, math.nan) if (fit := self.main_fit) is None else (fit.values["k"], fit.errors["k"])
+        if not k > 0 or not math.isfinite(error):
             return None, "no gain was given, and the noise of the darks does not tell it"
-        return 1 / fit.values["k"], "from the noise of the darks"
+        if k < GAIN_TELLS * error:
+            return None, f"no gain was given, and the noise of the darks tells it only to {100 * error / k:.2g} %"
+        return 1 / k, "from the noise of the darks"
+
+    @property
+    def gain_error_e_per_adu(self) -> float:
+        """Standard error of the gain: 0 of one that was given, NaN where there is none."""
+        gain, _ = self.gain
+        if gain is None or self.gain_e_per_adu is not None:
+            return math.nan if gain is None else 0.0
+        return self.main_fit.errors["k"] * gain**2 if self.main_fit is not None else math.nan
+
+    @property
+    def main_fit(self) -> JointFit | None:
+        """The joint fit of the temperature with most frames; None where there is none."""
+        joint = self.joint.get(self.main_bin)
+        return joint.fit if joint is not None else None
 
 
 def levels_of(masters: Sequence[Master]) -> list[Level]:
@@ -222,7 +244,7 @@ def _healing(masters: Sequence[Master]) -> tuple[Healing, ...]:
 
 def _is(master: Master, kind: str, exposure_s: float) -> bool:
     level = master.level()
-    return level.kind == kind and math.isclose(level.exposure_s, exposure_s, rel_tol=1e-6)
+    return level.kind == kind and level.exposure_s == exposure_s
 
 
 def _joint(masters: Sequence[Master], temperature_c: float, healing: Sequence[Healing], gain: float | None) -> Joint:
@@ -257,7 +279,7 @@ def observe(masters: Sequence[Master]) -> Observations:
     return Observations(
         dose_krad=column([s.group.dose_krad for s in stacks]),
         rate_krad_per_s=np.nan_to_num(column([s.group.rate_krad_per_s for s in stacks])),
-        exposure_s=column([0.0 if s.group.kind == "BIAS" else s.group.exposure_s for s in stacks]),
+        exposure_s=column([0.0 if s.group.kind == "BIAS" else s.group.mean_exposure_s for s in stacks]),
         signal_adu=column([s.raw_mean for s in stacks]),
         variance_adu2=column([s.noise.variance for s in stacks]),
         # frames that are equal in every pixel have no noise at all: their level is then known to a millionth
@@ -281,26 +303,37 @@ def _hot(masters: Sequence[Master]) -> HotPixels:
     if not darks:
         return HotPixels(limit=None, exposure_s=math.nan, counts=(), growth=None, why="no dark without its bias")
     longest = max(one.group.exposure_s for one in darks)
-    used = [one for one in darks if math.isclose(one.group.exposure_s, longest, rel_tol=1e-2)]
+    used = [one for one in darks if one.group.exposure_s == longest]
     used.sort(key=lambda one: (one.group.stage == "post", one.group.dose_krad, one.group.visit))
-    noise = max(math.sqrt(one.stack.variance / len(one.group.frames)) if one.stack.variance >= 0 else 0.0 for one in used)
-    limit = hot_limit(read_map(used[0].path), noise_adu=noise)
-    counts = []
-    for one in used:
-        image = read_map(one.path)
-        counts.append(
-            HotCount(
-                stage=one.group.stage,
-                dose_krad=one.group.doses[hot_from(len(one.group.doses))].dose_krad,
-                count=int(hot_mask(image, limit).sum()),
-                tail=exponential_tail(image, limit.excess_adu),
-                master=one,
-            )
-        )
-    during = [one for one in counts if one.stage != "post"]
+    several = [one for one in used if len(one.group.frames) >= LEAST_FRAMES]
+    if not several:
+        most = max(len(one.group.frames) for one in used)
+        why = f"the darks of {longest:g} s are {most} frames at most, from which hits cannot be told; {LEAST_FRAMES} are needed"
+        return HotPixels(limit=None, exposure_s=longest, counts=(), growth=None, why=why)
+    noise = max(math.sqrt(one.stack.variance / len(one.group.frames)) if one.stack.variance >= 0 else 0.0 for one in several)
+    limit = hot_limit(read_map(several[0].path), noise_adu=noise)
+    counts = tuple(_hot_count(one, limit) for one in used)
+    during = [one for one in counts if one.stage != "post" and not one.why]
     return HotPixels(
         limit=limit,
         exposure_s=longest,
-        counts=tuple(counts),
-        growth=growth([one.dose_krad for one in during], [one.count for one in during]) if during else None,
+        counts=counts,
+        growth=growth([one.dose_krad for one in during], [one.count or 0 for one in during]) if during else None,
     )
+
+
+def _hot_count(one: Master, limit: HotLimit) -> HotCount:
+    """Hot pixels of a master; undetermined where its hits cannot be told from hot pixels."""
+    n, pixels = len(one.group.frames), one.stack.shape[0] * one.stack.shape[1]
+    dose = one.group.doses[hot_from(n)].dose_krad
+    if n < LEAST_FRAMES:
+        why = f"{n} {'frame' if n == 1 else 'frames'}: hits cannot be told from hot pixels, {LEAST_FRAMES} are needed"
+        return HotCount(stage=one.group.stage, dose_krad=dose, count=None, tail=no_tail(why), master=one, why=why)
+    image = read_map(one.path)
+    count = int(hot_mask(image, limit).sum())
+    falsely = pixels * unrejected(n, one.stack.hits)
+    why = ""
+    if falsely > max(1.0, HOT_FALSE * count):
+        why = f"of {count} some {falsely:.3g} are pixels with hits in most of the {n} frames"
+    tail = exponential_tail(image, limit.excess_adu) if not why else no_tail(why)
+    return HotCount(stage=one.group.stage, dose_krad=dose, count=None if why else count, tail=tail, master=one, why=why)

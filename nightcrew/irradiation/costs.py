@@ -26,9 +26,15 @@ FORECAST_DOSES = 5
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Cost:
-    """Bias and dark of a stage, dose and exposure, and what they leave."""
+    """Bias and dark of a stage, dose and exposure, and what they leave.
+
+    ``dose_krad``: of the dark; the bias may be of another dose.  ``step``, ``step_dose_krad``: label of the dark's dose step, and the mean
+    dose of the step's darks of all exposures, which files and quantities of the step bear.
+    """
 
     stage: str
+    step: float
+    step_dose_krad: float
     dose_krad: float
     exposure_s: float
     bias: Master
@@ -40,14 +46,19 @@ class Cost:
 
 def costs(analysis: Analysis) -> list[Cost]:
     """One entry a dark with its bias, in the main temperature bin, by exposure, stage and dose."""
+    darks = [(dark, dark.bias) for dark in analysis.masters if _counts(dark, analysis) and dark.bias is not None]
+    steps: dict[tuple[str, float], list[float]] = {}
+    for dark, _ in darks:
+        steps.setdefault((dark.group.stage, dark.group.step), []).append(dark.group.dose_krad)
     made = []
-    for dark in analysis.masters:
-        group, bias = dark.group, dark.bias
-        if group.kind != "DARK" or bias is None or group.temperature_bin != analysis.main_bin or group.visit:
-            continue
+    for dark, bias in darks:
+        group = dark.group
+        doses = steps[group.stage, group.step]
         made.append(
             Cost(
                 stage=group.stage,
+                step=group.step,
+                step_dose_krad=sum(doses) / len(doses),
                 dose_krad=group.dose_krad,
                 exposure_s=group.exposure_s,
                 bias=bias,
@@ -61,6 +72,10 @@ def costs(analysis: Analysis) -> list[Cost]:
     return sorted(made, key=lambda one: (one.exposure_s, order[one.stage], one.dose_krad))
 
 
+def _counts(dark: Master, analysis: Analysis) -> bool:
+    return dark.group.kind == "DARK" and dark.group.temperature_bin == analysis.main_bin and not dark.group.visit
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrecisionPoint:
     """Magnitude error of a step: mean and population std over all its pairs of bias and dark."""
@@ -71,15 +86,15 @@ class PrecisionPoint:
 
 
 def photometric_precision(made: Sequence[Cost]) -> list[PrecisionPoint]:
-    """Magnitude error over the darks of all exposures of a step with their bias, by stage and dose of the bias."""
+    """Magnitude error over the darks of all exposures of a step with their bias, by stage and step; doses are those of the darks."""
     steps: dict[tuple[str, float], list[Cost]] = {}
     for one in made:
-        steps.setdefault((one.stage, one.bias.group.dose_krad), []).append(one)
+        steps.setdefault((one.stage, one.step), []).append(one)
     points = []
-    for (stage, dose), inside in steps.items():
+    for (stage, _), inside in steps.items():
         biases = list({id(one.bias): (one.bias.mean, one.bias.std) for one in inside}.values())
         found = precision_at(biases, [(one.dark.mean, one.dark.std) for one in inside])
-        points.append(PrecisionPoint(stage=stage, dose_krad=dose, magnitude=found))
+        points.append(PrecisionPoint(stage=stage, dose_krad=inside[0].step_dose_krad, magnitude=found))
     order = {"pre": 0, "radiating": 1, "post": 2}
     return sorted(points, key=lambda one: (order[one.stage], one.dose_krad))
 
@@ -87,7 +102,7 @@ def photometric_precision(made: Sequence[Cost]) -> list[PrecisionPoint]:
 def of_longest(made: Sequence[Cost]) -> list[Cost]:
     """The entries of the longest exposure, which are those that the maps and relative numbers are of."""
     longest = max((one.exposure_s for one in made), default=0.0)
-    return [one for one in made if math.isclose(one.exposure_s, longest, rel_tol=1e-2)]
+    return [one for one in made if one.exposure_s == longest]
 
 
 def cost_maps(made: Sequence[Cost]) -> Iterator[tuple[Cost, PrecisionMaps]]:
@@ -118,11 +133,11 @@ def bit_depths(analysis: Analysis, made: Sequence[Cost]) -> list[BitDepth]:
 def star_forecast(analysis: Analysis, star: Star, doses_krad: Sequence[float] = ()) -> tuple[list[Forecast], str]:
     """The star at the campaign's doses (or those asked for), and why not where it cannot be told."""
     gain, why = analysis.gain
-    fit = analysis.joint[analysis.main_bin].fit if analysis.joint else None
+    fit = analysis.main_fit
     if fit is None:
         return [], "there is no bias and no dark with a dose"
     if gain is None:
         return [], why
     largest = max(one.group.dose_krad for one in analysis.masters)
     asked = list(doses_krad) or [largest * n / (FORECAST_DOSES - 1) for n in range(FORECAST_DOSES)]
-    return forecast(fit, star, sorted(set(asked)), gain_e_per_adu=gain), ""
+    return forecast(fit, star, sorted(set(asked)), gain_e_per_adu=gain, gain_error_e_per_adu=analysis.gain_error_e_per_adu), ""

@@ -99,7 +99,7 @@ def find_campaigns(
     for frame, record in found.frames:
         by_campaign.setdefault(frame.campaign, []).append((frame, record))
     if wanted.datasets:
-        by_campaign = {name: kept for name, pairs in by_campaign.items() if (kept := _of_datasets(name, pairs, wanted.datasets))}
+        by_campaign = {name: pairs for name, pairs in by_campaign.items() if _of_datasets(name, pairs, wanted.datasets)}
         if not by_campaign:
             raise Refused(f"none of the datasets {', '.join(wanted.datasets)} is in {shown(root)}")
     return [_campaign(root, name, by_campaign[name], given_log, wanted, found) for name in sorted(by_campaign, key=natural)]
@@ -170,7 +170,8 @@ def _of_datasets(name: str, pairs: list[tuple[Frame, LabFrame]], datasets: Seque
     if name.lower() in chosen:
         return pairs
     kept = [pair for pair in pairs if chosen & {part.lower() for part in pair[0].folder.split("/")}]
-    quiet = [pair for pair in pairs if pair[0].stage in ("pre", "post") and pair not in kept]
+    names = {frame.relative for frame, _ in kept}
+    quiet = [pair for pair in pairs if pair[0].stage in ("pre", "post") and pair[0].relative not in names]
     return kept + quiet if kept else []
 
 
@@ -185,14 +186,19 @@ def _campaign(
     good = [frame for frame, _ in pairs if frame.relative not in left_out]
     folders = {frame.folder for frame, _ in pairs}
     logs, log_remarks = find_logs(root, place, folders, given_log)
-    main = [frame for frame in good if frame.kind != "OPER"]
-    main = [_in_beam_by_default(frame) for frame in main]
+    # bad frames were taken too: they count where a step is spread over its frames, and where a log has a row a frame
+    taken = [_in_beam_by_default(frame) for frame, _ in pairs if frame.kind != "OPER"]
+    main = [frame for frame in taken if frame.relative not in left_out]
     own_folders = {"/".join(f.folder.split("/")[:n]) for f in main for n in range(len(f.folder.split("/")) + 1)}
     operation = [frame for frame in good if frame.kind == "OPER"]
     # logs of operation sequences tell of their own frames only
+    # doses come from all frames: the step of a dose begins where the one before it ended, whether that one is asked for or not
     main_logs = Logs(whole=logs.whole, by_folder={key: log for key, log in logs.by_folder.items() if key in own_folders})
-    dosed = assign_doses(main, main_logs) if main else Dosed({}, ())
-    doses = dict(dosed.doses)
+    dosed = assign_doses(taken, main_logs) if main else Dosed({}, ())
+    chosen = {frame.relative for frame, _ in (_of_datasets(name, pairs, wanted.datasets) if wanted.datasets else pairs)}
+    left_out = {frame: reason for frame, reason in left_out.items() if frame in chosen or frame in found.rejected}
+    main, operation = ([frame for frame in some if frame.relative in chosen] for some in (main, operation))
+    doses = {frame.relative: dosed.doses[frame.relative] for frame in main}
     for frame in main:
         if doses[frame.relative].stage not in wanted.stages:
             left_out[frame.relative] = f"its stage {doses[frame.relative].stage} was not asked for"
@@ -201,11 +207,11 @@ def _campaign(
     return Campaign(
         name=name,
         root=place,
-        layout=_layout(good),
+        layout=_layout([frame for frame in good if frame.relative in chosen]),
         frames=tuple(sorted(kept, key=Frame.order)),
         doses=doses,
         operation=tuple(sorted(operation, key=Frame.order)),
-        records={frame.relative: record for frame, record in pairs},
+        records={frame.relative: record for frame, record in pairs if frame.relative in chosen},
         logs=logs,
         left_out=left_out,
         remarks=tuple(dict.fromkeys([*own, *log_remarks, *dosed.remarks])),

@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from nightcrew.irradiation.clocks import (
+    begin_together,
+    clocks_restart,
+    deepest_first,
+    follow_each_other,
+    is_inside,
+    joined,
+    rates_in_runs,
+    usual_slope,
+)
 from nightcrew.irradiation.dose_curve import DoseCurve
 from nightcrew.irradiation.dose_log import DoseLog
-from nightcrew.irradiation.frames import Frame, FrameDose, in_time_order
+from nightcrew.irradiation.frames import Frame, FrameDose, in_dose_order, in_time_order
 from nightcrew.irradiation.tokens import Stage, natural
 
 DISAGREE = 0.02  # of the folder's dose: more is reported
@@ -54,9 +65,12 @@ class _Work:
         self.remarks: list[str] = []
         self.found: dict[str, FrameDose] = {}
         self.whole = self._usable(logs.whole)
-        self.by_folder = {name: log for name, given in sorted(logs.by_folder.items()) if (log := self._usable(given)) is not None}
+        self.by_folder = {name: log for name in deepest_first(logs.by_folder) if (log := self._usable(logs.by_folder[name])) is not None}
         self.curve: DoseCurve | None = None
         self.log_name = ""
+        self.restart = clocks_restart(frames)
+        if self.restart:
+            self.remarks.append("the frames' clocks restart from one dose folder to the next, so times are compared inside folders only")
 
     def _usable(self, log: DoseLog | None) -> DoseLog | None:
         if log is None:
@@ -67,31 +81,40 @@ class _Work:
         if log.constant:
             self.remarks.append(f"{log.name}: its dose never changes, so it counts as missing")
             return None
+        if log.clock_restarts:
+            self.remarks.append(f"{log.name}: its clock restarts, so its times were not used")
+            return replace(log, time_s=np.full(len(log), math.nan))
         return log
 
     def _open(self) -> list[Frame]:
         return [frame for frame in self.frames if frame.relative not in self.found]
 
     def by_time(self) -> None:
-        """Frames with a time, in the whole log or all folders' logs together."""
-        log = (
-            self.whole
-            if self.whole is not None and self.whole.has_times
-            else _joined([one for one in self.by_folder.values() if one.has_times])
-        )
-        if log is None:
-            return
+        """Frames with a time, in the whole log or all folders' logs together; each folder's own where clocks restart."""
+        timed = {name: log for name, log in self.by_folder.items() if log.has_times}
+        if not self.restart and self.whole is not None and self.whole.has_times:
+            self._along(self.whole, self._open(), everywhere=True)
+        elif not self.restart and follow_each_other(timed):
+            self._along(joined([timed[name] for name in sorted(timed)]), self._open(), everywhere=True)
+        else:
+            for name, log in timed.items():
+                self._along(log, [f for f in self._open() if is_inside(f, name)], everywhere=False)
+
+    def _along(self, log: DoseLog, frames: list[Frame], *, everywhere: bool) -> None:
+        """Doses of ``frames`` by a log's times; ``everywhere``: the log is that of the whole campaign, which also tells stages."""
         curve = DoseCurve(log)
         self.remarks += [f"{log.name}: {remark}" for remark in curve.remarks]
         if len(curve.time_s) < 2:
             return
-        timed = [frame for frame in self._open() if frame.time_s is not None]
+        timed = [frame for frame in frames if frame.time_s is not None]
         span = curve.time_s[-1] - curve.time_s[0]
         inside = [f for f in timed if curve.time_s[0] - span <= (f.time_s or 0.0) <= curve.time_s[-1] + 100 * span]
         if timed and not inside:
             self.remarks.append(f"{log.name}: its times and those of the frames have nothing in common, so they were not used")
             return
-        self.curve, self.log_name = curve, log.name
+        self.log_name = log.name
+        if everywhere:
+            self.curve = curve
         for frame in timed:
             self._from_curve(frame, curve)
 
@@ -157,56 +180,83 @@ class _Work:
     def by_number(self) -> None:
         """Rows of the folders' own logs by frame number, or by position; the whole log by folder and number, where that is certain."""
         for name, log in self.by_folder.items():
-            inside = [f for f in self._open() if f.folder == name or f.folder.startswith(f"{name}/") or name == ""]
-            self._match(inside, log, per_folder=True)
-        if self.whole is not None and self.whole.has_frames:
-            self._match_whole([frame for frame in self._open() if frame.stage in (None, "radiating")], self.whole)
+            inside = [f for f in self._open() if is_inside(f, name)]
+            if inside and not self._match(inside, log):
+                what = "its rows do not tell which frames they belong to"
+                self.remarks.append(f"{log.name}: {self._restarts(inside, log)}{what}, so it was not used")
+        inside = [frame for frame in self._open() if frame.stage in (None, "radiating")]
+        if self.whole is not None and self.whole.has_frames and inside and not self._match(inside, self.whole):
+            what = "its rows do not tell which folder they belong to"
+            self.remarks.append(f"{self.whole.name}: {self._restarts(inside, self.whole)}{what}, so it was not used")
 
-    def _match(self, inside: list[Frame], log: DoseLog, *, per_folder: bool) -> None:
-        if not inside:
-            return
-        if log.has_frames:
-            numbers = [frame.number for frame in inside]
-            if len(set(numbers)) == len(numbers) or (len(log.segments()) == 1 and per_folder and len({f.folder for f in inside}) == 1):
-                self._take(inside, {int(log.frame[row]): row for row in range(len(log)) if log.frame[row] >= 0}, log)
-                return
-            if self._by_segments(inside, log):
-                return
-            self.remarks.append(f"{log.name}: frame numbers restart and do not tell which frames its rows belong to, so it was not used")
-            return
-        rows = np.nonzero(np.isfinite(log.dose_krad))[0]
-        if len(rows) == len(inside):
-            for frame, row in zip(in_time_order(inside), rows, strict=True):
-                self._set(frame, log, int(row), "position")
-        else:
-            self.remarks.append(f"{log.name}: has {len(rows)} rows without frame numbers for {len(inside)} frames, so it was not used")
+    @staticmethod
+    def _restarts(inside: list[Frame], log: DoseLog) -> str:
+        again = len(log.segments()) > 1 or len({frame.number for frame in inside}) < len(inside)
+        return "frame numbers restart and " if log.has_frames and again else ""
 
-    def _match_whole(self, inside: list[Frame], log: DoseLog) -> None:
-        if not inside:
-            return
+    def _match(self, inside: list[Frame], log: DoseLog) -> bool:
+        """Doses by rows, by the first of the rules that leaves no doubt; whether there was one."""
+        if self._by_sequence(inside, log):
+            return True
+        return log.has_frames and (self._by_numbers(inside, log) or self._by_segments(inside, log))
+
+    def _by_sequence(self, inside: list[Frame], log: DoseLog) -> bool:
+        """A row a frame, in the order of time; where the log has numbers they must be the frames' in that order."""
+        rows = np.nonzero(np.isfinite(log.dose_krad) & ((log.frame >= 0) | (not log.has_frames)))[0]
+        if len(rows) != len(inside) or not self._order_is_known(inside):
+            return False
+        ordered = in_dose_order(inside)
+        if log.has_frames and [frame.number for frame in ordered] != log.frame[rows].tolist():
+            return False
+        for frame, row in zip(ordered, rows.tolist(), strict=True):
+            self._set(frame, log, row, "number" if log.has_frames else "position")
+        return True
+
+    def _order_is_known(self, inside: list[Frame]) -> bool:
+        """Whether times (not restarted between these frames' folders) or numbers put the frames in one order."""
+        single = len({(frame.folder, frame.kind) for frame in inside}) == 1
+        if all(frame.time_s is not None for frame in inside):
+            return single or not (self.restart or begin_together(inside))
         numbers = [frame.number for frame in inside]
-        if len(set(numbers)) == len(numbers) and len(log.segments()) == 1:
-            self._take(inside, {int(log.frame[row]): row for row in range(len(log)) if log.frame[row] >= 0}, log)
-        elif not self._by_segments(inside, log):
-            self.remarks.append(f"{log.name}: frame numbers restart and do not tell which folder its rows belong to, so it was not used")
+        return None not in numbers and len(set(numbers)) == len(numbers)
+
+    def _by_numbers(self, inside: list[Frame], log: DoseLog) -> bool:
+        """Every number once among the frames and once in the log."""
+        rows = np.nonzero((log.frame >= 0) & np.isfinite(log.dose_krad))[0]
+        numbers = [frame.number for frame in inside]
+        known = set(log.frame[rows].tolist())
+        if len(set(numbers)) < len(numbers) or len(known) < len(rows) or not known & set(numbers):
+            return False
+        self._take(inside, {int(log.frame[row]): int(row) for row in rows}, log)
+        return True
 
     def _by_segments(self, inside: list[Frame], log: DoseLog) -> bool:
-        """Runs of growing numbers are folders in their order of dose and time; only where every run fits its folder."""
+        """Runs of growing numbers are folders in their order of dose and time; only where every run fits its folder, in one order."""
         folders: dict[str, list[Frame]] = {}
         for frame in inside:
             folders.setdefault(frame.folder, []).append(frame)
-        ordered = sorted(
-            folders.values(), key=lambda fs: (fs[0].nominal_dose_krad or 0.0, min(f.time_s or 0.0 for f in fs), natural(fs[0].folder))
-        )
+        ordered = self._folders_in_order(list(folders.values()))
         runs = log.segments()
-        if len(runs) != len(ordered):
+        if ordered is None or len(runs) != len(ordered):
             return False
         sets = [{int(log.frame[row]): int(row) for row in rows} for rows in runs]
-        if any({f.number for f in fs} - set(rows) for fs, rows in zip(ordered, sets, strict=True)):
+        if any(len(rows) < len(run) for rows, run in zip(sets, runs, strict=True)):
+            return False
+        if any({f.number for f in fs} - set(rows) or len({f.number for f in fs}) < len(fs) for fs, rows in zip(ordered, sets, strict=True)):
             return False
         for fs, rows in zip(ordered, sets, strict=True):
             self._take(fs, rows, log)
         return True
+
+    def _folders_in_order(self, folders: list[list[Frame]]) -> list[list[Frame]] | None:
+        """Folders by dose, those of one dose by time; None where neither tells their order."""
+        begins = {id(fs): min((f.time_s for f in fs if f.time_s is not None), default=math.nan) for fs in folders}
+        doses = Counter(fs[0].nominal_dose_krad for fs in folders)
+        for dose, n in doses.items():
+            times = {begins[id(fs)] for fs in folders if fs[0].nominal_dose_krad == dose}
+            if n > 1 and (self.restart or len(times) < n or any(math.isnan(time) for time in times)):
+                return None
+        return sorted(folders, key=lambda fs: (fs[0].nominal_dose_krad or 0.0, np.nan_to_num(begins[id(fs)]), natural(fs[0].folder)))
 
     def _take(self, frames: list[Frame], rows: Mapping[int, int], log: DoseLog) -> None:
         for frame in frames:
@@ -233,9 +283,9 @@ class _Work:
         for campaign in sorted({f.campaign for f in left}):
             steps = [0.0, *[d for d in self._steps(campaign) if d > 0]]
             for before, nominal in itertools.pairwise(steps):
-                inside = [
-                    f for f in self.frames if f.campaign == campaign and f.nominal_dose_krad == nominal and f.stage in (None, "radiating")
-                ]
+                inside = in_dose_order(
+                    [f for f in self.frames if f.campaign == campaign and f.nominal_dose_krad == nominal and f.stage in (None, "radiating")]
+                )
                 for place, frame in enumerate(inside, start=1):
                     if frame.relative not in self.found:
                         self._spread(frame, before + (nominal - before) * place / len(inside), nominal - before)
@@ -272,39 +322,23 @@ class _Work:
                 )
 
     def _since_end(self, frame: Frame) -> float:
-        if frame.time_s is None:
+        if frame.time_s is None or self.restart:
             return math.nan
         beam = [f.time_s for f in self.frames if f.time_s is not None and (f.stage or "") == "radiating" and f.campaign == frame.campaign]
         return frame.time_s - max(beam) if beam and frame.time_s >= max(beam) else math.nan
 
     def _rates_of_folders(self) -> None:
         """Slope of dose against the frames' own times in each dose step, where the log gave no rate."""
-        steps: dict[tuple[str, float | None], list[Frame]] = {}
+        steps: dict[tuple[str, float | None, str], list[Frame]] = {}
         for frame in self.frames:
             known = self.found.get(frame.relative)
             if known is not None and math.isnan(known.rate_krad_per_s) and frame.time_s is not None:
-                steps.setdefault((frame.campaign, frame.nominal_dose_krad), []).append(frame)
-        for inside in steps.values():
+                steps.setdefault((frame.campaign, frame.nominal_dose_krad, frame.folder if self.restart else ""), []).append(frame)
+        for (_, nominal, _), inside in steps.items():
             t = np.array([f.time_s or 0.0 for f in inside])
             d = np.array([self.found[f.relative].dose_krad for f in inside])
-            i, j = np.triu_indices(len(t), 1)
-            apart = t[j] != t[i]
-            if not apart.any():
+            if len(np.unique(t)) < 2:
                 continue
-            rate = float(np.median((d[j] - d[i])[apart] / (t[j] - t[i])[apart]))
-            for frame in inside:
-                self.found[frame.relative] = replace(self.found[frame.relative], rate_krad_per_s=max(rate, 0.0))
-
-
-def _joined(logs: Sequence[DoseLog]) -> DoseLog | None:
-    """Several logs as one, for a curve over time; their frame numbers say nothing together."""
-    if not logs:
-        return None
-    nan = np.full(sum(len(one) for one in logs), math.nan)
-    return DoseLog(
-        name=logs[0].name if len(logs) == 1 else "the folders' logs",
-        frame=np.full(len(nan), -1, dtype=np.int64),
-        time_s=np.concatenate([one.time_s for one in logs]),
-        dose_krad=np.concatenate([one.dose_krad for one in logs]),
-        level_krad=nan,
-    )
+            rates = np.full(len(t), max(usual_slope(t, d), 0.0)) if nominal is not None else rates_in_runs(t, d)
+            for frame, rate in zip(inside, rates.tolist(), strict=True):
+                self.found[frame.relative] = replace(self.found[frame.relative], rate_krad_per_s=rate)

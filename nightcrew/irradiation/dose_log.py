@@ -17,12 +17,16 @@ from nightcrew.io.source import shown
 
 F8 = NDArray[np.float64]
 LOG_NAMES = ("radiationLogCompleto.csv", "radiationLog.csv", "radiationLogDef.csv")
-KRAD_PER = {"krad": 1.0, "krads": 1.0, "rad": 1e-3, "rads": 1e-3, "mrad": 1e3, "gy": 0.1, "kgy": 100.0, "cgy": 1e-3, "mgy": 1e-4}
+_BASE = {"rad": 1e-3, "rads": 1e-3, "gy": 0.1}  # kRad
+_PREFIX = {"": 1.0, "u": 1e-6, "\N{MICRO SIGN}": 1e-6, "m": 1e-3, "c": 1e-2, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_SECONDS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_SECONDS |= {"min": 60.0, "mins": 60.0, "minutes": 60.0, "h": 3600.0, "hr": 3600.0, "hours": 3600.0, "d": 86400.0, "days": 86400.0}
+_SECONDS |= {"unix": 1.0, "utc": 1.0, "epoch": 1.0}
 LARGEST_BYTES = 64 << 20
 CONSTANT = 1e-9  # relative spread below which all doses of a log are the same number
 
-_DOSE = re.compile(r"(dose|radiationlevel|radiation_level)[\s_]*[\[(]?\s*([a-z]*)\s*[\])]?", re.IGNORECASE)
-_TIME = re.compile(r"time_?stamp.*|time(_?s)?", re.IGNORECASE)
+_DOSE = re.compile(r"(dose|radiationlevel|radiation_level)[\s_]*[\[(]?\s*([a-z\N{MICRO SIGN}]*)\s*[\])]?", re.IGNORECASE)
+_TIME = re.compile(r"(time_?stamp|time)[\s_]*[\[(]?\s*([a-z\N{MICRO SIGN}]*)\s*[\])]?", re.IGNORECASE)
 _FRAME = ("framenum", "frame")
 _OTHERS = {
     "current_a": re.compile(r"amperage.*|current.*", re.IGNORECASE),
@@ -67,6 +71,16 @@ class DoseLog:
         """Some row has a frame number and a dose."""
         return bool(np.any((self.frame >= 0) & np.isfinite(self.dose_krad)))
 
+    @property
+    def clock_restarts(self) -> bool:
+        """The times fall in the order of the rows while the dose goes on: by time the rows would be mixed."""
+        good = np.isfinite(self.time_s) & np.isfinite(self.dose_krad)
+        time, dose = self.time_s[good], self.dose_krad[good]
+        if not np.any(np.diff(time) < 0):
+            return False
+        by_time = dose[np.argsort(time, kind="stable")]
+        return bool(np.sum(np.diff(by_time) < 0) > np.sum(np.diff(dose) < 0))
+
     def segments(self) -> list[NDArray[np.intp]]:
         """Rows with a frame number, cut where the numbers stop growing: a new folder begins there."""
         rows = np.nonzero((self.frame >= 0) & np.isfinite(self.dose_krad))[0]
@@ -100,7 +114,10 @@ def read_dose_log(path: Path | str) -> DoseLog:
 
 def parse_dose_log(text: str, name: str) -> DoseLog:
     """A log from its text; ``name`` for messages."""
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=_delimiter(text)) if any(cell.strip() for cell in row)]
+    try:
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=_delimiter(text)) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise RejectedInput(f"{shown(name)}: is no table ({error})") from error
     if not rows:
         raise RejectedInput(f"{shown(name)}: is empty")
     head, body = [cell.strip().lstrip("\ufeff") for cell in rows[0]], rows[1:]
@@ -110,12 +127,14 @@ def parse_dose_log(text: str, name: str) -> DoseLog:
     if not doses and not others:
         raise RejectedInput(f"{shown(name)}: has no column Dose, RadiationLevel, current or voltage (it has {', '.join(head[:8])})")
     number = next((place for want in _FRAME for place, cell in enumerate(head) if cell.lower() == want), None)
-    time_place = _find(head, _TIME)
+    time_place, seconds = _time_column(head, remarks)
 
     def column(place: int | None) -> F8:
         return np.array([_number(row[place]) if place is not None and place < len(row) else math.nan for row in body], dtype=np.float64)
 
-    frames = column(number)
+    frames, times = column(number), column(time_place) * seconds
+    if time_place is not None and not np.isfinite(times).any():
+        remarks.append(f"column {head[time_place]}: holds no number of seconds, so its times were not used")
     made = {key: column(place) * factor for key, (place, factor) in doses.items()}
     dose = made.get("dose", made.get("level", np.full(len(body), math.nan)))
     bad = int(np.sum(~np.isfinite(dose))) if doses else 0
@@ -124,7 +143,7 @@ def parse_dose_log(text: str, name: str) -> DoseLog:
     return DoseLog(
         name=name,
         frame=np.where(np.isfinite(frames) & (frames >= 0) & (frames == np.round(frames)), frames, -1).astype(np.int64),
-        time_s=column(time_place),
+        time_s=times,
         dose_krad=dose,
         level_krad=made.get("level", np.full(len(body), math.nan)),
         others={key: column(place) for key, place in others.items()},
@@ -136,19 +155,49 @@ def _find(head: Sequence[str], pattern: re.Pattern[str]) -> int | None:
     return next((place for place, cell in enumerate(head) if pattern.fullmatch(re.sub(r"\s*[\[(].*", "", cell))), None)
 
 
+def krad_per(unit: str) -> float | None:
+    """kRad of a unit of dose; the prefix as the SI writes it: ``m`` is milli and ``M`` mega.  None for a word that is no unit of dose."""
+    if not unit:
+        return 1.0
+    for base, krad in _BASE.items():
+        prefix = unit[: len(unit) - len(base)]
+        if unit.lower().endswith(base) and prefix in _PREFIX:
+            return krad * _PREFIX[prefix]
+    return None
+
+
 def _dose_columns(head: Sequence[str], remarks: list[str]) -> dict[str, tuple[int, float]]:
     """``dose`` and ``level`` -> (column, kRad of its unit)."""
     found: dict[str, tuple[int, float]] = {}
     for place, cell in enumerate(head):
         match = _DOSE.fullmatch(cell)
-        if not match or (match[2] and match[2].lower() not in KRAD_PER):
+        if not match:
             continue
-        key = "dose" if match[1].lower() == "dose" else "level"
-        unit = "Mrad" if match[2] == "Mrad" else match[2].lower()
-        found.setdefault(key, (place, KRAD_PER.get(unit.lower(), 1.0)))
-        if unit and unit.lower() != "krad":
-            remarks.append(f"column {cell}: brought to kRad")
+        factor = krad_per(match[2])
+        if factor is None:
+            remarks.append(f"column {cell}: {match[2]} is no unit of dose, so it was not used")
+            continue
+        found.setdefault("dose" if match[1].lower() == "dose" else "level", (place, factor))
+        if factor != 1.0:
+            remarks.append(f"column {cell}: brought to kRad, 1 {match[2]} = {factor:g} kRad")
     return found
+
+
+def _time_column(head: Sequence[str], remarks: list[str]) -> tuple[int | None, float]:
+    """Column of the time and seconds of its unit (seconds where none is stated)."""
+    for place, cell in enumerate(head):
+        match = _TIME.fullmatch(cell)
+        if not match:
+            continue
+        unit = match[2].replace("\N{MICRO SIGN}", "u").lower()
+        if unit and unit not in _SECONDS:
+            remarks.append(f"column {cell}: {match[2]} is no unit of time, so it was not used")
+            continue
+        factor = _SECONDS.get(unit, 1.0)
+        if factor != 1.0:
+            remarks.append(f"column {cell}: brought to seconds, 1 {match[2]} = {factor:g} s")
+        return place, factor
+    return None, 1.0
 
 
 def _delimiter(text: str) -> str:

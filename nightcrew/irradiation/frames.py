@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from nightcrew.irradiation.tokens import Stage, natural
 
 
@@ -56,7 +58,58 @@ class FrameDose:
 
 
 def in_time_order(frames: Sequence[Frame]) -> list[Frame]:
-    """Frames by time where all have one, else by folder and number."""
-    if all(frame.time_s is not None for frame in frames):
-        return sorted(frames, key=lambda frame: (frame.time_s or 0.0, frame.order()))
-    return sorted(frames, key=lambda frame: frame.order())
+    """Frames by time.  One without a time stands between its neighbours in its folder's numbering; without any time: folder and number.
+
+    A folder without a time is spread evenly over the times of the others of its stage and dose.
+    """
+    found = _times(frames)
+    if not found:
+        return sorted(frames, key=Frame.order)
+
+    def place(frame: Frame) -> tuple[float, tuple[object, ...]]:
+        return found.get(frame.relative, -math.inf if frame.stage == "pre" else math.inf), frame.order()
+
+    return sorted(frames, key=place)
+
+
+def _times(frames: Sequence[Frame]) -> dict[str, float]:
+    """Time of each frame, its own or one between those of its neighbours; nothing for frames that nothing places."""
+    folders: dict[str, list[Frame]] = {}
+    for frame in sorted(frames, key=Frame.order):
+        folders.setdefault(frame.folder, []).append(frame)
+    found: dict[str, float] = {}
+    for inside in folders.values():
+        known = [(place, frame.time_s) for place, frame in enumerate(inside) if frame.time_s is not None]
+        if len(known) == len(inside):
+            found |= {frame.relative: frame.time_s for frame in inside if frame.time_s is not None}
+        elif known:
+            between = np.interp(np.arange(len(inside)), [place for place, _ in known], [time for _, time in known]).tolist()
+            found |= {f.relative: f.time_s if f.time_s is not None else time for f, time in zip(inside, between, strict=True)}
+    steps: dict[tuple[object, ...], list[float]] = {}
+    for frame in frames:
+        if frame.relative in found:
+            steps.setdefault((frame.campaign, frame.stage, frame.nominal_dose_krad), []).append(found[frame.relative])
+    for inside in folders.values():
+        beside = steps.get((inside[0].campaign, inside[0].stage, inside[0].nominal_dose_krad))
+        if inside[0].relative not in found and beside:
+            first, span = min(beside), max(beside) - min(beside)
+            found |= {frame.relative: first + span * (place + 0.5) / len(inside) for place, frame in enumerate(inside)}
+    return found
+
+
+def in_dose_order(frames: Sequence[Frame]) -> list[Frame]:
+    """Frames of one dose step in the order in which they were taken, as far as it is known.
+
+    By time; without any, by number where every number is there once; else the folders and kinds side by side, each evenly over the step:
+    the order of their names says nothing of time.
+    """
+    numbers = [frame.number for frame in frames]
+    if any(frame.time_s is not None for frame in frames):
+        return in_time_order(frames)
+    if None not in numbers and len(set(numbers)) == len(numbers):
+        return sorted(frames, key=lambda frame: frame.number or 0)
+    series: dict[tuple[str, str], list[Frame]] = {}
+    for frame in sorted(frames, key=Frame.order):
+        series.setdefault((frame.folder, frame.kind), []).append(frame)
+    placed = [((place + 0.5) / len(inside), frame) for inside in series.values() for place, frame in enumerate(inside)]
+    return [frame for _, frame in sorted(placed, key=lambda one: (one[0], one[1].order()))]

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from nightcrew.irradiation.frames import Frame, FrameDose, in_time_order
 from nightcrew.irradiation.tokens import STAGES, Stage
 
 TEMPERATURE_GAP_C = 0.5  # sorted temperatures are cut where the step is larger
-DOSE_GAP_KRAD = 0.05  # the same for doses of frames whose folder bears none
-EXPOSURE_GAP = 0.01  # relative
+TEMPERATURE_WIDTH_C = 2.0  # and what is still wider (a drift) into equal parts
+EXPOSURE_GAP, EXPOSURE_WIDTH = 0.01, 0.03  # the same, relative
+DOSE_GAP_KRAD = 0.05  # doses of frames whose folder bears none: cut where the step is larger than this
+USUAL_STEPS = 5.0  # and than so many usual ones
+DOSE_PARTS = (3, 10)  # a beam that runs on is cut into so many parts at least and at most
+FRAMES_OF_A_PART = 4  # of the scarcest kind and exposure
+VISIT_PAUSE_S = 60.0  # after the beam: a longer pause, and one of ten usual ones, begins another visit
+USUAL_PAUSES = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,6 +28,8 @@ class Group:
     """Frames of one measurement in the order of time, with means over them.
 
     ``rate_krad_per_s``: NaN where unknown.  ``dose_error_krad``: of the mean.  ``since_end_s``: mean time since the end of the beam (post).
+    ``exposure_s``: one number for all groups of its cluster of exposures (their median), ``mean_exposure_s`` that of these frames.
+    ``step``: label of its dose step, the same for all kinds.  ``visit``: how often its kind and exposure had been taken after the beam.
     """
 
     stage: Stage
@@ -33,24 +43,63 @@ class Group:
     temperature_bin: int
     exposure_s: float
     since_end_s: float
+    step: float = 0.0
     visit: int = 0
-
-    @property
-    def key(self) -> tuple[str, str, float, float, float]:
-        """Sorting and naming: kind, stage, dose, temperature, exposure."""
-        return (self.kind, self.stage, self.dose_krad, self.temperature_c, self.exposure_s)
+    mean_exposure_s: float = math.nan
 
 
-def clusters(values: Sequence[float], gap: float, *, relative: bool = False) -> list[int]:
-    """Number of the cluster of each value: sorted values are cut where the step exceeds ``gap`` (or gap times the value)."""
+def clusters(values: Sequence[float], gap: float, *, relative: bool = False, width: float = math.inf) -> list[int]:
+    """Number of the cluster of each value: sorted values are cut where the step exceeds ``gap`` (or gap times the value).
+
+    What is then still wider than ``width`` (or width times its middle) is a chain: it is cut into equal parts no wider than that, each
+    cut moved to the widest step near it (so a part may be a quarter wider).
+    """
     order = sorted(range(len(values)), key=lambda i: values[i])
-    labels = [0] * len(values)
-    current = 0
-    for before, here in itertools.pairwise(order):
+    chains: list[list[int]] = []
+    for place, here in enumerate(order):
+        before = order[place - 1]
         step = values[here] - values[before]
-        current += step > (gap * max(abs(values[here]), 1e-12) if relative else gap)
-        labels[here] = current
+        if not place or step > (gap * max(abs(values[here]), 1e-12) if relative else gap):
+            chains.append([])
+        chains[-1].append(here)
+    labels = [0] * len(values)
+    for label, part in enumerate(part for chain in chains for part in _parts(chain, values, width, relative=relative)):
+        for i in part:
+            labels[i] = label
     return labels
+
+
+def _parts(chain: list[int], values: Sequence[float], width: float, *, relative: bool) -> list[list[int]]:
+    low, high = values[chain[0]], values[chain[-1]]
+    most = width * max(abs(low + high) / 2, 1e-12) if relative else width
+    n = max(1, math.ceil((high - low) / most * (1 - 1e-9))) if math.isfinite(most) else 1
+    bounds = [0]
+    for k in range(1, n):
+        ideal, reach = low + (high - low) * k / n, (high - low) / n / 8
+        middles = [(values[chain[i]] + values[chain[i - 1]]) / 2 for i in range(1, len(chain))]
+        near = [i for i, middle in enumerate(middles, start=1) if abs(middle - ideal) <= reach]
+        near = near or [min(range(1, len(chain)), key=lambda i: (abs(middles[i - 1] - ideal), i))]
+        bounds.append(max(near, key=lambda i: (round((values[chain[i]] - values[chain[i - 1]]) / most, 6), -abs(middles[i - 1] - ideal))))
+    cuts = sorted({*bounds, len(chain)})
+    return [chain[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+Key = tuple[str, Stage, float, int, int, int]
+"""Kind, stage, dose step, visit, temperature bin, exposure cluster."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Sorted:
+    """What sorts the frames, by their names: temperature bin, exposure cluster (-1: a bias), dose step, visit after the beam."""
+
+    bins: Mapping[str, int]
+    exposures: Mapping[str, int]
+    steps: Mapping[str, float]
+    visits: Mapping[str, int]
+
+    def key(self, frame: Frame, stage: Stage) -> Key:
+        name = frame.relative
+        return (frame.kind, stage, self.steps[name], self.visits.get(name, 0), self.bins[name], self.exposures.get(name, -1))
 
 
 def make_groups(
@@ -62,55 +111,79 @@ def make_groups(
     step are those of its folder, else doses are clustered; frames after the beam are cut into visits by time.
     """
     left_out = {f.relative: "nothing tells its dose" for f in frames if not math.isfinite(doses[f.relative].dose_krad)}
-    unknown = {f.relative: "its exposure is not stated" for f in frames if f.kind != "BIAS" and f.exposure_s is None}
-    left_out |= unknown
+    left_out |= {f.relative: "its exposure is not stated" for f in frames if f.kind != "BIAS" and f.exposure_s is None}
     kept = sorted((f for f in frames if f.relative not in left_out), key=Frame.order)
-    bins = _temperature_bins(kept, ignore_temperature)
-    times = [f.exposure_s or 0.0 for f in kept if f.kind != "BIAS"]
-    exposure_of = dict(zip([f.relative for f in kept if f.kind != "BIAS"], clusters(times, EXPOSURE_GAP, relative=True), strict=True))
-    steps = _dose_steps(kept, doses)
-    visits = _visits(kept, doses)
-    sorted_in: dict[tuple[object, ...], list[Frame]] = {}
+    exposed = [f for f in kept if f.kind != "BIAS"]
+    labels = clusters([f.exposure_s or 0.0 for f in exposed], EXPOSURE_GAP, relative=True, width=EXPOSURE_WIDTH)
+    bins, exposures = _temperature_bins(kept, ignore_temperature), dict(zip([f.relative for f in exposed], labels, strict=True))
+    measure = {f.relative: (f.kind, exposures.get(f.relative, -1), bins[f.relative]) for f in kept}
+    found = _Sorted(bins, exposures, _dose_steps(kept, doses, measure), _visits(kept, doses, measure))
+    nominal: dict[int, list[float]] = {}
+    for f in kept:
+        nominal.setdefault(exposures.get(f.relative, -1), []).append(f.exposure_s or 0.0)
+    sorted_in: dict[Key, list[Frame]] = {}
     for frame in kept:
-        dose = doses[frame.relative]
-        name = frame.relative
-        sorted_in.setdefault((frame.kind, dose.stage, steps[name], visits.get(name, 0), bins[name], exposure_of.get(name, -1)), []).append(
-            frame
-        )
-    groups = [_group(key, inside, doses) for key, inside in sorted_in.items()]
+        sorted_in.setdefault(found.key(frame, doses[frame.relative].stage), []).append(frame)
+    groups = [_group(key, inside, doses, median(nominal[key[5]])) for key, inside in sorted_in.items()]
     return sorted(groups, key=lambda g: (g.kind, STAGES.index(g.stage), g.dose_krad, g.temperature_bin, g.exposure_s, g.visit)), left_out
 
 
 def _temperature_bins(frames: Sequence[Frame], ignore: bool) -> dict[str, int]:
     known = [f for f in frames if f.temperature_c is not None]
-    labels = clusters([f.temperature_c or 0.0 for f in known], TEMPERATURE_GAP_C)
+    labels = clusters([f.temperature_c or 0.0 for f in known], TEMPERATURE_GAP_C, width=TEMPERATURE_WIDTH_C)
     found = dict.fromkeys((f.relative for f in frames), 0 if ignore else -1)
     return found if ignore else found | dict(zip([f.relative for f in known], labels, strict=True))
 
 
-def _dose_steps(frames: Sequence[Frame], doses: Mapping[str, FrameDose]) -> dict[str, float]:
-    """Label of the dose step of each frame: its folder's dose, else a cluster's number below 0."""
-    labelled = {
-        f.relative: f.nominal_dose_krad for f in frames if f.nominal_dose_krad is not None and doses[f.relative].stage == "radiating"
-    }
-    rest = [f for f in frames if f.relative not in labelled and doses[f.relative].stage == "radiating"]
-    found = clusters([doses[f.relative].dose_krad for f in rest], DOSE_GAP_KRAD)
+Measures = Mapping[str, tuple[str, int, int]]
+"""Kind, exposure cluster and temperature bin of each frame, by its name."""
+
+
+def _dose_steps(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measures: Measures) -> dict[str, float]:
+    """Label of the dose step of each frame: its folder's dose, else a cluster's number below 0.
+
+    Where a beam runs on without folders, doses are a chain: it is cut into parts, the same for all kinds, so that biases and darks of a
+    part belong together; as many parts as leave some frames of each kind and exposure in each.
+    """
+    beam = [f for f in frames if doses[f.relative].stage == "radiating"]
+    labelled = {f.relative: f.nominal_dose_krad for f in beam if f.nominal_dose_krad is not None}
+    rest = [f for f in beam if f.relative not in labelled]
+    values = [doses[f.relative].dose_krad for f in rest]
+    largest = max(values, default=0.0)
+    scarcest = min(Counter(measures[f.relative] for f in rest).values(), default=0)
+    parts = min(max(scarcest // FRAMES_OF_A_PART, DOSE_PARTS[0]), DOSE_PARTS[1])
+    width = max(largest / parts, DOSE_GAP_KRAD)
+    in_order = sorted(values)
+    usual = median([b - a for a, b in itertools.pairwise(in_order)]) if len(values) > 1 else 0.0
+    found = clusters(values, max(DOSE_GAP_KRAD, USUAL_STEPS * usual), width=width)
     quiet = {f.relative: 0.0 for f in frames if doses[f.relative].stage != "radiating"}
     return {**{k: float(v) for k, v in labelled.items()}, **{f.relative: -1.0 - n for f, n in zip(rest, found, strict=True)}, **quiet}
 
 
-def _visits(frames: Sequence[Frame], doses: Mapping[str, FrameDose]) -> dict[str, int]:
-    """Visits after the beam: times are cut where a pause exceeds a third of the longest and ten times the usual one."""
-    after = [f for f in frames if doses[f.relative].stage == "post" and f.time_s is not None]
-    if len(after) < 3:
-        return {}
-    times = sorted(f.time_s or 0.0 for f in after)
-    pauses = sorted(b - a for a, b in itertools.pairwise(times))
-    gap = max(10 * pauses[len(pauses) // 2], pauses[-1] / 3)
-    return dict(zip([f.relative for f in after], clusters([f.time_s or 0.0 for f in after], gap), strict=True))
+def _visits(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measures: Measures) -> dict[str, int]:
+    """How often a frame's kind and exposure had been taken after the beam before: visits are cut where a pause is long.
+
+    Time spent exposing is no pause; a kind that is taken for the first time in a later visit is at its own first visit.
+    """
+    after = sorted((f for f in frames if doses[f.relative].stage == "post" and f.time_s is not None), key=lambda f: (f.time_s, f.order()))
+    pauses = [_pause(one, other) for one, other in itertools.pairwise(after)]
+    gap = max(VISIT_PAUSE_S, USUAL_PAUSES * median(pauses)) if pauses else math.inf
+    number = list(itertools.accumulate((pause > gap for pause in pauses), initial=0))
+    seen: dict[tuple[str, int, int], list[int]] = {}
+    for frame, visit in zip(after, number, strict=False):
+        own = seen.setdefault(measures[frame.relative], [])
+        if visit not in own:
+            own.append(visit)
+    return {f.relative: seen[measures[f.relative]].index(visit) for f, visit in zip(after, number, strict=False)}
 
 
-def _group(key: tuple[object, ...], inside: Sequence[Frame], doses: Mapping[str, FrameDose]) -> Group:
+def _pause(one: Frame, other: Frame) -> float:
+    """Time between two frames in which nothing was exposed, whether a frame bears the begin or the end of its exposure, in s."""
+    between = (other.time_s or 0.0) - (one.time_s or 0.0)
+    return max(between - max(one.exposure_s or 0.0, other.exposure_s or 0.0), 0.0)
+
+
+def _group(key: Key, inside: Sequence[Frame], doses: Mapping[str, FrameDose], exposure_s: float) -> Group:
     ordered = in_time_order(inside)
     own = [doses[f.relative] for f in ordered]
     n = len(own)
@@ -126,8 +199,10 @@ def _group(key: tuple[object, ...], inside: Sequence[Frame], doses: Mapping[str,
         dose_error_krad=sum(d.error_krad for d in own) / n,
         rate_krad_per_s=sum(d.rate_krad_per_s for d in own) / n,
         temperature_c=sum(temperatures) / len(temperatures) if temperatures else math.nan,
-        temperature_bin=int(key[4]),  # type: ignore[call-overload]
-        exposure_s=sum(f.exposure_s or 0.0 for f in ordered) / n,
+        temperature_bin=key[4],
+        exposure_s=exposure_s,
+        mean_exposure_s=sum(f.exposure_s or 0.0 for f in ordered) / n,
         since_end_s=sum(since) / len(since) if since else math.nan,
-        visit=int(key[3]),  # type: ignore[call-overload]
+        step=key[2],
+        visit=key[3],
     )

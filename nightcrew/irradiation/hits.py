@@ -89,6 +89,20 @@ def hot_from(n_frames: int) -> int:
     return max(n_frames - max(LEAST_FRAMES, -(-n_frames // 2)), 0)
 
 
+def unrejected(n_frames: int, hits: float) -> float:
+    """Probability that hits make a pixel of a stack look hot: they fill its lower half, or its last frames without a break.
+
+    ``hits``: mean number of a value (Poisson), as measured on the stack.
+    """
+    from scipy.stats import binom
+
+    if n_frames < LEAST_FRAMES or hits <= 0:
+        return 0.0 if hits <= 0 else 1.0
+    p = -math.expm1(-hits)
+    last = n_frames - hot_from(n_frames)
+    return min(float(binom.sf(n_frames - _half(n_frames), n_frames, p)) + p**last, 1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Clean:
     """Mean [pixel] without hits, which values [frame, pixel] were hits, and which pixels [pixel] became hot on the way."""

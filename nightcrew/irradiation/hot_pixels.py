@@ -94,6 +94,11 @@ class Tail:
     why: str = ""
 
 
+def no_tail(why: str) -> Tail:
+    """A tail that is not known, with the reason."""
+    return Tail(scale_adu=math.nan, scale_error_adu=math.nan, n=0, why=why)
+
+
 def exponential_tail(dark: NDArray[np.float32], above_adu: float) -> Tail:
     """Scale of n(x) ~ exp(-(x - x0) / scale) for pixels more than ``above_adu`` above the median; x0 is where the tail begins.
 

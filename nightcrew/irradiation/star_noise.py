@@ -84,14 +84,20 @@ class Forecast:
     why: str = ""
 
 
-def forecast(fit: JointFit, star: Star, doses_krad: Sequence[float], *, gain_e_per_adu: float) -> list[Forecast]:
-    """The star at each dose: dark current, read noise (which holds the converter's step) and hits from ``fit`` (ADU), by the gain in e-."""
+def forecast(
+    fit: JointFit, star: Star, doses_krad: Sequence[float], *, gain_e_per_adu: float, gain_error_e_per_adu: float = 0.0
+) -> list[Forecast]:
+    """The star at each dose: dark current, read noise (which holds the converter's step) and hits from ``fit`` (ADU), by the gain in e-.
+
+    ``gain_error_e_per_adu`` widens the band (its covariance with the other parameters is not counted).
+    """
     needed = [2, 3, 5, *([6] if star.rate_krad_per_s > 0 else [])]
     missing = [name for name, place in (("DC0", 2), ("beta", 3), ("read", 5), ("sigma_q", 6)) if place in needed and not _known(fit, place)]
     if missing:
         why = "; ".join(fit.why.get(name, f"{name} is undetermined") for name in missing)
         return [_unknown(dose, why) for dose in doses_krad]
-    return [_one(fit, star, dose, needed, gain_e_per_adu) for dose in doses_krad]
+    gain = (gain_e_per_adu, gain_error_e_per_adu if math.isfinite(gain_error_e_per_adu) else 0.0)
+    return [_one(fit, star, dose, needed, gain) for dose in doses_krad]
 
 
 def _known(fit: JointFit, place: int) -> bool:
@@ -112,37 +118,40 @@ def _unknown(dose: float, why: str) -> Forecast:
     )
 
 
-def _one(fit: JointFit, star: Star, dose: float, needed: list[int], gain: float) -> Forecast:
-    def variance(theta: F8) -> float:
+def _one(fit: JointFit, star: Star, dose: float, needed: list[int], gain_and_error: tuple[float, float]) -> Forecast:
+    gain, gain_error = gain_and_error
+
+    def variance(theta: F8, gain: float) -> float:
         dark = gain * (theta[2] + theta[3] * dose)
         hits = gain**2 * theta[6] if star.rate_krad_per_s > 0 else 0.0
         read = gain * math.sqrt(max(theta[5], 0.0))
         return pixel_variance_e2(star, dark_e_per_s=dark, read_e=read, hits_e2_per_krad=hits)
 
-    def spread(value: Callable[[F8], float]) -> float:
+    def spread(value: Callable[[F8, float], float]) -> float:
         gradient = np.zeros(len(needed))
         for place, index in enumerate(needed):
             width = math.sqrt(max(float(fit.covariance[index, index]), 0.0)) or 1e-6 * (abs(float(fit.linear[index])) + 1e-9)
             up, down = fit.linear.copy(), fit.linear.copy()
             up[index] += width
             down[index] -= width
-            gradient[place] = (value(up) - value(down)) / (2 * width)
+            gradient[place] = (value(up, gain) - value(down, gain)) / (2 * width)
         part = fit.covariance[np.ix_(needed, needed)]
-        return math.sqrt(max(float(gradient @ part @ gradient), 0.0))
+        by_gain = (value(fit.linear, gain + gain_error) - value(fit.linear, gain - gain_error)) / 2
+        return math.hypot(math.sqrt(max(float(gradient @ part @ gradient), 0.0)), by_gain)
 
-    def error_at(theta: F8) -> float:
-        return star_magnitude_error(star, variance(theta))
+    def error_at(theta: F8, gain: float) -> float:
+        return star_magnitude_error(star, variance(theta, gain))
 
-    def limit_at(theta: F8) -> float:
-        return limiting_magnitude(star, variance(theta))
+    def limit_at(theta: F8, gain: float) -> float:
+        return limiting_magnitude(star, variance(theta, gain))
 
     dark = float(fit.linear[2] + fit.linear[3] * dose)
     level = float(fit.linear[0] + fit.linear[1] * dose) if _known(fit, 0) and _known(fit, 1) else math.nan
     return Forecast(
         dose_krad=dose,
-        magnitude_error=error_at(fit.linear),
+        magnitude_error=error_at(fit.linear, gain),
         magnitude_error_error=spread(error_at),
-        limiting_magnitude=limit_at(fit.linear),
+        limiting_magnitude=limit_at(fit.linear, gain),
         limiting_magnitude_error=spread(limit_at),
         dark_e_per_s=gain * dark,
         peak_adu=level + (dark + star.sky_e_per_s / gain) * star.exposure_s + star.peak_fraction * star.electrons / gain,

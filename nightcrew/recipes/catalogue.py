@@ -36,7 +36,7 @@ _ALL = (
     Recipe("sensor_characterisation", 1, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 1, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 2, "models", "detector models", "lab"),
-    Recipe("campaign_analysis", 1, "models", "irradiation campaign", "campaign"),
+    Recipe("campaign_analysis", 2, "models", "irradiation campaign", "campaign"),
     Recipe("mkid_table", 1, "mkid", "photon table", "mkid"),
     Recipe("mkid_masks", 1, "mkid", "pixel masks and cosmic rays", "mkid"),
     Recipe("mkid_wavecal", 2, "mkid", "wavelength solution", "mkid"),
