@@ -32,6 +32,8 @@ _CLOSE_EVERY_S = 2.0
 _ALIVE_EVERY_S = 60.0
 _SWEEP_PATIENCE_S = 600.0
 _MORNING_PATIENCE_S = 600.0
+_DIED = ("Crashed", "Lost")  # how the outcome of a run begins whose process went away
+_WISHES = 3
 _AT_ONCE = 1  # nights, the newest first, and beside them sets: a plan fills the machine by itself, yet no set holds up the night
 
 
@@ -116,6 +118,16 @@ class Dispatcher:
                 if outcome != "Completed":
                     messages.happened(self._space.database, "service", "problem", f"the run of {row.flow} ended {outcome}", row.scope_id)
                     _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
+                    self._wish_again(row, outcome)
+
+    def _wish_again(self, row: DispatchRow, outcome: str) -> None:
+        """What a person asked for is not forgotten with the process that died over it; after three deaths it is."""
+        if row.scope_id is None or not row.wish or not outcome.startswith(_DIED):
+            return
+        with self._space.database.read() as connection:
+            again = dispatches.broken_off(connection, row) < _WISHES
+        if again:
+            dispatches.request(self._space.database, row.flow, row.scope_id, row.wish)
 
     def _want_ingest(self) -> None:
         database = self._space.database

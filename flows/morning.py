@@ -12,7 +12,7 @@ from flows.housekeeping import Tidied, tidy
 from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import RETRIES, our_task
-from flows.post import deliver_queued, own_up
+from flows.post import deliver_queued
 from flows.reporting import local_now, queue_morning
 from nightcrew.ledger.messages import MailRow
 
@@ -29,7 +29,6 @@ def send_mails(title: str, morning: str) -> list[tuple[str, str]]:
     space = workspace()
     if space.settings.mail.transport == "none":
         return []
-    own_up(space.database, morning)
     return deliver_queued(space.database, space.settings.mail)
 
 

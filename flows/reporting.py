@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from flows.post import own_up
 from flows.set_pages import publish_page_of, sections_of_night
 from nightcrew import failpoints
 from nightcrew.errors import Refused, TransientError
@@ -171,6 +172,7 @@ def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False
         A page, or the mail, cannot be written for now.
     """
     day = _day(morning) if morning else local_now(space).date()
+    own_up(space.database, day.isoformat())
     with space.database.read() as connection:
         known = [row for row in messages.mails(connection) if row.morning == day.isoformat()]
         touched = scopes.touched_since_mail(connection)

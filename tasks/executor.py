@@ -21,7 +21,7 @@ from nightcrew.recipes.catalogue import RECIPES, STEPS
 from nightcrew.recipes.parameters import NightParameters, SetOptions
 from tasks.context import UnitContext
 from tasks.run import Outcome, run_unit
-from tasks.standing import AnySnapshot, apply_changes, changes_of, lost_inputs, mark_lost, notice_lost_files, notice_returned
+from tasks.standing import AnySnapshot, apply_changes, changes_of, lost_inputs, mark_lost, mend_names, notice_lost_files, notice_returned
 from tasks.ways import NightWay, RulesFor, Way, way_of
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ def run_scope(
             if wish.retry:
                 with database.write() as connection:
                     claims.forgive(connection, scope_id)
+                    scopes.look_again(connection, [scope_id])  # it stays due until what was forgiven has been tried, whoever dies now
             with database.read() as connection:
                 way = way_of(scopes.get(connection, scope_id), parameters, rules_for, options or SetOptions())
             return _Run(context, scope_id, way, make, wish).until_nothing_is_left()
@@ -168,6 +169,7 @@ class _Run:
         failpoints.reach("states.unwritten")
         self._way.tell(database, seen, plan)
         failpoints.reach("states.written")
+        mend_names(self._context, seen)
         left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
         with database.write() as connection:
             if not left_out:  # else it stays due for what this wish did not include

@@ -90,6 +90,16 @@ def point_at(root: Path, path: PurePosixPath) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def points_at(root: Path, path: PurePosixPath) -> bool:
+    """Is the plain name a link to this file (or has it none)?"""
+    plain_name = root / link(path)
+    if plain_name.name == path.name:
+        return True
+    with suppress(OSError):
+        return plain_name.readlink().name == path.name
+    return False
+
+
 def point_away(root: Path, path: PurePosixPath) -> None:
     """Take the plain name away when it still is a link to this file."""
     plain_name = root / link(path)

@@ -67,6 +67,17 @@ def _has_something(folder: Path) -> bool:
         return False
 
 
+def mend_names(context: UnitContext, seen: AnySnapshot) -> None:
+    """Plain names lead to what is current, and to nothing else: a process that died may have left them behind the ledger."""
+    current = set(seen.current.values())
+    for row in seen.products.values():
+        for path in naming.named(row.files) if row.files else ():
+            if row.fingerprint not in current:
+                naming.point_away(context.products_root, path)
+            elif row.state == "made" and not naming.points_at(context.products_root, path):
+                naming.point_at(context.products_root, path)
+
+
 def notice_returned(context: UnitContext, frames: Iterable[FrameRow | SetFile]) -> int:
     """Raw files that are said to be gone and are there: a share was away for a moment; how many."""
     back = []

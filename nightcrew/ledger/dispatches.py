@@ -83,6 +83,14 @@ def last_ended(connection: Connection, scope_id: int) -> DispatchRow | None:
     return _row(row) if row else None
 
 
+def broken_off(connection: Connection, row: DispatchRow) -> int:
+    """How often in a row an attempt like this one (flow, scope, wish) ended otherwise than "Completed"."""
+    alike = (dispatch.c.flow == row.flow, dispatch.c.scope_id == row.scope_id, dispatch.c.wish == json.dumps(row.wish, sort_keys=True))
+    statement = select(dispatch.c.outcome).where(*alike, dispatch.c.state == "ended").order_by(dispatch.c.id.desc())
+    outcomes = list(connection.execute(statement).scalars())
+    return next((place for place, outcome in enumerate(outcomes) if outcome == "Completed"), len(outcomes))
+
+
 def newest(connection: Connection, scope_ids: Sequence[int]) -> dict[int, int]:
     """The id of the newest attempt for each of these scopes that has one."""
     found: dict[int, int] = {}

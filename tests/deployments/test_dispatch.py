@@ -223,6 +223,23 @@ def test_a_wish_for_a_scope_waits_for_its_running_plan(world: World) -> None:
     assert [row.wish for row in world.rows if row.state == "accepted"] == [{"from_step": "lights"}]
 
 
+def test_a_wish_whose_run_died_is_asked_for_again_but_not_for_ever(world: World) -> None:
+    scope = world.scope()
+    world.planned(scope)
+    wish = {"retry_failed": True}
+    dispatches.request(world.database, "night", scope, wish)
+    for number in range(1, 6):
+        world.step()
+        world.runs.outcomes[f"run-{number}"] = "Crashed: killed"
+        world.step()
+    assert [row.wish for row in world.rows] == [wish] * 3
+    dispatches.request(world.database, "night", scope, {"only": ["stack"]})
+    world.step()
+    world.runs.outcomes["run-4"] = "Failed: a fault that the next run has, too"
+    world.step()
+    assert len(world.rows) == 4
+
+
 def test_a_night_closes_only_after_a_sweep(world: World) -> None:
     scope = world.scope("2020-01-01")
     world.planned(scope)

@@ -129,6 +129,17 @@ def test_a_mail_of_unknown_fate_is_told_in_the_next(tmp_path: Path) -> None:
     assert "lost after the last dot" in text_of(queue_morning(bench.space, "2026-05-18").message)
 
 
+def test_a_mail_whose_sender_died_is_told_in_the_very_next(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    bench = Bench(tmp_path / "raw", tmp_path)
+    first = queue_morning(bench.space, "2026-05-17")
+    assert messages.begin_sending(bench.space.database, first.id)
+    second = queue_morning(bench.space, "2026-05-18")
+    with bench.space.database.read() as connection:
+        assert messages.mail_of(connection, "2026-05-17") == ("unknown", 1)
+    assert "not known whether the mail of 2026-05-17 was delivered" in " ".join(text_of(second.message).split())
+
+
 def test_what_is_outdated_in_an_old_night_is_told_with_the_command_that_remakes_it(raw: Path, root: Path) -> None:
     bench = Bench(raw, root, night=NightSettings(group_quiet_s=0.0, quiet_s=0.0, remake_nights=0))
     assert not any("outdated" in notice.text for notice in write_page(bench.space, NIGHT).page.notices)

@@ -8,19 +8,21 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nightcrew.ledger import claims, products
+from nightcrew.ledger import claims, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
+from nightcrew.planning.model import PlannedProduct
 from nightcrew.settings import NightSettings
 from tasks import run as unit_runner
 from tasks.executor import ScopeRun, look, make_locally
-from tasks.run import run_unit
+from tasks.run import Outcome, run_unit
 from tests.support.small_nights import Bench, make_raw, shuffled, small_plan
 
 
@@ -277,6 +279,31 @@ def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
     assert bench.state_of("bias-001.fit")[0] == "done"
 
 
+def test_a_person_who_asks_again_is_not_forgotten_when_that_dies_too(bench: Bench) -> None:
+    from tasks.executor import Wish
+
+    bench.see()
+    bench.ingest()
+    bench.close()
+    scope = bench.scopes()[0]
+    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
+    unit = next(p for p in plan.products if p.recipe == "bias_master")
+    with bench.space.database.write() as connection:
+        scopes.planned(connection, scope.id, read_mark=bench.scopes()[0].mark, wake_at="")
+    for _ in range(3):
+        claimed = claims.take(bench.space.database, scope.id, unit.recipe, unit.key, unit.fingerprint)
+        assert claimed is not None
+        claims.end(bench.space.database, claimed, "died")
+
+    def deadly(_units: Sequence[PlannedProduct]) -> list[Outcome]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.space.run(scope.id, wish=Wish(retry=True), make=deadly)
+    after = bench.scopes()[0]
+    assert after.mark > after.planned_mark
+
+
 def test_killed_in_the_middle_and_started_again(raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
     bench = Bench(raw, tmp_path)
     bench.see()
@@ -329,6 +356,20 @@ def test_plain_names_are_links_to_the_current_product(done: Bench) -> None:
                 link for link in (root / file.path).parent.iterdir() if link.is_symlink() and link.readlink().name == Path(file.path).name
             ]
             assert len(links) == 1
+
+
+def test_plain_names_that_a_dead_process_left_behind_are_mended(done: Bench) -> None:
+    root = done.settings.products.root
+    links = {path: path.readlink() for path in root.rglob("*") if path.is_symlink()}
+    first, second = sorted(links)[:2]
+    first.unlink()  # died between the ledger's row and the name
+    second.unlink()
+    second.symlink_to("an-older-one.fits")
+    row = next(row for row in done.products() if row.recipe == "stack")
+    with done.space.database.write() as connection:
+        products.dismiss(connection, row.scope_id, [(row.recipe, row.key)])  # as above: the name still leads to it
+    done.run()
+    assert {path: path.readlink() for path in root.rglob("*") if path.is_symlink()} == links
 
 
 def test_groups_that_still_grow_wait(raw: Path, tmp_path: Path) -> None:
