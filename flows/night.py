@@ -41,7 +41,9 @@ def scope_named(space: Workspace, scope: str, kind: str = "night") -> ScopeRow:
 
 
 @flow(name="night", flow_run_name="night {scope}", persist_result=False)
-def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def reduce_night(
+    scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False, outdated: bool = False
+) -> dict[str, Any]:
     """Make what is missing or stale of one night and instrument.
 
     Args:
@@ -49,13 +51,14 @@ def reduce_night(scope: str, from_step: Step = "", only: list[str] | None = None
         from_step: Leave out the steps before this one.
         only: Make only these recipes, keys or fingerprints.
         retry_failed: Try again what failed for good.
+        outdated: Remake what is outdated in an old night, too (as do the three wishes before).
     """
     die_with_parent()
     space = workspace()
     space.renormalise()
     row = scope_named(space, scope)
     tag_run(row.name, row.instrument)
-    asked = bool(from_step or only or retry_failed)  # by a person: what is outdated in an old night is remade, too
+    asked = bool(outdated or from_step or only or retry_failed)  # by a person: what is outdated in an old night is remade, too
     wish = Wish(from_step=from_step, only=tuple(only or ()), retry=retry_failed, outdated=asked)
     with tags(row.name, row.instrument):
         with make_with_prefect(space.settings) as make:

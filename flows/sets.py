@@ -46,14 +46,14 @@ def run_name() -> str:
     return f"{kind} {str(flow_run.parameters.get('scope') or '').removeprefix(f'{kind}/')}"
 
 
-def analyse(kind: str, scope: str, from_step: str, only: Sequence[str], *, retry_failed: bool) -> dict[str, Any]:
+def analyse(kind: str, scope: str, from_step: str, only: Sequence[str], *, retry_failed: bool, outdated: bool) -> dict[str, Any]:
     """Make what is missing or stale of one set; what every flow of this module does."""
     die_with_parent()
     space = workspace()
     space.renormalise()
     row = set_named(space, kind, scope)
     tag_run(kind, row.name)
-    asked = bool(from_step or only or retry_failed)  # by a person: what is outdated in an old set is remade, too
+    asked = bool(outdated or from_step or only or retry_failed)  # by a person: what is outdated in an old set is remade, too
     wish = Wish(from_step=from_step, only=tuple(only), retry=retry_failed, outdated=asked)
     with tags(kind, row.name):
         with make_with_prefect(space.settings) as make:
@@ -72,7 +72,9 @@ def analyse(kind: str, scope: str, from_step: str, only: Sequence[str], *, retry
 
 
 @flow(name="sensor", flow_run_name=run_name, persist_result=False)
-def analyse_sensor(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def analyse_sensor(
+    scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False, outdated: bool = False
+) -> dict[str, Any]:
     """Characterise a sensor from one set of frames: make what is missing or stale.
 
     Args:
@@ -80,12 +82,15 @@ def analyse_sensor(scope: str, from_step: Step = "", only: list[str] | None = No
         from_step: Leave out the steps before this one.
         only: Make only these recipes, keys or fingerprints.
         retry_failed: Try again what failed for good.
+        outdated: Remake what is outdated in an old set, too (as do the three wishes before).
     """
-    return analyse("sensor", scope, from_step, only or (), retry_failed=retry_failed)
+    return analyse("sensor", scope, from_step, only or (), retry_failed=retry_failed, outdated=outdated)
 
 
 @flow(name="lab", flow_run_name=run_name, persist_result=False)
-def analyse_lab(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def analyse_lab(
+    scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False, outdated: bool = False
+) -> dict[str, Any]:
     """Convert and analyse the attempts of a laboratory folder: make what is missing or stale.
 
     Args:
@@ -93,12 +98,15 @@ def analyse_lab(scope: str, from_step: Step = "", only: list[str] | None = None,
         from_step: Leave out the steps before this one.
         only: Make only these recipes, keys or fingerprints.
         retry_failed: Try again what failed for good.
+        outdated: Remake what is outdated in an old set, too (as do the three wishes before).
     """
-    return analyse("lab", scope, from_step, only or (), retry_failed=retry_failed)
+    return analyse("lab", scope, from_step, only or (), retry_failed=retry_failed, outdated=outdated)
 
 
 @flow(name="campaign", flow_run_name=run_name, persist_result=False)
-def analyse_campaign(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def analyse_campaign(
+    scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False, outdated: bool = False
+) -> dict[str, Any]:
     """Analyse an irradiation campaign: make what is missing or stale.
 
     Args:
@@ -106,12 +114,15 @@ def analyse_campaign(scope: str, from_step: Step = "", only: list[str] | None = 
         from_step: Leave out the steps before this one.
         only: Make only these recipes, keys or fingerprints.
         retry_failed: Try again what failed for good.
+        outdated: Remake what is outdated in an old set, too (as do the three wishes before).
     """
-    return analyse("campaign", scope, from_step, only or (), retry_failed=retry_failed)
+    return analyse("campaign", scope, from_step, only or (), retry_failed=retry_failed, outdated=outdated)
 
 
 @flow(name="mkid", flow_run_name=run_name, persist_result=False)
-def analyse_mkid(scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False) -> dict[str, Any]:
+def analyse_mkid(
+    scope: str, from_step: Step = "", only: list[str] | None = None, retry_failed: bool = False, outdated: bool = False
+) -> dict[str, Any]:
     """Reduce the photon lists of one set: make what is missing or stale.
 
     Args:
@@ -119,5 +130,6 @@ def analyse_mkid(scope: str, from_step: Step = "", only: list[str] | None = None
         from_step: Leave out the steps before this one.
         only: Make only these recipes, keys or fingerprints.
         retry_failed: Try again what failed for good.
+        outdated: Remake what is outdated in an old set, too (as do the three wishes before).
     """
-    return analyse("mkid", scope, from_step, only or (), retry_failed=retry_failed)
+    return analyse("mkid", scope, from_step, only or (), retry_failed=retry_failed, outdated=outdated)

@@ -37,7 +37,8 @@ def rerun(
         if scope.kind not in FLOW_OF_SCOPE:
             raise Refused(f"{scope.title} is of kind {scope.kind}, which cannot be run again yet; recipes: {', '.join(RECIPES)}")
         if running_pid(space.settings.state.root) is not None:
-            wish = {key: value for key, value in (("from_step", from_step), ("only", only or []), ("retry_failed", retry)) if value}
+            asked = {"from_step": from_step, "only": only or [], "retry_failed": retry, "outdated": True}
+            wish = {name: value for name, value in asked.items() if value}
             row = dispatches.request(space.database, FLOW_OF_SCOPE[scope.kind], scope.id, wish)
             answers.append({"scope": scope.title, "dispatch": row.id})
         else:

@@ -13,7 +13,7 @@ import pytest
 
 from deployments.cli import COMMANDS, GROUPS, command_of
 from deployments.cli.common import clean
-from nightcrew.ledger import products
+from nightcrew.ledger import dispatches, products
 from nightcrew.ledger.database import Database
 from tasks.executor import Wish
 from tests.support.commands import nightcrew
@@ -185,6 +185,16 @@ def test_rerun_makes_only_what_is_missing(observatory: Path) -> None:
     told = json.loads(nightcrew("rerun", "2026-05-16", "--json", folder=observatory).stdout)
     assert told[0]["made"] >= 1
     assert nightcrew("rerun", "last", "--from", "flats", folder=observatory).returncode == 2
+
+
+def test_rerun_asks_a_running_service_for_what_is_outdated_too(observatory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("deployments.cli.rerun"), "running_pid", lambda _root: 1)
+    (told,) = json.loads(nightcrew("rerun", "last", "--no-retry", "--json", folder=observatory).stdout)
+    database = Database(f"sqlite:///{observatory / 'state' / 'ledger.sqlite'}")
+    with database.read() as connection:
+        (row,) = [row for row in dispatches.recent(connection) if row.id == told["dispatch"]]
+    assert row.wish == {"outdated": True}
+    dispatches.change(database, row.id, "ended", outcome="Completed")
 
 
 def test_close_says_when_it_was_closed_already(observatory: Path) -> None:
