@@ -8,13 +8,14 @@ CODE := nightcrew reports tasks flows watchers deployments
 TESTS ?= tests
 PYTEST_OPTIONS ?= -n 2 --dist loadgroup
 
-.PHONY: night install test explore lint check bench docs clean help
+.PHONY: night install test explore faults lint check bench docs clean help
 
 help:
 	@echo "make night     a simulated night through the whole service: from files to the morning's mail"
 	@echo "make install   only .venv with the nightcrew command"
 	@echo "make test      all checks and tests"
 	@echo "make explore   the tests with new random examples"
+	@echo "make faults    kills, power loss, full disks, lost servers: every fault in its long form, a line each"
 	@echo "make lint      style and types"
 	@echo "make bench     speed against the limits of the design"
 	@echo "make docs      documentation, into site/"
@@ -33,6 +34,10 @@ test: lint docs
 # Property tests with examples that nobody has seen yet; `make test` repeats the same ones, so that it judges the change alone.
 explore: $(VENV)/.dev
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
+
+# As root it also mounts small file systems (power loss, full disks); elsewhere these say that they were not injected.
+faults: $(VENV)/.dev
+	$(BIN)/python -m tests.faults
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
