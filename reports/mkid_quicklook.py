@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import zlib
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.errors import Refused
 from nightcrew.io import atomic
+from nightcrew.io.source import shown
 from nightcrew.mkid.quicklook import QuickLook
 from reports.text import visible
 
@@ -62,6 +65,8 @@ def page_data(look: QuickLook, *, live: bool = False) -> dict[str, Any]:
             "cube": _packed(look.cube),
             "stream": _packed(look.stream),
             "histogram": _packed(look.histogram),
+            "width": _packed(look.histogram_width, "u4"),
+            "moments": _packed(look.moments, "f4"),
             "phase": _packed(look.phase),
             "coefficients": _packed(look.coefficients, "f4"),
             "rician": _packed(look.rician_per_bin, "f4"),
@@ -107,6 +112,15 @@ def _text(value: str) -> str:
     return escape(visible(value))
 
 
+def refuse_place(out: Path, inputs: Iterable[Path]) -> None:
+    """``Refused`` where the page would take the place of what it was made from, or of anything that is no page."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise Refused(f"{shown(out)}: a page ends with .html")
+    for one in inputs:
+        if out.resolve() == one.resolve() or (out.exists() and one.exists() and out.samefile(one)):
+            raise Refused(f"{shown(out)}: is what the page is made from")
+
+
 def write_quicklook(look: QuickLook, out: Path, *, overwrite: bool = True) -> Path:
-    """Write the page as one file."""
+    """Write the page as one file; :func:`refuse_place` says where it may not be."""
     return atomic.write_text(out, quicklook_html(look), overwrite=overwrite, durable=False)

@@ -17,12 +17,17 @@ from nightcrew.errors import NightcrewError, Refused
 from nightcrew.mkid.calibrated import CalibratedTable
 from nightcrew.mkid.image import window_us
 from nightcrew.mkid.lightcurve_files import samples
+from nightcrew.mkid.quicklook import histograms
 from nightcrew.mkid.speckle import SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 
 _LONGEST_ANSWER = 4096  # steps of a stream; longer ones are added up
 _LONGEST_QUERY = 400
 _MOST_BINS = 1 << 20
+_MOST_PHOTONS = 1 << 22
+_MOST_FITTED = 1024  # photons in a step: the work of a fit grows with them
+_LONGEST_WAIT_S = 10.0  # for the answers that others wait for
+_SOCKET_S = 30.0
 
 
 def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str, Any]:
@@ -33,12 +38,16 @@ def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str,
     if (window[1] - window[0]) // step_us > _MOST_BINS:
         raise Refused(f"steps of {step_us / 1e6} s are too many for this window")
     pixel = int(y) * table.shape[1] + int(x)
+    photons = int(table.table.counts(*window).ravel()[pixel])
+    if photons > _MOST_PHOTONS:
+        raise Refused(f"{photons} photons are too many for an answer, which takes up to {_MOST_PHOTONS}: take a shorter window")
     counts = samples(table, pixel, window, step_us)
     seen = counts[counts >= 0]
     per = max(-(-counts.size // _LONGEST_ANSWER), 1)
     shown = np.add.reduceat(np.maximum(counts, 0), np.arange(0, counts.size, per))
     edges_s = np.minimum(np.arange(shown.size + 1) * per, counts.size) * (step_us / 1e6) + window[0] / 1e6
     fitted, words = _fit(counts, step_us)
+    cells, width, moments = histograms(counts[None])
     return {
         "pixel": pixel,
         "photons": int(seen.sum()),
@@ -47,7 +56,9 @@ def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str,
         "step_s": per * step_us / 1e6,
         "edges_s": edges_s.tolist(),
         "counts": shown.tolist(),
-        "histogram": np.bincount(seen, minlength=2).tolist(),
+        "histogram": cells[0].tolist(),
+        "histogram_width": int(width[0]),
+        "moments": moments[0].tolist() if seen.size else None,
         "rician": fitted,
         "words": words,
     }
@@ -64,6 +75,8 @@ def _number(wanted: Mapping[str, str], name: str, low: float, high: float) -> fl
 
 
 def _fit(counts: np.ndarray[tuple[int, ...], np.dtype[np.int32]], step_us: int) -> tuple[list[float] | None, str]:
+    if int(counts.max(initial=0)) > _MOST_FITTED:
+        return None, f"no fit: a step holds more than {_MOST_FITTED} photons, take shorter ones"
     rules = SpeckleRules(bin_s=step_us / 1e6, errors="curvature", correct_bin=False)
     fits = fit_counts(counts[None], rules)
     ic, is_, _ = (fits.parameters_cps[0] * rules.bin_s).tolist()
@@ -96,11 +109,13 @@ class QuickLookServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: QuickLookServer
     server_version, sys_version = "quicklook", ""
+    timeout = _SOCKET_S
 
     def do_GET(self) -> None:
         """The page, an answer, or nothing."""
         host = (self.headers.get("Host") or "").rpartition(":")[0]
-        if host not in ("127.0.0.1", "localhost"):  # another name led here: not from this machine's browser by itself
+        from_elsewhere = self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
+        if from_elsewhere or host not in ("127.0.0.1", "localhost"):  # another page or name led here: not this page by itself
             self._send(HTTPStatus.FORBIDDEN, "text/plain", b"")
             return
         asked = urlsplit(self.path)
@@ -112,12 +127,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", b"")
 
     def _answer(self, wanted: Mapping[str, str]) -> None:
-        try:
-            with self.server.reading:
-                found = pixel_answer(self.server.table, wanted)
-            status = HTTPStatus.OK
-        except NightcrewError as error:
-            found, status = {"problem": str(error)}, HTTPStatus.BAD_REQUEST
+        if not self.server.reading.acquire(timeout=_LONGEST_WAIT_S):
+            found, status = {"problem": "busy with other answers: ask again"}, HTTPStatus.SERVICE_UNAVAILABLE
+        else:
+            try:
+                found, status = pixel_answer(self.server.table, wanted), HTTPStatus.OK
+            except NightcrewError as error:
+                found, status = {"problem": str(error)}, HTTPStatus.BAD_REQUEST
+            finally:
+                self.server.reading.release()
         self._send(status, "application/json", json.dumps(found, allow_nan=False).encode())
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:

@@ -100,9 +100,10 @@ def quicklook(
 ) -> None:
     """A page to look at a photon table, or at raw seconds: flags, counts, any pixel's stream, histograms and spectrum."""
     from nightcrew.errors import Refused
-    from reports.mkid_quicklook import quicklook_html, write_quicklook
+    from reports.mkid_quicklook import quicklook_html, refuse_place, write_quicklook
 
     page = Path("quicklook.html") if out is None else out
+    refuse_place(page, [*files, *(solution or []), *([] if beam_map is None else [beam_map])])
     if files[0].suffix == ".bin":
         look = _raw_look(files, beam_map, flags, size, bin_s)
         if serve:

@@ -20,7 +20,7 @@ from nightcrew.mkid.cube_bins import Binner, WavelengthBins, time_bins
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_MOST_CELLS = 1 << 27  # 1 GB of sums
+_MOST_CELLS = 1 << 25  # 2 GB: sums and their turned copies, rates and what is written of them take 64 bytes a cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def make_cube(table: CalibratedTable, time_edges_us: Ints, wavelengths: Waveleng
 
     Without ``wavelengths`` every photon counts, whether it has one or not.  Dead time is taken off the exposure unless the table's photons
     are weighted for it, or ``dead_time`` is False.  Raises :class:`MissingCalibration` when wavelengths are asked for and the
-    table has no solution, :class:`Refused` for edges outside of the table and for cubes beyond a gigabyte.
+    table has no solution, :class:`Refused` for edges outside of the table and for cubes beyond some gigabytes.
     """
     n_times, n_waves = time_edges_us.size - 1, 1 if wavelengths is None else wavelengths.n
     _check(table, time_edges_us, wavelengths, n_times * n_waves)

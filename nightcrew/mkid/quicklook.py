@@ -23,7 +23,8 @@ from nightcrew.mkid.wavelength_solution import HC_EV_NM
 Floats = NDArray[np.float64]
 _MOST_STEPS = 60  # images to step through
 _STREAM_STEPS = 240  # of a pixel's time stream
-_HISTOGRAM = 48  # counts; more are added to the last
+_HISTOGRAM = 48  # cells of a histogram of counts
+_MOST_BINS = 1 << 22  # of a pixel
 _PHASE_BINS = 72
 _COLOURS = 8
 _CHUNK_PHOTONS, _CHUNK_BINS = 1 << 22, 1 << 23
@@ -53,7 +54,9 @@ class QuickLook:
     cube: NDArray[np.uint32]  # [step, colour, y, x]; the last colour are photons without a wavelength, or outside of the bins
     wavelengths: WavelengthBins | None
     stream: NDArray[np.uint32]  # [pixel, step of the stream]
-    histogram: NDArray[np.uint32]  # [pixel, counts in a bin]
+    histogram: NDArray[np.uint32]  # [pixel, cell]: bins with cell * width to (cell + 1) * width - 1 counts
+    histogram_width: NDArray[np.uint32]  # [pixel]
+    moments: Floats  # [pixel, (mean, variance)] of the counts in a bin; NaN where there is no bin
     phase: NDArray[np.uint32]  # [pixel, bin]
     phase_edges_deg: Floats
     coefficients: Floats  # [pixel, 3]: energy in eV from phase in degrees; NaN without a solution
@@ -89,6 +92,8 @@ def look(source: Source, chunks: Iterator[CalibratedPhotons], *, bin_s: float = 
     bin_us = round(bin_s * 1e6)
     if not 1 <= bin_us <= source.span_us:
         raise Refused(f"bins of {bin_s} s do not fit into {source.span_us / 1e6} s")
+    if source.span_us // bin_us > _MOST_BINS:
+        raise Refused(f"bins of {bin_s} s are more than {_MOST_BINS} in {source.span_us / 1e6} s: take longer ones")
     sums = _Sums(source, bin_us, fit)
     for chunk in chunks:
         sums.add(chunk)
@@ -111,6 +116,7 @@ class _Sums:
         self._cube = np.zeros((n_pixels, self._n_steps * self._colours), dtype=np.uint32)
         self._stream = np.zeros((n_pixels, self._n_stream), dtype=np.uint32)
         self._histogram = np.zeros((n_pixels, _HISTOGRAM), dtype=np.uint32)
+        self._width, self._moments = np.ones(n_pixels, dtype=np.uint32), np.full((n_pixels, 2), np.nan)
         self._edges = np.linspace(-180.0, 0.0, _PHASE_BINS + 1)
         self._phase = np.zeros((n_pixels, _PHASE_BINS), dtype=np.uint32)
         self._rician = np.full((n_pixels, 2), np.nan)
@@ -126,8 +132,7 @@ class _Sums:
         bin_deg = np.floor((photons.phase_deg - self._edges[0]) * (_PHASE_BINS / -self._edges[0])).astype(np.int64)
         self._phase[rows] += _counted(row, np.clip(bin_deg, 0, _PHASE_BINS - 1), n, _PHASE_BINS)
         counts = binned_counts(photons, n, (0, self._source.span_us), self._bin_us, [self._source.lost] * n)
-        bins = rician.histogram(np.minimum(counts, _HISTOGRAM - 1), _HISTOGRAM - 1).T
-        self._histogram[rows] += bins.astype(np.uint32)
+        self._histogram[rows], self._width[rows], self._moments[rows] = histograms(counts)
         if self._fit:
             rules = SpeckleRules(bin_s=self._bin_us / 1e6, errors="curvature", decorrelation_s=1e9)
             self._rician[rows] = fit_counts(counts, rules).parameters_cps[:, :2] * rules.bin_s
@@ -155,11 +160,30 @@ class _Sums:
             wavelengths=self._bins,
             stream=self._stream,
             histogram=self._histogram,
+            histogram_width=self._width,
+            moments=self._moments,
             phase=self._phase,
             phase_edges_deg=self._edges,
             coefficients=source.coefficients,
             rician_per_bin=self._rician,
         )
+
+
+def histograms(counts: NDArray[np.int32]) -> tuple[NDArray[np.uint32], NDArray[np.uint32], Floats]:
+    """Histograms [pixel, cell] of counts [pixel, bin] (below 0: masked), the widths of the cells [pixel], and mean and variance.
+
+    Cells are one count wide where 48 of them hold the greatest count, and else as wide as they have to be: nothing falls beyond.
+    """
+    width = np.maximum(-(-(counts.max(axis=1, initial=0).astype(np.int64) + 1) // _HISTOGRAM), 1)
+    cells = counts if int(width.max(initial=1)) == 1 else counts // width[:, None]
+    bins = rician.histogram(cells, _HISTOGRAM - 1).T.astype(np.uint32)
+    seen = counts >= 0
+    number = np.maximum(seen.sum(axis=1), 1)
+    kept = np.where(seen, counts, 0)
+    mean = kept.sum(axis=1, dtype=np.int64) / number
+    variance = np.einsum("pb,pb->p", kept, kept, dtype=np.float64) / number - mean**2
+    moments = np.where((seen.sum(axis=1) > 0)[:, None], np.stack([mean, variance], axis=1), np.nan)
+    return bins, width.astype(np.uint32), moments
 
 
 def _counted(row: NDArray[np.int64], place: NDArray[np.int64], n_rows: int, n: int) -> NDArray[np.uint32]:

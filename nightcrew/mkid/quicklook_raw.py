@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from nightcrew.mkid.stream import PhotonStream
 from nightcrew.mkid.words import DEGREE_PER_PHASE_UNIT, phases
 
 _LONGEST_S = 60
-_MOST_PHOTONS = 1 << 27
+_MOST_WORDS = 1 << 25  # 32 million photons take 2 GB
+_CHUNK_BINS = 1 << 23
 _WINDOW_NM = (700.0, 1500.0)
 
 
@@ -26,9 +28,12 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
     """A quick look at one contiguous run of raw seconds; ``shape`` is (rows, columns), flags are those of the beam map.
 
     Everything in the files counts, from the first photon's second to the end of the last one's.  Raises :class:`RejectedInput` when nothing
-    can be read, :class:`Refused` for more than a run or than a minute.
+    can be read, :class:`Refused` for more than a run, than a minute, or than 32 million words.
     """
     listing = sort_out(paths)
+    words = sum(path.stat().st_size for path in listing.files.values()) // 8
+    if words > _MOST_WORDS:
+        raise Refused(f"{words} words are too many for a quick look, which takes up to {_MOST_WORDS}: take fewer seconds")
     runs = listing.runs()
     if len(runs) != 1 or runs[0][1] - runs[0][0] > _LONGEST_S:
         reasons = "; ".join(one.reason for one in listing.rejected)
@@ -41,8 +46,6 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
     account = stream.account
     if not account.files:
         raise RejectedInput("; ".join(one.reason for one in account.rejected) or "nothing in these files can be read")
-    if len(photons) > _MOST_PHOTONS:
-        raise Refused(f"{len(photons)} photons are too many for a quick look: take fewer seconds")
     account.missing_seconds = [second for second in account.missing_seconds if first <= second < stop]
     account.tail_missing = False
     inside = _window(photons, first * 1_000_000, stop * 1_000_000)
@@ -79,7 +82,18 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
         weight=np.broadcast_to(np.float32(1), (n,)),
         phase_deg=phases(ordered.word) * np.float32(DEGREE_PER_PHASE_UNIT),
     )
-    return look(source, iter([every]), bin_s=bin_s)
+    return look(source, _chunks(every, source.span_us // max(round(bin_s * 1e6), 1)), bin_s=bin_s)
+
+
+def _chunks(every: CalibratedPhotons, n_bins: int) -> Iterator[CalibratedPhotons]:
+    """Pixels in groups whose bins fit into memory."""
+    n_pixels = every.first.size - 1
+    step = max(_CHUNK_BINS // max(n_bins, 1), 1)
+    for low in range(0, n_pixels, step):
+        first = every.first[low : min(low + step, n_pixels) + 1]
+        rows = slice(int(first[0]), int(first[-1]))
+        columns = (getattr(every, name)[rows] for name in ("time_us", "wavelength_nm", "weight", "phase_deg"))
+        yield CalibratedPhotons(low, first - rows.start, every.resid, *columns)
 
 
 def _window(photons: Photons, start_us: int, stop_us: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 
+from nightcrew.errors import Refused
 from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibrated
 from nightcrew.mkid.cube import Cube
 from nightcrew.mkid.cube_bins import time_edges
@@ -99,13 +100,14 @@ def make_science_products(
 ) -> ScienceProducts:
     """Write ``image.fits``, ``cube.fits`` (with a wavelength solution), ``time_cube.fits`` and, when asked, ``speckles.fits`` into ``out``.
 
+    A cube or a map that is refused is left out, or made in the usual steps, which the remarks say; everything else is made.
     Raises the errors of :func:`~nightcrew.mkid.calibrated.open_calibrated` and of writing.
     """
     cards = provenance_cards(table_path, () if isinstance(solutions, Calibrations) else solutions)
     remarks = list(wishes.problems)
     with open_calibrated(table_path, solutions) as table:
         image = cube_of(table, CubeWish())
-        time_cube = cube_of(table, CubeWish(step_s=_step_s(table, wishes.time_step_s)))
+        time_cube = _in_time(table, wishes.time_step_s, remarks)
         cube = _spectral(table, wishes, remarks)
         maps = _speckles(table, wishes, remarks) if wishes.speckles else None
         sky = sky_of(table)
@@ -131,8 +133,14 @@ def make_science_products(
     )
 
 
-def _step_s(table: CalibratedTable, wished: float | None) -> float:
-    return table.duration_s / _STEPS if wished is None else min(wished, table.duration_s)
+def _in_time(table: CalibratedTable, wished_s: float | None, remarks: list[str]) -> Cube:
+    if wished_s is not None:
+        try:
+            return cube_of(table, CubeWish(step_s=min(wished_s, table.duration_s)))
+        except Refused as error:
+            remarks.append(f"The cube in time has {_STEPS} steps, not steps of {wished_s:g} s: {error}.")
+    step_us = -(-(table.stop_us - table.start_us) // _STEPS)  # rounded up: what is left over is no step of its own
+    return cube_of(table, CubeWish(step_s=step_us / 1e6))
 
 
 def _spectral(table: CalibratedTable, wishes: ScienceWishes, remarks: list[str]) -> Cube | None:
@@ -140,7 +148,11 @@ def _spectral(table: CalibratedTable, wishes: ScienceWishes, remarks: list[str])
         remarks.append("There is no wavelength solution: no cube in wavelength was made.")
         return None
     width = wishes.energy_width_ev or float(table.table.attributes.get("energy_resolution", 0.1))
-    return cube_of(table, CubeWish(energy_width_ev=width))
+    try:
+        return cube_of(table, CubeWish(energy_width_ev=width))
+    except Refused as error:
+        remarks.append(f"No cube in wavelength was made: {error}.")
+        return None
 
 
 def _speckles(table: CalibratedTable, wishes: ScienceWishes, remarks: list[str]) -> SpeckleMaps | None:
@@ -154,7 +166,11 @@ def _speckles(table: CalibratedTable, wishes: ScienceWishes, remarks: list[str])
     if edges.size > 2 and edges[-1] - edges[-2] < 10 * rules.bin_s * 1e6:
         edges = np.delete(edges, -2)  # what is left over is too short for a map of its own, and joins the last
     method: Literal["binned", "intervals"] = "intervals" if wishes.speckles == "intervals" else "binned"
-    return make_maps(table, rules, edges, method=method)
+    try:
+        return make_maps(table, rules, edges, method=method)
+    except Refused as error:
+        remarks.append(f"No speckle maps were made: {error}.")
+        return None
 
 
 def _quantities(image: Cube, cube: Cube | None, maps: SpeckleMaps | None) -> dict[str, tuple[float | None, str, str]]:

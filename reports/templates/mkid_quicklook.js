@@ -124,19 +124,20 @@
     return logs.map(Math.exp);
   }
 
-  function histogramOf(bins, fitted, source) {
-    let number = 0, mean = 0, square = 0, top = 0;
-    bins.forEach((v, n) => { number += v; mean += n * v; square += n * n * v; if (v) top = n; });
-    if (!number) return { none: "no bins" };
-    mean /= number; square = square / number - mean * mean;
+  function histogramOf(bins, width, moments, fitted, source) {  // cells of so many counts each
+    let number = 0, top = 0;
+    bins.forEach((v, n) => { number += v; if (v) top = n; });
+    if (!number || !moments || !Number.isFinite(moments[0])) return { none: "no bins" };
+    const [mean, square] = moments;
     top = Math.min(bins.length - 1, top + 2);
     let ic = fitted ? fitted[0] : NaN, is = fitted ? fitted[1] : NaN, how = source;
     if (!Number.isFinite(ic) || !Number.isFinite(is)) {
       ic = Math.sqrt(mean * mean - square + mean); if (!Number.isFinite(ic)) ic = mean / 2;
       ic = Math.min(ic, mean); is = mean - ic; how = "from mean and variance";
     }
-    const poisson = pmf(top, mean, 0, 0), rician = pmf(top, ic, is, 0);
-    return { edges: range(top + 2, (k) => k - 0.5), bars: range(top + 1, (k) => bins[k]), x: "counts in a bin",
+    const cells = (p) => range(top + 1, (k) => { let sum = 0; for (let n = k * width; n < (k + 1) * width; n++) sum += p[n]; return sum; });
+    const last = (top + 1) * width - 1, poisson = cells(pmf(last, mean, 0, 0)), rician = cells(pmf(last, ic, is, 0));
+    return { edges: range(top + 2, (k) => k * width - 0.5), bars: range(top + 1, (k) => bins[k]), x: width > 1 ? `counts in a bin, ${width} in a bar` : "counts in a bin",
       lines: [{ name: `Poisson ${mean.toPrecision(4)}`, colour: "#009e73", values: poisson.map((v) => v * number) },
         { name: `Rician Ic ${ic.toPrecision(3)} Is ${is.toPrecision(3)} ${how}`, colour: "#d55e00", values: rician.map((v) => v * number) }] };
   }
@@ -171,7 +172,8 @@
     if (live) plot($("stream"), { edges: live.edges_s, bars: live.counts, x: `time / s, steps of ${live.step_s} s` });
     else plot($("stream"), { edges: range(streamSteps + 1, (k) => Math.min(k * data.streamSeconds, span)), bars: one.stream, band: [state.from * data.stepSeconds, Math.min(state.to * data.stepSeconds, span)], x: `time / s, steps of ${data.streamSeconds} s` });
     const fitted = [arrays.rician[one.p * 2], arrays.rician[one.p * 2 + 1]];
-    plot($("histogram"), live ? histogramOf(live.histogram, live.rician, "fitted") : histogramOf(one.histogram, fitted, "fitted"));
+    const moments = [arrays.moments[one.p * 2], arrays.moments[one.p * 2 + 1]];
+    plot($("histogram"), live ? histogramOf(live.histogram, live.histogram_width, live.moments, live.rician, "fitted") : histogramOf(one.histogram, arrays.width[one.p], moments, fitted, "fitted"));
     plot($("spectrum"), colours > 1 ? { edges: data.edgesNm, bars: one.spectrum, x: "wavelength / nm, photons in the steps in view" } : { none: "no wavelength solution: no spectrum" });
     plot($("phase"), { edges: range(phaseBins + 1, (k) => data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins), bars: one.phase, marks: phaseMarks(one.p), x: "phase / deg" });
     const total = one.stream.reduce((a, b) => a + b, 0);
@@ -233,7 +235,7 @@
   $("save-image").addEventListener("click", () => { const counts = viewCounts(); saveText("quicklook_image.csv", ["x,y,resonator,photons,flags,hot", ...range(pixels, (p) => `${p % columns},${Math.floor(p / columns)},${arrays.resid[p]},${counts[p]},${namesOf(arrays.flag[p]).join(" ")},${arrays.hot[p]}`)]); });
   $("save-pixel").addEventListener("click", () => {
     const one = pixelData();
-    saveText(`quicklook_x${state.x}_y${state.y}.csv`, ["what,place,value", ...one.stream.map((v, k) => `stream_s,${k * data.streamSeconds},${v}`), ...one.histogram.map((v, k) => `bins_with_counts,${k},${v}`), ...one.spectrum.map((v, k) => `spectrum_nm,${data.edgesNm[k]},${v}`), ...one.phase.map((v, k) => `phase_deg,${data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins},${v}`)]);
+    saveText(`quicklook_x${state.x}_y${state.y}.csv`, ["what,place,value", ...one.stream.map((v, k) => `stream_s,${k * data.streamSeconds},${v}`), ...one.histogram.map((v, k) => `bins_with_counts,${k * arrays.width[one.p]},${v}`), ...one.spectrum.map((v, k) => `spectrum_nm,${data.edgesNm[k]},${v}`), ...one.phase.map((v, k) => `phase_deg,${data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins},${v}`)]);
   });
   if (data.live) { $("live").hidden = false; $("live-go").addEventListener("click", askLive); }
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nightcrew.errors import Refused
+from nightcrew.mkid import science_products
 from nightcrew.mkid.calibrated import Calibrations
 from nightcrew.mkid.science_products import ScienceWishes, make_science_products
 from reports.analysis import AnalysisPage, write_analysis
@@ -73,6 +75,28 @@ def test_wishes_of_the_log(columns: dict[str, str], speckles: str, companion: bo
     assert (wishes.speckles, wishes.companion) == (speckles, companion)
     assert problem in " ".join(wishes.problems)
     assert bool(wishes.problems) is bool(problem)
+
+
+def test_what_is_refused_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = random_table(tmp_path / "star.h5", 3)
+    solution = Calibrations(wavelength=linear_solution(beam_map()))
+
+    def refused(*_: object, **__: object) -> None:
+        raise Refused("too much")
+
+    monkeypatch.setattr(science_products, "make_maps", refused)
+    wishes = ScienceWishes(time_step_s=1e-5, energy_width_ev=100.0, speckles="binned")
+    made = make_science_products(path, solution, wishes, tmp_path / "out")
+    assert [name for name, _ in made.files] == ["image.fits", "time_cube.fits"]
+    assert made.time_cube.shape[0] == 10
+    for part, sentence in zip(("cube in time", "No cube in wavelength", "No speckle maps"), made.remarks, strict=True):
+        assert part in sentence
+    assert sections_of(made, tmp_path / "out")
+
+
+def test_ten_steps_are_ten_steps(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.h5", beam_map(), [0], [1], duration_s=1.000004)
+    assert make_science_products(path, [], ScienceWishes(), tmp_path / "out").time_cube.shape[0] == 10
 
 
 def test_speckle_maps_of_too_short_a_time_are_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from typer.testing import CliRunner
 
 from deployments.cli.mkid import app
 from nightcrew.errors import NightcrewError, Refused, RejectedInput
+from nightcrew.mkid import quicklook, quicklook_raw
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
-from nightcrew.mkid.quicklook import hot_pixels, look_at_table, steps_of
+from nightcrew.mkid.quicklook import histograms, hot_pixels, look_at_table, steps_of
 from nightcrew.mkid.quicklook_raw import look_at_seconds
+from reports import mkid_quicklook_server
 from reports.mkid_quicklook import quicklook_html
-from reports.mkid_quicklook_server import QuickLookServer
+from reports.mkid_quicklook_server import QuickLookServer, pixel_answer
 from tests.mkid.made_tables import beam_map, linear_solution, table
 from tests.mkid.streams import make, write
 from tests.mkid.test_image_cube import random_table
@@ -87,8 +89,8 @@ def test_the_page_holds_no_markup_from_files(tmp_path: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def ask(url: str, host: str | None = None) -> tuple[int, bytes]:
-    request = urllib.request.Request(url, headers={} if host is None else {"Host": host})  # noqa: S310
+def ask(url: str, host: str | None = None, other: dict[str, str] | None = None) -> tuple[int, bytes]:
+    request = urllib.request.Request(url, headers={**(other or {}), **({} if host is None else {"Host": host})})  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.status, answer.read()
@@ -123,6 +125,75 @@ def test_the_server_answers_this_machine_exactly(tmp_path: Path) -> None:
             server.shutdown()
             server.server_close()
             thread.join(10)
+
+
+def test_bright_pixels_have_wider_cells_and_the_same_moments() -> None:
+    """Nothing is added up in a last bar that looks like a peak."""
+    counts = np.random.default_rng(2).poisson([[5.0], [300.0], [0.0]], (3, 400)).astype(np.int32)
+    counts[0, :100] = -1
+    bins, width, moments = histograms(counts)
+    assert bins.sum(axis=1).tolist() == [300, 400, 400]
+    assert width[0] == width[2] == 1
+    assert width[1] * 48 > counts[1].max() >= (width[1] - 1) * 48
+    for pixel in range(3):
+        seen = counts[pixel][counts[pixel] >= 0]
+        assert bins[pixel].tolist() == np.bincount(seen // width[pixel], minlength=48).tolist()
+        assert moments[pixel] == pytest.approx([seen.mean(), seen.var()])
+    assert np.isnan(histograms(np.full((1, 3), -1, np.int32))[2]).all()
+
+
+def test_what_is_too_much_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(4, start_us=SECOND * 1_000_000, span_us=1_000_000, n_photons=5000)
+    write(tmp_path, made)
+    path = tmp_path / f"{SECOND}.bin"
+    chunked = [look_at_seconds([path], made.shape, bin_s=bin_s) for bin_s in (0.01, 0.0005)]
+    monkeypatch.setattr(quicklook_raw, "_CHUNK_BINS", 20_000)
+    again = look_at_seconds([path], made.shape, bin_s=0.0005)
+    assert np.array_equal(again.histogram, chunked[1].histogram)
+    assert np.array_equal(again.cube, chunked[0].cube)
+    monkeypatch.setattr(quicklook, "_MOST_BINS", 100_000)
+    with pytest.raises(Refused, match="take longer ones"):
+        look_at_seconds([path], made.shape, bin_s=1e-6)
+    monkeypatch.setattr(quicklook_raw, "_MOST_WORDS", 1000)
+    monkeypatch.setattr(quicklook_raw, "PhotonStream", None)  # it is never opened
+    with pytest.raises(Refused, match="take fewer seconds"):
+        look_at_seconds([path], made.shape)
+
+
+def test_answers_have_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_calibrated(random_table(tmp_path / "t.h5", 6), []) as opened:
+        asked = {"x": "2", "y": "1", "step": "1"}
+        monkeypatch.setattr(mkid_quicklook_server, "_MOST_FITTED", 3)
+        assert "no fit" in pixel_answer(opened, asked)["words"]
+        monkeypatch.setattr(mkid_quicklook_server, "_MOST_PHOTONS", 10)
+        with pytest.raises(Refused, match="shorter window"):
+            pixel_answer(opened, asked)
+        server = QuickLookServer("", opened)
+        monkeypatch.setattr(mkid_quicklook_server, "_LONGEST_WAIT_S", 0.05)
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            with server.reading:
+                assert ask(f"{server.url}pixel?x=2&y=1&step=1")[0] == 503
+            assert ask(server.url, other={"Sec-Fetch-Site": "cross-site"})[0] == 403
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join(10)
+
+
+def test_a_page_never_takes_the_place_of_its_photons(tmp_path: Path) -> None:
+    path = random_table(tmp_path / "t.h5", 6)
+    made = make(4, start_us=SECOND * 1_000_000, span_us=1_000_000, n_photons=500)
+    write(tmp_path, made)
+    second = tmp_path / f"{SECOND}.bin"
+    (tmp_path / "link.html").symlink_to(path)
+    before = path.read_bytes(), second.read_bytes()
+    for source, out in ((path, path), (second, second), (path, second), (path, tmp_path / "link.html"), (second, tmp_path / "x.bin")):
+        words = ["quicklook", str(source), "--size", f"{made.shape[1]}x{made.shape[0]}", "-o", str(out)]
+        assert isinstance(CliRunner().invoke(app, words).exception, Refused)
+    assert (path.read_bytes(), second.read_bytes()) == before
+    assert (tmp_path / "link.html").is_symlink()
 
 
 def test_the_command_looks_at_tables_and_seconds(tmp_path: Path) -> None:
