@@ -37,6 +37,9 @@ def is_complete(path: Path) -> bool:
         structure = check(path)
     except TransientError:
         return False
+    except Exception:  # noqa: BLE001  # the one edge: a fault of ours with one file must not end the watching of all others
+        _LOG.exception("%s: its structure cannot be judged; it is handed on to be rejected by name", path)
+        return True
     return structure.complete or structure.damaged
 
 

@@ -44,6 +44,8 @@ def load(path: Path | str | None = None) -> Settings:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Refused(f"{file}: this is not TOML: {error}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+        raise Refused(f"{file}: this cannot be read as TOML: {error}") from error
     for section, key in SECRETS:
         table = values.get(section)
         if isinstance(table, dict) and key in table:

@@ -40,6 +40,8 @@ def _read(path: Path) -> ProfileFile:
         raise Refused(f"{path}: this is not TOML: {error}") from error
     except UnicodeDecodeError as error:
         raise Refused(f"{path}: not UTF-8 text at byte {error.start}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
+        raise Refused(f"{path}: this cannot be read as TOML: {error}") from error
     except OSError as error:
         raise Refused(f"cannot read the instrument profile {path}: {error.strerror}") from error
 

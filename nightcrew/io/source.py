@@ -16,6 +16,7 @@ from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.decoders import new_decoder
 
 DEFAULT_MAX_BYTES = 4 << 30  # the most that one file may declare or expand to, unless the caller says otherwise
+_FAR = 1 << 62  # no file is so long
 _HEAD = 4 * 2880  # most headers, in one read
 _MAX_LZW = 1 << 28  # compress is decoded in Python, some megabytes a second: no camera of today writes it
 _CHUNK = 1 << 18  # compressed bytes read at a time
@@ -65,6 +66,8 @@ class ByteSource:
         return None if self.compression else self._fd
 
     def _pread(self, count: int, offset: int) -> bytes:
+        if offset >= _FAR:  # a header may claim any place; the system's call takes none beyond 63 bits
+            return b""
         try:
             return os.pread(self._fd, count, offset)
         except OSError as error:
@@ -85,7 +88,7 @@ class ByteSource:
     def readinto_at(self, offset: int, view: memoryview) -> int:
         """Fill ``view`` (bytes) from ``offset`` and return how many bytes there were."""
         done = 0
-        while done < len(view):
+        while done < len(view) and offset < _FAR:
             try:
                 got = os.preadv(self._fd, [view[done:]], offset + done)
             except OSError as error:

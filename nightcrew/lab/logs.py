@@ -126,7 +126,10 @@ def parse_log(text: str, name: str = "temperatureLog.csv") -> FrameLog:
     if not lines:
         raise RejectedInput(f"{name}: is empty")
     sign = delimiter_of(lines)
-    table = [line.split() for line in lines] if sign == " " else list(csv.reader(lines, delimiter=sign, skipinitialspace=True))
+    try:
+        table = [line.split() for line in lines] if sign == " " else list(csv.reader(lines, delimiter=sign, skipinitialspace=True))
+    except csv.Error as error:
+        raise RejectedInput(f"{name}: is no table ({error})") from error
     names = [cell.strip() for cell in table[0]]
     if all(to_number(cell) is not None for cell in names):
         raise RejectedInput(f"{name}: has no line with the names of its columns")

@@ -56,7 +56,7 @@ def time_us(text: str) -> int:
         moment = datetime.datetime.fromisoformat(text.strip())
         moment = moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)
         return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
-    if not value.is_finite() or not 0 <= value * 1_000_000 < _YEAR_2100_US:
+    if not value.is_finite() or not 0 <= value < _YEAR_2100_US // 1_000_000:  # a product of 1e999999 would overflow
         raise ValueError(f"{text} is no time")
     return int((value * 1_000_000).to_integral_value())
 

@@ -7,7 +7,6 @@ bins of any width: their rates, divided by the widths of their bins, times the r
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ _FORMAT = "nightcrew response 2"
 _FORMAT_BY_BIN = "nightcrew response 1"  # factors for the count rate in the bin, not by wavelength
 _MOST_BYTES = 32 << 20
 _FWHM_PER_SIGMA = 2.354820045
+_LEAST_SHARE = 0.8  # of a star's light that has to be measured
 _FINE = 40  # steps of the reference within the resolution's sigma, at least
 
 
@@ -60,8 +60,8 @@ def read_reference(path: Path) -> Reference:
     except OSError as error:
         raise TransientError(f"{shown(path)}: cannot be read ({error.strerror})") from error
     rows: list[tuple[float, float]] = []
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
-        words = " ".join(row).split("#", 1)[0].split()
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split("#", 1)[0].replace(",", " ").split()
         if not words:
             continue
         try:
@@ -139,6 +139,15 @@ def above_sky(star: Spectrum, sky: Spectrum) -> Spectrum:
     return replace(
         star, rate_cps=star.rate_cps - share * sky.rate_cps, rate_error_cps=np.hypot(star.rate_error_cps, share * sky.rate_error_cps)
     )
+
+
+def whole(star: Spectrum, share: float) -> Spectrum:
+    """The spectrum of all of an aperture of which ``share`` of the star's light was measured; ``Refused`` where that is too little."""
+    if not share >= _LEAST_SHARE:
+        raise Refused(
+            f"only {100 * share:.0f} % of the star's light in the aperture falls on pixels that are not flagged: choose another radius or star"
+        )
+    return replace(star, rate_cps=star.rate_cps / share, rate_error_cps=star.rate_error_cps / share)
 
 
 def write_response(path: Path, response: Response, *, meta: Mapping[str, object] | None = None, overwrite: bool = False) -> Path:

@@ -1,0 +1,48 @@
+"""What fuzzing found and was mended, where the bytes are too many for a line of ``cases/``; and what it taught about the edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deployments.children import is_complete
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.irradiation.dose_log import read_dose_log
+from nightcrew.lab.logs import parse_log
+from nightcrew.mkid.spectra_response import read_reference
+from tests.fuzz.targets import TARGETS
+
+LONG_FIELD = "x" * 200_000  # more than Python's csv module takes
+
+
+@pytest.mark.parametrize("name", ["configuration", "profile"])
+@pytest.mark.parametrize("text", ["a = " + "9" * 5000, "a = " + "[" * 100_000], ids=["digits", "brackets"])
+def test_toml_beyond_what_python_takes_is_refused(name: str, text: str) -> None:
+    with pytest.raises(Refused, match="cannot be read as TOML"):
+        TARGETS[name].read(text.encode())
+
+
+def test_a_table_with_an_endless_field_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "dose.csv").write_text(f"Dose [krad],{LONG_FIELD}\n1,2\n", encoding="utf-8")
+    with pytest.raises(RejectedInput, match="is no table"):
+        read_dose_log(tmp_path / "dose.csv")
+    with pytest.raises(RejectedInput, match="is no table"):
+        parse_log(f"frame,{LONG_FIELD}\n1,2\n")
+    (tmp_path / "star.txt").write_text(f"# {LONG_FIELD}\n500,1\n600 2\n", encoding="utf-8")
+    assert read_reference(tmp_path / "star.txt").flux.tolist() == [1.0, 2.0]
+
+
+def test_an_offset_beyond_any_file_is_no_fault(tmp_path: Path) -> None:
+    """It ended the watcher, which then met the same file again, for ever."""
+    path = tmp_path / "big.tiff"
+    path.write_bytes(b"MM\0+\0\x08\0\0" + b"\xff" * 8 + bytes(60))
+    assert not is_complete(path)
+
+
+def test_a_fault_of_ours_with_one_file_does_not_end_the_watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OverflowError("planted")
+
+    monkeypatch.setattr("nightcrew.io.structure.check", broken)
+    assert is_complete(tmp_path / "any.fit")  # handed on: ingest rejects it by name
