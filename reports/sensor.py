@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
-from nightcrew.sensor.frames import SensorFrame
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult, window_of
+from nightcrew.sensor.frames import SensorFrame, Window
 from nightcrew.sensor.hot_growth import HotGrowth, Place, growth, read_hot_pixels
 from nightcrew.sensor.sensor_data import SensorData
 from reports import sensor_tables
@@ -19,6 +20,8 @@ from reports.summary import Quantity, Summary
 from reports.text import adaptive, plural, quantity
 
 RECIPE = "sensor_characterisation"
+SAME_GAIN = 1e-3
+"""Regions whose gains differ by less have one gain."""
 KEY = ("gain", "read_noise", "full_well", "prnu", "dark_current", "doubling_temperature", "max_practical_exposure", "linearity_error")
 FILES = (
     ("data_set.csv", "one row a frame: statistics of the crop"),
@@ -47,6 +50,7 @@ def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: 
     """Write all files of the report but the page itself into ``out`` and return the page (:func:`reports.analysis.write_analysis`)."""
     out.mkdir(parents=True, exist_ok=True)
     data = tables_of(result, frames)
+    standing = replace(standing, left_out=(*standing.left_out, *result.unreadable, *data.left_out))
     sensor_tables.save_frame(out, "data_set", data.data_set.drop(columns="data"))
     summary_table = data.data_summary
     sensor_tables.save_frame(out, "data_summary", summary_table)
@@ -65,40 +69,68 @@ def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: 
 
 
 def tables_of(result: SensorResult, frames: Sequence[SensorFrame]) -> SensorData:
-    """photonica's tables of the same frames."""
+    """photonica's tables of the same frames; those that the crop does not fit, or that cannot be read, are in its ``left_out``."""
     options = result.options
-    gain = next((region.gain.value for s in result.set_ups for region in s.regions if region.gain is not None), None)
+    unreadable = {name for name, _ in result.unreadable}
+    gains = {s.set_up: gain for s in result.set_ups if (gain := _crop_gain(s, result)) is not None}
     data = SensorData(
         options.crop,
         options.offset_correction,
         options.pedestal,
         temperature_tolerance_c=options.temperature_tolerance_c,
-        gain_e_per_adu=gain,
+        gain_e_per_adu=gains or None,
     )
     for frame in frames:
-        data.add(frame)
+        if frame.name in unreadable:
+            continue
+        try:
+            data.add(frame)
+        except (Refused, RejectedInput) as error:
+            data.left_out.append((frame.name, f"not in the tables: {error}"))
     data.calcStats()
     return data
 
 
+def _crop_gain(set_up: SetUpResult, result: SensorResult) -> float | None:
+    """Gain of the crop of a set-up's frames, in e-/ADU; None where it is not known, or where the crop spans regions that differ in it."""
+    try:
+        crop = window_of(set_up.groups[0].frames[0], result.options)
+    except Refused:
+        return None
+    found = [region.gain for region in set_up.regions if any(_overlap(window, crop) for window in region.region.windows)]
+    gains = [gain for gain in found if gain is not None]
+    if not gains or len(gains) < len(found):
+        return None
+    weights = [1 / gain.error**2 if gain.error > 0 else 1.0 for gain in gains]
+    mean = sum(w * gain.value for w, gain in zip(weights, gains, strict=True)) / sum(weights)
+    return mean if all(abs(gain.value - mean) <= max(3 * gain.error, SAME_GAIN * mean) for gain in gains) else None
+
+
+def _overlap(one: Window, other: Window) -> bool:
+    return one.x0 < other.x1 and other.x0 < one.x1 and one.y0 < other.y1 and other.y0 < one.y1
+
+
 def grown_since(result: SensorResult, path: Path) -> tuple[HotGrowth, ...]:
-    """Hot pixels of the first set-up against those in an earlier ``hot_pixels.csv``; temperatures must agree within the tolerance."""
+    """Hot pixels against those in an earlier ``hot_pixels.csv``: same set-up, same region, temperatures that agree within the tolerance."""
     earlier = read_hot_pixels(path)
     found = []
-    for region in result.set_ups[0].regions if result.set_ups else ():
+    tolerance_c = 2 * result.options.temperature_tolerance_c
+    places = [(one.set_up.label, region) for one in result.set_ups for region in one.regions]
+    for label, region in places:
+        name = region.region.name
         for series in region.darks:
-            before = _nearest(earlier, region.region.name, series.temperature_c, 2 * result.options.temperature_tolerance_c)
+            before = _nearest(earlier, (label, name), series.temperature_c, tolerance_c)
             if series.hot is not None and before is not None:
-                places = zip(series.hot.y.tolist(), series.hot.x.tolist(), strict=True)
-                now = dict(zip(places, series.hot.rate_adu_per_s.tolist(), strict=True))
-                found.append(growth(region.region.name, series.temperature_c, before, now))
+                pixels = zip(series.hot.y.tolist(), series.hot.x.tolist(), strict=True)
+                now = dict(zip(pixels, series.hot.rate_adu_per_s.tolist(), strict=True))
+                found.append(growth(label, name, series.temperature_c, before, now))
     return tuple(found)
 
 
 def _nearest(
-    earlier: Mapping[tuple[str, float | None], dict[Place, float]], region: str, warm: float | None, tolerance_c: float
+    earlier: Mapping[tuple[str, str, float | None], dict[Place, float]], place: tuple[str, str], warm: float | None, tolerance_c: float
 ) -> dict[Place, float] | None:
-    mine = {then: pixels for (name, then), pixels in earlier.items() if name == region}
+    mine = {then: pixels for (*where, then), pixels in earlier.items() if tuple(where) == place}
     if warm is None:
         return mine.get(None)
     known = {then: pixels for then, pixels in mine.items() if then is not None and abs(then - warm) <= tolerance_c}
@@ -109,7 +141,7 @@ def summary_of(result: SensorResult, frames: Sequence[SensorFrame], grown: Seque
     """The machine-readable summary."""
     grade, reasons = grade_of(result)
     inputs = tuple({"name": frame.name, "sha256": frame.sha256} for frame in frames)
-    everything = (*quantities(result), *growth_quantities(grown))
+    everything = (*quantities(result), *growth_quantities(grown, several=len(result.set_ups) > 1))
     return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=everything, warnings=(*reasons, *_warnings(result)))
 
 
@@ -123,6 +155,9 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
     if any(set_up.remarks for set_up in result.set_ups):
         grade = "B"
         reasons += [remark for set_up in result.set_ups for remark in set_up.remarks]
+    if any(flat.curve.bias is None for region in regions for flat in region.flats):
+        grade = "B"
+        reasons.append("flats without a pair of biases: the read noise is not that of biases")
     for region in regions:
         if region.gain is None or region.gain.source != "measured":
             grade = "C"

@@ -9,7 +9,7 @@ import numpy as np
 from nightcrew.sensor.arrhenius import Arrhenius
 from nightcrew.sensor.characterise import SetUpResult
 from reports.sensor_charts import COLOURS, Chart, dress, legend
-from reports.sensor_quantities import dark_rate_e
+from reports.sensor_where import dark_rate_e
 
 if TYPE_CHECKING:
     import pandas as pd

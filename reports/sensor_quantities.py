@@ -7,15 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
 from nightcrew.sensor.emva1288 import Linear1288
-from nightcrew.sensor.exposure_limits import data_sheet_rate, maximum_practical_exposure_s, minimum_practical_exposure_s
+from nightcrew.sensor.exposure_limits import data_sheet_rate
 from nightcrew.sensor.flats import FlatResult
+from nightcrew.sensor.groups import Group
 from nightcrew.sensor.hot_growth import HotGrowth
 from nightcrew.sensor.options import SensorOptions
-from reports.summary import Plain, Quantity, determined
-
-Where = dict[str, Plain]
-REFERENCE_RATES_E_PER_S = (0.1, 1.0, 10.0)
-"""Rates of light for which the minimum exposure is stated when no sky is given."""
+from reports.sensor_limits import limits
+from reports.sensor_where import Where, at, dark_rate_e, text_of
+from reports.summary import Quantity, determined
 
 
 def quantities(result: SensorResult) -> tuple[Quantity, ...]:
@@ -30,18 +29,17 @@ def quantities(result: SensorResult) -> tuple[Quantity, ...]:
 
 def _of_set_up(set_up: SetUpResult, where: Where, options: SensorOptions) -> Iterator[Quantity]:
     for region in set_up.regions:
-        here: Where = {**where, "region": region.region.name}
+        place: Where = {**where, "region": region.region.name}
+        binned = set_up.binning != (1, 1)
+        here: Where = {**place, "binning": text_of(set_up.binning)} if binned else place
         yield from _gains(region, here)
-        yield from _noises(region, here)
+        yield from _noises(region, set_up.groups, here)
         for flat in region.flats:
             yield from _flat(flat, at(here, flat.temperature_c))
-        yield from _dark(region, here, options)
-        yield from _limits(region, here, options)
-
-
-def at(where: Where, temperature_c: float | None) -> Where:
-    """The place with its temperature, when it is known."""
-    return where if temperature_c is None else {**where, "temperature_c": round(temperature_c, 2)}
+        yield from _dark(region, here, options, set_up.binning)
+        yield from limits(region, place, options, set_up.binning)
+    if not set_up.regions:
+        yield determined("gain", None, "; ".join(set_up.remarks) or "nothing could be measured", unit="e-/adu", where=where)
 
 
 def _gains(region: RegionResult, where: Where) -> Iterator[Quantity]:
@@ -61,7 +59,9 @@ def _gains(region: RegionResult, where: Where) -> Iterator[Quantity]:
 def _full_well(flat: FlatResult, where: Where) -> Quantity:
     found = flat.full_well_e
     if found is None or flat.curve.turn_off is None:
-        reason = flat.curve.reason or "the variance rises to the end of the sweep: brighter flats are needed"
+        highest = max((point.signal for point in flat.curve.points), default=0.0)
+        seen = f" at {highest * flat.curve.fit.gain:.0f} e-" if flat.curve.fit is not None else ""
+        reason = flat.curve.reason or f"no fall of the variance beyond 10 % to the end of the sweep{seen}: brighter flats are needed"
         return determined("full_well", None, reason, unit="e-", where=where)
     middle, low, high = found
     note = f"95 % interval {low:.0f} to {high:.0f} e-"
@@ -70,9 +70,14 @@ def _full_well(flat: FlatResult, where: Where) -> Quantity:
     return Quantity(name="full_well", value=middle, error=(high - low) / 4, unit="e-", where=where, note=note)
 
 
-def _noises(region: RegionResult, where: Where) -> Iterator[Quantity]:
-    if not region.noises:
-        yield determined("read_noise", None, "no temperature with two biases", unit="e-", where=where)
+def _noises(region: RegionResult, groups: Sequence[Group], where: Where) -> Iterator[Quantity]:
+    known = {noise.temperature_c for noise in region.noises}
+    lonely = [group for group in groups if group.kind == "bias" and group.temperature_c not in known]
+    for group in lonely:
+        why = group.reason or "the biases hold no finite pixels"
+        yield determined("read_noise", None, f"{group.label}: {why}", unit="e-", where=at(where, group.temperature_c))
+    if not region.noises and not lonely:
+        yield determined("read_noise", None, "no biases", unit="e-", where=where)
     for noise in region.noises:
         here, gain = at(where, noise.temperature_c), region.gain
         hidden = "the biases do not vary: rounding to whole numbers hides the noise"
@@ -101,41 +106,59 @@ def _gain_note(region: RegionResult) -> str:
 
 def _flat(flat: FlatResult, where: Where) -> Iterator[Quantity]:
     uniformity, straight = flat.uniformity, flat.linearity
-    yield determined("prnu", uniformity.prnu_percent, uniformity.reason, error=uniformity.prnu_error_percent, unit="%", where=where)
+
+    def light(name: str) -> Where:
+        return {**where, "filter": name} if len(flat.filters) > 1 and name else where
+
+    own = light(uniformity.filter)
+    yield determined("prnu", uniformity.prnu_percent, uniformity.reason, error=uniformity.prnu_error_percent, unit="%", where=own)
     why = straight.reason if straight is not None else "flats of one exposure time: linearity needs a sweep by exposure"
-    yield determined("linearity_error", straight.error_percent if straight else None, why, unit="%", where=where)
+    found = determined("linearity_error", straight.error_percent if straight else None, why, unit="%", where=light(flat.linearity_filter))
+    yield with_note(found, _range_note(flat))
     if isinstance(flat.emva, Linear1288):
-        yield from _emva(flat.emva, where)
+        yield from _emva(flat.emva, light(flat.emva_filter))
     else:
-        yield determined("emva.gain", None, flat.emva, unit="DN/e-", where=where)
+        yield determined("emva.gain", None, flat.emva, unit="DN/e-", where=light(flat.emva_filter))
     for name, split, unit in (("emva.prnu", uniformity.split, "%"), ("emva.dsnu", uniformity.dark_split, "e-")):
         if split is None:
-            yield determined(name, None, uniformity.reason or "one frame alone", unit=unit, where={**where, "part": "total"})
+            yield determined(name, None, uniformity.reason or "one frame alone", unit=unit, where={**own, "part": "total"})
             continue
         for part, value in (("total", split.total), ("row", split.row), ("column", split.column), ("pixel", split.pixel)):
             error = split.error if part == "total" else None
-            yield determined(name, value, "below what noise leaves", error=error, unit=unit, where={**where, "part": part})
+            yield determined(name, value, "below what noise leaves", error=error, unit=unit, where={**own, "part": part})
+
+
+def _range_note(flat: FlatResult) -> str:
+    """Which signals a linearity holds for, when the sweep does not show the full well."""
+    straight = flat.linearity
+    if straight is None or flat.curve.turn_off is not None or not straight.used.any():
+        return ""
+    return f"of signals up to {float(straight.signal_adu[straight.used].max()):.0f} ADU: the sweep does not show saturation"
 
 
 def _emva(emva: Linear1288, where: Where) -> Iterator[Quantity]:
     no_photons = "no photometric calibration: the relative form"
+    open_end = f"the variance rises to the end of the sweep: saturation lies above {emva.highest_e:.0f} e-"
+    snr, ratio = (10 * math.log10(max(emva.highest_e, 1.0)), 20 * math.log10(max(emva.highest_e / emva.threshold_e, 1.0)))
+    few = "fewer than three exposure times between 5 % and 95 % of saturation"
     values: tuple[tuple[str, float | None, str, str], ...] = (
         ("emva.gain", emva.gain_dn_per_e, "DN/e-", ""),
         ("emva.responsivity", emva.responsivity_dn_per_s, "DN/s", "one exposure time"),
         ("emva.quantum_efficiency", emva.quantum_efficiency, "", no_photons),
         ("emva.dark_noise", emva.dark_noise_e, "e-", ""),
         ("emva.absolute_sensitivity_threshold", emva.threshold_e, "e-", ""),
-        ("emva.saturation_capacity", emva.saturation_e, "e-", ""),
-        ("emva.snr_max", emva.snr_max_db, "dB", ""),
-        ("emva.dynamic_range", emva.dynamic_range_db, "dB", ""),
-        ("emva.linearity_error", emva.linearity_error_percent, "%", "fewer than three exposure times between 5 % and 95 % of saturation"),
+        ("emva.saturation_capacity", emva.saturation_e, "e-", open_end),
+        ("emva.snr_max", emva.snr_max_db, "dB", f"{open_end}, so the largest SNR is above {snr:.1f} dB"),
+        ("emva.dynamic_range", emva.dynamic_range_db, "dB", f"{open_end}, so the dynamic range is above {ratio:.1f} dB"),
+        ("emva.linearity_error", emva.linearity_error_percent, "%", few if emva.saturated else open_end),
     )
     for name, value, unit, reason in values:
         yield determined(name, value, reason, unit=unit, where=where)
 
 
-def _dark(region: RegionResult, where: Where, options: SensorOptions) -> Iterator[Quantity]:
-    gain = region.gain
+def _dark(region: RegionResult, where: Where, options: SensorOptions, binning: tuple[int, int]) -> Iterator[Quantity]:
+    """Currents in e-/s are those of an unbinned pixel; everything else is that of a stored one."""
+    gain, pixels = region.gain, binning[0] * binning[1]
     if not region.darks:
         yield determined("dark_current", None, "no darks", unit="e-/s", where=where)
         yield determined("dsnu", None, "no darks", unit="e-", where=where)
@@ -144,8 +167,11 @@ def _dark(region: RegionResult, where: Where, options: SensorOptions) -> Iterato
         rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
         reason = series.reason or f"no gain: {region.gain_reason}"
         yield determined("dark_current_adu", series.rate_adu_per_s, reason, error=series.rate_error_adu_per_s, unit="adu/s", where=here)
-        yield with_note(determined("dark_current", rate, reason, error=error, unit="e-/s", where=here), _gain_note(region))
-        typical = None if series.median_rate_adu_per_s is None or gain is None else series.median_rate_adu_per_s * gain.value
+        note = "" if pixels == 1 or rate is None else f"of an unbinned pixel; one binned {text_of(binning)} has {rate:.4g} e-/s"
+        rate, error = (None if value is None else value / pixels for value in (rate, error))
+        current = determined("dark_current", rate, reason, error=error, unit="e-/s", where=here)
+        yield with_note(current, "; ".join(filter(None, (note, _gain_note(region)))))
+        typical = None if series.median_rate_adu_per_s is None or gain is None else series.median_rate_adu_per_s * gain.value / pixels
         yield determined("dark_current_median", typical, reason, error=error if typical is not None else None, unit="e-/s", where=here)
         for point in series.points:
             value = None if point.dsnu is None or gain is None else point.dsnu * gain.value
@@ -164,18 +190,10 @@ def _dark(region: RegionResult, where: Where, options: SensorOptions) -> Iterato
     yield from _thermal(region, where)
 
 
-def dark_rate_e(region: RegionResult, rate_adu: float | None, error_adu: float | None) -> tuple[float | None, float | None]:
-    """Dark rate in e-/s with its error; (None, None) without a rate or a gain."""
-    gain = region.gain
-    if rate_adu is None or gain is None:
-        return None, None
-    return rate_adu * gain.value, math.hypot((error_adu or 0.0) * gain.value, rate_adu * gain.error)
-
-
-def growth_quantities(grown: Sequence[HotGrowth]) -> Iterator[Quantity]:
-    """Hot pixels against an earlier result."""
+def growth_quantities(grown: Sequence[HotGrowth], *, several: bool = False) -> Iterator[Quantity]:
+    """Hot pixels against an earlier result; with ``several`` set-ups each is named."""
     for one in grown:
-        here = at({"region": one.region}, one.temperature_c)
+        here = at({**({"set_up": one.set_up} if several else {}), "region": one.region}, one.temperature_c)
         for name, value in (("new", one.new), ("gone", one.gone), ("grown", one.grown), ("shrunk", one.shrunk)):
             yield Quantity(name=f"hot_pixels_{name}", value=value, where=here)
 
@@ -196,61 +214,3 @@ def _thermal(region: RegionResult, where: Where) -> Iterator[Quantity]:
         yield determined("trapped_charge", signal, residual.reason, error=residual.trapped_error_e, unit="e-", where=here)
         yield determined("trapped_fraction", trapped.fraction if trapped else None, residual.reason, where=here)
         yield determined("trapped_noise", trapped.noise_e if trapped else None, residual.reason, unit="e-", where=here)
-
-
-def _limits(region: RegionResult, where: Where, options: SensorOptions) -> Iterator[Quantity]:
-    gain = region.gain
-    seen = False
-    for series in region.darks:
-        noise = region.noise_at(series.temperature_c)
-        rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
-        here = at(where, series.temperature_c)
-        seen = True
-        if noise is None or noise.adu is None or gain is None or rate is None or rate <= 0:
-            yield determined("max_practical_exposure", None, _no_limit(region, series.reason, rate), unit="s", where=here)
-            continue
-        read = noise.adu * gain.value
-        value = maximum_practical_exposure_s(read, rate)
-        relative = math.hypot(2 * (noise.adu_error or 0.0) / noise.adu, (error or 0.0) / rate)
-        yield Quantity(name="max_practical_exposure", value=value, error=value * relative, unit="s", where=here)
-    if not seen:
-        yield determined("max_practical_exposure", None, "no darks", unit="s", where=where)
-    yield from _flooded_limits(region, where)
-    yield from _minimum(region, where, options)
-
-
-def _no_limit(region: RegionResult, reason: str, rate: float | None) -> str:
-    if region.gain is None:
-        return f"no gain: {region.gain_reason}"
-    if rate is None:
-        return reason or "no dark rate"
-    return "no read noise" if rate > 0 else "the dark rate is not above 0"
-
-
-def _flooded_limits(region: RegionResult, where: Where) -> Iterator[Quantity]:
-    for residual in region.residuals:
-        noise = region.noise_at(residual.temperature_c)
-        if residual.flooded is None or residual.flooded.signal_e <= 0 or noise is None or noise.adu is None or region.gain is None:
-            continue
-        here: Where = {**at(where, residual.temperature_c), "flooded": True, "exposure_s": residual.exposure_s}
-        value = residual.flooded.limit_s(residual.exposure_s, noise.adu * region.gain.value)
-        yield Quantity(name="max_practical_exposure", value=value, unit="s", where=here)
-
-
-def _minimum(region: RegionResult, where: Where, options: SensorOptions) -> Iterator[Quantity]:
-    """For the given skies, else for rates of light that stand for them."""
-    rates = options.sky_e_per_s or tuple(("", rate) for rate in REFERENCE_RATES_E_PER_S)
-    for noise in region.noises:
-        for name, rate in rates:
-            here: Where = {**at(where, noise.temperature_c), "rate_e_per_s": rate, "times_read_noise": options.times_read_noise}
-            if name:
-                here["filter"] = name
-            if noise.adu is None or region.gain is None:
-                yield determined("min_practical_exposure", None, "no read noise in e-", unit="s", where=here)
-                continue
-            read = noise.adu * region.gain.value
-            value = minimum_practical_exposure_s(read, rate, options.times_read_noise)
-            relative = 2 * math.hypot((noise.adu_error or 0.0) / noise.adu, region.gain.error / region.gain.value)
-            yield Quantity(name="min_practical_exposure", value=value, error=value * relative, unit="s", where=here)
-    if not region.noises:
-        yield determined("min_practical_exposure", None, "no temperature with two biases", unit="s", where=where)

@@ -111,7 +111,15 @@ def _rounded(value: float, error: float | None) -> str:
 
 
 def _where(one: Quantity) -> str:
-    words = {"temperature_c": "{} C", "at_temperature_c": "at {} C", "exposure_s": "{:g} s", "region": "{}", "set_up": "{}"}
+    words = {
+        "temperature_c": "{} C",
+        "at_temperature_c": "at {} C",
+        "exposure_s": "{:g} s",
+        "region": "{}",
+        "binning": "binned {}",
+        "filter": "{}",
+        "set_up": "{}",
+    }
     parts = [words[key].format(value) for key, value in one.where.items() if key in words and value != "whole"]
     return ", ".join(parts)
 

@@ -14,7 +14,7 @@ from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
 from nightcrew.sensor.hot_growth import HotGrowth
 from reports.analysis import AnalysisSection, AnalysisTable, Cell
-from reports.sensor_quantities import dark_rate_e
+from reports.sensor_where import dark_rate_e
 from reports.summary import Quantity
 from reports.tables import csv_text
 from reports.values import Column, NumberTable
@@ -208,7 +208,7 @@ RATE_COLUMNS = (
     "temperature / C",
     "rate / (adu/s)",
     "median / (adu/s)",
-    "rate / (e-/s)",
+    "rate a stored pixel / (e-/s)",
     "error / (e-/s)",
     "hot pixels",
     "remark",
@@ -253,7 +253,9 @@ def limits_section(quantities: Sequence[Quantity]) -> AnalysisSection:
             continue
         where = one.where
         light = f"{where.get('filter', 'light')} of {where['rate_e_per_s']} e-/s" if "rate_e_per_s" in where else ""
-        condition = light or ("after a flood" if where.get("flooded") else "")
+        binned = f"binned {where['binning']}" if where.get("binning", "1x1") != "1x1" else "not binned" if "binning" in where else ""
+        flood = f"after a flood, darks of {where['exposure_s']} s" if where.get("flooded") else ""
+        condition = ", ".join(filter(None, (light, flood, binned)))
         place = " ".join(filter(None, (str(where.get("set_up", "")), str(where.get("region", "")))))
         rows.append((LIMITS[one.name], place, _number(where.get("temperature_c")), condition, one.value, one.error, one.note))
     columns = ("limit", "region", "temperature / C", "condition", "exposure / s", "error / s", "remark")
@@ -271,8 +273,8 @@ def _number(value: object) -> float | None:
 
 def growth_section(grown: Sequence[HotGrowth]) -> AnalysisSection:
     """Hot pixels against an earlier result."""
-    columns = ("region", "temperature / C", "before", "now", "new", "gone", "grown", "shrunk", "median ratio")
-    rows = tuple((g.region, g.temperature_c, g.before, g.now, g.new, g.gone, g.grown, g.shrunk, g.median_ratio) for g in grown)
+    columns = ("set-up", "region", "temperature / C", "before", "now", "new", "gone", "grown", "shrunk", "median ratio")
+    rows = tuple((g.set_up, g.region, g.temperature_c, g.before, g.now, g.new, g.gone, g.grown, g.shrunk, g.median_ratio) for g in grown)
     note = "Grown: at least 1.5 times the earlier rate; shrunk: at most 1/1.5 of it."
     table = AnalysisTable(title="Hot pixels then and now", columns=columns, rows=rows, note=note)
     return AnalysisSection(title="Growth of the hot pixels", tables=(table,))
@@ -302,7 +304,10 @@ def emva(set_up: SetUpResult) -> AnalysisTable:
             if isinstance(flat.emva, Linear1288):
                 e = flat.emva
                 values = (e.gain_dn_per_e, e.dark_noise_e, e.threshold_e, e.saturation_e, e.snr_max_db, e.dynamic_range_db)
-                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, *last, ""))
+                open_end = "" if e.saturated else f"saturation was not reached: above {e.highest_e:.0f} e-"
+                light = f"filter {flat.emva_filter}" if len(flat.filters) > 1 else ""
+                remark = "; ".join(filter(None, (light, open_end)))
+                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, *last, remark))
             else:
                 rows.append((region.region.name, flat.temperature_c, *(None,) * 7, *last, flat.emva))
     note = "Relative form: the light is measured by the exposure. All pixels count, defects and shading too, as the standard asks."

@@ -30,7 +30,7 @@ def make_characterisation(unit: SetUnit) -> SetResult:
         first = next(iter(left_out.items()), ("", "no file"))
         raise RejectedInput(f"no file of the set is a frame that can be used; {first[0]}: {first[1]}")
     result = characterise(frames, options)
-    left_out |= dict(result.grouping.left_out)
+    left_out |= dict(result.left_out)
     name = unit.planned.night
     standing = Standing(title=name, commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"))
     page = write_report(result, frames, standing, unit.out)

@@ -33,7 +33,7 @@ _ALL = (
     Recipe("reduce_light", 1, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
-    Recipe("sensor_characterisation", 1, "models", "sensor characterisation", "sensor"),
+    Recipe("sensor_characterisation", 2, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 1, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 2, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 2, "models", "irradiation campaign", "campaign"),

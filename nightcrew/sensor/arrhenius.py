@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightcrew.sensor.transfer_curve import stretch_of
+from nightcrew.sensor.robust import stretch_of
 
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 ZERO_C_IN_K = 273.15

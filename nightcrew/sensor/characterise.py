@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
+from nightcrew.errors import Refused
 from nightcrew.sensor.arrhenius import Arrhenius, arrhenius
-from nightcrew.sensor.dark_signal import DarkSeries, Residual, dark_series, residual_image
+from nightcrew.sensor.dark_signal import DarkSeries, dark_series
 from nightcrew.sensor.flats import FlatResult, flat_result
-from nightcrew.sensor.frames import SensorFrame, Window
+from nightcrew.sensor.frames import SensorFrame, UnreadableFrame, Window
 from nightcrew.sensor.groups import Group, Grouping, SetUp, group_frames
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.regions import Region, crop_of, regions_of
-from nightcrew.sensor.transfer_curve import BiasNoise, bias_noise
+from nightcrew.sensor.residual import Residual, residual_image
+from nightcrew.sensor.zero_level import BiasNoise, Zero, apart, bias_noise, zero_of
 
 MOST_DARK_EXPOSURES = 6
 SHORTEST_DARK = 0.05
@@ -56,45 +57,87 @@ class RegionResult:
 
     def noise_at(self, temperature_c: float | None) -> Noise | None:
         """The read noise at the temperature nearest to ``temperature_c``."""
-        return min(self.noises, key=lambda noise: _apart(noise.temperature_c, temperature_c), default=None)
+        return min(self.noises, key=lambda noise: apart(noise.temperature_c, temperature_c), default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetUpResult:
-    """One set-up of the camera: its groups and regions."""
+    """One set-up of the camera: its groups and regions.  Without regions nothing could be measured: ``remarks`` say why."""
 
     set_up: SetUp
     groups: tuple[Group, ...]
     regions: tuple[RegionResult, ...]
     remarks: tuple[str, ...]
 
+    @property
+    def binning(self) -> tuple[int, int]:
+        """Pixels that one stored pixel holds: columns, rows."""
+        header = self.groups[0].frames[0].header
+        return header.binning_x, header.binning_y
+
 
 @dataclass(frozen=True, kw_only=True)
 class SensorResult:
-    """All set-ups of a set, the one with most frames first."""
+    """All set-ups of a set, the one with most frames first.  ``unreadable``: frames whose pixels could not be read, with the cause."""
 
     grouping: Grouping
     set_ups: tuple[SetUpResult, ...]
     options: SensorOptions
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def left_out(self) -> tuple[tuple[str, str], ...]:
+        """Frames that took no part, with the reason."""
+        return (*self.unreadable, *self.grouping.left_out)
 
 
 def characterise(frames: Sequence[SensorFrame], options: SensorOptions | None = None, *, progress: Progress | None = None) -> SensorResult:
     """Group the frames and measure each set-up; what cannot be measured is None with its reason in the results.
 
-    ``progress`` is told what is being done.
+    A frame whose pixels cannot be read is left out with the cause, and what it had a part in is done again without it.  ``progress``
+    is told what is being done.
     """
     options = options or SensorOptions()
     tell = progress or (lambda _: None)
+    left, unreadable = list(frames), list[tuple[str, str]]()
+    while True:
+        try:
+            found = _characterised(left, options, tell)
+        except UnreadableFrame as error:
+            lost = {id(error.frame): str(error), **_unreadable(left)}
+            unreadable += [(frame.name, lost[id(frame)]) for frame in left if id(frame) in lost]
+            left = [frame for frame in left if id(frame) not in lost]
+        else:
+            return replace(found, unreadable=tuple(unreadable))
+
+
+def _unreadable(frames: Sequence[SensorFrame]) -> dict[int, str]:
+    """Compressed frames that cannot be decoded to their end, by identity: where one is broken others may be, and each costs a round."""
+    lost: dict[int, str] = {}
+    for frame in frames:
+        if frame.compressed:
+            try:
+                with frame.opened():
+                    pass
+            except UnreadableFrame as error:
+                lost[id(frame)] = str(error)
+    return lost
+
+
+def _characterised(frames: Sequence[SensorFrame], options: SensorOptions, tell: Progress) -> SensorResult:
     grouping = group_frames(frames, tolerance_c=options.temperature_tolerance_c, lights=options.lights)
     set_ups = tuple(_set_up(set_up, grouping.of(set_up), options, tell) for set_up in grouping.set_ups)
     return SensorResult(grouping=grouping, set_ups=set_ups, options=options)
 
 
 def _set_up(set_up: SetUp, groups: tuple[Group, ...], options: SensorOptions, tell: Progress) -> SetUpResult:
-    regions = _regions(groups, options)
     remarks: list[str] = []
+    try:
+        regions = _regions(groups, options)
+    except Refused as error:  # a box or amplifiers that this set-up's frames have no room for: the others go on
+        return SetUpResult(set_up=set_up, groups=groups, regions=(), remarks=(f"{set_up.label or 'the camera'}: not measured: {error}",))
     if not any(group.kind == "bias" for group in groups):
-        remarks.append("no biases: offset and read noise come from the shortest darks, if there are any")
+        remarks.append("no biases: there is no read noise, and the offset is that of darks no longer than the flats, if there are any")
     warm = {group.temperature_c for group in groups if group.kind != "bias"}
     cold = {group.temperature_c for group in groups if group.kind == "bias"}
     if cold:
@@ -120,7 +163,7 @@ def _regions(groups: Sequence[Group], options: SensorOptions) -> tuple[Region, .
 
 def _region(region: Region, groups: Sequence[Group], options: SensorOptions, remarks: list[str]) -> RegionResult:
     noises = _noises(region, groups, options)
-    flats = _flats(region, groups, noises, options)
+    flats = _flats(region, groups, noises, options, remarks)
     gain, reason = _gain(flats, groups)
     darks = _darks(region, groups, noises)
     good = [series for series in darks if series.rate_adu_per_s is not None and series.temperature_c is not None]
@@ -130,9 +173,7 @@ def _region(region: Region, groups: Sequence[Group], options: SensorOptions, rem
         [s.rate_error_adu_per_s for s in good if s.rate_error_adu_per_s is not None],
         [s.temperature_error_c for s in good],
     )
-    residuals = tuple(_residuals(region, groups, noises, gain)) if gain is not None else ()
-    if gain is None and any(group.flooded for group in groups):
-        remarks.append(f"flooded darks were given, but no gain is known: {reason}")
+    residuals = tuple(_residuals(region, groups, noises, gain, reason))
     return RegionResult(
         region=region,
         noises=noises,
@@ -146,38 +187,30 @@ def _region(region: Region, groups: Sequence[Group], options: SensorOptions, rem
 
 
 def _noises(region: Region, groups: Sequence[Group], options: SensorOptions) -> tuple[Noise, ...]:
-    """Read noise by temperature; without any bias the shortest darks below a second stand for them."""
+    """Read noise by temperature, from biases alone."""
     found = []
     for group in (g for g in groups if g.kind == "bias"):
         bias = bias_noise(group.frames, region, options.max_lag, options.threads)
         if bias is not None:
-            rest = bias.variance - 1 / 12
-            adu = math.sqrt(rest) if rest > 0 else None
-            error = None if adu is None else bias.variance_error / (2 * adu)
+            adu, error = bias.read_noise_adu or (None, None)
             found.append(Noise(temperature_c=group.temperature_c, bias=bias, adu=adu, adu_error=error))
     return tuple(found)
 
 
-def _flats(region: Region, groups: Sequence[Group], noises: Sequence[Noise], options: SensorOptions) -> tuple[FlatResult, ...]:
+def _flats(
+    region: Region, groups: Sequence[Group], noises: Sequence[Noise], options: SensorOptions, remarks: list[str]
+) -> tuple[FlatResult, ...]:
     results = []
+    of_warm = {noise.temperature_c: noise.bias for noise in noises}
+    biases = {group: of_warm.get(group.temperature_c) for group in groups if group.kind == "bias"}
     for warm in _temperatures(groups, "flat"):
         flats = [g for g in groups if g.kind == "flat" and g.temperature_c == warm]
         darks = [g for g in groups if g.kind == "dark" and not g.flooded and g.temperature_c == warm]
-        noise = min(noises, key=lambda one: _apart(one.temperature_c, warm), default=None)
-        bias_group = min((g for g in groups if g.kind == "bias"), key=lambda g: _apart(g.temperature_c, warm), default=None)
-        stand_in = None
-        notes = []
-        if noise is None and (short := _shortest_dark(darks)) is not None:
-            stand_in, bias_group = bias_noise(short.frames, region, options.max_lag), short
-            notes.append(f"no biases: {short.label} stands for them")
-        saturation = _saturation(flats)
-        bias = noise.bias if noise is not None else stand_in
-        results.append(flat_result(flats, darks, bias_group, bias, region, options, saturation, notes))
+        zero = zero_of(flats, darks, biases, region, options.max_lag)
+        if isinstance(zero, Zero) and zero.remark:
+            remarks.append(f"{region.name}: {zero.remark}")
+        results.append(flat_result(flats, darks, zero, region, options, _saturation(flats)))
     return tuple(results)
-
-
-def _shortest_dark(darks: Sequence[Group]) -> Group | None:
-    return min((g for g in darks if len(g.frames) > 1), key=lambda g: g.exposure_s, default=None)
 
 
 def _saturation(flats: Sequence[Group]) -> float | None:
@@ -206,31 +239,25 @@ def _darks(region: Region, groups: Sequence[Group], noises: Sequence[Noise]) -> 
         longest = max((g.exposure_s for g in darks), default=0.0)
         worth = sorted((g for g in darks if g.exposure_s >= SHORTEST_DARK * longest), key=lambda g: g.exposure_s)[-MOST_DARK_EXPOSURES:]
         bias = next((g for g in groups if g.kind == "bias" and g.temperature_c == warm), None)
-        noise = next((one for one in noises if one.temperature_c == warm), None)
+        noise = min(noises, key=lambda one: apart(one.temperature_c, warm), default=None)
         drift = noise.bias.drift if noise is not None else 0.0
         whole = region.name == "whole"
         series.append(dark_series(worth, bias, region, drift_adu=drift, keep_map=whole))
     return tuple(one for one in series if one.points or one.reason != "no darks")
 
 
-def _residuals(region: Region, groups: Sequence[Group], noises: Sequence[Noise], gain: Gain) -> list[Residual]:
-    found = []
+def _residuals(region: Region, groups: Sequence[Group], noises: Sequence[Noise], gain: Gain | None, reason: str) -> Iterator[Residual]:
+    """One of every group of flooded darks, measured or with its reason."""
     for flooded in (g for g in groups if g.kind == "dark" and g.flooded):
         same = [g for g in groups if g.kind == "dark" and not g.flooded and g.temperature_c == flooded.temperature_c]
-        partner = next((g for g in same if abs(g.exposure_s - flooded.exposure_s) < 1e-6), None)
-        noise = min(noises, key=lambda one: _apart(one.temperature_c, flooded.temperature_c), default=None)
-        if partner is not None and noise is not None and noise.adu is not None:
-            found.append(residual_image(flooded, partner, region, gain.value, noise.adu * gain.value))
-    return found
+        noise = min(noises, key=lambda one: apart(one.temperature_c, flooded.temperature_c), default=None)
+        read = noise.adu * gain.value if noise is not None and noise.adu is not None and gain is not None else None
+        yield residual_image(flooded, same, region, gain.value if gain is not None else None, read, reason)
 
 
 def _temperatures(groups: Sequence[Group], kind: str) -> list[float | None]:
     known = {group.temperature_c for group in groups if group.kind == kind}
     return sorted(known, key=lambda t: (t is None, t or 0.0))
-
-
-def _apart(one: float | None, other: float | None) -> float:
-    return abs(one - other) if one is not None and other is not None else (0.0 if one is other else 1e6)
 
 
 def window_of(frame: SensorFrame, options: SensorOptions) -> Window:

@@ -2,10 +2,11 @@
 
 With mu the signal in ADU, g the gain in e-/ADU, a_ij the change of a pixel's area by an electron (i, j) away (A&A 629, A36, eq. 20):
 
-    C_ij(mu) = mu/g [ delta_i0 delta_j0 + a_ij mu g + 2/3 [a*a + ab]_ij (mu g)^2 + (1/3 [a*a*a] + 5/6 [a*ab])_ij (mu g)^3 ] + n_ij/g^2
+    C_ij(mu) = mu/g [ delta_i0 delta_j0 + a_ij mu g + 2/3 [a*a]_ij (mu g)^2 + 1/3 [a*a*a]_ij (mu g)^3 ] + n_ij/g^2
 
-(* is a convolution over all neighbours).  Every lag is linear in its own 1/g, a_ij, (ab)_ij and n_ij; the convolutions are small and come
-from the round before, so a few rounds of linear fits solve it, and errors and bootstrap are exact for the last round.
+(* is a convolution over all neighbours).  The paper's b, by which a itself changes with the signal, is taken as 0: it is not fitted.
+Every lag is linear in its own 1/g, a_ij and n_ij; the convolutions are small and come from the round before, so a few rounds of linear
+fits solve it, and errors and bootstrap are exact for the last round.
 """
 
 from __future__ import annotations
@@ -17,8 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.sensor.pairs import ROUNDING_VARIANCE
+
 F8 = NDArray[np.float64]
 ROUNDS = 12
+HIDDEN_BELOW = 0.24
+"""ADU^2: of a smaller variance rounding hides a part that nobody knows (EMVA 1288 R4, section 6.5)."""
 LEAST_FOR_BRIGHT_FAT = 4  # signal levels, besides the bias, for the a00 term
 
 
@@ -70,7 +75,7 @@ class CurveFit:
 
     def variance_at(self, signal_adu: F8) -> F8:
         """The fitted variance at ``signal_adu``."""
-        higher = np.zeros_like(signal_adu) if self.a is None else _higher(self.a, None, self.gain, signal_adu)[:, 0, 0]
+        higher = np.zeros_like(signal_adu) if self.a is None else _higher(self.a, self.gain, signal_adu)[:, 0, 0]
         return np.asarray(self.floor + signal_adu / self.gain + (self.a00 or 0.0) * signal_adu**2 + higher)
 
 
@@ -95,7 +100,7 @@ def fit_curve(data: CurveData, *, bright_fat: bool = True, full: bool = False, b
         elif with_a:  # the variance alone: V = (exp(2 a00 mu g) - 1) / (2 g^2 a00) + n/g^2 has 2/3 a00^2 in the cubic term
             a = np.array([[fit.a00 or 0.0]])
         if a is not None:
-            higher = _higher(a, None, fit.gain, data.signal)[:, 0, 0]
+            higher = _higher(a, fit.gain, data.signal)[:, 0, 0]
         before = fit.gain
         fit = _variance_fit(data, design, higher, fit)
         if abs(fit.gain - before) < 1e-9 * before:
@@ -125,8 +130,13 @@ def _targets(data: CurveData, higher: F8, fit: CurveFit | None) -> tuple[F8, F8]
     values, size = data.variance - higher, data.variance if fit is None else fit.model
     sigma = np.maximum(size, 1e-12) * data.relative_error
     if data.bias_variance is not None:
-        values, sigma = np.append(values, data.bias_variance), np.append(sigma, data.bias_error or 1e-12)
+        values, sigma = np.append(values, data.bias_variance), np.append(sigma, _bias_error(data.bias_variance, data.bias_error))
     return values, sigma
+
+
+def _bias_error(variance: float, error: float | None) -> float:
+    """Error of the biases' variance; where rounding hides the noise it is not known better than the rounding's own variance."""
+    return max(error or 0.0, ROUNDING_VARIANCE if variance < HIDDEN_BELOW else 1e-6 * variance)
 
 
 def _solver(design: F8, sigma: F8) -> tuple[F8, F8]:
@@ -168,8 +178,8 @@ def _as_fit(data: CurveData, beta: F8, covariance: F8, design: F8, values: F8, s
     )
 
 
-def _higher(a: F8, ab: F8 | None, gain: float, signal: F8) -> F8:
-    """Terms beyond a_ij mu^2 for every point and lag: mu/g [2/3 a*a (mu g)^2 + 1/3 a*a*a (mu g)^3] (without ab when None)."""
+def _higher(a: F8, gain: float, signal: F8) -> F8:
+    """Terms beyond a_ij mu^2 for every point and lag: mu/g [2/3 a*a (mu g)^2 + 1/3 a*a*a (mu g)^3]."""
     r = a.shape[0]
     wide = np.pad(a, ((0, r // 2), (0, r // 2)))
     whole = _mirrored(wide)
@@ -177,9 +187,6 @@ def _higher(a: F8, ab: F8 | None, gain: float, signal: F8) -> F8:
     three = _convolved(two, whole)
     c = wide.shape[0] - 1
     second, third = two[c : c + r, c : c + r], three[c : c + r, c : c + r] / 3
-    if ab is not None:
-        second = second + ab
-        third = third + 5 / 6 * _convolved(whole, _mirrored(np.pad(ab, ((0, r // 2), (0, r // 2)))))[c : c + r, c : c + r]
     charge = (signal * gain)[:, None, None]
     return np.asarray(signal[:, None, None] / gain * (2 / 3 * second * charge**2 + third * charge**3))
 
@@ -205,7 +212,7 @@ def _lag_fits(data: CurveData, fit: CurveFit, a: F8 | None) -> tuple[F8, F8, F8]
         raise ValueError("no covariances were measured")
     lags = covariances.shape[1]
     a = np.zeros((lags, lags)) if a is None else a
-    higher = _higher(a, None, fit.gain, data.signal)
+    higher = _higher(a, fit.gain, data.signal)
     new, errors, noise = np.zeros((lags, lags)), np.zeros((lags, lags)), np.zeros((lags, lags))
     for i in range(lags):
         for j in range(lags):
@@ -217,7 +224,7 @@ def _lag_fits(data: CurveData, fit: CurveFit, a: F8 | None) -> tuple[F8, F8, F8]
             values, design = covariances[:, i, j] - higher[:, i, j], np.column_stack([np.ones(data.signal.size), data.signal**2])
             if data.bias_covariances is not None and data.bias_variance is not None and data.bias_pixels:
                 values = np.append(values, data.bias_covariances[i, j])
-                sigma = np.append(sigma, max(data.bias_variance, 1e-12) / math.sqrt(data.bias_pixels) * share)
+                sigma = np.append(sigma, max(data.bias_variance, ROUNDING_VARIANCE) / math.sqrt(data.bias_pixels) * share)
                 design = np.vstack([design, [1.0, 0.0]])
             solver, _ = _solver(design, sigma)
             noise[i, j], new[i, j] = solver @ values
@@ -233,13 +240,13 @@ def _lag_fits(data: CurveData, fit: CurveFit, a: F8 | None) -> tuple[F8, F8, F8]
 def _slopes(data: CurveData, design: F8, fit: CurveFit, a: F8) -> F8:
     """The design with the slopes of the higher terms in 1/g and a00: what an error does to the whole model."""
     signal, slope = data.signal, 1 / fit.gain
-    here = _higher(a, None, fit.gain, signal)[:, 0, 0]
+    here = _higher(a, fit.gain, signal)[:, 0, 0]
     step = 1e-4
     moved = design.copy()
-    moved[: signal.size, 1] += (_higher(a, None, 1 / (slope * (1 + step)), signal)[:, 0, 0] - here) / (slope * step)
+    moved[: signal.size, 1] += (_higher(a, 1 / (slope * (1 + step)), signal)[:, 0, 0] - here) / (slope * step)
     other, change = a.copy(), step * (abs(float(a[0, 0])) or 1e-7)
     other[0, 0] += change
-    moved[: signal.size, 2] += (_higher(other, None, fit.gain, signal)[:, 0, 0] - here) / change
+    moved[: signal.size, 2] += (_higher(other, fit.gain, signal)[:, 0, 0] - here) / change
     return moved
 
 

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.errors import Refused
 from nightcrew.quality.statistics import median_and_sigma
-from nightcrew.sensor.exposure_limits import DarkSignal, TrappedCharge
 from nightcrew.sensor.frames import Window
 from nightcrew.sensor.groups import Group
-from nightcrew.sensor.pairs import PairOptions, pair_statistics
 from nightcrew.sensor.regions import Region
-from nightcrew.sensor.robust import clipped_moments, sampled
+from nightcrew.sensor.robust import clipped_moments, sampled, stretch_of
 from nightcrew.sensor.stacks import Stack, stack
-from nightcrew.sensor.transfer_curve import combined, stretch_of
 
 F8 = NDArray[np.float64]
 HOT_SIGMA = 8.0
@@ -39,7 +35,8 @@ class HotPixels:
 class DarkPoint:
     """Darks of one exposure without hot pixels: level above the bias, its error, and the non-uniformity (DSNU), all in ADU.
 
-    ``temporal_variance`` of one frame (None with one); ``dsnu`` None with its reason when noise hides it.
+    ``temporal_variance`` of one frame (None with one); ``dsnu`` None with its reason when noise hides it.  ``level_error`` is this
+    exposure's own; that of the zero level, common to all points, goes into the rate.
     """
 
     exposure_s: float
@@ -84,7 +81,7 @@ def dark_series(
     """Rate and non-uniformity from unflooded darks of one temperature and the biases there.
 
     Without a bias the shortest darks stand for it (two exposures are then needed).  ``drift_adu`` is the scatter of the bias level
-    between frames.  The windows of a region are put together.
+    between frames: darks drift as biases do.  The windows of a region are put together.
     """
     ordered = sorted(darks, key=lambda group: group.exposure_s)
     warm = ordered[0].temperature_c if ordered else None
@@ -95,12 +92,16 @@ def dark_series(
         return _without(region, warm, reason)
     parts = [_part(zero, longer, window) for window in region.windows]
     times = np.array([group.exposure_s - zero.exposure_s for group in longer])
-    threshold = _threshold(np.concatenate([sampled(part.rate, 1 << 20) for part in parts]))
+    rates = np.concatenate([sampled(part.rate, 1 << 20) for part in parts])
+    if not np.isfinite(rates).any():
+        return _without(region, warm, "no pixel is finite in all darks and biases")
+    threshold = _threshold(rates)
     hot = _hot_pixels(parts, region.windows, threshold)
     points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
     sigma = np.array([max(point.level_error, 1e-9) for point in points])
-    rate, error, intercept, intercept_error = _slope(times, np.array([point.level for point in points]), sigma)
-    median_rate = _slope(times, np.array([point.median for point in points]), sigma)[0]
+    zero_error = _zero_error(parts, zero, points, drift_adu)
+    rate, error, intercept, intercept_error = _slope(times, np.array([point.level for point in points]), sigma, zero_error)
+    median_rate = _slope(times, np.array([point.median for point in points]), sigma, zero_error)[0]
     return DarkSeries(
         region=region.name,
         temperature_c=warm,
@@ -191,7 +192,6 @@ def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, d
     variances = [part.stacks[place].temporal_variance for part in parts]
     known = [value for value in variances if value is not None]
     temporal = float(np.mean(known)) if len(known) == len(variances) else None
-    # the zero level's own error is common to all points: the line's intercept takes it up
     noise = temporal if temporal is not None else float(above.var(dtype=np.float64))
     pixel_error = math.sqrt(noise / n_frames / above.size)
     median = float(np.median(sampled(above, 1 << 20)))
@@ -229,11 +229,21 @@ def _non_uniformity(values: NDArray[np.float32], temporal: float | None, frames:
     return math.sqrt(pattern), error / (2 * math.sqrt(pattern)), ""
 
 
-def _slope(times: F8, level: F8, sigma: F8) -> tuple[float, float, float | None, float | None]:
+def _zero_error(parts: Sequence[_Part], zero: Group, points: Sequence[DarkPoint], drift_adu: float) -> float:
+    """Error of the zero level in ADU: its pixels' noise, of one frame alone taken as that of the darks, and the drift of its frames."""
+    n_frames, pixels = len(zero.frames), sum(int(np.count_nonzero(np.isfinite(part.rate))) for part in parts)
+    known = [part.zero.temporal_variance for part in parts if part.zero.temporal_variance is not None]
+    noise = known or [point.temporal_variance for point in points if point.temporal_variance is not None]
+    variance = float(np.mean(noise)) if noise else 0.0
+    return math.hypot(math.sqrt(variance / n_frames / max(pixels, 1)), drift_adu / math.sqrt(n_frames))
+
+
+def _slope(times: F8, level: F8, sigma: F8, zero_error: float = 0.0) -> tuple[float, float, float | None, float | None]:
     """Rate and its error from a weighted line, and the line's level at no exposure.
 
-    A camera may set another level for a dark than for a bias, so the line has its own intercept where three exposures bear it.  The
-    errors grow where the points scatter more than theirs.
+    A camera may set another level for a dark than for a bias, so the line has its own intercept where three exposures bear it; that
+    takes up the error of the zero level.  With fewer it goes through the zero level, whose error moves all points alike and so the
+    rate.  The errors grow where the points scatter more than theirs.
     """
     free = np.unique(times).size >= 3
     design = np.column_stack([times, np.ones_like(times)]) if free else times[:, None]
@@ -243,7 +253,10 @@ def _slope(times: F8, level: F8, sigma: F8) -> tuple[float, float, float | None,
     freedom = times.size - design.shape[1]
     stretch = stretch_of(float((((level - design @ beta) / sigma) ** 2).sum()), freedom)
     error = math.sqrt(covariance[0, 0]) * stretch
-    return float(beta[0]), error, float(beta[1]) if free else None, math.sqrt(covariance[1, 1]) * stretch if free else None
+    if free:
+        return float(beta[0]), error, float(beta[1]), math.hypot(math.sqrt(covariance[1, 1]) * stretch, zero_error)
+    pull = float((covariance @ weighted.T @ (1 / sigma))[0])  # of the rate, when all levels move by 1 ADU
+    return float(beta[0]), math.hypot(error, pull * zero_error), None, None
 
 
 def _variance_slope(points: Sequence[DarkPoint]) -> float | None:
@@ -254,56 +267,3 @@ def _variance_slope(points: Sequence[DarkPoint]) -> float | None:
     t, v, n = (np.array(column, np.float64) for column in zip(*known, strict=True))
     weights = np.sqrt(np.maximum(n - 1, 1)) / np.maximum(v, 1e-12)
     return float(np.polyfit(t, v, 1, w=weights)[0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Residual:
-    """Flooded against unflooded darks of one exposure and temperature, in e-: by temporal noise (the quadratic chain) and by level.
-
-    ``trapped`` None: ``reason`` says why.
-    """
-
-    temperature_c: float | None
-    exposure_s: float
-    unflooded: DarkSignal | None
-    flooded: DarkSignal | None
-    trapped: TrappedCharge | None
-    trapped_error_e: float | None
-    level_difference_e: float
-    reason: str = ""
-
-
-def residual_image(flooded: Group, unflooded: Group, region: Region, gain_e_per_adu: float, read_noise_e: float) -> Residual:
-    """Residual bulk image of a region: what a flood of light added to the darks."""
-    options, levels, reason = PairOptions(scale=False), list[float](), ""
-    signals: list[DarkSignal | None] = []
-    errors: list[float] = []
-    for group in (unflooded, flooded):
-        frames = group.frames
-        pairs = [pair_statistics(frames[i], frames[i + 1], region.windows, 0.0, options) for i in range(0, len(frames) - 1, 2)]
-        levels.append(float(np.mean([level for pair in pairs for level in pair.levels])) if pairs else math.nan)
-        try:
-            if not pairs:
-                raise Refused(f"{group.label}: {group.verdict}")
-            variance, error = combined(pairs)
-            errors.append(error * gain_e_per_adu**2)
-            signals.append(DarkSignal.of_noise(math.sqrt(variance) * gain_e_per_adu, read_noise_e))
-        except Refused as error:
-            signals.append(None)
-            reason = reason or str(error)
-    trapped = None
-    if signals[0] is not None and signals[1] is not None:
-        try:
-            trapped = TrappedCharge.between(signals[1], signals[0])
-        except Refused as error:
-            reason = str(error)
-    return Residual(
-        temperature_c=flooded.temperature_c,
-        exposure_s=flooded.exposure_s,
-        unflooded=signals[0],
-        flooded=signals[1],
-        trapped=trapped,
-        trapped_error_e=None if trapped is None else math.hypot(*errors),
-        level_difference_e=(levels[1] - levels[0]) * gain_e_per_adu,
-        reason=reason,
-    )

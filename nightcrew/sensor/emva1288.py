@@ -7,6 +7,7 @@ Without a photometric calibration the light is measured by the exposure alone an
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 F8 = NDArray[np.float64]
 QUANTISATION = 1 / 12  # DN^2
 LEAST_DARK_VARIANCE = 0.24  # DN^2: below, rounding hides the noise (section 6.5)
+LEAST_DROP = 0.1  # of the largest variance: what it falls by at least when pixels saturate
 GAIN_FIT_UP_TO = 0.7  # of saturation
 HIGHPASS_REACH = 9  # pixels, of the boxes and the binomial together
 MOST_LINES = 1024  # of an image for a spectrogram: the mean of so many has an error of 3 %
@@ -38,8 +40,14 @@ class TemporalData:
 
 @dataclass(frozen=True, kw_only=True)
 class Linear1288:
-    """Results of the linear model.  ``light`` of the relative form is the exposure in s; what needs photons is None without them."""
+    """Results of the linear model.  ``light`` of the relative form is the exposure in s; what needs photons is None without them.
 
+    A sweep whose variance does not fall at its end has not reached saturation: ``saturated`` is False, saturation capacity, largest SNR,
+    dynamic range and linearity error are None, and ``highest_e`` is all that is known of them: the sensor holds at least so much.
+    """
+
+    saturated: bool
+    highest_e: float
     saturation_index: int
     gain_dn_per_e: float
     responsivity_dn_per_photon: float | None
@@ -49,31 +57,35 @@ class Linear1288:
     dark_noise_e: float | None
     threshold_e: float
     threshold_photons: float | None
-    saturation_e: float
+    saturation_e: float | None
     saturation_photons: float | None
-    snr_max: float
-    dynamic_range: float
+    snr_max: float | None
+    dynamic_range: float | None
     linearity_error_percent: float | None
     linearity_min_percent: float | None
     linearity_max_percent: float | None
 
     @property
-    def snr_max_db(self) -> float:
+    def snr_max_db(self) -> float | None:
         """20 log10 of the largest signal-to-noise ratio."""
-        return 20 * math.log10(self.snr_max)
+        return None if self.snr_max is None else 20 * math.log10(self.snr_max)
 
     @property
-    def dynamic_range_db(self) -> float:
+    def dynamic_range_db(self) -> float | None:
         """20 log10 of the dynamic range."""
-        return 20 * math.log10(self.dynamic_range)
+        return None if self.dynamic_range is None else 20 * math.log10(self.dynamic_range)
 
 
 def linear_model(data: TemporalData) -> Linear1288 | str:
     """Sections 6 and 7 of the standard; the reason when there are not two levels below 70 % of saturation."""
     signal, excess = data.mean - data.dark_mean, data.variance - data.dark_variance
     top = saturation_index(data.variance)
+    saturated = bool((data.variance[top + 1 :] < (1 - LEAST_DROP) * data.variance[top]).any())
+    if not saturated:
+        top = int(signal.argmax())
     low = signal <= GAIN_FIT_UP_TO * signal[top]
     low[top:] = False
+    low &= signal > 0
     if np.count_nonzero(low) < 2:
         return f"{np.count_nonzero(low)} levels below 70 % of saturation: two are needed"
     gain = _through_zero(signal[low], excess[low])
@@ -87,9 +99,12 @@ def linear_model(data: TemporalData) -> Linear1288 | str:
     light = data.exposure_s if photons is None else photons
     relative = _through_zero(light[low], signal[low]) / gain if np.unique(light).size > 1 else 0.0
     # with photons as the standard has it (QE x photons at saturation); else the signal at saturation over the gain
-    saturation = float(light[top] * relative) if photons is not None else float(signal[top] / gain)
-    errors = _linearity(light, signal, top)
+    highest = float(light[top] * relative) if photons is not None else float(signal[top] / gain)
+    saturation = highest if saturated else None
+    errors = _linearity(light, signal, top) if saturated else None
     return Linear1288(
+        saturated=saturated,
+        highest_e=highest,
         saturation_index=top,
         gain_dn_per_e=gain,
         responsivity_dn_per_photon=responsivity,
@@ -100,9 +115,9 @@ def linear_model(data: TemporalData) -> Linear1288 | str:
         threshold_e=threshold,
         threshold_photons=None if efficiency is None else threshold / efficiency,
         saturation_e=saturation,
-        saturation_photons=None if photons is None else float(photons[top]),
-        snr_max=math.sqrt(saturation),
-        dynamic_range=saturation / threshold,
+        saturation_photons=None if photons is None or not saturated else float(photons[top]),
+        snr_max=None if saturation is None else math.sqrt(saturation),
+        dynamic_range=None if saturation is None else saturation / threshold,
         linearity_error_percent=None if errors is None else float(np.abs(errors).mean()),
         linearity_min_percent=None if errors is None else float(errors.min()),
         linearity_max_percent=None if errors is None else float(errors.max()),
@@ -161,7 +176,9 @@ def spatial_variance(mean_image: NDArray[Any], variance_of_mean: float) -> Spati
     The averages over rows and columns hold a share of the pixels' variance; three linear equations part them.
     """
     m, n = mean_image.shape
+    mean_image, share = _without_gaps(mean_image)
     mean, of_rows, of_columns, measured = _moments(mean_image)
+    measured /= share
     total = measured - variance_of_mean
     columns = float(np.mean((of_columns - mean) ** 2)) - variance_of_mean / m
     rows = float(np.mean((of_rows - mean) ** 2)) - variance_of_mean / n
@@ -174,6 +191,24 @@ def spatial_variance(mean_image: NDArray[Any], variance_of_mean: float) -> Spati
         mean=mean,
         error=measured * math.sqrt(2 / mean_image.size),
     )
+
+
+def _without_gaps(image: NDArray[Any]) -> tuple[NDArray[Any], float]:
+    """The image with the mean of its columns, else of all, where it is not finite, and the share of pixels that are."""
+    bad = ~np.isfinite(image)
+    count = int(np.count_nonzero(bad))
+    if not count or count == image.size:
+        return image, 1.0
+    filled = np.where(bad, np.broadcast_to(finite_mean(image, axis=0), image.shape), image)
+    return np.where(np.isfinite(filled), filled, np.mean(image[~bad], dtype=np.float64)).astype(image.dtype), 1 - count / image.size
+
+
+def finite_mean(image: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Mean of the finite values along an axis, which stays with length 1; NaN where there is none."""
+    good = np.isfinite(image)
+    count = good.sum(axis=axis, keepdims=True)
+    total = np.where(good, image, 0).sum(axis=axis, keepdims=True, dtype=np.float64)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(image.dtype)
 
 
 def _moments(image: NDArray[Any]) -> tuple[float, F8, F8, float]:
@@ -233,13 +268,31 @@ def highpass(image: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     from scipy.ndimage import convolve, uniform_filter
 
     binomial = np.outer([1, 2, 1], [1, 2, 1]) / 16
-    level = np.float32(np.mean(image, dtype=np.float64))
-    rough = np.asarray(image - level, np.float32)
-    rough -= convolve(uniform_filter(uniform_filter(rough, 7, mode="reflect"), 11, mode="reflect"), binomial)
+
+    def smooth(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(convolve(uniform_filter(uniform_filter(values, 7, mode="reflect"), 11, mode="reflect"), binomial))
+
+    bad = ~np.isfinite(image)
+    if bad.any():
+        rough = _highpass_with_gaps(image, bad, smooth)
+    else:
+        rough = np.asarray(image - np.float32(np.mean(image, dtype=np.float64)), np.float32)
+        rough -= smooth(rough)
     unit = np.zeros((41, 41))
     unit[20, 20] = 1
     unit -= convolve(uniform_filter(uniform_filter(unit, 7, mode="constant"), 11, mode="constant"), binomial)
     return rough, float((unit**2).sum())
+
+
+def _highpass_with_gaps(
+    image: NDArray[Any], bad: NDArray[np.bool_], smooth: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The smooth part from finite pixels alone; NaN where the image is not finite."""
+    level = np.float32(np.mean(image[~bad], dtype=np.float64)) if not bad.all() else np.float32(0)
+    rough = np.where(bad, np.float32(0), np.asarray(np.where(bad, level, image) - level, np.float32))
+    rough -= smooth(rough) / np.maximum(smooth((~bad).astype(np.float32)), np.float32(1e-3))
+    rough[bad] = np.nan
+    return rough
 
 
 def spectrogram(mean_image: NDArray[Any], axis: int) -> tuple[F8, F8]:
@@ -247,6 +300,7 @@ def spectrogram(mean_image: NDArray[Any], axis: int) -> tuple[F8, F8]:
 
     A white pattern of variance s^2 gives s^2 at every frequency.
     """
+    mean_image, _ = _without_gaps(mean_image)
     lines = mean_image if axis == 1 else mean_image.T
     level = float(np.mean(mean_image, dtype=np.float64))
     chosen = np.asarray(lines[:: max(1, -(-len(lines) // MOST_LINES))], np.float64) - level

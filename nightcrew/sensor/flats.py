@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,54 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.sensor import emva1288
-from nightcrew.sensor.emva1288 import Linear1288, NonUniformity, SpatialVariance, TemporalData
-from nightcrew.sensor.frames import SensorFrame, Window
-from nightcrew.sensor.groups import Group
-from nightcrew.sensor.linearity import Linearity, linearity, straightened
+from nightcrew.sensor.curve_points import CurvePoint, points_of
+from nightcrew.sensor.emva1288 import Linear1288, TemporalData
+from nightcrew.sensor.groups import Group, same_exposure
+from nightcrew.sensor.linearity import Linearity, linearity, nothing_linear, straightened
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.pairs import PairOptions, pair_statistics
 from nightcrew.sensor.regions import Region
-from nightcrew.sensor.robust import clipped_moments
-from nightcrew.sensor.stacks import Stack, stack
-from nightcrew.sensor.transfer_curve import (
-    BiasNoise,
-    CurvePoint,
-    TransferCurve,
-    points_of,
-    transfer_curve,
-    turn_off,
-)
+from nightcrew.sensor.transfer_curve import TransferCurve, transfer_curve, without_curve
+from nightcrew.sensor.turn_off import turn_off
+from nightcrew.sensor.uniformity import Uniformity, uniformity
+from nightcrew.sensor.zero_level import Zero
 
 F8 = NDArray[np.float64]
-MOST_PIXELS = 1 << 22
-BAND_ROWS = 256
-LEAST_SIDE = 48  # of a region for the highpass filter, whose smooth part reaches 19 pixels
-
-
-@dataclass(frozen=True, kw_only=True)
-class Uniformity:
-    """Fixed pattern of a region at about half saturation, illumination shape filtered out (highpass).
-
-    ``prnu_percent`` None: ``reason`` says why.  ``split`` and ``dark_split`` are EMVA's with all pixels, total, rows, columns, pixels.
-    ``along_rows`` and ``along_columns``: frequencies and spectra of the fixed pattern, in % of the signal squared.
-    """
-
-    signal_adu: float | None = None
-    frames: int = 0
-    prnu_percent: float | None = None
-    prnu_error_percent: float | None = None
-    split: NonUniformity | None = None
-    dark_split: NonUniformity | None = None
-    defects: int = 0
-    along_rows: tuple[F8, F8] | None = None
-    along_columns: tuple[F8, F8] | None = None
-    picture: NDArray[np.float32] | None = None
-    reason: str = ""
+ONE_LAMP = 1.25
+"""Signals of one exposure that differ by more come from several lamps: such a sweep is none by exposure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlatResult:
-    """A region at one temperature.  ``emva`` is a sentence where the standard's levels are missing."""
+    """A region at one temperature.  ``emva`` is a sentence where the standard's levels are missing.
+
+    The curve holds all filters, since photons' noise knows none.  Linearity and EMVA 1288 are of one light alone: of ``linearity_filter``
+    and ``emva_filter``, those with most exposures and levels; ``filters`` are all there are.
+    """
 
     region: str
     temperature_c: float | None
@@ -66,6 +42,9 @@ class FlatResult:
     linearity: Linearity | None
     emva: Linear1288 | str
     uniformity: Uniformity
+    filters: tuple[str, ...] = ()
+    linearity_filter: str = ""
+    emva_filter: str = ""
 
     @property
     def full_well_e(self) -> tuple[float, float, float] | None:
@@ -77,42 +56,6 @@ class FlatResult:
         signals, _ = straightened(np.array([turn.lower, turn.upper]), self.curve.alpha_per_adu)
         low, high = float(signals[0]) * (fit.gain - error), float(signals[1]) * (fit.gain + error)
         return 0.5 * (low + high), low, high
-
-
-def flat_result(
-    flats: Sequence[Group],
-    darks: Sequence[Group],
-    bias_group: Group | None,
-    bias: BiasNoise | None,
-    region: Region,
-    options: SensorOptions,
-    saturation_adu: float | None,
-    remarks: Sequence[str] = (),
-) -> FlatResult:
-    """Measure the ``flats`` of one temperature and set-up in a region; ``darks`` are the unflooded ones of that temperature."""
-    offset = bias.level if bias is not None else 0.0
-    points, notes = _points(flats, region, offset, options, saturation_adu)
-    top = None if saturation_adu is None else saturation_adu - offset
-    straight = _linearity(points, top)
-    curve = transfer_curve(
-        region,
-        points,
-        bias,
-        saturation_adu=top,
-        linearity=straight,
-        bootstrap=options.bootstrap,
-        seed=options.seed,
-        remarks=[*remarks, *notes, *_band_remarks(points)],
-    )
-    temporal = _temporal(points, darks, bias, region)
-    return FlatResult(
-        region=region.name,
-        temperature_c=flats[0].temperature_c if flats else None,
-        curve=curve,
-        linearity=straight,
-        emva=temporal if isinstance(temporal, str) else emva1288.linear_model(temporal),
-        uniformity=_uniformity(curve, flats, darks, bias_group, region, offset),
-    )
 
 
 def _points(
@@ -134,17 +77,81 @@ def _band_remarks(points: Sequence[CurvePoint]) -> list[str]:
     return [f"{len(banded)} of {total} pairs of flats are banded ({way} vary by up to {100 * relative:.2g} %, as by flicker): normalised"]
 
 
-def _linearity(points: Sequence[CurvePoint], top: float | None) -> Linearity | None:
-    """Of the filter with most exposure times; None when no flats were taken at several."""
-    by_filter: dict[str, list[CurvePoint]] = {}
+def flat_result(
+    flats: Sequence[Group],
+    darks: Sequence[Group],
+    zero: Zero | str,
+    region: Region,
+    options: SensorOptions,
+    saturation_adu: float | None,
+) -> FlatResult:
+    """Measure the ``flats`` (at least one group) of one temperature and set-up in a region.
+
+    ``darks`` are the unflooded ones of that temperature; without a ``zero`` level nothing is measured, for the reason that stands there.
+    """
+    warm, filters = flats[0].temperature_c, tuple(sorted({group.filter for group in flats}))
+    if isinstance(zero, str):
+        return FlatResult(
+            region=region.name,
+            temperature_c=warm,
+            curve=without_curve(region, zero),
+            linearity=nothing_linear(zero),
+            emva=zero,
+            uniformity=Uniformity(reason=zero),
+            filters=filters,
+        )
+    points, notes = _points(flats, region, zero.level, options, saturation_adu)
+    top = None if saturation_adu is None else saturation_adu - zero.level
+    light, straight = _linearity(points, top)
+    curve = transfer_curve(
+        region,
+        points,
+        zero.noise,
+        saturation_adu=top,
+        linearity=straight,
+        bootstrap=options.bootstrap,
+        seed=options.seed,
+        remarks=[*filter(None, (zero.remark,)), *notes, *_band_remarks(points)],
+    )
+    chosen, sweep = _sweep(points)
+    temporal = _temporal(sweep, darks, zero, region)
+    return FlatResult(
+        region=region.name,
+        temperature_c=warm,
+        curve=curve,
+        linearity=straight,
+        emva=temporal if isinstance(temporal, str) else emva1288.linear_model(temporal),
+        uniformity=uniformity(curve, flats, darks, zero, region),
+        filters=filters,
+        linearity_filter=light,
+        emva_filter=chosen,
+    )
+
+
+def _by_filter(points: Sequence[CurvePoint]) -> dict[str, list[CurvePoint]]:
+    found: dict[str, list[CurvePoint]] = {}
+    for point in sorted(points, key=lambda point: (point.filter, point.exposure_s, point.signal)):
+        found.setdefault(point.filter, []).append(point)
+    return found
+
+
+def _several_lamps(points: Sequence[CurvePoint]) -> bool:
+    """Whether flats of one exposure have levels of several lamps."""
+    levels: dict[float, list[float]] = {}
     for point in points:
-        by_filter.setdefault(point.filter, []).append(point)
-    if not by_filter:
-        return None
-    best = max(sorted(by_filter), key=lambda name: len({p.exposure_s for p in by_filter[name]}))
-    chosen = sorted(by_filter[best], key=lambda p: (p.exposure_s, p.signal))
+        levels.setdefault(point.exposure_s, []).append(point.signal)
+    return any(max(found) > ONE_LAMP * max(min(found), 1.0) for found in levels.values())
+
+
+def _linearity(points: Sequence[CurvePoint], top: float | None) -> tuple[str, Linearity | None]:
+    """Of the filter with most exposure times, and which that is; None when no flats were taken at several."""
+    of_filter = _by_filter(points)
+    best = max(of_filter, key=lambda name: len({p.exposure_s for p in of_filter[name]}), default="")
+    chosen = of_filter.get(best, [])
     if len({p.exposure_s for p in chosen}) < 2:
-        return None
+        return best, None
+    if _several_lamps(chosen):
+        return best, nothing_linear("flats of one exposure have several levels: the sweep was not made by exposure alone")
     turn = turn_off(chosen, top)
     scatter = [abs(p.levels[0] - p.levels[1]) / max(p.level, 1.0) / math.sqrt(2) for point in chosen for p in point.pairs]
     lamp = float(np.median(scatter)) * 1.4826 if scatter else 0.0
@@ -153,136 +160,43 @@ def _linearity(points: Sequence[CurvePoint], top: float | None) -> Linearity | N
         for p in chosen
     ]
     saturation = turn.lower if turn is not None else top
-    return linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation)
+    return best, linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation)
 
 
-def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], bias: BiasNoise | None, region: Region) -> TemporalData | str:
+def _sweep(points: Sequence[CurvePoint]) -> tuple[str, list[CurvePoint]]:
+    """The points of one light for EMVA 1288, in the order of the light, and their filter: of the filter with most levels.
+
+    Where a filter's flats mix exposures and lamps, those of the exposure with most levels.
+    """
+    of_filter = _by_filter(points)
+    best = max(of_filter, key=lambda name: len(of_filter[name]), default="")
+    chosen = of_filter.get(best, [])
+    if _several_lamps(chosen):
+        times = [point.exposure_s for point in chosen]
+        most = max(sorted(set(times)), key=times.count)
+        chosen = [point for point in chosen if point.exposure_s == most]
+    return best, chosen
+
+
+def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, region: Region) -> TemporalData | str:
     """Bright and dark means and variances by level; darks of the same exposure, else the bias."""
     if len(points) < 2:
-        return f"{len(points)} levels of light: EMVA 1288 needs at least two"
-    of_exposure: dict[float, tuple[float, float]] = {}
-    pairing = PairOptions(scale=False)
-    for group in darks:
-        if len(group.frames) > 1 and any(abs(point.exposure_s - group.exposure_s) < 1e-6 for point in points):
-            pair = pair_statistics(group.frames[0], group.frames[1], region.windows, 0.0, pairing)
-            of_exposure[group.exposure_s] = (pair.level, pair.variance)
-    if bias is None and len(of_exposure) < len({point.exposure_s for point in points}):
-        return "no biases, and not every exposure of the flats has its darks"
-    zero = (0.0, 0.0) if bias is None else (bias.level, bias.variance)
-    offset = 0.0 if bias is None else bias.level
-    ordered = sorted(points, key=lambda point: (point.exposure_s, point.signal))
-    dark = np.array([of_exposure.get(point.exposure_s, zero) for point in ordered])
+        return f"{len(points)} levels of light in one filter: EMVA 1288 needs at least two"
+    dark: list[tuple[float, float]] = []
+    pairing, measured = PairOptions(scale=False), dict[int, tuple[float, float]]()
+    for point in points:
+        same = next((g for g in darks if len(g.frames) > 1 and same_exposure(g.exposure_s, point.exposure_s)), None)
+        if same is not None and id(same) not in measured:
+            pair = pair_statistics(same.frames[0], same.frames[1], region.windows, 0.0, pairing)
+            measured[id(same)] = (pair.level, pair.variance)
+        if same is None and zero.noise is None:
+            return "no pair of biases, and not every exposure of the flats has its darks"
+        dark.append(measured[id(same)] if same is not None else (zero.level, zero.noise.variance if zero.noise is not None else 0.0))
     return TemporalData(
-        exposure_s=np.array([point.exposure_s for point in ordered]),
+        exposure_s=np.array([point.exposure_s for point in points]),
         photons=None,
-        mean=np.array([point.signal + offset for point in ordered]),
-        variance=np.array([point.variance for point in ordered]),
-        dark_mean=dark[:, 0],
-        dark_variance=dark[:, 1],
+        mean=np.array([point.signal + zero.level for point in points]),
+        variance=np.array([point.variance for point in points]),
+        dark_mean=np.array([mean for mean, _ in dark]),
+        dark_variance=np.array([variance for _, variance in dark]),
     )
-
-
-def _uniformity(
-    curve: TransferCurve, flats: Sequence[Group], darks: Sequence[Group], bias: Group | None, region: Region, offset: float
-) -> Uniformity:
-    """From the flats nearest to half saturation, and the darks of their exposure (else the biases)."""
-    chosen = [point for point, used in zip(curve.points, curve.fitted, strict=True) if used]
-    if not chosen:
-        return Uniformity(reason=curve.reason or "no flats below saturation")
-    half = 0.5 * (curve.turn_off.lower if curve.turn_off is not None else max(point.signal for point in chosen))
-    point = min(chosen, key=lambda p: abs(p.signal - half))
-    names = {name for pair in point.pairs for name in pair.names}
-    frames = [frame for group in flats for frame in group.frames if frame.name in names]
-    same = next((g for g in darks if abs(g.exposure_s - point.exposure_s) < 1e-6 and len(g.frames) > 1), bias)
-    if same is None or len(same.frames) < 2:
-        return Uniformity(reason="neither darks of the flats' exposure nor biases: the offset pattern is not known")
-    if min(min(window.shape) for window in region.windows) < LEAST_SIDE:
-        return Uniformity(reason=f"the region is smaller than {LEAST_SIDE} pixels: the pattern cannot be told from the illumination")
-    return _measured(frames, same.frames, region.windows, offset, point, curve)
-
-
-def _measured(
-    frames: Sequence[SensorFrame],
-    dark: Sequence[SensorFrame],
-    windows: Sequence[Window],
-    offset: float,
-    point: CurvePoint,
-    curve: TransferCurve,
-) -> Uniformity:
-    parts = [(stack(frames, window, scale_offset_adu=offset), stack(dark, window)) for window in windows]
-    # bands of equal phase vanish in a pair's difference, not in the mean flat: one banded pair tells of the lamp
-    banded = any(pair.bands is not None and pair.bands.found for one in curve.points for pair in one.pairs)
-    pattern = [_pattern(bright, zero, point.variance / len(frames), without_bands=banded) for bright, zero in parts]
-    n = float(sum(p[2] for p in pattern))
-    variance = sum(p[0] * p[2] for p in pattern) / n
-    error = math.sqrt(sum((p[1] * p[2]) ** 2 for p in pattern)) / n
-    straight, slope = straightened(sum(p[4] * p[2] for p in pattern) / n, curve.alpha_per_adu)
-    scale = 100 * float(slope / straight)  # on a curved response the pattern is stretched as the signal is
-    bright, zero = parts[0]
-    split, dark_split = _splits(bright, zero, curve)
-    difference = bright.mean - zero.mean
-    known = variance > 2 * error
-    return Uniformity(
-        signal_adu=point.signal,
-        frames=len(frames),
-        prnu_percent=math.sqrt(variance) * scale if known else None,
-        prnu_error_percent=error * scale / (2 * math.sqrt(variance)) if known else None,
-        split=split,
-        dark_split=dark_split,
-        defects=sum(p[3] for p in pattern),
-        along_rows=_relative(emva1288.spectrogram(difference, 1), scale),
-        along_columns=_relative(emva1288.spectrogram(difference, 0), scale),
-        picture=np.asarray(difference, np.float32),
-        reason="" if known else "the fixed pattern is below what the noise of the flats lets see: more flats are needed",
-    )
-
-
-def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_bands: bool) -> tuple[float, float, int, int, float]:
-    """Highpass variance of bright less dark, its temporal part taken out; error, pixels, defects that were left out, signal.
-
-    ``bright_variance``: temporal, of the mean flat.  Bands of a lamp lie in the mean flat: with ``without_bands`` row and column means go.
-    """
-    found = [_of_band(part, without_bands) for part in _row_bands(bright.mean, zero.mean)]
-    n = float(sum(part[2] for part in found))
-    spatial, level = (sum(part[k] * part[2] for part in found) / n for k in (0, 1))
-    pattern = spatial - bright_variance - (zero.variance_of_mean or 0.0)
-    return pattern, spatial * math.sqrt(2 / n / found[0][4]), int(n), sum(part[3] for part in found), level
-
-
-def _row_bands(bright: NDArray[np.float32], zero: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Bright less dark: whole, or of a large image bands of rows spread over it, which tell as much as anybody needs."""
-    ny, nx = bright.shape
-    if bright.size <= MOST_PIXELS:
-        yield bright - zero
-        return
-    count = max(1, MOST_PIXELS // (BAND_ROWS * nx))
-    for place in range(count):
-        y = round(place * (ny - BAND_ROWS) / max(count - 1, 1))
-        yield bright[y : y + BAND_ROWS] - zero[y : y + BAND_ROWS]
-
-
-def _of_band(difference: NDArray[np.float32], without_bands: bool) -> tuple[float, float, int, int, float]:
-    """Highpass variance, level, pixels used, defects, and the filter's share."""
-    rough, share = emva1288.highpass(difference)
-    edge = emva1288.HIGHPASS_REACH
-    level = float(difference[edge:-edge, edge:-edge].mean(dtype=np.float64))
-    inner = rough[edge:-edge, edge:-edge]  # at the edges the smooth part is made up
-    if without_bands:
-        inner = inner - inner.mean(axis=1, keepdims=True)
-        inner -= inner.mean(axis=0, keepdims=True)
-        share *= (1 - 1 / inner.shape[0]) * (1 - 1 / inner.shape[1])
-    _, sigma, kept = clipped_moments(np.ascontiguousarray(inner), 8.0)
-    return sigma**2 / share, level, kept, inner.size - kept, share
-
-
-def _splits(bright: Stack, zero: Stack, curve: TransferCurve) -> tuple[NonUniformity | None, NonUniformity | None]:
-    if bright.variance_of_mean is None or zero.variance_of_mean is None:
-        return None, None
-    light: SpatialVariance = emva1288.spatial_variance(bright.mean, bright.variance_of_mean)
-    dark = emva1288.spatial_variance(zero.mean, zero.variance_of_mean)
-    gain = curve.fit.gain if curve.fit is not None else None
-    return emva1288.prnu(light, dark), None if gain is None else emva1288.dsnu(dark, 1 / gain)
-
-
-def _relative(spectrum: tuple[F8, F8], scale: float) -> tuple[F8, F8]:
-    return spectrum[0], spectrum[1] * scale**2

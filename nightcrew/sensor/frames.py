@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import check, sha256_file
 
 Array = NDArray[Any]
-_FLOODED, _NOT_FLOODED = ("flood", "rbi"), ("noflood", "no-flood", "no_flood", "unflooded", "notflooded", "not-flooded", "not_flooded")
+# whole words and their beginnings: "orbit" holds no RBI, a floodlight floods no sensor
+_FLOODED = re.compile(r"flood(?!li(gh)?t|lamp)|(?<![a-z])rbi(?![a-z])")
+_NOT_FLOODED = re.compile(r"(un|non?|not|without|w/o)[\s_.-]*(light[\s_.-]*)?(flood|rbi(?![a-z]))")
 
 
 class Rows(Protocol):
@@ -46,7 +49,7 @@ class _Held:
 class SensorFrame:
     """One frame of a set: a file, or an array ``[y, x]`` in ADU when ``data`` is given.
 
-    ``name`` tells it in tables; ``flooded`` marks a dark taken after a flood of light.
+    ``name`` tells it in tables; ``flooded`` marks a dark taken after a flood of light; ``compressed``, a file that is decoded whole.
     """
 
     name: str
@@ -55,10 +58,24 @@ class SensorFrame:
     data: Array | None = field(default=None, repr=False)
     sha256: str = ""
     flooded: bool = False
+    compressed: bool = False
 
     @contextmanager
     def opened(self) -> Iterator[Rows]:
-        """The frame's rows while the block runs.  Compressed files are decoded once and held."""
+        """The frame's rows while the block runs.  Compressed files are decoded once and held.
+
+        :class:`UnreadableFrame` with the cause where its pixels cannot be read, in the block, too.
+        """
+        try:
+            with self._rows() as rows:
+                yield rows
+        except UnreadableFrame:
+            raise
+        except (RejectedInput, TransientError) as error:
+            raise UnreadableFrame(self, str(error)) from error
+
+    @contextmanager
+    def _rows(self) -> Iterator[Rows]:
         if self.data is not None:
             yield _Held(self.data)
             return
@@ -74,6 +91,14 @@ class SensorFrame:
             x0, x1, y0, y1 = self.header.trim
             return Window(x0, x1, y0, y1)
         return Window(0, self.header.nx, 0, self.header.ny)
+
+
+class UnreadableFrame(RejectedInput):
+    """Pixels that cannot be read although the header could; ``frame`` says whose."""
+
+    def __init__(self, frame: SensorFrame, cause: str) -> None:
+        super().__init__(cause)
+        self.frame = frame
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -154,14 +179,22 @@ def read_frame(
     header = normalise(structure.hdus, str(path), choose_profile(structure.hdus, profiles, profile), Site(), None)
     if not structure.complete:
         raise RejectedInput(structure.reason)
-    sha256 = sha256_file(path).sha256 if hashed else ""
-    return SensorFrame(name=name or path.name, header=header, path=path, sha256=sha256, flooded=says_flooded(name or path.name))
+    if header.nx < 1 or header.ny < 1:
+        raise RejectedInput("the header tells of no pixels")
+    return SensorFrame(
+        name=name or path.name,
+        header=header,
+        path=path,
+        sha256=sha256_file(path).sha256 if hashed else "",
+        flooded=says_flooded(name or path.name),
+        compressed=bool(structure.compression) or any(hdu.kind == "TILE" for hdu in structure.hdus),
+    )
 
 
 def says_flooded(name: str) -> bool:
-    """Whether a name tells of a flood before the exposure: ``flood`` or ``RBI`` in it, and no denial."""
+    """Whether a name tells of a flood before the exposure: ``flood`` or the word ``RBI`` in it, and no denial."""
     lower = name.lower()
-    return any(word in lower for word in _FLOODED) and not any(word in lower for word in _NOT_FLOODED)
+    return _FLOODED.search(lower) is not None and _NOT_FLOODED.search(lower) is None
 
 
 def in_order(frames: Sequence[SensorFrame]) -> tuple[SensorFrame, ...]:

@@ -98,6 +98,11 @@ class Grouping:
         return tuple(sorted(counts, key=lambda set_up: (-counts[set_up], set_up)))
 
 
+def same_exposure(one_s: float, other_s: float) -> bool:
+    """Whether two exposure times are one, but for how they were written: a microsecond or a ten-thousandth apart."""
+    return abs(one_s - other_s) <= max(1e-6, 1e-4 * max(one_s, other_s))
+
+
 def temperature_bins(temperatures_c: Iterable[float], tolerance_c: float = TEMPERATURE_TOLERANCE_C) -> dict[float, float]:
     """Each temperature -> the median of its bin.  Sorted values are split at gaps of more than ``tolerance_c``: a function of the set."""
     ordered = sorted(set(temperatures_c))
@@ -125,8 +130,9 @@ def group_frames(frames: Sequence[SensorFrame], *, tolerance_c: float = TEMPERAT
         header, set_up = frame.header, SetUp.of(frame.header)
         kind = "flat" if header.kind == "light" and lights == "as flats" else header.kind
         warm = None if header.temperature_c is None else bins[set_up][header.temperature_c]
-        exposure_s = 0.0 if kind == "bias" else float(header.exposure_s or 0.0)
-        members[set_up, kind, warm, exposure_s, header.filter if kind in ("flat", "light") else "", frame.flooded].append(frame)
+        exposure_s = 0.0 if kind == "bias" else float(f"{header.exposure_s or 0.0:.6g}")  # 0.1 + 0.2 is 0.3
+        light = header.filter if kind in ("flat", "light") else ""
+        members[set_up, kind, warm, exposure_s, light, frame.flooded and kind == "dark"].append(frame)
     groups = [
         _judged(Group(set_up=s, kind=k, temperature_c=t, exposure_s=e, filter=f, flooded=fl, frames=in_order(found)))
         for (s, k, t, e, f, fl), found in members.items()

@@ -96,6 +96,11 @@ def linearity(
     )
 
 
+def nothing_linear(reason: str) -> Linearity:
+    """No linearity at all, for that reason."""
+    return Linearity(exposure_s=np.empty(0), signal_adu=np.empty(0), used=np.empty(0, np.bool_), reason=reason)
+
+
 def _without(bare: Linearity, reason: str) -> Linearity:
     return Linearity(exposure_s=bare.exposure_s, signal_adu=bare.signal_adu, used=bare.used, reason=reason)
 

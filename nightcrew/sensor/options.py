@@ -26,7 +26,8 @@ class SensorOptions:
     """Options of :func:`nightcrew.sensor.characterise.characterise`.
 
     ``crop`` is of the tables only; the curves use whole regions.  ``box`` limits everything to a window.  ``bayer``: a pattern, ``auto``
-    (from the headers) or ``none``.  ``sky_e_per_s``: (filter, rate) of the sky for the minimum exposures, ``times_read_noise`` their n.
+    (from the headers) or ``none``.  ``sky_e_per_s``: (filter, rate) of the sky on an unbinned pixel for the minimum exposures,
+    ``times_read_noise`` their n.
     """
 
     crop: tuple[int, int] | Window = CROP

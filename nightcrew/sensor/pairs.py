@@ -29,6 +29,8 @@ CLIP_SIGMA = 5.0
 DEFECT_SIGMA = 8.0
 """A level this far from the pair's typical level (in the scatter of the levels) marks a defect."""
 MAX_LAG = 8
+ROUNDING_VARIANCE = 1 / 12
+"""ADU^2, of rounding to whole numbers (EMVA 1288 R4, eq. 8)."""
 STRIP_BYTES = 1 << 19  # of one strip in float32: its temporaries stay in the second-level cache
 _SAMPLE_PIXELS = 1 << 16
 _LEAST_SAMPLE_ROWS = 16
@@ -44,7 +46,8 @@ class PairStatistics:
 
     ``level`` is the mean signal above the offset that belongs to ``variance`` (temporal, of one frame), with its 1-sigma
     ``variance_error``; ``covariances`` [lag_y, lag_x] are those of one frame (element [0, 0] is the variance), None when not asked for.
-    ``bands`` tells of rows or columns that vary as a whole.
+    ``bands`` tells of rows or columns that vary as a whole.  ``rounding``: what rounding to whole numbers adds to the variance, 0 for
+    frames of other numbers.
     """
 
     names: tuple[str, str]
@@ -59,6 +62,7 @@ class PairStatistics:
     defects: int
     covariances: NDArray[np.float64] | None
     bands: Bands | None
+    rounding: float
 
     @property
     def saturated_fraction(self) -> float:
@@ -114,6 +118,7 @@ class _Limits:
     centre: float
     reach: float
     sum_bounds: tuple[float, float]
+    whole_numbers: bool
 
 
 @dataclass(slots=True)
@@ -177,8 +182,8 @@ def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOp
     ny = window.shape[0]
     count = min(ny, max(_LEAST_SAMPLE_ROWS, _SAMPLE_PIXELS // window.shape[1]))
     rows = sorted({min(ny - 1, round((place + 0.5) * ny / count)) for place in range(count)})
-    one = np.concatenate([window.rows(a, y, y + 1) for y in rows]).astype(np.float64).reshape(-1)
-    two = np.concatenate([window.rows(b, y, y + 1) for y in rows]).astype(np.float64).reshape(-1)
+    stored = [np.concatenate([window.rows(image, y, y + 1) for y in rows]).reshape(-1) for image in (a, b)]
+    one, two = (values.astype(np.float64) for values in stored)
     finite = np.isfinite(one) & np.isfinite(two)
     one, two = (one[finite], two[finite]) if finite.any() else (np.zeros(1), np.zeros(1))
     middle = (clipped_mean_sigma(one)[0], clipped_mean_sigma(two)[0])
@@ -189,17 +194,19 @@ def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOp
     wide = DEFECT_SIGMA * max(scatter, 1.0)
     # where bands move whole rows the typical scatter of the sample holds them already, so nothing good is cut
     reach = options.clip_sigma * max(sigma * _unclipped(options.clip_sigma), 0.5)
-    return _Limits(middle, ratio, centre, reach, (total - wide, total + wide))
+    whole_numbers = all(values.dtype.kind in "ui" for values in stored)
+    return _Limits(middle, ratio, centre, reach, (total - wide, total + wide), whole_numbers)
 
 
 def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOptions, bands: Strip | None) -> tuple[Strip, Places]:
     """The strip's difference about its centre, 0 where a pixel is not good, and the places of those; the sums grow."""
-    first, second = one.astype(np.float32), two.astype(np.float32)
-    difference = first - np.float32(limits.ratio) * second
-    difference -= np.float32(limits.centre)
-    if bands is not None:
-        difference -= bands
-    total = first + second
+    with np.errstate(invalid="ignore", over="ignore"):  # pixels without a number are looked for below
+        first, second = one.astype(np.float32), two.astype(np.float32)
+        difference = first - np.float32(limits.ratio) * second
+        difference -= np.float32(limits.centre)
+        if bands is not None:
+            difference -= bands
+        total = first + second
     size = np.abs(difference)
     bad = ~(size <= limits.reach)  # also where it is NaN
     _grow(bad)
@@ -210,10 +217,9 @@ def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOp
     bad |= level_bad
     places = np.flatnonzero(bad)
     difference.reshape(-1)[places] = 0.0
-    lost = first.reshape(-1)[places].astype(np.float64), second.reshape(-1)[places].astype(np.float64)
     sums.n += difference.size - places.size
-    sums.first += _sum(one) - float(np.nansum(lost[0]))
-    sums.second += _sum(two) - float(np.nansum(lost[1]))
+    sums.first += _sum_of_good(one, places)
+    sums.second += _sum_of_good(two, places)
     flat = difference.reshape(-1)
     square = flat * flat
     sums.d += float(np.add.reduce(flat, dtype=np.float64))
@@ -239,8 +245,14 @@ def _saturated(one: Array, two: Array, saturation_adu: float | None) -> int:
     return int(np.count_nonzero((one >= saturation_adu) | (two >= saturation_adu)))
 
 
-def _sum(values: Array) -> float:
-    return float(values.sum(dtype=np.int64)) if values.dtype.kind in "ui" else float(np.nansum(values, dtype=np.float64))
+def _sum_of_good(values: Array, bad: Places) -> float:
+    """Sum without the places ``bad``."""
+    if values.dtype.kind in "ui":
+        lost = values[np.divmod(bad, values.shape[1])]
+        return float(values.sum(dtype=np.int64)) - float(lost.sum(dtype=np.int64))
+    good = values.astype(np.float64).reshape(-1)  # a copy; nothing may be taken from a sum that is not finite
+    good[bad] = 0
+    return float(good.sum())
 
 
 @lru_cache(maxsize=64)
@@ -271,6 +283,7 @@ def _together(parts: Sequence[_Part], names: tuple[str, str]) -> PairStatistics:
         defects=sum(part.sums.defects for part in parts),
         covariances=_covariances(parts),
         bands=max((part.bands for part in parts if part.bands is not None), key=lambda bands: bands.strength, default=None),
+        rounding=ROUNDING_VARIANCE if all(part.limits.whole_numbers for part in parts) else 0.0,
     )
 
 

@@ -34,7 +34,7 @@ SUMMARY_COLUMNS = (
     "offset_correction",
 )
 """photonica's own, in its order."""
-SUMMARY_MORE = ("filter", "frames", "pairs", "temporal_read(DN)", "verdict")
+SUMMARY_MORE = ("filter", "frames", "pairs", "temporal_read(DN)", "verdict", "set_up")
 ELECTRONS = ("total_noise", "shot+read", "read(DN)", "FPN", "sig_shot")
 DATA_SET_COLUMNS = (
     "file",
@@ -82,8 +82,8 @@ class GroupNoise:
 
 def bias_level(crops: Sequence[Crop]) -> BiasLevel:
     """Offset and read noise from the crops of the biases of one temperature (at least one)."""
-    spreads = [float(np.std(crop, dtype=np.float64)) for crop in crops]
-    level = float(np.mean([np.mean(crop, dtype=np.float64) for crop in crops]))
+    spreads = [float(np.std(_finite(crop), dtype=np.float64)) for crop in crops]
+    level = float(np.mean([np.mean(_finite(crop), dtype=np.float64) for crop in crops]))
     variance, pairs = difference_variance(crops)
     temporal = math.sqrt(variance / 2) if pairs else None
     return BiasLevel(offset=level, spatial_read=float(np.mean(spreads)), temporal_read=temporal, frames=len(crops))
@@ -94,16 +94,21 @@ def difference_variance(crops: Sequence[Crop]) -> tuple[float, int]:
 
     For two frames it is photonica's ``delta_std_dev`` squared.
     """
-    pairs = [(crops[i], crops[i + 1]) for i in range(0, len(crops) - 1, 2)]
-    if not pairs:
-        return math.nan, 0
-    return float(np.mean([np.var(b.astype(np.float64) - a) for a, b in pairs])), len(pairs)
+    with np.errstate(invalid="ignore"):
+        differences = [_finite(crops[i + 1].astype(np.float64) - crops[i]) for i in range(0, len(crops) - 1, 2)]
+    variances = [float(np.var(difference)) for difference in differences if difference.size]
+    return (float(np.mean(variances)), len(variances)) if variances else (math.nan, 0)
+
+
+def _finite(crop: Crop) -> Crop:
+    """The pixels that are numbers: masked ones of a float image are not."""
+    return crop if crop.dtype.kind in "ui" else crop[np.isfinite(crop)]
 
 
 def group_noise(crops: Sequence[Crop], bias: BiasLevel | None, offset_correction: float = 0.0) -> GroupNoise:
     """Noises of one group: total, shot and read, read, fixed pattern and signal shot noise (see the module)."""
-    signal = float(np.mean([np.mean(crop, dtype=np.float64) for crop in crops]))
-    total = float(np.mean([np.std(crop, dtype=np.float64) for crop in crops]))
+    signal = float(np.mean([np.mean(_finite(crop), dtype=np.float64) for crop in crops]))
+    total = float(np.mean([np.std(_finite(crop), dtype=np.float64) for crop in crops]))
     variance, pairs = difference_variance(crops)
     reasons = [] if bias is not None else ["no bias at this temperature: neither offset nor read noise"]
     if not pairs:

@@ -42,3 +42,13 @@ def clipped_moments(values: NDArray[Any], clip_sigma: float) -> tuple[float, flo
         return math.nan, math.nan, 0
     mean = total / n
     return centre + mean, math.sqrt(max(square / n - mean**2, 0.0)), n
+
+
+def stretch_of(chi2: float, freedom: int) -> float:
+    """Factor on a fit's errors where its residuals are no chance (chi^2 beyond 3 sigma of its freedom): sqrt(chi^2/freedom).
+
+    A factor from every chance excess would make errors too large on average.
+    """
+    if freedom < 1 or chi2 <= freedom + 3 * math.sqrt(2 * freedom):
+        return 1.0
+    return math.sqrt(chi2 / freedom)

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.frames.profiles import Profile, load_profiles
 from nightcrew.sensor.frames import SensorFrame, in_order, read_frame
 from nightcrew.sensor.groups import TEMPERATURE_TOLERANCE_C, Group, SetUp, group_frames
@@ -44,7 +44,8 @@ class SensorData:
 
     ``cropsize`` is (columns, rows), x first, or a box; ``offset_correction`` in DN is taken from the signal besides the bias;
     ``pedestal`` is accepted for old scripts and changes nothing, since differences are made in float64.  ``temperature_tolerance_c``
-    bins temperatures.  The frames' kinds come from their headers through the instrument profiles.
+    bins temperatures.  ``gain_e_per_adu`` is one for all, or that of each set-up; the noises then stand in electrons, too, where it is
+    known.  The frames' kinds come from their headers through the instrument profiles.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class SensorData:
         pedestal: int = PEDESTAL,
         *,
         temperature_tolerance_c: float = TEMPERATURE_TOLERANCE_C,
-        gain_e_per_adu: float | None = None,
+        gain_e_per_adu: float | Mapping[SetUp, float] | None = None,
         profiles: dict[str, Profile] | None = None,
     ) -> None:
         self.cropsize, self.offset_correction, self.pedestal = cropsize, float(offset_correction), pedestal
@@ -64,6 +65,7 @@ class SensorData:
         self._crops: dict[int, np.ndarray[Any, Any]] = {}
         self._of_frame: dict[int, BiasLevel] = {}
         self._summary: list[dict[str, Any]] = []
+        self.left_out: list[tuple[str, str]] = []
 
     def addFile(self, file: str | os.PathLike[str]) -> None:  # noqa: N802  photonica's name
         """Add one FITS file; :class:`RejectedInput` with the cause when it holds no usable frame."""
@@ -72,20 +74,32 @@ class SensorData:
         self.add(read_frame(Path(file), self._profiles, hashed=False))
 
     def addFiles(self, files: Iterable[str | os.PathLike[str]] | str | os.PathLike[str]) -> None:  # noqa: N802  photonica's name
-        """Add every file, or every FITS file of a folder."""
+        """Add every file, or every FITS file of a folder.
+
+        One that holds no usable frame, or none of the crop's size, is named in ``left_out`` with the reason, and the rest goes on.
+        """
         if isinstance(files, str | os.PathLike):
             folder = Path(files)
             if not folder.is_dir():
                 raise Refused(f"{folder} is no folder: give a folder, or a list of files")
             files = sorted(path for path in folder.iterdir() if path.is_file() and ".fit" in path.name.lower())
         for file in files:
-            self.addFile(file)
+            try:
+                self.addFile(file)
+            except (RejectedInput, TransientError, Refused) as error:
+                self.left_out.append((Path(file).name, str(error)))
 
     def add(self, frame: SensorFrame) -> None:
-        """Add a frame that is open already or in memory."""
+        """Add a frame that is open already or in memory.
+
+        :class:`Refused` when the crop lies outside it, :class:`RejectedInput` when its pixels cannot be read or none is finite.
+        """
         window = crop_of(frame.light_window, self.cropsize)
         with frame.opened() as rows:
-            self._crops[id(frame)] = np.ascontiguousarray(window.whole(rows))
+            crop = np.ascontiguousarray(window.whole(rows))
+        if not np.isfinite(crop).any():
+            raise RejectedInput("the crop holds no finite pixel")
+        self._crops[id(frame)] = crop
         self._frames.append(frame)
 
     def calcStats(self) -> None:  # noqa: N802  photonica's name
@@ -128,10 +142,16 @@ class SensorData:
             "pairs": noise.pairs,
             "temporal_read(DN)": None if bias is None else bias.temporal_read,
             "verdict": noise.reason or group.verdict,
+            "set_up": group.set_up.label,
         }
         if self.gain_e_per_adu is not None:
-            gain = self.gain_e_per_adu
-            row |= {electrons(name): None if row[name] is None else gain * row[name] for name in ("avg_signal-offset", *ELECTRONS)}
+            known = self.gain_e_per_adu
+            gain = known.get(group.set_up) if isinstance(known, Mapping) else known
+            unknown = gain is None
+            row |= {electrons(n): None if unknown or row[n] is None else gain * row[n] for n in ("avg_signal-offset", *ELECTRONS)}
+            if unknown:
+                reasons = filter(None, (noise.reason or group.reason, "no gain of this set-up"))
+                row["verdict"] = "; ".join(reasons)
         return row
 
     @property
@@ -144,7 +164,8 @@ class SensorData:
 
     def _frame_row(self, frame: SensorFrame) -> dict[str, Any]:
         crop, header, bias = self._crops[id(frame)], frame.header, self._of_frame.get(id(frame))
-        signal = float(np.mean(crop, dtype=np.float64))
+        good = crop[np.isfinite(crop)]
+        signal = float(np.mean(good, dtype=np.float64))
         return {
             "file": Path(frame.name).name,
             "img_type": header.kind,
@@ -152,10 +173,10 @@ class SensorData:
             "ccd_temp": header.temperature_c,
             "ff_geometry": (header.ny, header.nx),
             "crop_geometry": crop.shape,
-            "min": crop.min(),
-            "max": crop.max(),
+            "min": good.min(),
+            "max": good.max(),
             "signal": signal,
-            "std_dev": float(np.std(crop, dtype=np.float64)),
+            "std_dev": float(np.std(good, dtype=np.float64)),
             "data": crop,
             "offset": None if bias is None else bias.offset,
             "signal-offset": None if bias is None else signal - bias.offset - self.offset_correction,

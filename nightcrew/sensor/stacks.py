@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from numpy.typing import NDArray
 from nightcrew.sensor.frames import SensorFrame, Window
 
 STRIP_BYTES = 16 << 20
+MOST_OPEN = 64
+HELD_BYTES = 256 << 20  # of decoded frames at once
 RAY_SIGMA = 6.0
 Array = NDArray[Any]
 
@@ -38,15 +42,75 @@ def stack(frames: Sequence[SensorFrame], window: Window, *, scale_offset_adu: fl
     """Mean and temporal variance of ``frames`` (at least one) in ``window``.
 
     Frames are brought to one level before they are compared: by their mean (an offset), or, with ``scale_offset_adu``, the bias level,
-    by a factor (flats).  From two frames on, values further than 6 sigma above the pixel's others are left out as cosmic rays.
+    by a factor (flats).  From two frames on, values further than 6 sigma above the pixel's others are left out as cosmic rays, and so
+    are values that are not finite.  At most 64 files are open at once, and no more compressed ones than 256 MB hold: larger groups are
+    put together from parts, each with its own variance about its own mean.
     """
+    batches = _batches(frames)
+    alone = None if len(batches) == 1 else [_level_of(frame, window) for frame in frames]
+    parts, first = list[_Batch](), 0
+    for batch in batches:
+        levels = None if alone is None else _to_one_level(alone, scale_offset_adu, first, len(batch))
+        parts.append(_stacked(batch, window, levels, scale_offset_adu))
+        first += len(batch)
+    square, freedom = sum(part.square for part in parts), sum(part.freedom for part in parts)
+    temporal, n = square / freedom if freedom else None, len(frames)
+    return Stack(
+        mean=_mean_of(parts),
+        temporal_variance=temporal,
+        variance_of_mean=None if temporal is None else temporal / n,
+        levels=tuple(alone if alone is not None else parts[0].levels),
+        count=n,
+        rays=sum(part.rays for part in parts),
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Frames that were open at once: their mean, the sum of the squared deviations from it, and the freedom of that sum."""
+
+    mean: NDArray[np.float32]
+    frames: int
+    square: float
+    freedom: int
+    rays: int
+    levels: list[float]
+
+
+_Scaling = tuple[NDArray[np.float32], NDArray[np.float32], float]
+
+
+def _batches(frames: Sequence[SensorFrame]) -> list[Sequence[SensorFrame]]:
+    """Runs of about equal length of frames that may be open at once."""
+    most = MOST_OPEN
+    if any(frame.compressed for frame in frames):
+        held = max(frame.header.nx * frame.header.ny * 4 for frame in frames)
+        most = min(most, max(3, HELD_BYTES // max(held, 1)))
+    count = -(-len(frames) // most)
+    cuts = [round(place * len(frames) / count) for place in range(count + 1)]
+    return [frames[a:b] for a, b in pairwise(cuts)]
+
+
+def _mean_of(parts: Sequence[_Batch]) -> NDArray[np.float32]:
+    if len(parts) == 1:
+        return parts[0].mean
+    total, weight = np.zeros(parts[0].mean.shape, np.float32), np.zeros(parts[0].mean.shape, np.float32)
+    for part in parts:
+        known = np.isfinite(part.mean)
+        total[known] += part.frames * part.mean[known]
+        weight[known] += part.frames
+    with np.errstate(invalid="ignore"):
+        return np.asarray(total / weight)
+
+
+def _stacked(frames: Sequence[SensorFrame], window: Window, scaling: _Scaling | None, scale_offset_adu: float | None) -> _Batch:
     ny, nx = window.shape
     mean, n = np.empty((ny, nx), np.float32), len(frames)
     with ExitStack() as held:
         rows = [held.enter_context(frame.opened()) for frame in frames]
-        levels = [_level(one, window) for one in rows]
-        scales, shifts = _to_one_level(levels, scale_offset_adu)
-        noise, typical = _noise(rows, window, scales, shifts), float(np.mean(levels))
+        levels = [_level(one, window) for one in rows] if scaling is None else []
+        scales, shifts, typical = scaling or _to_one_level(levels, scale_offset_adu, 0, n)
+        noise = _noise(rows, window, scales, shifts)
         step = max(1, STRIP_BYTES // (4 * nx * n))
         square, freedom, rays = 0.0, 0, 0
         for y0 in range(0, ny, step):
@@ -56,31 +120,36 @@ def stack(frames: Sequence[SensorFrame], window: Window, *, scale_offset_adu: fl
             cube += shifts[:, None, None]
             lost, strip_square, strip_freedom = _strip(cube, mean[y0:y1], noise, typical)
             rays, square, freedom = rays + lost, square + strip_square, freedom + strip_freedom
-    temporal = square / freedom if freedom else None
-    return Stack(
-        mean=mean,
-        temporal_variance=temporal,
-        variance_of_mean=None if temporal is None else temporal / n,
-        levels=tuple(levels),
-        count=n,
-        rays=rays,
-    )
+    return _Batch(mean, n, square, freedom, rays, levels)
+
+
+def _level_of(frame: SensorFrame, window: Window) -> float:
+    with frame.opened() as rows:
+        return _level(rows, window)
 
 
 def _level(one: Any, window: Window) -> float:
     ny = window.shape[0]
     step = max(1, ny // 64)
-    values = [window.rows(one, y, y + 1).astype(np.float64) for y in range(0, ny, step)]
-    return float(np.nanmean(np.concatenate(values))) if len(values) < 8 else float(np.nanmedian(np.concatenate(values)))
+    values = np.concatenate([window.rows(one, y, y + 1).astype(np.float64) for y in range(0, ny, step)])
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return math.nan
+    return float(values.mean()) if -(-ny // step) < 8 else float(np.median(values))
 
 
-def _to_one_level(levels: Sequence[float], scale_offset_adu: float | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _to_one_level(levels: Sequence[float], scale_offset_adu: float | None, first: int, count: int) -> _Scaling:
+    """Factors and shifts that bring ``count`` frames from ``first`` on to the mean level of all, and that level.
+
+    A frame without a level (no finite pixel) stays as it is.
+    """
     level = np.asarray(levels, np.float64)
-    target = level.mean()
+    target = float(level[np.isfinite(level)].mean()) if np.isfinite(level).any() else 0.0
+    level = np.where(np.isfinite(level), level, target)[first : first + count]
     if scale_offset_adu is None or (level - scale_offset_adu).min() <= 0:
-        return np.ones(level.size, np.float32), np.asarray(target - level, np.float32)
+        return np.ones(level.size, np.float32), np.asarray(target - level, np.float32), target
     scales = (target - scale_offset_adu) / (level - scale_offset_adu)
-    return np.asarray(scales, np.float32), np.asarray(scale_offset_adu * (1 - scales), np.float32)
+    return np.asarray(scales, np.float32), np.asarray(scale_offset_adu * (1 - scales), np.float32), target
 
 
 def _noise(rows: Sequence[Any], window: Window, scales: NDArray[np.float32], shifts: NDArray[np.float32]) -> float:
@@ -94,6 +163,9 @@ def _noise(rows: Sequence[Any], window: Window, scales: NDArray[np.float32], shi
         for k in (0, 1)
     )
     difference = (a - b).reshape(-1)
+    difference = difference[np.isfinite(difference)]
+    if not difference.size:
+        return float("inf")
     size = np.abs(difference - np.median(difference))
     return max(float(np.median(size)) * 1.4826 / float(np.sqrt(2)), 0.3)
 
@@ -102,8 +174,11 @@ def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, ty
     """Fill ``out`` with the means; values left out, sum of squared deviations, degrees of freedom."""
     n = len(cube)
     if n < 2:
-        out[:] = cube[0]
+        out[:] = np.where(np.isfinite(cube[0]), cube[0], np.nan)
         return 0, 0.0, 0
+    unknown = np.asarray(~np.isfinite(cube).all(axis=0))
+    if unknown.any():
+        return _strip_with_gaps(cube, out, unknown, noise, typical)
     total = cube.sum(axis=0)
     highest = cube.max(axis=0)
     out[:] = total / np.float32(n)
@@ -118,6 +193,21 @@ def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, ty
         deviation = (frame - out).reshape(-1)
         square += float(np.dot(deviation, deviation))
     return lost, square, (n - 1) * out.size - extra_freedom
+
+
+def _strip_with_gaps(
+    cube: NDArray[np.float32], out: NDArray[np.float32], unknown: NDArray[np.bool_], noise: float, typical: float
+) -> tuple[int, float, int]:
+    """The same where values are not finite: they take no part; NaN where a pixel has none."""
+    values = cube[:, unknown]
+    finite = np.isfinite(values)
+    good = finite.sum(axis=0)
+    mean = np.where(finite, values, 0).sum(axis=0, dtype=np.float32) / np.maximum(good, 1)
+    cube[:, unknown] = np.where(finite, values, np.where(good > 0, mean, np.float32(typical)))
+    lost, square, freedom = _strip(cube, out, noise, typical)
+    out[unknown] = np.where(good > 0, out[unknown], np.nan)
+    # a value put in for an unknown one is the mean of the others: it deviates by nothing and bears no freedom
+    return lost, square, freedom - int(np.minimum(len(cube) - good, len(cube) - 1).sum())
 
 
 def _without_rays(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -52,9 +53,41 @@ def parse_data_sheet(text: str) -> DataSheet:
     return sheet
 
 
+LEAST: Mapping[str, tuple[float, bool]] = {
+    "temperature_tolerance_c": (0.0, True),
+    "clip": (3.0, True),
+    "times_read_noise": (0.0, False),
+    "max_lag": (0, True),
+    "bootstrap": (0, True),
+}
+"""The least value of an option, and whether it is itself allowed."""
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Numbers that make no sense are refused, not computed with."""
+    for name, (least, itself) in LEAST.items():
+        if name not in values:
+            continue
+        value = _number(values[name], name)
+        if value < least or (value == least and not itself):
+            raise Refused(f"{name} = {value:g}: it must be {'at least' if itself else 'above'} {least:g}")
+    _number(values.get("offset_correction", 0.0), "offset_correction")
+
+
+def _number(value: Any, name: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise Refused(f"{name} = {value!r} is no number")
+    return number
+
+
 def options_of(values: Mapping[str, Any]) -> SensorOptions:
     """Options from plain values, as the configuration's table ``[sensor]`` has them; :class:`Refused` names what is wrong."""
     sky: Sequence[str] = values.get("sky", ())
+    _check(values)
     bayer = str(values.get("bayer", "auto"))
     return SensorOptions(
         crop=parse_crop(str(values.get("crop", "100x100"))),
