@@ -202,8 +202,9 @@ def lightcurve(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Light curve, spectrum, histogram of counts, or times between photons, of a pixel or an aperture.  UTC, not barycentric."""
+    from nightcrew.mkid.flags import describe
     from nightcrew.mkid.image import CubeWish, provenance_cards
-    from nightcrew.mkid.lightcurve import aperture
+    from nightcrew.mkid.lightcurve import aperture, missing_of
     from nightcrew.mkid.lightcurve_files import make_light, write_light
 
     wish = CubeWish(
@@ -219,6 +220,13 @@ def lightcurve(
     with opened(table, solution, raw) as photons:
         pixels = aperture(photons.shape, x, y, radius, usable=photons.usable if radius > 0 else None)
         made = make_light(what, photons, pixels, wish)
+        flagged, beyond = missing_of(photons.shape, x, y, radius, pixels)
+        flags = describe(int(photons.flag.ravel()[pixels[0]])) if radius <= 0 and not photons.usable.ravel()[pixels[0]] else ""
+    made.meta.update({"flagged_pixels_left_out": flagged, "pixels_beyond_the_edge": beyond, "flags": flags})
     write_light(out, made, provenance_cards(table, used_calibrations(table, solution, raw)), overwrite=overwrite)
     say(f"{out.name}: {what} of {len(pixels)} pixels, {len(made)} rows")
+    if flags:
+        say(f"the pixel is flagged: {flags}")
+    if flagged or beyond:
+        say(f"the aperture lacks {flagged} flagged pixels and {beyond} beyond the edge: their light is not in the rate")
     say_table(("column", "unit"), [(name, str(made[name].unit or "")) for name in made.colnames])

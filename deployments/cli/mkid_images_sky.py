@@ -157,9 +157,9 @@ def response(
     """Response from a standard star: flux of its known spectrum over its count rate, bin by bin."""
     from nightcrew.errors import Refused
     from nightcrew.mkid.image import CubeWish, bins_of, window_us
-    from nightcrew.mkid.lightcurve import aperture
+    from nightcrew.mkid.lightcurve import aperture, missing_of, star_share
     from nightcrew.mkid.spectra import spectrum
-    from nightcrew.mkid.spectra_response import above_sky, read_reference, response_of, typical_resolution, write_response
+    from nightcrew.mkid.spectra_response import above_sky, read_reference, response_of, typical_resolution, whole, write_response
 
     known, ring = read_reference(reference), numbers_of(sky, 2, "--sky")
     with opened(table, solution, raw=False) as photons:
@@ -167,15 +167,21 @@ def response(
         if bins is None:
             raise Refused("a response needs bins of wavelength")
         window = window_us(photons, start, stop)
-        star = spectrum(photons, aperture(photons.shape, x, y, radius, usable=photons.usable), *window, bins)
+        pixels = aperture(photons.shape, x, y, radius, usable=photons.usable)
+        share, missing = star_share(photons, window, x, y, radius, pixels), missing_of(photons.shape, x, y, radius, pixels)
+        star = spectrum(photons, pixels, *window, bins)
         if ring:
             inner = set(aperture(photons.shape, x, y, ring[0]))
             around = [pixel for pixel in aperture(photons.shape, x, y, ring[1], usable=photons.usable) if pixel not in inner]
             if not around:
                 raise Refused(f"--sky {sky!r}: the ring holds no usable pixel")
             star = above_sky(star, spectrum(photons, around, *window, bins))
-        found = response_of(star, known, typical_resolution(photons) if resolution is None else resolution)
-    write_response(out, found, meta={"table": table.name, "reference": known.name, "pixels": len(star.pixels)}, overwrite=overwrite)
+        found = response_of(whole(star, share), known, typical_resolution(photons) if resolution is None else resolution)
+    meta = {"table": table.name, "reference": known.name, "pixels": len(pixels), "pixels_missing": sum(missing), "light_share": share}
+    write_response(out, found, meta=meta, overwrite=overwrite)
+    if any(missing):
+        lacks = f"{missing[0]} flagged pixels and {missing[1]} beyond the edge"
+        say(f"the aperture lacks {lacks}: {100 * (1 - share):.1f} % of its light, made up for")
     say_table(("from / nm", "to / nm", "factor", "error"), [tuple(float(f"{v:.4g}") for v in row) for row in _rows_of(found)])
 
 

@@ -5,6 +5,7 @@ Times are UTC of the readout's clock at the observatory.  Nothing is reduced to 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import MissingCalibration, Refused
 from nightcrew.mkid.calibrated import CalibratedPhotons, CalibratedTable
+from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.cube_bins import time_bins
+from nightcrew.mkid.dither import find_star
 from nightcrew.mkid.live_time import Stretches, joined
 from nightcrew.mkid.solution_file import places_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_FWHM_PER_SIGMA = 2.354820045
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,37 @@ def aperture(shape: tuple[int, int], x: float, y: float, radius_px: float = 0.0,
         why = "all its pixels are flagged" if inside.any() else f"the array has {columns} x {rows} pixels"
         raise Refused(f"the aperture at {x:g}, {y:g} with radius {radius_px:g} px holds no pixel: {why}")
     return [int(pixel) for pixel in np.flatnonzero(chosen)]
+
+
+def missing_of(shape: tuple[int, int], x: float, y: float, radius_px: float, pixels: list[int]) -> tuple[int, int]:
+    """How many pixels an aperture lacks: flagged ones that are not in ``pixels``, and places beyond the edge of the array."""
+    if radius_px <= 0:
+        return 0, 0
+    reach = math.ceil(radius_px) + 1
+    around = np.arange(-reach, reach + 1)
+    yy, xx = np.meshgrid(round(y) + around, round(x) + around, indexing="ij")
+    inside = np.hypot(xx - x, yy - y) <= radius_px
+    on_array = inside & (xx >= 0) & (yy >= 0) & (xx < shape[1]) & (yy < shape[0])
+    return int(on_array.sum()) - len(pixels), int(inside.sum() - on_array.sum())
+
+
+def star_share(table: CalibratedTable, window_us: tuple[int, int], x: float, y: float, radius_px: float, pixels: list[int]) -> float:
+    """What part of the light of the star at x, y within an aperture falls on ``pixels``; 1 where the aperture lacks none.
+
+    The star is taken as the round Gaussian that fits its image.  ``Refused`` where none fits.
+    """
+    if missing_of(table.shape, x, y, radius_px, pixels) == (0, 0):
+        return 1.0
+    image = make_cube(table, np.array(window_us, dtype=np.int64))
+    star = find_star(image.rate_cps[0, 0], image.rate_error_cps[0, 0], image.bad, (x, y))
+    reach = math.ceil(radius_px) + 1
+    around = np.arange(-reach, reach + 1)
+    yy, xx = np.meshgrid(round(y) + around, round(x) + around, indexing="ij")
+    inside = np.hypot(xx - x, yy - y) <= radius_px
+    light = np.exp(-0.5 * (np.hypot(xx - star.x, yy - star.y) / (star.fwhm_px / _FWHM_PER_SIGMA)) ** 2) * inside
+    on_array = (xx >= 0) & (yy >= 0) & (xx < table.shape[1]) & (yy < table.shape[0])
+    used = on_array & np.isin(yy * table.shape[1] + xx, pixels)
+    return float(light[used].sum() / light.sum())
 
 
 def bad_stretches(table: CalibratedTable, pixel: int) -> Stretches:

@@ -144,9 +144,7 @@ def above_sky(star: Spectrum, sky: Spectrum) -> Spectrum:
 def whole(star: Spectrum, share: float) -> Spectrum:
     """The spectrum of all of an aperture of which ``share`` of the star's light was measured; ``Refused`` where that is too little."""
     if not share >= _LEAST_SHARE:
-        raise Refused(
-            f"only {100 * share:.0f} % of the star's light in the aperture falls on pixels that are not flagged: choose another radius or star"
-        )
+        raise Refused(f"only {100 * share:.0f} % of the star's light in the aperture falls on usable pixels: choose another radius or star")
     return replace(star, rate_cps=star.rate_cps / share, rate_error_cps=star.rate_error_cps / share)
 
 

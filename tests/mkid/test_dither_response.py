@@ -26,6 +26,7 @@ from nightcrew.mkid.spectra_response import (
     write_response,
 )
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
+from nightcrew.simulate.speckle_scene import photons_of_rates, point_source
 from tests.mkid.made_tables import beam_map, linear_solution, table
 
 EDGES = np.arange(800.0, 1301.0, 50.0)
@@ -122,10 +123,33 @@ def test_the_commands_give_flux_above_the_sky(tmp_path: Path) -> None:
     wanted = averaged(read_reference(tmp_path / "ref.csv"), found.edges_nm, 10.0)
     assert (np.abs(flux - sky - wanted) < 5 * error + 0.1 * sky).all()
     with pytest.raises(Refused, match="resolution is not known"):
-        run("response", path, "-o", tmp_path / "r.ecsv", "--reference", tmp_path / "ref.csv", "--x", 2, "--y", 1, *common)
+        run("response", path, "-o", tmp_path / "r.ecsv", "--reference", tmp_path / "ref.csv", *place[:6], *common)
     for bad in (tmp_path / "ref.csv", tmp_path / "wavecal.h5"):
         with pytest.raises(RejectedInput, match="no response"):
             run("cube", path, "-o", tmp_path / "c.fits", "--energy-width", 0.1, "--response", bad, *common)
+
+
+def test_light_on_flagged_pixels_is_made_up_for_or_refused(tmp_path: Path) -> None:
+    shape, rng = (15, 15), np.random.default_rng(6)
+    placed = beam_map(shape)
+    rate = point_source(shape, (7.2, 6.9), 30_000.0, 3.0) + 5.0
+    pixel, time_us = photons_of_rates(rng, rate, 0, 10_000_000)
+    nm = rng.uniform(800, 1300, pixel.size)
+    path = table(tmp_path / "t.h5", placed, pixel, time_us, -HC_EV_NM / nm / 0.02, dead_time_us=0.0)
+    (tmp_path / "ref.csv").write_text("700,1e-14\n1500,1e-14\n")
+    for name, bad in (("whole", []), ("holes", [7 * 15 + 8, 5 * 15 + 7]), ("lost", [y * 15 + x for y in (6, 7) for x in (6, 7, 8)])):
+        linear_solution(placed, bad=bad).write(tmp_path / f"{name}.h5")
+
+    def factors(name: str) -> Response:
+        words = ["--reference", tmp_path / "ref.csv", "--x", 7, "--y", 7, "--radius", 4, "--resolution", 10, "--sky", "5,7"]
+        run("response", path, "-o", tmp_path / f"{name}.ecsv", *words, "-s", tmp_path / f"{name}.h5", "--min-nm", 800, "--max-nm", 1300)
+        return read_response(tmp_path / f"{name}.ecsv")
+
+    whole, holes = factors("whole"), factors("holes")
+    assert holes.factor == pytest.approx(whole.factor, rel=0.02)
+    assert (holes.error > whole.error).all()
+    with pytest.raises(Refused, match="of the star's light"):
+        factors("lost")
 
 
 def test_references_are_read_or_rejected_with_their_line(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_curve_spectrum_histogram_and_intervals(folder: Path) -> None:
     )  # photons stand in the missing second too
 
 
+def test_flagged_pixels_of_an_aperture_are_told(folder: Path) -> None:
+    linear_solution(beam_map(), bad=[7, 8]).write(folder / "holes.h5")
+    curve = run(folder, "--x", 2, "--y", 1, "--radius", 1.0, "-s", folder / "holes.h5")
+    assert (len(curve.meta["pixels"]), curve.meta["flagged_pixels_left_out"], curve.meta["pixels_beyond_the_edge"]) == (3, 2, 0)
+    corner = run(folder, "--x", 0, "--y", 0, "--radius", 1.0)
+    assert (corner.meta["flagged_pixels_left_out"], corner.meta["pixels_beyond_the_edge"]) == (0, 2)
+    assert "wavecal.bad" in run(folder, "--x", 2, "--y", 1, "-s", folder / "holes.h5").meta["flags"]
+
+
 def test_mistakes_are_told(folder: Path) -> None:
     for words, sentence in (
         (["--what", "poem"], "none of"),
