@@ -249,7 +249,7 @@ class LabSettings(Section):
     pad: bool = Field(default=False, description="fill up or cut raws of the wrong size (BADSIZE) instead of rejecting them")
     gap_k: float = Field(0.5, gt=0, description="frames are of one temperature where no gap is larger than this, K")
     law: Literal["exponential", "arrhenius"] = Field("exponential", description="of the dark rate with temperature")
-    saturation_adu: float = Field(65520.0, gt=0, description="stored value from which a pixel is saturated")
+    saturation_adu: float = Field(0.0, ge=0, description="stored value from which a pixel is saturated; 0: by the form of the numbers")
     hot_sigma: float = Field(10.0, ge=1, description="a pixel is hot above the median rate by so many robust standard deviations")
     flat_type: Literal["lab", "sky", "satellite"] = Field("lab", description="what the flats show; stars of sky flats are masked")
     norm_method: Literal["robust", "mean", "max"] = Field("robust", description="what flats are divided by")

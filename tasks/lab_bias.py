@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.calibration.combine import combine
-from nightcrew.detector.bias_model import BiasModel, fit_bias, level_bias
-from nightcrew.detector.held_out import HeldOut, bias_left_out
+from nightcrew.detector.bias_model import LEAST_SPAN_K, BiasModel, fit_bias, level_bias
+from nightcrew.detector.held_out import HeldOut, bias_left_out, clusters
 from nightcrew.detector.model_files import save_bias
 from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput
@@ -24,6 +24,7 @@ from nightcrew.lab.groups import group_frames, texts
 from nightcrew.lab.options import LabOptions
 from nightcrew.lab.records import LabFrame, good, shape_of
 from nightcrew.lab.results import BiasMade
+from nightcrew.lab.states import of_state, one_state
 from nightcrew.lab.tables import write_table
 from reports import lab_figures as draw
 from reports.lab_figures import Course
@@ -38,17 +39,11 @@ def suspicious(frames: Sequence[LabFrame], kind: str, out: Path, name: str) -> P
     return write_text(out / name, "".join(f"{line}\n" for line in lines), durable=False, overwrite=True)
 
 
-def one_stage(frames: Sequence[LabFrame]) -> tuple[list[LabFrame], list[str]]:
-    """Frames of one stage and dose only, since a model describes one state of the sensor: before irradiation, else the most frames."""
-    states: dict[tuple[str, float | None], list[LabFrame]] = {}
-    for frame in frames:
-        states.setdefault((frame.stage, frame.dose_krad), []).append(frame)
-    if len(states) < 2:
-        return list(frames), []
-    order = {"pre": 0, "": 1, "post": 2, "radiating": 3}
-    chosen = min(states, key=lambda state: (order.get(state[0], 9), -len(states[state]), state[1] or 0.0))
-    stated = f"{chosen[0] or 'no stage'}" + ("" if chosen[1] is None else f" at {chosen[1]:g} kRad")
-    return states[chosen], [f"the models are those of the frames of {stated}; frames of {len(states) - 1} other states were not mixed in"]
+def _of_one_temperature(frames: Sequence[LabFrame]) -> tuple[list[LabFrame], float]:
+    """The frames of the temperature that most of them have, within 0.5 K of each other's, and their mean temperature (C)."""
+    t = [float(frame.temperature_c or 0) for frame in frames]
+    places = max((group for group in clusters(t) if np.ptp([t[i] for i in group]) < LEAST_SPAN_K), key=len, default=np.array([0]))
+    return [frames[int(i)] for i in places], float(np.mean([t[int(i)] for i in places]))
 
 
 def bias_step(
@@ -56,18 +51,23 @@ def bias_step(
 ) -> BiasMade:
     """Everything of the bias model below ``out``; RejectedInput when there are no usable bias frames."""
     suspicious(frames, "BIAS", out, "suspicious_bias.log")
-    used = [frame for frame in good(frames, "BIAS") if frame.temperature_c is not None]
-    used, warnings = one_stage(used)
+    state, warnings = one_state(frames)
+    used = [frame for frame in of_state(good(frames, "BIAS"), state) if frame.temperature_c is not None]
     if not used:
-        raise RejectedInput("there is no usable bias frame with a temperature")
+        raise RejectedInput(
+            "there is no usable bias frame with a temperature" + (f" of {state}, which the darks are of" if warnings else "")
+        )
     shape_of(used)
     paths, t = [frame.path for frame in used], [float(frame.temperature_c or 0) for frame in used]
     try:
         model = fit_bias(paths, t, exclude=exclude, threads=threads)
-        left_out = bias_left_out(paths, t) if options.save_plots else []
+        left_out = bias_left_out(paths, t)
     except RejectedInput as error:
-        warnings.append(f"bias(T) has no slope: {error}; the mean bias is used and holds within 1 K")
-        model, left_out = level_bias(paths, t), []
+        used, middle = _of_one_temperature(used)
+        warnings.append(
+            f"bias(T) has no slope: {error}; the mean bias of {len(used)} frames at {middle:.1f} C is used and holds within 0.5 K"
+        )
+        model, left_out = level_bias([frame.path for frame in used], [float(frame.temperature_c or 0) for frame in used]), []
     warnings += [f"{one.reason} (left out of the bias model)" for one in model.left_out]
     if model.curvature is not None and model.curvature.significant:
         bow = model.curvature

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nightcrew.detector.held_out import clusters
+from nightcrew.detector.set_up import short_names
 from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput
 from nightcrew.io.images import read_image
@@ -16,7 +17,7 @@ from nightcrew.lab.changes import (
     IGNORE_TEMPERATURE,
     MOST_LISTED,
     MOST_SATURATED,
-    SATURATED_ADU,
+    SATURATED_SHARE,
     Hits,
     class_counts,
     classify,
@@ -24,27 +25,29 @@ from nightcrew.lab.changes import (
     in_time,
 )
 from nightcrew.lab.flats import DarkShelf, choose_dark, find_darks, level_of
-from nightcrew.lab.groups import texts
+from nightcrew.lab.groups import safe, texts
 from nightcrew.lab.options import LabOptions
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.results import ChangesMade, Seen
+from nightcrew.lab.saturation import settled
 from nightcrew.lab.tables import write_table
 from reports import lab_figures as draw
 from reports.lab_figures import Course
 from tasks.lab_bias import suspicious
 from tasks.lab_flats import stem_of
 
-FLATS = ("analysis_type", "approx_temp", "file_path", "time_header", "n_outliers", "std_diff", "mean_flat", "std_flat")
+FLATS = ("analysis_type", "approx_temp", "file_path", "time_header", "n_outliers", "std_diff", "mean_flat", "std_flat", "filter")
 OUTLIERS = ("analysis_type", "pixel", "num_occurrences", "temp_labels", "times", "classification")
-STRUCTURES = ("TEMP", "TIMESTAMP", "PATH", "COUNT", "STD", "LEVEL", "REFERENCE")
+STRUCTURES = ("TEMP", "TIMESTAMP", "PATH", "COUNT", "STD", "LEVEL", "REFERENCE", "FILTER")
 
 
 class _Flats:
     """Flats made comparable: dark subtracted where one fits, brought to their robust mean."""
 
     def __init__(self, frames: Sequence[LabFrame], options: LabOptions) -> None:
-        self.options = options
         self.warnings: list[str] = []
+        self.options = options = settled(options, frames)
+        self.most_adu = SATURATED_SHARE * options.saturation_adu
         self.flats = in_time(f for f in good(frames, "FLAT") if f.temperature_c is not None)
         self._shelf = DarkShelf(find_darks(frames) if options.reduce else [], gap_k=options.gap_k)
         if not self.flats:
@@ -53,10 +56,10 @@ class _Flats:
     def read(self, flat: LabFrame) -> tuple[F4, float, bool]:
         """The normalised flat [y, x], its level (adu), whether a dark was subtracted; RejectedInput when it is saturated or empty."""
         pixels: F4 = read_image(flat.path).astype(np.float32)
-        saturated = pixels >= SATURATED_ADU
+        saturated = pixels >= self.most_adu
         if float(saturated.mean()) > MOST_SATURATED:
             raise RejectedInput(
-                f"{flat.path.name}: {100 * float(saturated.mean()):.2g} % of its pixels are at {SATURATED_ADU:g} adu or above"
+                f"{flat.path.name}: {100 * float(saturated.mean()):.2g} % of its pixels are at {self.most_adu:.6g} adu or above"
             )
         choice = choose_dark(flat, self._shelf.groups)
         dark = None if choice is None else self._shelf.dark(choice)
@@ -69,16 +72,27 @@ class _Flats:
         pixels /= np.float32(level)
         return pixels, level, dark is not None
 
-    def by_temperature(self) -> list[tuple[str, list[LabFrame]]]:
-        """Flats of each cluster of temperature (and exposure, filter), in time, with the label of the temperature."""
+    def by_kind(self) -> list[tuple[str, list[LabFrame]]]:
+        """Flats that may be compared: of one filter and set-up, in time, with a word for them ("" where there is but one kind)."""
+        short = short_names(flat.set_up for flat in self.flats)
+        words = [" ".join(filter(None, (flat.filter, short[flat.set_up]))) for flat in self.flats]
+        return [(word, [flat for flat, own in zip(self.flats, words, strict=True) if own == word]) for word in sorted(set(words))]
+
+    def by_temperature(self) -> list[tuple[str, str, list[LabFrame]]]:
+        """Flats of each kind and cluster of temperature, in time, with their kind and the label of the temperature."""
         groups = clusters([float(f.temperature_c or 0) for f in self.flats], gap_k=self.options.gap_k)
         means = [float(np.mean([self.flats[i].temperature_c or 0 for i in group])) for group in groups]
         text = texts(means, 1)
-        return [(text[mean], [self.flats[i] for i in sorted(group)]) for mean, group in zip(means, groups, strict=True)]
+        label = {self.flats[i].path: text[mean] for mean, group in zip(means, groups, strict=True) for i in group}
+        found = []
+        for kind, some in self.by_kind():
+            found += [(kind, text[mean], chosen) for mean in means if (chosen := [flat for flat in some if label[flat.path] == text[mean]])]
+        return found
 
 
 def _against_first(
     flats: _Flats,
+    kind: str,
     label: str,
     some: Sequence[LabFrame],
     made: ChangesMade,
@@ -98,7 +112,7 @@ def _against_first(
         std = float(np.nanstd(pixels))
         if reference is None:
             reference, first = pixels, flat.path.name
-            made.seen.append(Seen(frame=flat, label=label, level=level, std=std, outliers=0, scatter=0.0, reference=first))
+            made.seen.append(Seen(frame=flat, label=label, level=level, std=std, outliers=0, scatter=0.0, reference=first, kind=kind))
             continue
         if pixels.shape != reference.shape:
             made.warnings.append(f"{flat.path.name}: has another size than {first} and was not compared")
@@ -106,7 +120,16 @@ def _against_first(
         found = difference(pixels, reference)
         hits.add(label, flat.timestamp_s, found.outliers)
         made.seen.append(
-            Seen(frame=flat, label=label, level=level, std=std, outliers=found.outliers.size, scatter=found.scatter, reference=first)
+            Seen(
+                frame=flat,
+                label=label,
+                level=level,
+                std=std,
+                outliers=found.outliers.size,
+                scatter=found.scatter,
+                reference=first,
+                kind=kind,
+            )
         )
         if each:
             each(flat, pixels, found.map, reduced)
@@ -117,14 +140,15 @@ def structure_step(frames: Sequence[LabFrame], out: Path, options: LabOptions) -
     suspicious(frames, "BIAS", out, "suspicious_bias.log")
     flats, made, hits = _Flats(frames, options), ChangesMade(), Hits()
     shape = (0, 0)
-    for label, some in flats.by_temperature():
+    for kind, label, some in flats.by_temperature():
         own = Hits()
-        _against_first(flats, label, some, made, None, own)
+        _against_first(flats, kind, label, some, made, None, own)
         hits.rows += own.rows
         shape = (some[0].ny, some[0].nx) if some[0].ny else read_image(some[0].path).shape
         if own.rows:
             total, _ = own.counts(shape[0] * shape[1])
-            write_image_product(out / f"structures_T{label}.fits", science=total.reshape(shape).astype(np.float32), unit="", durable=False)
+            tail = f"{safe(kind)}_T{label}" if kind else f"T{label}"
+            write_image_product(out / f"structures_{tail}.fits", science=total.reshape(shape).astype(np.float32), unit="", durable=False)
     rows = [
         {
             "TEMP": one.label,
@@ -134,6 +158,7 @@ def structure_step(frames: Sequence[LabFrame], out: Path, options: LabOptions) -
             "STD": one.scatter,
             "LEVEL": one.level,
             "REFERENCE": one.reference,
+            "FILTER": one.kind,
         }
         for one in made.seen
     ]
@@ -153,14 +178,24 @@ def _level_figures(made: ChangesMade, out: Path) -> None:
         some = [one for one in made.seen if one.label == label and one.frame.timestamp_s is not None]
         x = [float(one.frame.timestamp_s or 0) - start for one in some]
         rate = [one.level / (one.frame.exposure_s or 1) for one in some]
-        png = draw.courses(
-            f"Flats at {label} C", "time / s", "level / exposure / (adu/s)", [Course(label="flats", x=x, y=rate, joined=False)]
-        )
-        draw.put(out / f"mean_vs_time_T{label}.png", png, {"time_s": x, "level_adu_per_s": rate})
+        kinds = [one.kind for one in some]
+        png = draw.courses(f"Flats at {label} C", "time / s", "level / exposure / (adu/s)", _lines(kinds, x, rate))
+        draw.put(out / f"mean_vs_time_T{label}.png", png, {"filter": kinds, "time_s": x, "level_adu_per_s": rate})
     x = [float(one.frame.temperature_c or 0) for one in made.seen]
     y = [one.level / (one.frame.exposure_s or 1) for one in made.seen]
-    png = draw.courses("Flats", "temperature / C", "level / exposure / (adu/s)", [Course(label="flats", x=x, y=y, joined=False)])
-    draw.put(out / "mean_vs_temperature.png", png, {"temperature_c": x, "level_adu_per_s": y})
+    kinds = [one.kind for one in made.seen]
+    png = draw.courses("Flats", "temperature / C", "level / exposure / (adu/s)", _lines(kinds, x, y))
+    draw.put(out / "mean_vs_temperature.png", png, {"filter": kinds, "temperature_c": x, "level_adu_per_s": y})
+
+
+def _lines(kinds: Sequence[str], x: Sequence[float], y: Sequence[float], error: Sequence[float] | None = None) -> list[Course]:
+    """Points of each kind of flats with a mark of their own."""
+    found = []
+    for kind in sorted(set(kinds)):
+        places = [place for place, one in enumerate(kinds) if one == kind]
+        errors = None if error is None else [error[i] for i in places]
+        found.append(Course(label=kind or "flats", x=[x[i] for i in places], y=[y[i] for i in places], error=errors, joined=False))
+    return found
 
 
 def degradation_step(frames: Sequence[LabFrame], out: Path, options: LabOptions) -> ChangesMade:
@@ -178,9 +213,10 @@ def degradation_step(frames: Sequence[LabFrame], out: Path, options: LabOptions)
             draw.put(out / "diff_maps" / f"{stem_of(flat)}.png", png, arrays={"difference": draw.thinned(map_)})
 
     by_temperature, whatever = Hits(), Hits()
-    for label, some in flats.by_temperature():
-        _against_first(flats, label, some, made, keep, by_temperature)
-    _against_first(flats, IGNORE_TEMPERATURE, flats.flats, made, None, whatever)
+    for kind, label, some in flats.by_temperature():
+        _against_first(flats, kind, label, some, made, keep, by_temperature)
+    for kind, some in flats.by_kind():
+        _against_first(flats, kind, IGNORE_TEMPERATURE, some, made, None, whatever)
     made.warnings += flats.warnings
     first = flats.flats[0]
     shape = (first.ny, first.nx) if first.ny else read_image(first.path).shape
@@ -202,6 +238,7 @@ def _tables(made: ChangesMade, analyses: dict[str, Hits], shape: tuple[int, int]
             "std_diff": one.scatter,
             "mean_flat": one.level,
             "std_flat": one.std,
+            "filter": one.kind,
         }
         for one in made.seen
     ]
@@ -238,12 +275,13 @@ def _summary_figures(made: ChangesMade, out: Path) -> None:
     t = [float(one.frame.temperature_c or 0) for one in some]
     for name, x, rows, label in (("time", time, timed, "time / s"), ("temperature", t, some, "temperature / C")):
         y = [float(one.outliers) for one in rows]
-        png = draw.courses("Pixels that differ from the first flat", label, "pixels", [Course(label="flats", x=x, y=y, joined=False)])
-        draw.put(out / f"outliers_vs_{name}.png", png, {name: x, "outliers": y})
+        kinds = [one.kind for one in rows]
+        png = draw.courses("Pixels that differ from the first flat", label, "pixels", _lines(kinds, x, y))
+        draw.put(out / f"outliers_vs_{name}.png", png, {"filter": kinds, name: x, "outliers": y})
         mean, std = [one.level for one in rows], [one.std * one.level for one in rows]
-        png = draw.courses("Level and scatter of the flats", label, "adu", [Course(label="mean", x=x, y=mean, error=std, joined=False)])
+        png = draw.courses("Level and scatter of the flats", label, "adu", _lines(kinds, x, mean, std))
         short = "temp" if name == "temperature" else name
-        draw.put(out / f"mean_std_vs_{short}.png", png, {name: x, "mean_adu": mean, "std_adu": std})
+        draw.put(out / f"mean_std_vs_{short}.png", png, {"filter": kinds, name: x, "mean_adu": mean, "std_adu": std})
 
 
 def _plane_figures(by_temperature: Hits, whatever: Hits, shape: tuple[int, int], out: Path) -> None:

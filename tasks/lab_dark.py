@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from nightcrew.detector.bias_model import BiasModel
 from nightcrew.detector.dark_model import DarkModel, fit_dark
 from nightcrew.detector.held_out import HeldOut, dark_left_out
+from nightcrew.detector.hits import mean_without_hits
 from nightcrew.detector.model_files import dark_cards, load_dark, save_dark
-from nightcrew.detector.stack import F4
+from nightcrew.detector.stack import F4, FrameStack
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.cardtext import Card
 from nightcrew.io.images import read_image
@@ -21,8 +22,10 @@ from nightcrew.lab.groups import Group, group_frames, texts
 from nightcrew.lab.options import DARK_MODES, LabOptions, mode_of
 from nightcrew.lab.records import LabFrame, good, shape_of
 from nightcrew.lab.results import Cell, DarkMade
+from nightcrew.lab.saturation import settled
+from nightcrew.lab.states import of_state, one_state
 from nightcrew.quality.statistics import clipped_mean_sigma
-from tasks.lab_bias import one_stage, suspicious
+from tasks.lab_bias import suspicious
 
 SHORTEST_S = 0.1  # shorter exposures are no darks for the models
 MODEL_2D = "dark_model_2d"
@@ -68,16 +71,18 @@ def _stored(folder: Path) -> DarkModel | None:
 
 def _prepare(made: DarkMade, frames: Sequence[LabFrame], bias: BiasModel | None, out: Path, options: LabOptions, mode: str) -> None:
     suspicious(frames, "DARK", out, "suspicious_darks.log")
-    used = [frame for frame in good(frames, "DARK") if frame.temperature_c is not None and (frame.exposure_s or 0) >= SHORTEST_S]
-    made.frames, made.warnings = one_stage(used)
-    if not made.frames:
-        raise RejectedInput(f"there is no usable dark of {SHORTEST_S:g} s or longer with a temperature")
+    state, made.warnings = one_state(frames)
+    usable = [frame for frame in good(frames, "DARK") if frame.temperature_c is not None and (frame.exposure_s or 0) >= SHORTEST_S]
+    used = of_state(usable, state)
+    if not used:
+        why = f" of {state}, which the bias frames are of" if usable else ""
+        raise RejectedInput(f"there is no usable dark of {SHORTEST_S:g} s or longer with a temperature{why}")
     if bias is None:
         raise Refused("darks need bias frames (or --bias-model): without them nobody knows what their bias is")
-    shape_of(made.frames)
+    shape_of(used)
+    made.frames = _with_known_bias(used, bias, made)
+    options = settled(options, [frame for frame in frames if frame.set_up == used[0].set_up])
     made.cells = _cells(made.frames, bias, out, options, keep_frames=mode == "full")
-    far = {outside for frame in made.frames if (outside := bias.outside(float(frame.temperature_c or 0)))}
-    made.warnings += [f"darks: {text}" for text in sorted(far)]
     if mode in ("full", "synthetic_only", "evaluation_only"):
         _one_variable(made, bias, out, options, synthetic=mode != "evaluation_only")
     if mode in ("full", "fit_2d_model", "evaluate_2d_model", "synthetic_2d", "synthetic_2d_single"):
@@ -86,6 +91,25 @@ def _prepare(made: DarkMade, frames: Sequence[LabFrame], bias: BiasModel | None,
         made.warnings += [f"{one.reason} (left out of the dark model)" for one in made.model.left_out]
     if mode in ("full", "evaluate_2d_model"):
         made.left_out = _foretold(made.frames, bias, options)
+
+
+def _with_known_bias(frames: Sequence[LabFrame], bias: BiasModel, made: DarkMade) -> list[LabFrame]:
+    """Darks whose bias is known.  A bias with a slope is carried on by its own range at most, with a warning; other darks are left out."""
+    low, high = bias.temperatures_c
+    room = high - low if bias.sloped else 0.0
+    outside = {frame.path: bias.outside(float(frame.temperature_c or 0)) for frame in frames}
+    far = [f for f in frames if outside[f.path] and not low - room <= float(f.temperature_c or 0) <= high + room]
+    near = [frame for frame in frames if outside[frame.path] and frame not in far]
+    if len(far) == len(frames):
+        raise RejectedInput(f"the bias of the darks is not known: {outside[far[0].path]}")
+    if far:
+        made.warnings.append(
+            f"{len(far)} darks were left out, since their bias is not known; first: {far[0].path.name}: {outside[far[0].path]}"
+        )
+    if near:
+        made.bias_beyond = f"the bias of {len(near)} of {len(frames)} darks was extrapolated: {outside[near[0].path]}"
+        made.warnings.append(f"darks: {made.bias_beyond}")
+    return [frame for frame in frames if frame not in far]
 
 
 def _fit(made: DarkMade, frames: Sequence[LabFrame], bias: BiasModel, options: LabOptions, *, free_gamma: bool) -> DarkModel:
@@ -155,29 +179,37 @@ def _condition_cards(temperature_c: float, exposure_s: float) -> list[Card]:
 
 
 def _mean_rate(group: Group, bias: BiasModel, folder: Path | None, numbers: dict[str, int], options: LabOptions) -> tuple[F4, F4]:
-    """Mean of (dark - bias(T)) / exposure over a cell, saturated values left out, and its error (NaN of one frame)."""
-    shape = bias.shape
-    total, squares, count = np.zeros(shape, np.float64), np.zeros(shape, np.float64), np.zeros(shape, np.uint16)
+    """Mean of (dark - bias(T)) / exposure over a cell, without saturated values and hits, and its error (NaN of one frame)."""
+    if folder is not None:
+        _write_corrected(group, bias, folder, numbers)
+    ny, nx = bias.shape
+    mean, error = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
+    t = np.array([float(frame.temperature_c or 0) for frame in group.frames], np.float32)
+    seconds = np.array([[float(frame.exposure_s or 1)] for frame in group.frames], np.float32)
+    with FrameStack([frame.path for frame in group.frames]) as stack:
+        for y0, y1 in stack.slabs(24, 64 << 20):
+            rows = stack.rows(y0, y1)
+            rows[rows >= options.saturation_adu] = np.nan
+            rows -= bias.level[y0:y1].reshape(-1)
+            rows -= np.multiply.outer(t, bias.slope[y0:y1].reshape(-1))
+            rows /= seconds
+            rate, scatter, of = mean_without_hits(rows, 1.5 * bias.frame_noise / float(seconds.min()))
+            mean[y0:y1] = rate.reshape(-1, nx)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                error[y0:y1] = (scatter / np.sqrt(of)).reshape(-1, nx)
+    return mean, error
+
+
+def _write_corrected(group: Group, bias: BiasModel, folder: Path, numbers: dict[str, int]) -> None:
+    """Every dark of a cell less its bias, with the bias beside it."""
     for frame in group.frames:
-        t, exposure = float(frame.temperature_c or 0), float(frame.exposure_s or 1)
-        raw = read_image(frame.path).astype(np.float32)
+        t = float(frame.temperature_c or 0)
         plane = bias.value(t)
-        signal = raw - plane
-        if folder is not None:
-            number = numbers[folder.name] = numbers.get(folder.name, -1) + 1
-            cards = [*_condition_cards(t, exposure), ("T_NEAR", t, "deg C, of the bias that was subtracted")]
-            path = folder / f"dark_corrected_{number:04d}.fits"
-            write_image_product(path, science=signal, extras={"BIAS_MAP": plane}, cards=cards, durable=False)
-        fine = (raw < options.saturation_adu) & np.isfinite(signal)
-        rate = np.where(fine, signal / np.float32(exposure), 0)
-        total += rate
-        squares += rate.astype(np.float64) ** 2
-        count += fine
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = total / count
-        variance = np.maximum(squares - count * mean * mean, 0) / (count.astype(np.float64) - 1)
-        error = np.sqrt(np.where(count > 1, variance, np.nan) / count)
-    return mean.astype(np.float32), error.astype(np.float32)
+        number = numbers[folder.name] = numbers.get(folder.name, -1) + 1
+        cards = [*_condition_cards(t, float(frame.exposure_s or 1)), ("T_NEAR", t, "deg C, of the bias that was subtracted")]
+        path = folder / f"dark_corrected_{number:04d}.fits"
+        signal = read_image(frame.path).astype(np.float32) - plane
+        write_image_product(path, science=signal, extras={"BIAS_MAP": plane}, cards=cards, durable=False)
 
 
 def _one_variable(made: DarkMade, bias: BiasModel, out: Path, options: LabOptions, *, synthetic: bool) -> None:

@@ -14,6 +14,7 @@ from nightcrew.calibration.combine import combine
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.detector.flat_model import FlatModel, fit_flat
 from nightcrew.detector.held_out import compare
+from nightcrew.detector.set_up import short_names
 from nightcrew.detector.stack import F4
 from nightcrew.detector.vignetting import Vignetting, fit_vignetting, read_vignetting
 from nightcrew.errors import Refused, RejectedInput
@@ -26,6 +27,8 @@ from nightcrew.lab.groups import Group, group_frames, safe, texts
 from nightcrew.lab.options import FLAT_MODES, LabOptions, mode_of
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.results import FlatMade, MasterFlat
+from nightcrew.lab.saturation import settled
+from nightcrew.lab.states import states_of
 from nightcrew.lab.tables import write_table
 from reports import lab_figures as draw
 
@@ -70,6 +73,7 @@ def flat_step(
     flats = [frame for frame in good(frames, "FLAT") if frame.temperature_c is not None and frame.exposure_s is not None]
     if not flats:
         raise RejectedInput("there is no usable flat with temperature and exposure")
+    options = settled(options, [frame for frame in frames if frame.set_up == flats[0].set_up])
     steps = _reduce(flats, frames, out, options, inputs, made)
     if not steps:
         raise RejectedInput(f"no flat could be reduced; first: {made.skipped[0][1]}")
@@ -164,15 +168,29 @@ def _normalise(steps: Sequence[_Step], out: Path, options: LabOptions, made: Fla
     return found
 
 
-def _by_filter(steps: Sequence[_Step]) -> Iterator[tuple[str, list[_Step]]]:
-    for name in sorted({step.frame.filter for step in steps}):
-        yield name, [step for step in steps if step.frame.filter == name]
+def _by_kind(steps: Sequence[_Step]) -> Iterator[tuple[str, list[_Step]]]:
+    """Flats that may be combined: of one filter, stage, dose and set-up, with a word for what they are ("" when there is but one kind)."""
+    words = labels_of([step.frame for step in steps])
+    for name in sorted(set(words)):
+        yield name, [step for step, word in zip(steps, words, strict=True) if word == name]
+
+
+def labels_of(flats: Sequence[LabFrame]) -> list[str]:
+    """Of each flat its filter, with stage, dose and set-up where flats of the filter have several."""
+    states = states_of(flats)
+    short = short_names(flat.set_up for flat in flats)
+    found = []
+    for flat, state in zip(flats, states, strict=True):
+        several = len({one for other, one in zip(flats, states, strict=True) if other.filter == flat.filter}) > 1
+        dose = "" if state.dose_krad is None else f"{state.dose_krad:.6g} kRad"
+        found.append(" ".join(filter(None, (flat.filter, *((state.stage, dose, short[flat.set_up]) if several else ())))))
+    return found
 
 
 def _without_vignetting(steps: Sequence[_Step], out: Path, options: LabOptions, inputs: FlatInputs, made: FlatMade) -> list[_Step]:
     """Divide by the vignetting, fitted to the median of a filter's flats or taken from a file."""
     found = []
-    for name, some in _by_filter(steps):
+    for name, some in _by_kind(steps):
         method = "median" if len(some) > 2 else "mean"
         mean = combine([step.path for step in some], method=method, planes=("result",), memory_bytes=32 << 20).result
         shape = (int(mean.shape[0]), int(mean.shape[1]))
@@ -211,13 +229,16 @@ def _masters(steps: Sequence[_Step], out: Path, options: LabOptions, made: FlatM
     groups = group_frames([step.frame for step in steps], gap_k=options.gap_k)
     t_text = texts([group.cluster_c for group in groups], 1)
     e_text = texts([group.exposure_s for group in groups], 1, exact=True)
+    words = dict(zip((step.frame.path for step in steps), labels_of([step.frame for step in steps]), strict=True))
     for group in groups:
-        start = "".join(f"{part}_" for part in (group.stage, "" if group.dose_krad is None else f"D{group.dose_krad:g}kR") if part)
+        dose = "" if group.dose_krad is None else f"D{group.dose_krad:.6g}kR"
+        start = "".join(f"{part}_" for part in (group.stage, dose, safe(group.set_up_name)) if part)
         name = f"master_flat_{start}{safe(group.filter) or 'none'}_T{t_text[group.cluster_c]}_E{e_text[group.exposure_s]}.fits"
         path = out / "master_flat" / name
         _write_master(path, group, [paths[frame.path] for frame in group.frames], options)
         made.masters.append(
             MasterFlat(
+                label=words[group.frames[0].path],
                 filter=group.filter,
                 temperature_c=group.temperature_c or 0.0,
                 exposure_s=group.exposure_s or 0.0,
@@ -248,19 +269,20 @@ def _write_master(path: Path, group: Group, files: Sequence[Path], options: LabO
 
 
 def _sky_median(steps: Sequence[_Step], out: Path, options: LabOptions) -> None:
-    """Median of all sky flats, stars masked: as it is and brought to its mean."""
-    sources = [ArraySource(data=step.path) for step in steps]
-    plane = combine(sources, method="median", planes=("result",), memory_bytes=32 << 20).result
-    cards: list[Card] = [("N_FILES", len(steps), "flats"), ("COMBMETH", "median", "")]
-    write_image_product(out / "sky_median" / "master_flat_sky_median.fits", science=plane, unit="", cards=cards, durable=False)
-    level = np.float32(level_of(plane, options.norm_method))
-    name = "master_flat_sky_median_normalized.fits"
-    write_image_product(out / "sky_median" / name, science=plane / level, unit="", cards=cards, durable=False)
+    """Median of the sky flats of each kind, stars masked: as it is and brought to its mean."""
+    for label, some in _by_kind(steps):
+        sources = [ArraySource(data=step.path) for step in some]
+        plane = combine(sources, method="median", planes=("result",), memory_bytes=32 << 20).result
+        cards: list[Card] = [("N_FILES", len(some), "flats"), ("COMBMETH", "median", ""), ("FILTER", some[0].frame.filter, "")]
+        stem = "master_flat_sky_median" + (f"_{safe(label)}" if label else "")
+        write_image_product(out / "sky_median" / f"{stem}.fits", science=plane, unit="", cards=cards, durable=False)
+        level = np.float32(level_of(plane, options.norm_method))
+        write_image_product(out / "sky_median" / f"{stem}_normalized.fits", science=plane / level, unit="", cards=cards, durable=False)
 
 
 def _models(out: Path, options: LabOptions, made: FlatMade) -> None:
-    for name in sorted({master.filter for master in made.masters}):
-        some = [master for master in made.masters if master.filter == name]
+    for name in sorted({master.label for master in made.masters}):
+        some = [master for master in made.masters if master.label == name]
         model = fit_flat(
             [master.path for master in some],
             [master.temperature_c for master in some],
@@ -294,10 +316,10 @@ def _write_model(folder: Path, model: FlatModel) -> None:
 def _evaluate(out: Path, options: LabOptions, made: FlatMade) -> None:
     for master in made.masters:
         real = read_image(master.path).astype(np.float32)
-        model = made.models[master.filter].value(master.temperature_c, master.exposure_s)
+        model = made.models[master.label].value(master.temperature_c, master.exposure_s)
         found = compare(real, model)
         row: dict[str, object] = {
-            "FILTER": master.filter,
+            "FILTER": master.label,
             "TEMP": master.temperature_c,
             "EXPTIME": master.exposure_s,
             "NFRAMES": master.frames,

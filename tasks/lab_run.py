@@ -19,6 +19,7 @@ from nightcrew.lab.options import PARTS, LabOptions
 from nightcrew.lab.raw import RawLayout
 from nightcrew.lab.records import LabFrame, read_index
 from nightcrew.lab.results import LabMade
+from nightcrew.lab.states import odd_sizes_aside
 from tasks.lab_bias import bias_step
 from tasks.lab_changes import degradation_step, structure_step
 from tasks.lab_dark import dark_step
@@ -86,7 +87,8 @@ def _found(
 
 
 def masters_of(made: LabMade, out: Path, options: LabOptions, *, threads: int = 2) -> None:
-    """Masters, statistics and their figures below ``out``."""
+    """Masters, statistics and their figures below ``out``; frames of an odd size are set aside."""
+    made.frames = odd_sizes_aside(made.frames)
     made.masters = masters_and_stats(made.frames, out, gap_k=options.gap_k, threads=threads, figures=options.save_plots)
 
 
@@ -105,6 +107,7 @@ def models_of(
 ) -> None:
     """Models and changes below ``out``, a folder a part; a part that cannot be made is named in ``made.missing`` and stops no other."""
     exclude = None if hot_pixel_mask is None else mask_of(hot_pixel_mask)
+    made.frames = odd_sizes_aside(made.frames)
 
     def attempt(part: str) -> None:
         folder = out / FOLDERS[part]

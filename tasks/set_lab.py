@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,12 @@ from nightcrew.lab.convert import convert_attempt, is_ours, write_index
 from nightcrew.lab.index import Given, index_frame, what_is_missing, write_frames_index
 from nightcrew.lab.names import kind_of, kind_of_name
 from nightcrew.lab.options import LabOptions
+from nightcrew.lab.quality import Judged, bias_quality, dark_quality
 from nightcrew.lab.raw import RawLayout
+from nightcrew.lab.records import LabFrame
 from nightcrew.lab.results import LabMade
-from nightcrew.ledger.rows import Measurement
+from nightcrew.lab.states import odd_sizes_aside, states_of
+from nightcrew.ledger.rows import Measurement, worst
 from nightcrew.planning.set_lab import ATTEMPT, MODELS, attempts_of
 from reports.lab import lab_page
 from reports.summary import Quantity
@@ -114,6 +117,7 @@ def make_models(unit: SetUnit) -> SetResult:
         if not before.use_fits:
             converted.add(before.attempt.parts)
     left_out: dict[str, str] = {}
+    names: dict[Path, str] = {}
     for one in attempts_of(list(unit.files)).values():
         parts = (unit.planned.night, *(part for part in one.folder.split("/") if part))
         if parts in converted:
@@ -125,10 +129,11 @@ def make_models(unit: SetUnit) -> SetResult:
             attempt = Attempt(folder=path.parent, root=path.parent, parts=parts, raws=(), fits=(), config=None, log=None, caltype=kind)
             frame = index_frame(path, attempt, Given())
             made.frames.append(frame)
-            if frame.bad:
-                left_out[file.relative] = frame.reason
+            names[path] = file.relative
     if not made.frames:
         raise RejectedInput("the set holds no frame that can be used")
+    made.frames = odd_sizes_aside(made.frames)
+    left_out |= {names[frame.path]: frame.reason for frame in made.frames if frame.bad and frame.path in names}
     made.warnings += what_is_missing(made.frames)
     write_frames_index(unit.out / "index.csv", made.frames)
     options = options_of(unit.parameters)
@@ -138,25 +143,37 @@ def make_models(unit: SetUnit) -> SetResult:
     page = lab_page(made, commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"))
     measured = tuple(_measurement(q) for q in page.summary.quantities if q.name in TREND)
     metrics: dict[str, Any] = {q.name: q.value for q in reversed(page.summary.quantities) if q.name in page.key_quantities}
-    metrics["models"] = domains(made)
-    return SetResult(metrics=metrics, left_out=left_out, measurements=measured, page=page)
+    metrics["models"] = models = domains(made)
+    grade = worst("A", *(one["grade"] for one in models.values()))
+    reasons = tuple(f"{what} model: {reason}" for what, one in models.items() for reason in one["reasons"])
+    return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, left_out=left_out, measurements=measured, page=page)
 
 
 def domains(made: LabMade) -> dict[str, dict[str, Any]]:
-    """Where the models hold and for which frames: what a night's plan has to know to use them (see ``nightcrew.planning.lights``)."""
+    """Where the models hold, for which frames, and their grade: what a night's plan has to know (``nightcrew.planning.light_models``)."""
     found: dict[str, dict[str, Any]] = {}
     if made.bias is not None:
         bias = made.bias.model
-        found["bias"] = {"shape": list(bias.shape), "temperatures_c": list(bias.temperatures_c)}
+        found["bias"] = {"temperatures_c": list(bias.temperatures_c), "no_slope": not bias.sloped, **_common(bias.shape, made.bias.frames)}
+        found["bias"] |= _judged(bias_quality(made.bias))
     if made.dark is not None and made.dark.model is not None:
         dark = made.dark.model
         found["dark"] = {
-            "shape": [int(n) for n in dark.rate.shape],
             "temperatures_c": list(dark.temperatures_c),
             "exposures_s": list(dark.exposures_s),
             "no_slope": dark.shape.b_error is None,
+            **_common(dark.rate.shape, made.dark.frames),
+            **_judged(dark_quality(made.dark)),
         }
     return found
+
+
+def _common(shape: tuple[int, ...], frames: Sequence[LabFrame]) -> dict[str, Any]:
+    return {"shape": [int(n) for n in shape], "set_up": frames[0].set_up.as_dict(), "state": str(states_of(frames[:1])[0])}
+
+
+def _judged(judged: Judged) -> dict[str, Any]:
+    return {"grade": judged[0], "reasons": list(judged[1])}
 
 
 def options_of(values: Mapping[str, Any]) -> LabOptions:

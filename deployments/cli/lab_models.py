@@ -51,7 +51,9 @@ def models(
     reduce: Annotated[bool, typer.Option("--reduce/--no-reduce", help="Subtract darks before changes of flats are looked for.")] = True,
     save_eval_fits: Annotated[bool, typer.Option("--save-eval-fits", help="Write maps of the evaluation as FITS.")] = False,
     plots: Annotated[bool, typer.Option("--save-plots/--no-save-plots", help="Draw figures.")] = True,
-    saturation: Annotated[float, typer.Option("--saturation", help="Stored value from which a pixel is saturated.")] = 65520.0,
+    saturation: Annotated[
+        float, typer.Option("--saturation", min=0, help="Stored value from which a pixel is saturated; 0: by the form of the numbers.")
+    ] = 0.0,
     hot_sigma: Annotated[float, typer.Option("--hot-sigma", min=1, help="Hot: median rate + so many robust deviations.")] = 10.0,
     gap: Annotated[float, typer.Option("--gap", min=0, help="Temperatures are one where no gap is larger than this, K.")] = 0.5,
     search_depth: DepthOption = 6,

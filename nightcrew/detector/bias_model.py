@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.pixel_fits import fit_pixels, line
+from nightcrew.calibration.pixel_fits import PixelFit, fit_pixels, line
+from nightcrew.detector.hits import HIT_SIGMA, LEAST_FRAMES, hits_of_lines, mean_without_hits, suspects
 from nightcrew.detector.stack import F4, Frame, FrameStack
 from nightcrew.detector.validity import temperature_outside
 from nightcrew.errors import RejectedInput
@@ -65,6 +66,8 @@ class BiasModel:
     frame_noise: float
     curvature: Curvature | None = None
     left_out: tuple[LeftOut, ...] = ()
+    sloped: bool = True  # False: a mean level, which holds at its own temperature only
+    hits: int = 0  # values that were left out as particle hits
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,8 +93,11 @@ class BiasModel:
         return replace(self, **{name: getattr(self, name)[chosen] for name in planes})
 
     def outside(self, temperature_c: float) -> str:
-        """Why the model does not hold at a temperature; "" where it does (up to a tenth of the range, at least 1 K, beyond its ends)."""
-        return temperature_outside("bias", temperature_c, *self.temperatures_c)
+        """Why the model does not hold at a temperature; "" where it does (up to a tenth of the range, at least 1 K, beyond its ends).
+
+        A model without slope holds within half a kelvin.
+        """
+        return temperature_outside("bias", temperature_c, *self.temperatures_c, no_slope=not self.sloped)
 
 
 def fit_bias(
@@ -121,6 +127,7 @@ def fit_bias(
     fit = fit_pixels(used, line(temperature[kept].tolist()), frame_sigma=sigma[kept].tolist(), memory_bytes=memory_bytes, threads=threads)
     if fit.errors is None or fit.scatter is None:
         raise RuntimeError("the fit gave no errors")
+    hits = _without_hits(used, temperature[kept], sigma[kept], fit, memory_bytes)
     # Pixels of a CMOS sensor have noise of their own; where their scatter says so beyond chance, it counts.
     noisy = fit.scatter > 1 + 3 / np.sqrt(2.0 * max(len(kept) - 2, 1))
     fit.errors[:, noisy] *= fit.scatter[noisy]
@@ -140,31 +147,81 @@ def fit_bias(
         frame_noise=float(np.median(sigma[kept])),
         curvature=curvature,
         left_out=tuple(left_out),
+        hits=hits,
     )
+
+
+def _without_hits(frames: Sequence[Frame], t: NDArray[np.float64], sigma: NDArray[np.float64], fit: PixelFit, memory_bytes: int) -> int:
+    """Fit pixels that a particle hit again, without the values that were hit; returns how many values those are."""
+    if fit.errors is None or fit.scatter is None or len(frames) < LEAST_FRAMES:
+        return 0
+    places = suspects(fit.scatter * fit.scatter, len(frames) - 2)
+    found = 0
+    with FrameStack(frames) as stack:
+        for part, raw in stack.columns(places):
+            y, x = np.divmod(part, stack.shape[1])
+            course = fit.coefficients[0][y, x] + np.multiply.outer(t.astype(np.float32), fit.coefficients[1][y, x])
+            far = ((raw - course) / sigma.astype(np.float32)[:, None]).max(axis=0) > 0.7 * HIT_SIGMA
+            y, x, values = y[far], x[far], raw[:, far]
+            hit = hits_of_lines(values, t, sigma)
+            struck = hit.any(axis=0)
+            if not struck.any():
+                continue
+            found += int(hit.sum())
+            y, x = y[struck], x[struck]
+            unhit = np.where(hit, np.float32(np.nan), values)[:, struck]
+            again = fit_pixels(
+                [row[None] for row in unhit], line(t.tolist()), frame_sigma=sigma.tolist(), memory_bytes=memory_bytes, threads=1
+            )
+            if again.errors is None or again.scatter is None:
+                raise RuntimeError("the fit gave no errors")
+            fit.coefficients[:, y, x], fit.errors[:, y, x] = again.coefficients[:, 0], again.errors[:, 0]
+            fit.scatter[y, x], fit.count[y, x] = again.scatter[0], again.count[0]
+    return found
 
 
 def level_bias(frames: Sequence[Frame], temperatures_c: Sequence[float]) -> BiasModel:
-    """A model without slope from bias frames of one temperature: it holds there and within 1 K."""
+    """A model without slope from bias frames of one temperature: it holds there and within half a kelvin.
+
+    The mean of each pixel without hits.  RejectedInput for frames that span 2 K or more: their mean holds at none of their temperatures.
+    """
+    t = np.asarray(temperatures_c, np.float64)
+    if t.size == 0 or not np.all(np.isfinite(t)) or np.ptp(t) >= LEAST_SPAN_K:
+        raise RejectedInput(f"{t.size} bias frames that span {np.ptp(t) if t.size else 0.0:.3g} K have no common level")
     with FrameStack(frames) as stack:
         ny, nx = stack.shape
+        noise = _level_noise(stack)
         level, scatter = np.empty((ny, nx), np.float32), np.empty((ny, nx), np.float32)
-        for y0, y1 in stack.slabs(12, 32 << 20):
-            rows = stack.rows(y0, y1)
-            level[y0:y1] = rows.mean(axis=0, dtype=np.float64).reshape(-1, nx)
-            scatter[y0:y1] = rows.std(axis=0, ddof=1 if len(stack) > 1 else 0).reshape(-1, nx)
-    t = np.asarray(temperatures_c, np.float64)
-    noise = max(float(np.median(scatter)), 1e-3)
+        count = np.empty((ny, nx), np.uint16)
+        for y0, y1 in stack.slabs(16, 32 << 20):
+            mean, spread, of = mean_without_hits(stack.rows(y0, y1), noise)
+            level[y0:y1], scatter[y0:y1], count[y0:y1] = (plane.reshape(-1, nx) for plane in (mean, spread, of))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.float32(noise) / np.sqrt(count)
     return BiasModel(
         level=level,
         slope=np.zeros_like(level),
-        level_error=np.full_like(level, noise / np.sqrt(len(frames))),
+        level_error=error.astype(np.float32),
         slope_error=np.zeros_like(level),
         chi2=np.square(scatter / np.float32(noise)),
-        count=np.full(level.shape, len(frames), np.uint16),
+        count=count,
         correlation=0.0,
         temperatures_c=(float(t.min()), float(t.max())),
         frame_noise=noise,
+        sloped=False,
+        hits=int(len(frames) * count.size - int(count.sum(dtype=np.int64))),
     )
+
+
+def _level_noise(stack: FrameStack) -> float:
+    """Noise of one frame (adu): scatter about the frames' mean; of a single frame between neighbours, which is an upper bound."""
+    sample = stack.sample(SAMPLE // 4)
+    if len(stack) > 1:
+        residual = sample - sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+        sigma = clipped_mean_sigma(residual.reshape(-1), clip_sigma=5.0)[1] * np.sqrt(len(stack) / (len(stack) - 1))
+    else:
+        sigma = clipped_mean_sigma(np.diff(sample[0]), clip_sigma=5.0)[1] / np.sqrt(2.0)
+    return max(float(sigma), 1e-3)
 
 
 def _correlation(temperature: NDArray[np.float64], sigma: NDArray[np.float64]) -> float:

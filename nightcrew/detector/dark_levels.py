@@ -56,9 +56,12 @@ def judge_darks(
     signal, saturated = signal[:, usable], saturated[:, usable]
     if signal.shape[1] < 100:
         raise RejectedInput("the bias model has too few valid pixels to subtract it from darks")
+    dark = saturated.mean(axis=1) <= 0.5
+    if not dark.any():
+        raise RejectedInput("the darks are saturated")
     first = [median_and_sigma(row)[0] for row in signal]
     cells = cell_numbers(temperatures_c, exposures_s)
-    noise = noise_law(signal, cells, first, floor=0.3 * bias.frame_noise)
+    noise = noise_law(signal, cells, first, floor=0.3 * bias.frame_noise, saturated=saturated)
 
     def shaped(levels: Sequence[float] | F8, errors: Sequence[float] | F8, good: NDArray[np.bool_]) -> DarkShape:
         return fit_shape(
@@ -73,13 +76,14 @@ def judge_darks(
         )
 
     good = np.ones(len(stack), bool)
+    good &= dark  # the median of a frame that is saturated for the most part is no level
     usual = [float(np.sqrt(noise.read**2 + noise.factor * max(level, 0.0)) / 30) for level in first]
     shape = shaped(first, usual, good)
     levels, errors, lost = _levels(signal, saturated, shape.factor(temperatures_c, exposures_s), noise)
     measured = ~lost
-    if not measured.any():
+    if not (good & measured).any():
         raise RejectedInput("the darks are saturated")
-    left_out: list[LeftOut] = []
+    left_out = [LeftOut(n, stack.name(n), f"{stack.name(n)}: most of its pixels are saturated") for n in np.flatnonzero(~dark).tolist()]
     for _ in range(3):
         shape = shaped(levels, errors, good & measured)
         off = _off(levels, errors, shape, temperatures_c, exposures_s, good & measured)

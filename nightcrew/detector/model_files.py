@@ -48,6 +48,7 @@ def save_bias(folder: Path, model: BiasModel, *, durable: bool = True) -> list[P
         "law": "bias = a + b T, T in deg C",
         "units": "adu of the raw frame as stored",
         "temperatures_c": list(model.temperatures_c),
+        "sloped": model.sloped,
         "correlation": model.correlation,
         "frame_noise_adu": model.frame_noise,
         "curvature": None if model.curvature is None else asdict(model.curvature),
@@ -75,6 +76,7 @@ def load_bias(folder: Path) -> BiasModel:
             frame_noise=float(body["frame_noise_adu"]),
             curvature=None if curvature is None else Curvature(**curvature),
             left_out=tuple(LeftOut(**one) for one in body["left_out"]),
+            sloped=bool(body.get("sloped", np.any(slope.science))),  # older files do not say it
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RejectedInput(f"{shown(folder)}: holds no complete bias model ({error})") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from nightcrew.quality.statistics import clipped_mean_sigma
 
 F4 = NDArray[np.float32]
 QUANTISATION = 1 / np.sqrt(12.0)
+LEAST_USABLE = 0.5  # of a frame's pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +30,52 @@ class NoiseLaw:
 
 
 def pair_noise(first: F4, second: F4) -> tuple[float, float]:
-    """Temporal noise of one frame and its error, from two frames of a cell: clipped scatter of the difference / sqrt(2)."""
+    """Temporal noise of one frame and its error, from two frames of a cell: clipped scatter of the difference / sqrt(2).
+
+    Values that are not finite in both take no part.
+    """
     difference = (second - first).astype(np.float64)
+    difference = difference[np.isfinite(difference)]
     _, sigma, count = clipped_mean_sigma(difference - np.median(difference), clip_sigma=5.0)
     return sigma / np.sqrt(2.0), sigma / np.sqrt(2.0) / np.sqrt(2.0 * max(count - 1, 1))
 
 
-def noise_law(frames: F4, cells: Sequence[object], levels: Sequence[float], *, floor: float = 0.0) -> NoiseLaw:
+def pairs_of(cells: Sequence[object], frames: F4) -> list[tuple[int, int]]:
+    """Neighbours in level among the frames of each cell, whatever the order of the frames in the list."""
+    groups: dict[object, list[int]] = {}
+    for place, cell in enumerate(cells):
+        groups.setdefault(cell, []).append(place)
+    found = []
+    with np.errstate(invalid="ignore"):
+        for group in groups.values():
+            ordered = (
+                sorted(group, key=lambda place: (float(np.nanmean(frames[place], dtype=np.float64)), place)) if len(group) > 1 else group
+            )
+            found += list(pairwise(ordered))
+    return found
+
+
+def noise_law(
+    frames: F4, cells: Sequence[object], levels: Sequence[float], *, floor: float = 0.0, saturated: NDArray[np.bool_] | None = None
+) -> NoiseLaw:
     """The law from frames [frame, pixel] whose ``cells`` (equal for equal conditions) and ``levels`` (adu without bias) are known.
 
-    A straight line through the pairs' variances, each weighted by its own error; ``floor`` is the least read noise (adu).  With
-    no two frames of one cell the scatter over pixels of all frames stands in for it, which overestimates the noise.
+    A straight line through the pairs' variances, each weighted by its own error; ``floor`` is the least read noise (adu).  ``saturated``
+    [frame, pixel]: values that have no noise of their own; a pair that is left with less than half of its pixels tells nothing.  With no
+    pair of one cell the scatter over pixels of all frames stands in for it, which overestimates the noise.
     """
+    known = frames if saturated is None or not saturated.any() else np.where(saturated, np.float32(np.nan), frames)
+    usable = np.isfinite(known).mean(axis=1) >= LEAST_USABLE
     signal, variance, error = [], [], []
-    for one, other in zip(range(len(cells) - 1), range(1, len(cells)), strict=True):
-        if cells[one] != cells[other]:
-            continue
-        sigma, sigma_error = pair_noise(frames[one], frames[other])
+    for one, other in pairs_of([cell if usable[n] else ("unusable", n) for n, cell in enumerate(cells)], known):
+        sigma, sigma_error = pair_noise(known[one], known[other])
         signal.append((levels[one] + levels[other]) / 2)
         variance.append(sigma**2)
         error.append(max(2 * sigma * sigma_error, 1e-6))
     if not variance:
-        spread = clipped_mean_sigma(np.diff(frames.astype(np.float64), axis=1).reshape(-1)[: 1 << 20], clip_sigma=5.0)[1]
+        steps = np.diff(known[usable].astype(np.float64), axis=1).reshape(-1)[: 1 << 20]
+        steps = steps[np.isfinite(steps)]
+        spread = clipped_mean_sigma(steps, clip_sigma=5.0)[1] if steps.size else 0.0
         return NoiseLaw(max(spread / np.sqrt(2.0), floor, QUANTISATION), 0.0)
     return _line(np.asarray(signal), np.asarray(variance), np.asarray(error), floor)
 

@@ -18,6 +18,8 @@ from nightcrew.io.images import ImageFile
 F4 = NDArray[np.float32]
 Frame = Path | NDArray[Any]
 MOST_OPEN = 400  # files held open; more are opened anew for every slab
+SAMPLE_VALUES = 1 << 23  # of all frames together: what a sample of their pixels holds at most
+LEAST_SAMPLED = 4096  # pixels of a frame
 
 
 class FrameStack:
@@ -93,6 +95,15 @@ class FrameStack:
             values[number] = self._rows_of(number, y0, y1).reshape(-1)
         return values
 
+    def columns(self, places: NDArray[np.intp], most_values: int = 1 << 20) -> Iterator[tuple[NDArray[np.intp], F4]]:
+        """Values of some pixels (sorted flat places) in every frame [frame, pixel], a part of the pixels at a time."""
+        nx = self.shape[1]
+        step = max(1, most_values // len(self))
+        for start in range(0, places.size, step):
+            part = places[start : start + step]
+            y0, y1 = int(part[0]) // nx, int(part[-1]) // nx + 1
+            yield part, np.stack([self._rows_of(n, y0, y1).reshape(-1)[part - y0 * nx] for n in range(len(self))]).astype(np.float32)
+
     def slabs(self, bytes_per_value: int, memory_bytes: int) -> Iterator[tuple[int, int]]:
         """Row ranges whose ``bytes_per_value`` (of all arrays that the work holds) stay within ``memory_bytes``; at least one row."""
         ny, nx = self.shape
@@ -101,8 +112,9 @@ class FrameStack:
             yield y0, min(ny, y0 + step)
 
     def sample_rows(self, most_pixels: int) -> NDArray[np.int64]:
-        """Rows spread evenly over the frame that hold about ``most_pixels`` pixels; always the same."""
+        """Rows spread evenly over the frame that hold about ``most_pixels`` pixels, fewer of many frames; always the same."""
         ny, nx = self.shape
+        most_pixels = min(most_pixels, max(LEAST_SAMPLED, SAMPLE_VALUES // len(self)))
         count = max(1, min(ny, most_pixels // nx))
         return (np.arange(count) * ny + ny // 2) // count
 

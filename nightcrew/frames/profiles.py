@@ -185,6 +185,14 @@ class Clock(Table):
     refers_to: Literal["start", "middle", "end"] = "start"
 
 
+SetUpWord = Literal["camera", "detector", "gain_setting", "offset_setting", "readout_mode", "binning", "window", "shift_bits"]
+
+
+def _plain(value: Any) -> Any:
+    """A number as the text that headers are normalised to."""
+    return f"{value:.6g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Rules(Table):
     """How frames of the instrument find their calibrations.  Ages are for the grades A, B and C; older is never used."""
 
@@ -205,6 +213,7 @@ class Rules(Table):
     flat_missing: Policy = "skip"
     dark: Literal["exact", "linear"] = "exact"
     laboratory: str = ""  # laboratory set whose bias and dark models serve the camera where a policy is "model"
+    laboratory_setup: dict[SetUpWord, Annotated[str, BeforeValidator(_plain)]] = {}  # what its frames do not state themselves
 
 
 class Profile(Table):

@@ -20,7 +20,7 @@ from nightcrew.quality.statistics import median_and_sigma, sample_pixels
 OUTLIER_SIGMA = 5.0
 SENSOR_DAMAGE, LIKELY_SENSOR, TEMPERATURE = "Sensor Damage", "Likely Sensor", "Temperature"
 IGNORE_TEMPERATURE = "IgnoreTemp"
-SATURATED_ADU = 60_000.0
+SATURATED_SHARE = 60_000 / 65_520  # of the saturation: from there on a flat's pixel is not trusted
 MOST_SATURATED = 1e-3  # of the pixels: above, a flat says nothing
 MOST_LISTED = 100_000
 

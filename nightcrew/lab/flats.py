@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.calibration.combine import combine
+from nightcrew.detector.set_up import set_up_of_cards
 from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput
 from nightcrew.io.headers import read_hdus
@@ -19,6 +20,7 @@ from nightcrew.io.source import shown
 from nightcrew.lab.groups import Group, group_frames
 from nightcrew.lab.index import exposure_of, temperature_of
 from nightcrew.lab.records import LabFrame, good
+from nightcrew.lab.states import same_dose, states_of
 from nightcrew.quality.bad_pixels import smooth_level
 from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
 
@@ -61,17 +63,26 @@ def darks_of_file(path: Path) -> list[LabFrame]:
         t, _ = temperature_of(hdu.cards, file.name, ("", *file.parent.parts[-4:]))
         exposure, _ = exposure_of(hdu.cards, file.name, ("", *file.parent.parts[-4:]))
         ny, nx = hdu.shape[-2:] if len(hdu.shape) >= 2 else (0, 0)
-        found.append(LabFrame(path=file, caltype="DARK", temperature_c=t, exposure_s=exposure, nx=nx, ny=ny))
+        frame = LabFrame(path=file, caltype="DARK", temperature_c=t, exposure_s=exposure, nx=nx, ny=ny)
+        found.append(replace(frame, set_up=set_up_of_cards(hdu, hdu.shape)))
     return found
 
 
 def choose_dark(flat: LabFrame, groups: Sequence[Group]) -> DarkChoice | None:
-    """The cell of darks nearest in temperature and exposure, both in units of what is tolerated (5 K, 10 s); None where none is."""
+    """The cell of darks nearest in temperature and exposure, both in units of what is tolerated (5 K, 10 s); None where none is.
+
+    Only darks of the flat's own set-up, stage and dose count; darks that state neither stage nor dose serve any.
+    """
     best = None
+    (state,) = states_of([flat])
     for group in groups:
         if group.temperature_c is None or group.exposure_s is None or flat.temperature_c is None or flat.exposure_s is None:
             continue
-        if (group.stage, group.dose_krad) != (flat.stage, flat.dose_krad) and (group.stage or group.dose_krad is not None):
+        if group.set_up != flat.set_up:
+            continue
+        if group.stage != flat.stage and (group.stage or group.dose_krad is not None):
+            continue
+        if group.dose_krad is not None and not same_dose(group.dose_krad, state.dose_krad):
             continue
         dt, ds = group.temperature_c - flat.temperature_c, group.exposure_s - flat.exposure_s
         if abs(dt) > FARTHEST_K or abs(ds) > FARTHEST_S:

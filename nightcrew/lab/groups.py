@@ -1,4 +1,4 @@
-"""Frames that belong together: equal kind, stage, dose, filter (and attempt), clusters of temperature, equal exposure.
+"""Frames that belong together: equal kind, stage, dose, set-up, filter (and attempt), clusters of temperature, equal exposure.
 
 Temperatures are split where neighbours lie further apart than ``GAP_K``; a group's temperature is the mean of its frames.  Names of
 files have as many digits as it takes to tell the groups apart.
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nightcrew.lab.records import LabFrame
+from nightcrew.detector.set_up import SetUp, short_names
+from nightcrew.lab.records import NO_SET_UP, LabFrame
+from nightcrew.lab.states import State, states_of
 from nightcrew.planning.groups import split_at_gaps
 
 GAP_K = 0.5
@@ -34,11 +36,25 @@ class Group:
     cluster_c: float | None
     exposure_s: float | None
     frames: tuple[LabFrame, ...]
+    set_up: SetUp = NO_SET_UP
+    set_up_name: str = ""  # a word for the set-up where the frames have several
+
+    @property
+    def state(self) -> State:
+        """Stage, dose and set-up, which frames must share to be applied to each other."""
+        return State(stage=self.stage, dose_krad=self.dose_krad, set_up=self.set_up)
 
 
-def _key(frame: LabFrame, per_attempt: bool) -> tuple[str, str, float, str, str]:
-    dose = -1.0 if frame.dose_krad is None else frame.dose_krad
-    return frame.caltype, frame.stage, dose, frame.filter, frame.attempt if per_attempt else ""
+_Key = tuple[str, str, float, SetUp, str, str]
+
+
+def _keys(frames: Sequence[LabFrame], per_attempt: bool) -> dict[int, _Key]:
+    """Key of each frame, by its place in memory."""
+    found = {}
+    for frame, state in zip(frames, states_of(frames), strict=True):
+        dose = -1.0 if state.dose_krad is None else state.dose_krad
+        found[id(frame)] = (frame.caltype, state.stage, dose, state.set_up, frame.filter, frame.attempt if per_attempt else "")
+    return found
 
 
 def group_frames(frames: Iterable[LabFrame], *, per_attempt: bool = False, gap_k: float = GAP_K) -> list[Group]:
@@ -46,32 +62,36 @@ def group_frames(frames: Iterable[LabFrame], *, per_attempt: bool = False, gap_k
 
     Frames of bias, dark and flat without a temperature form groups of their own.
     """
+    used = [frame for frame in frames if not frame.bad and frame.caltype]
+    keys = _keys(used, per_attempt)
+    words = short_names(frame.set_up for frame in used)
     by_kind: dict[str, list[LabFrame]] = {}
-    for frame in frames:
-        if not frame.bad and frame.caltype:
-            by_kind.setdefault(frame.caltype, []).append(frame)
-    found: list[tuple[tuple[str, str, float, str, str], int, Group]] = []
+    for frame in used:
+        by_kind.setdefault(frame.caltype, []).append(frame)
+    found: list[tuple[_Key, int, Group]] = []
     for kind in by_kind.values():
         for place, cluster in enumerate(split_at_gaps(kind, lambda frame: frame.temperature_c, gap_k)):
             mean = mean_of(frame.temperature_c for frame in cluster)
-            for key in {_key(frame, per_attempt) for frame in cluster}:
-                part = [frame for frame in cluster if _key(frame, per_attempt) == key]
+            for key in {keys[id(frame)] for frame in cluster}:
+                part = [frame for frame in cluster if keys[id(frame)] == key]
                 cells = [part] if key[0] == "BIAS" else split_at_gaps(part, lambda frame: frame.exposure_s, SAME_EXPOSURE, relative=True)
-                found += [(key, place, _group(key, mean, cell)) for cell in cells]
+                found += [(key, place, _group(key, mean, cell, words[key[3]])) for cell in cells]
     return [group for _, _, group in sorted(found, key=lambda item: (item[0], item[1], item[2].exposure_s or 0.0))]
 
 
-def _group(key: tuple[str, str, float, str, str], cluster_c: float | None, frames: Sequence[LabFrame]) -> Group:
+def _group(key: _Key, cluster_c: float | None, frames: Sequence[LabFrame], set_up_name: str) -> Group:
     return Group(
         caltype=key[0],
         stage=key[1],
         dose_krad=None if key[2] < 0 else key[2],
-        filter=key[3],
-        attempt=key[4],
+        filter=key[4],
+        attempt=key[5],
         temperature_c=mean_of(frame.temperature_c for frame in frames),
         cluster_c=cluster_c,
         exposure_s=_rounded(mean_of(frame.exposure_s for frame in frames)),
         frames=tuple(frames),
+        set_up=key[3],
+        set_up_name=set_up_name,
     )
 
 
@@ -109,8 +129,9 @@ def _number(value: float, digits: int, exact: bool) -> str:
 
 
 def name_parts(group: Group) -> str:
-    """What a file's name says of stage, dose and filter: ``pre_D5kR_V_`` or ""."""
-    parts = [group.stage, "" if group.dose_krad is None else f"D{group.dose_krad:g}kR", safe(group.filter)]
+    """What a file's name says of stage, dose, set-up and filter: ``pre_D5kR_gain2_V_`` or ""."""
+    dose = "" if group.dose_krad is None else f"D{group.dose_krad:.6g}kR"
+    parts = [group.stage, dose, safe(group.set_up_name), safe(group.filter)]
     return "".join(f"{part}_" for part in parts if part)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nightcrew.detector.set_up import set_up_of_cards
 from nightcrew.errors import RejectedInput
 from nightcrew.io.headers import HeaderValue
 from nightcrew.io.images import ImageFile
@@ -18,6 +19,7 @@ from nightcrew.lab import names
 from nightcrew.lab.attempts import DEFAULT_DEPTH, Attempt, find_attempts
 from nightcrew.lab.convert import Section
 from nightcrew.lab.records import INDEX_COLUMNS, LabFrame, to_row
+from nightcrew.lab.saturation import top_of
 from nightcrew.lab.tables import write_table
 
 MOST_ZEROS = 0.01  # of the pixels: above, the frame was cut short or the level is clamped
@@ -29,20 +31,22 @@ _ROWS = 256  # read at a time
 
 @dataclass(frozen=True, slots=True)
 class PixelCheck:
-    """Shares of all pixels that are exactly 0, at the top of their range, and undefined; lowest and highest value."""
+    """Shares of all pixels that are exactly 0, at the top of their range, and undefined; lowest and highest value.
+
+    ``step``: largest power of two that divides every sample (0 of floats and of frames of zeros).
+    """
 
     zeros: float
     saturated: float
     undefined: float
     lowest: float
     highest: float
+    step: int = 0
 
 
-def check_pixels(image: ImageFile) -> PixelCheck:
-    """Look at every pixel once, some rows at a time."""
-    top = np.iinfo(image.dtype).max if image.dtype.kind == "u" else np.inf
-    top -= 15 if top == 65535 else 0  # 12 bits stored x16 end at 65520
-    zeros = saturated = undefined = 0
+def check_pixels(image: ImageFile, *, bit_depth: int = 0, shift_bits: int = 0, saturation: float | None = None) -> PixelCheck:
+    """Look at every pixel once, some rows at a time; ``saturation`` as the header states it, else by the form of the numbers."""
+    zeros = undefined = at_highest = above = common = 0
     lowest, highest = np.inf, -np.inf
     for y0 in range(0, image.shape[-2], _ROWS):
         rows = image.read_rows(y0, min(y0 + _ROWS, image.shape[-2]))
@@ -52,12 +56,18 @@ def check_pixels(image: ImageFile) -> PixelCheck:
             undefined += rows.size - finite.size
         else:
             finite = rows
+            common |= int(np.bitwise_or.reduce(rows, axis=None))
         if finite.size:
             high = float(finite.max())
+            at_highest = 0 if high > highest else at_highest
             lowest, highest = min(lowest, float(finite.min())), max(highest, high)
-            saturated += int(np.count_nonzero(finite >= top)) if high >= top else 0
+            at_highest += int(np.count_nonzero(finite == high)) if high == highest else 0
+            above += int(np.count_nonzero(finite >= saturation)) if saturation is not None else 0
     n_pixels = image.shape[-1] * image.shape[-2]
-    return PixelCheck(zeros / n_pixels, saturated / n_pixels, undefined / n_pixels, lowest, highest)
+    step = common & -common
+    if saturation is None and image.dtype.kind in "iu":
+        above = at_highest if highest >= top_of(bit_depth, shift_bits, step, highest) else 0
+    return PixelCheck(zeros / n_pixels, above / n_pixels, undefined / n_pixels, lowest, highest, step)
 
 
 def verdict(check: PixelCheck, cards: dict[str, HeaderValue]) -> str:
@@ -93,7 +103,14 @@ def index_frame(path: Path, attempt: Attempt, given: Given) -> LabFrame:
             if len(image.shape) != 2:
                 raise RejectedInput(f"{shown(path)}: is a cube, not a frame")
             cards, shape = image.hdu.cards, image.shape
-            check = check_pixels(image)
+            set_up = set_up_of_cards(image.hdu, shape)
+            depth = (
+                8
+                if image.dtype.itemsize == 1
+                else int(next((value for key in ("BIT_DEPTH", "BITDEPTH", "BIT_DEPT") if (value := _number(cards, key))), 0))
+            )
+            stated = _number(cards, "SATURATE") or None
+            check = check_pixels(image, bit_depth=depth, shift_bits=int(set_up.shift_bits), saturation=stated)
     except RejectedInput as error:
         return LabFrame(path=path, caltype=attempt.caltype, stage=stage, vacuum=vacuum, attempt=where, bad=True, reason=str(error))
     temperature, temperature_from = temperature_of(cards, path.name, attempt.parts)
@@ -123,6 +140,11 @@ def index_frame(path: Path, attempt: Attempt, given: Given) -> LabFrame:
         ny=int(shape[-2]),
         bad=bool(reason),
         reason=reason,
+        set_up=set_up,
+        bit_depth=depth,
+        step_adu=check.step,
+        highest_adu=check.highest if np.isfinite(check.highest) else None,
+        saturation_adu=stated,
     )
 
 

@@ -20,9 +20,11 @@ from nightcrew.io.images import read_image
 from nightcrew.io.products import write_image_product
 from nightcrew.lab.groups import Group, group_frames, name_parts, nearest, safe, texts
 from nightcrew.lab.records import LabFrame
+from nightcrew.lab.states import same_dose
 
 _FOLDERS = {"BIAS": "bias", "DARK": "darks", "FLAT": "flats", "OPER": "operation"}
 _MEMORY_BYTES = 32 << 20
+FAR_BIAS_K = 2.0  # between darks and the bias master that was taken from them: more is told
 _NOTHING: F4 = np.empty((0, 0), np.float32)
 
 
@@ -251,15 +253,32 @@ def _short_names(attempts: Sequence[str]) -> dict[str, str]:
     return {attempt: f"attempt-{place}" for place, attempt in enumerate(attempts)}
 
 
+def _serves(bias: Group, dark: Group) -> bool:
+    """Whether a bias is of the same state of the sensor; one that states neither stage nor dose serves any."""
+    if bias.set_up != dark.set_up:
+        return False
+    stated = bias.stage != "" or bias.dose_krad is not None
+    return not stated or (bias.stage == dark.stage and same_dose(bias.dose_krad, dark.dose_krad))
+
+
 def _bias_for(group: Group, biases: list[Master], warnings: list[str]) -> tuple[float, F4] | None:
-    same = [one for one in biases if (one.group.stage, one.group.dose_krad) == (group.stage, group.dose_krad)] or biases
+    same = [one for one in biases if _serves(one.group, group)]
     found = nearest([one.group for one in same], group.temperature_c or 0.0)
     if found is None:
-        warnings.append("there is no bias master: darks keep their bias (BIASSUB = F)")
+        why = f" of the same stage, dose and set-up as the darks of {group.state}" if biases else ""
+        text = f"there is no bias master{why}: darks keep their bias (BIASSUB = F)"
+        if text not in warnings:
+            warnings.append(text)
         return None
     master = next(one for one in same if one.group is found)
     mean = plane(master)
     if group.frames[0].nx and mean.shape != (group.frames[0].ny, group.frames[0].nx):
         warnings.append("the bias masters have another size than the darks, which keep their bias (BIASSUB = F)")
         return None
+    far = abs((master.group.temperature_c or 0.0) - (group.temperature_c or 0.0))
+    if far > FAR_BIAS_K:
+        where = f"{group.temperature_c or 0.0:.1f} C"
+        warnings.append(
+            f"the nearest bias of the darks at {where} lies {far:.1f} K away: its drift with temperature stays in their masters"
+        )
     return (master.group.temperature_c or 0.0), mean

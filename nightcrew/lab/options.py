@@ -44,8 +44,8 @@ class LabOptions:
     """Of the dark rate: exponential or arrhenius."""
     free_gamma: bool = True
     """Look for a power of the exposure in the dark signal."""
-    saturation_adu: float = 65520.0
-    """From this stored value on a pixel is saturated."""
+    saturation_adu: float = 0.0
+    """From this stored value on a pixel is saturated; 0: by the form of the numbers and the headers."""
     hot_sigma: float = 10.0
     """A pixel is hot above the median rate by so many robust standard deviations."""
     t_ref: float | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightcrew.detector.set_up import SetUp
 from nightcrew.errors import RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.lab.tables import number, read_table
@@ -31,8 +32,32 @@ INDEX_COLUMNS = (
     "NX",
     "NY",
     "REASON",
+    "CAMERA",
+    "DETECTOR",
+    "GAIN",
+    "OFFSET",
+    "READMODE",
+    "BINNING",
+    "WINDOW",
+    "BITSHIFT",
+    "BITDEPTH",
+    "SAMPLESTEP",
+    "DATAMAX",
+    "SATURATE",
 )
 """Columns of ``index.csv``: seven that were always there, then ours."""
+NO_SET_UP = SetUp()
+"""Of frames that state nothing."""
+_SET_UP = {
+    "CAMERA": "camera",
+    "DETECTOR": "detector",
+    "GAIN": "gain_setting",
+    "OFFSET": "offset_setting",
+    "READMODE": "readout_mode",
+    "BINNING": "binning",
+    "WINDOW": "window",
+    "BITSHIFT": "shift_bits",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +84,11 @@ class LabFrame:
     ny: int = 0
     bad: bool = False
     reason: str = ""
+    set_up: SetUp = NO_SET_UP
+    bit_depth: int = 0  # bits of a number as the configuration states them; 0: it does not
+    step_adu: int = 0  # largest power of two that divides every sample; 0: not known
+    highest_adu: float | None = None
+    saturation_adu: float | None = None  # as the header states it
 
     @property
     def attempt_name(self) -> str:
@@ -89,6 +119,11 @@ def to_row(frame: LabFrame, path: str) -> dict[str, object]:
         "NX": frame.nx,
         "NY": frame.ny,
         "REASON": frame.reason,
+        **{column: getattr(frame.set_up, name) for column, name in _SET_UP.items()},
+        "BITDEPTH": frame.bit_depth or None,
+        "SAMPLESTEP": frame.step_adu or None,
+        "DATAMAX": frame.highest_adu,
+        "SATURATE": frame.saturation_adu,
     }
 
 
@@ -115,6 +150,11 @@ def _from_row(row: dict[str, str], base: Path) -> LabFrame:
         ny=int(number(row.get("NY", "")) or 0),
         bad=row.get("BADFITS", "").strip().lower() in ("true", "t", "1"),
         reason=row.get("REASON", ""),
+        set_up=SetUp(**{name: row[column] for column, name in _SET_UP.items() if row.get(column)}),
+        bit_depth=int(number(row.get("BITDEPTH", "")) or 0),
+        step_adu=int(number(row.get("SAMPLESTEP", "")) or 0),
+        highest_adu=number(row.get("DATAMAX", "")),
+        saturation_adu=number(row.get("SATURATE", "")),
     )
 
 

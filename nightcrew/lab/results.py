@@ -59,12 +59,14 @@ class DarkMade:
     left_out: list[HeldOut] = field(default_factory=list)
     frames: list[LabFrame] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    bias_beyond: str = ""  # a sentence when the bias of some darks had to be extrapolated
 
 
 @dataclass(frozen=True, kw_only=True)
 class MasterFlat:
-    """A master flat that was written."""
+    """A master flat that was written; ``label``: its filter, with stage, dose and set-up where flats of the filter have several."""
 
+    label: str
     filter: str
     temperature_c: float
     exposure_s: float
@@ -74,7 +76,7 @@ class MasterFlat:
 
 @dataclass(kw_only=True, eq=False)
 class FlatMade:
-    """What was made of the flats, by filter where it differs; ``skipped`` flats with their reasons."""
+    """What was made of the flats, by their label (filter, state) where it differs; ``skipped`` flats with their reasons."""
 
     vignetting: dict[str, Vignetting] = field(default_factory=dict)
     edges: dict[str, float] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Seen:
     outliers: int
     scatter: float
     reference: str
+    kind: str = ""  # filter, stage-less: what flats must share to be compared
 
 
 @dataclass(kw_only=True)

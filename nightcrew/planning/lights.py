@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any
 
-from nightcrew.detector.validity import exposure_outside, temperature_outside
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.groups import by_key, equal_keys, exposure_text, in_order, mid_time, plain, split_at_gaps
+from nightcrew.planning.light_models import choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
 from nightcrew.recipes.parameters import as_dict
@@ -37,6 +36,7 @@ class Calibration:
     choices: tuple[Choice, ...] = ()
     dark: str = "none"  # exact, scaled, modelled, none
     skipped: set[str] = field(default_factory=set)  # bias, dark, flat: what nothing was found for
+    modelled: list[str] = field(default_factory=list)  # bias, dark: what a laboratory's model stands in for
 
     def take(self, role: str, choice: Choice) -> None:
         """Use a chosen master: its grade and reasons count."""
@@ -125,33 +125,15 @@ def _choose_bias(builder: Builder, header: FrameHeader, result: Calibration) -> 
 
 
 def _choose_model(builder: Builder, header: FrameHeader, result: Calibration, what: str) -> bool:
-    """Use the laboratory's model of the bias or dark, grade C; False (with a reason in the grade) where there is none that holds."""
-    rules, row = builder.snapshot.rules, builder.snapshot.models
-    why = "it is not made" if row is None else model_fails(row.metrics.get("models") or {}, header, what)
-    if row is None or why:
-        result.degrade("D", f"the {what} model of the laboratory set {rules.laboratory or '(none is named)'} cannot serve: {why}")
+    """Use the laboratory's model of the bias or dark; False (with a reason in the grade) where there is none that holds."""
+    chosen = choose_model(builder.snapshot.models, builder.snapshot.rules, header, what)
+    result.degrade(chosen.grade, *chosen.reasons)
+    if not chosen.fingerprint:
         return False
+    result.modelled.append(what)
     if all(item.role != MODEL_ROLE for item in result.inputs):
-        result.inputs.append(Input(MODEL_ROLE, row.fingerprint))
-    result.degrade("C", f"no {what} fits: made by the model of the laboratory set {rules.laboratory}")
+        result.inputs.append(Input(MODEL_ROLE, chosen.fingerprint))
     return True
-
-
-def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str) -> str:
-    """Why the laboratory's model of the bias or dark cannot serve a frame; "" when it can.  ``models`` as ``lab_models`` tells them."""
-    known = models.get(what)
-    if known is None:
-        return "the set has no such model"
-    if header.temperature_c is None or header.exposure_s is None:
-        return "the frame's temperature or exposure is not known"
-    if header.overscan is not None:
-        return "the frame has an overscan, and laboratory frames keep theirs: its level would be taken off twice"
-    x0, x1, y0, y1 = header.trim or (0, header.nx, 0, header.ny)
-    if [y1 - y0, x1 - x0] != list(known["shape"]):
-        return f"the frame has {x1 - x0} x {y1 - y0} pixels, the model {known['shape'][1]} x {known['shape'][0]}"
-    low, high = known["temperatures_c"]
-    outside = temperature_outside(what, header.temperature_c, low, high, no_slope=known.get("no_slope", False))
-    return outside or (exposure_outside(header.exposure_s, known["exposures_s"][1]) if what == "dark" else "")
 
 
 class LightPlanner:
@@ -212,12 +194,17 @@ class LightPlanner:
             "reduce_light",
             f"{plain(header.time_utc)}_{plain(header.filter) or 'no-filter'}_{frame.sha256[:10]}",
             [Input("light", frame.sha256, frame), *calibration.inputs],
-            parameters=self._parameters[calibration.dark],
+            parameters=self._parameters_of(calibration),
             facts=facts,
             grade=calibration.grade,
             reasons=calibration.reasons,
             choices=calibration.choices,
         )
+
+    def _parameters_of(self, calibration: Calibration) -> dict[str, object]:
+        """The unit of work uses the models that are named here, and no others."""
+        parameters = self._parameters[calibration.dark]
+        return {**parameters, "modelled": sorted(calibration.modelled)} if calibration.modelled else parameters
 
     def _catalogue(self, light: PlannedProduct, facts: dict[str, object]) -> Draft:
         return Draft(

@@ -1,0 +1,66 @@
+"""Where the detector models of a laboratory set may stand in for masters of a night, and what grade that gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nightcrew.detector.set_up import differs, set_up_of_header
+from nightcrew.detector.validity import exposure_outside, extrapolated, temperature_outside
+from nightcrew.frames.model import FrameHeader
+from nightcrew.frames.profiles import Rules
+from nightcrew.ledger.rows import ProductRow, worst
+
+GRADE = "C"
+"""Best grade of a light that a model was used for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Whether a model of bias or dark serves a frame: its fingerprint ("" where it does not), and the grade with its reasons."""
+
+    fingerprint: str
+    grade: str
+    reasons: tuple[str, ...]
+
+
+def choose_model(row: ProductRow | None, rules: Rules, header: FrameHeader, what: str) -> ModelChoice:
+    """Use the laboratory's model of the bias or dark, grade C or the model's own where that is worse; grade D where there is none."""
+    models = {} if row is None else row.metrics.get("models") or {}
+    why = "it is not made" if row is None else model_fails(models, header, what, {str(k): v for k, v in rules.laboratory_setup.items()})
+    if row is None or why:
+        return ModelChoice(
+            "", "D", (f"the {what} model of the laboratory set {rules.laboratory or '(none is named)'} cannot serve: {why}",)
+        )
+    known = models[what]
+    reasons = [f"no {what} fits: made by the model of the laboratory set {rules.laboratory}"]
+    reasons += [f"the {what} model: {reason}" for reason in known["reasons"]]
+    beyond = "" if header.temperature_c is None else extrapolated(what, header.temperature_c, *known["temperatures_c"])
+    return ModelChoice(row.fingerprint, worst(GRADE, str(known["grade"])), tuple(filter(None, (*reasons, beyond))))
+
+
+def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str, stated: Mapping[str, str] | None = None) -> str:
+    """Why the laboratory's model of the bias or dark cannot serve a frame; "" when it can.  ``models`` as ``lab_models`` tells them.
+
+    ``stated``: what the profile says of the set-up of the laboratory's frames.
+    """
+    known = models.get(what)
+    if known is None:
+        return "the set has no such model"
+    if "set_up" not in known or "grade" not in known:
+        return "the set does not tell what its frames were taken with; make it again"
+    if header.temperature_c is None or header.exposure_s is None:
+        return "the frame's temperature or exposure is not known"
+    if header.overscan is not None:
+        return "the frame has an overscan, and laboratory frames keep theirs: its level would be taken off twice"
+    if what == "bias" and header.bias_subtracted:
+        return "the camera took the bias off already"
+    x0, x1, y0, y1 = header.trim or (0, header.nx, 0, header.ny)
+    if [y1 - y0, x1 - x0] != list(known["shape"]):
+        return f"the frame has {x1 - x0} x {y1 - y0} pixels, the model {known['shape'][1]} x {known['shape'][0]}"
+    if other := differs(known["set_up"], set_up_of_header(header), stated or {}):
+        return other
+    low, high = known["temperatures_c"]
+    outside = temperature_outside(what, header.temperature_c, low, high, no_slope=known.get("no_slope", False))
+    return outside or (exposure_outside(header.exposure_s, known["exposures_s"][1]) if what == "dark" else "")
