@@ -23,6 +23,7 @@ from nightcrew.mkid.mask_solution import REASONS, joined_masks, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.registered import write_manifest
+from nightcrew.mkid.run_window import window_of_run
 from nightcrew.mkid.science_products import ScienceWishes, make_science_products
 from nightcrew.mkid.solution_file import sha256_of
 from nightcrew.mkid.solution_grades import flat_grade, wavelength_grade
@@ -53,13 +54,17 @@ def make_table(unit: SetUnit) -> SetResult:
     exposure = dict(unit.parameters["exposure"])
     start_us, stop_us = int(unit.parameters["start_us"]), int(unit.parameters["stop_us"])
     out = unit.out / f"{exposure['exposure']}.h5"
-    made = convert_window(seconds, beam_map, start_us, stop_us, out, data_path=unit.planned.night, exposure=exposure)
+    run = (start_us // 1_000_000, stop_us // 1_000_000) if unit.parameters["whole_run"] else None
+    if run is not None:
+        start_us, stop_us = window_of_run(seconds, *run)
+    made = convert_window(seconds, beam_map, start_us, stop_us, out, data_path=unit.planned.night, exposure=exposure, expected=run)
     tally, account = made.account.tally, made.account
-    metrics = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
+    metrics: dict[str, Any] = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
+    metrics["silent_s"] = account.silent_s
     reasons = account.sentences()
     unused = tally.unknown + tally.orphan + tally.misdated + tally.repeated
     poor = (
-        bool(account.missing_seconds)
+        bool(account.missing_seconds or account.gaps_us)
         or tally.lost > _LOST_FRACTION * max(tally.frames, 1)
         or unused > _LOST_FRACTION * max(tally.photons + unused, 1)
         or tally.unmapped > tally.photons  # every array has channels without a place; so many mean the beam map of another one

@@ -19,7 +19,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
-from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_stretches, overlap_us
+from nightcrew.mkid.live_time import Stretches, exposure_s, joined, overlap_us
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
@@ -120,7 +120,7 @@ class CalibratedTable:
         self.shape, self.n_pixels = table.shape, table.n_pixels
         self.start_us, self.stop_us = table.start_us, table.stop_us
         self.dead_time_us = float(table.attributes.get("dead_time", 0.0))
-        self._lost = lost_stretches(table.report.get("missing_seconds", []))
+        self._lost = table.lost
 
     def __enter__(self) -> CalibratedTable:
         return self

@@ -33,13 +33,16 @@ def convert_window(
     *,
     data_path: str = "",
     exposure: Mapping[str, Attribute] | None = None,
+    expected: tuple[int, int] | None = None,
 ) -> Converted:
     """Write the photons of ``[start_us, stop_us)`` (Unix microseconds) as the table ``out``; memory does not grow with the window.
+
+    ``expected`` are the seconds that should have a file (half-open), those of the window when None.
 
     Raises :class:`RejectedInput` when not a single frame of the window can be read (then nothing is written), and the errors of
     :class:`~nightcrew.mkid.stream.PhotonStream` and :func:`~nightcrew.mkid.table_writer.write_table`.
     """
-    stream = PhotonStream(files, beam_map.shape, start_us, stop_us)
+    stream = PhotonStream(files, beam_map.shape, start_us, stop_us, expected=expected)
     head = TableHead(start_us=start_us, stop_us=stop_us, beam_map=beam_map, data_path=data_path, exposure=exposure or {})
     account = stream.account
     n_photons = write_table(
@@ -58,3 +61,5 @@ def _checked(stream: PhotonStream) -> Iterator[Photons]:
     if not stream.account.files:
         reasons = "; ".join(one.reason for one in stream.account.rejected) or "there is no file of these seconds"
         raise RejectedInput(f"no table: {reasons}")
+    if not stream.account.tally.frames:
+        raise RejectedInput("no table: there is no frame in the files of these seconds")

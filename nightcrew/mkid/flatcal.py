@@ -67,9 +67,9 @@ def flat_field(
 ) -> FlatSolution:
     """Flat field of one array from white flats, or from laser flats at several wavelengths.
 
-    For each chunk and bin the sensitivity of a pixel is its rate, dead time and dark taken off, over the median of the array.
+    For each chunk and bin the sensitivity of a pixel is its rate, dead time and dark taken off, over the light of the array.
     Sensitivities, not weights, are averaged over the chunks (:mod:`nightcrew.mkid.flat_combine`).  The highest and lowest
-    ``trim_fraction`` of the chunks are cut off, bin by bin.  A weight is 1 / sensitivity, normalised so that the median pixel has 1 in every bin.
+    ``trim_fraction`` of the chunks are cut off, bin by bin.  A weight is 1 / sensitivity, normalised so that the median pixel has 1.
 
     Raises ``Refused`` without a wavelength solution, with white and laser flats mixed, or when the chunks do not fit ``memory_bytes``,
     :class:`RejectedInput` when every chunk is too bright, or the tables are of different arrays.

@@ -10,6 +10,7 @@ from nightcrew.errors import NightcrewError, Refused
 from nightcrew.mkid.beam_map import BeamMap
 from nightcrew.mkid.convert import Converted, convert_window
 from nightcrew.mkid.observing_log import LoggedExposure, ObservingLog
+from nightcrew.mkid.run_window import window_of_run
 from nightcrew.mkid.seconds import Listing
 from nightcrew.mkid.table_writer import Attribute
 
@@ -24,6 +25,7 @@ class Job:
     start_us: int
     stop_us: int
     exposure: dict[str, Attribute] = field(default_factory=dict)
+    run: tuple[int, int] | None = None  # a whole run of seconds, half-open: the window is that of the frames in its files
 
 
 def jobs_of_log(log: ObservingLog, out: Path) -> list[Job]:
@@ -39,7 +41,7 @@ def _attributes(one: LoggedExposure) -> dict[str, Attribute]:
 
 def jobs_of_runs(listing: Listing, out: Path) -> list[Job]:
     """One table ``<first second>.h5`` for each contiguous run of seconds."""
-    return [Job(out / f"{first}.h5", first * SECOND_US, stop * SECOND_US) for first, stop in listing.runs()]
+    return [Job(out / f"{first}.h5", first * SECOND_US, stop * SECOND_US, run=(first, stop)) for first, stop in listing.runs()]
 
 
 def job_of_window(out: Path, start_us: int, stop_us: int) -> Job:
@@ -55,7 +57,10 @@ def run_jobs(jobs: Sequence[Job], listing: Listing, beam_map: BeamMap, data_path
     """Make the tables; one that cannot be made is answered with its reason, and the rest goes on."""
     for job in jobs:
         try:
-            made = convert_window(listing.files, beam_map, job.start_us, job.stop_us, job.out, data_path=data_path, exposure=job.exposure)
+            start_us, stop_us = window_of_run(listing.files, *job.run) if job.run else (job.start_us, job.stop_us)
+            made = convert_window(
+                listing.files, beam_map, start_us, stop_us, job.out, data_path=data_path, exposure=job.exposure, expected=job.run
+            )
         except NightcrewError as error:
             yield job, error
         else:

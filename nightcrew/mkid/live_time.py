@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,14 @@ def lost_stretches(missing_seconds: Sequence[int]) -> Stretches:
     """Seconds without a file as stretches in order; contiguous ones are one."""
     seconds = np.unique(np.array(list(missing_seconds), dtype=np.int64))
     return joined(np.stack([seconds, seconds + 1], axis=1) * 1_000_000)
+
+
+def lost_of(report: Mapping[str, Any]) -> Stretches:
+    """Stretches of a table that the readout did not see, from the table's report: measured gaps, or else its missing seconds."""
+    gaps = report.get("gaps_us")
+    if gaps is None:
+        return lost_stretches(report.get("missing_seconds", []))
+    return joined(np.array(gaps, dtype=np.int64).reshape(-1, 2))
 
 
 def joined(*parts: Stretches) -> Stretches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from nightcrew.mkid.tally import Tally
 
 _BOARDS = 256
 _HALF = w.FRAME_NUMBERS // 2
+_REMEMBERED = 1 << 16  # frames among which a copy is looked for
 
 
 Times = NDArray[np.int64]
@@ -38,13 +40,15 @@ class FrameCounters:
         self._window = (start_us, stop_us)
         self._number = np.full(_BOARDS, -1, dtype=np.int64)
         self._time_us = np.zeros(_BOARDS, dtype=np.int64)
+        self._before: deque[tuple[w.Words, Times]] = deque()  # headers and times of the last frames, in the order of the stream
+        self._n_before = 0
 
     def restart(self) -> None:
         """Forget the counters: what follows is not the continuation of what was."""
         self._number[:] = -1
 
     def follow(self, headers: w.Words, times_us: Times) -> NDArray[np.bool_]:
-        """Count what is lost between these frames, in the order of the stream; True where a frame is the same as its board's last."""
+        """Count what is lost between these frames, in the order of the stream; True where a frame came before."""
         repeated = np.zeros(headers.size, dtype=np.bool_)
         if not headers.size:
             return repeated
@@ -52,14 +56,33 @@ class FrameCounters:
         order = np.argsort(boards, kind="stable")
         board, number, time_us = boards[order], w.frame_numbers(headers)[order], times_us[order]
         steps = self._steps(board, number, time_us)
-        again = (steps.number == number) & (steps.time_us == time_us)
-        if again.any():
-            repeated[order] = again
-            board, number, time_us = board[~again], number[~again], time_us[~again]
+        back = ((number - steps.number - 1) & (w.FRAME_NUMBERS - 1)) >= _HALF
+        back |= time_us < steps.time_us
+        back &= steps.number >= 0
+        if back.any():  # late frames, a long silence, or copies
+            repeated = self._copies(headers, times_us, int(time_us[back].min()))
+            kept = ~repeated[order]
+            board, number, time_us = board[kept], number[kept], time_us[kept]
             steps = self._steps(board, number, time_us)
+        self._remember(headers, times_us)
         if board.size:
             self._count(steps, board, number, time_us)
         return repeated
+
+    def _copies(self, headers: w.Words, times_us: Times, earliest_us: int) -> NDArray[np.bool_]:
+        """Frames whose header, which names board, number and time, was seen before: since ``earliest_us``, which no copy is before."""
+        parts = [before[at_us >= earliest_us] for before, at_us in self._before]
+        known = np.concatenate(parts) if parts else headers[:0]
+        every = np.concatenate([known, headers])
+        _, first, inverse = np.unique(every, return_index=True, return_inverse=True)
+        copies: NDArray[np.bool_] = (first[inverse.reshape(-1)] != np.arange(every.size))[known.size :]
+        return copies & (times_us >= earliest_us)
+
+    def _remember(self, headers: w.Words, times_us: Times) -> None:
+        self._before.append((headers, times_us))
+        self._n_before += headers.size
+        while self._n_before > _REMEMBERED and len(self._before) > 1:
+            self._n_before -= self._before.popleft()[0].size
 
     def _steps(self, board: NDArray[np.uint8], number: Times, time_us: Times) -> _Earlier:
         """The frame before each one of the same board."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.mkid import clock
 from nightcrew.mkid import words as w
+from nightcrew.mkid.gaps import FrameTimes
 from nightcrew.mkid.losses import FrameCounters
 from nightcrew.mkid.tally import Tally, Word
 
@@ -135,6 +136,7 @@ class StreamParser:
         self._window = (start_us, stop_us)
         self._tolerance_s = tolerance_s
         self._counters = FrameCounters(self.tally, start_us, stop_us)
+        self.frame_times = FrameTimes(start_us, stop_us)
         self._carried: w.Words = np.empty(0, np.uint64)
         self._second = 0
         self._scratch = _Scratch()
@@ -172,6 +174,7 @@ class StreamParser:
         times_us, dated = clock.unix_us(w.ticks(headers), self._second, self._tolerance_s)
         repeated = np.zeros(heads.size, dtype=np.bool_)
         repeated[dated] = self._counters.follow(headers[dated], times_us[dated])
+        self.frame_times.add(times_us[dated])
         self._count_frames(heads, dated, repeated)
         starts, lengths = self._lay_out(block, heads, codes)
         if starts.size > heads.size:  # words before the first header

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
+from nightcrew.mkid.live_time import lost_of, overlap_us
 from nightcrew.mkid.table_writer import FORMAT, VERSION
 from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
 
@@ -134,6 +135,16 @@ class PhotonTable:
         """What was lost or missing when the table was made."""
         values: dict[str, Any] = json.loads(self._file["report"][()])
         return values
+
+    @cached_property
+    def lost(self) -> NDArray[np.int64]:
+        """Stretches [n, 2] of Unix microseconds that the readout did not see, in order and apart."""
+        return lost_of(self.report)
+
+    @property
+    def live_s(self) -> float:
+        """Length of the window, less what the readout did not see."""
+        return (self.stop_us - self.start_us - overlap_us(self.lost, self.start_us, self.stop_us)) / 1e6
 
     @property
     def inputs(self) -> list[tuple[int, int, str]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
-from nightcrew.mkid.live_time import lost_stretches, overlap_us
+from nightcrew.mkid.live_time import overlap_us
 from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, PixelMasks
 from nightcrew.mkid.photon_table import PhotonTable
 
@@ -53,7 +53,7 @@ def find_masks(table: PhotonTable, options: MaskOptions) -> PixelMasks:
     Counts of a step are turned into counts of the whole step where seconds are missing.  Pixels without a tone or resonator are dead.
     """
     edges = _edges(table, options.step_s)
-    lost = lost_stretches(table.report.get("missing_seconds", []))
+    lost = table.lost
     absent = (table.flag & f.bits(_NOT_THERE)) > 0
     bits = np.zeros((edges.size - 1, *table.shape), dtype=np.uint8)
     for step in range(edges.size - 1):

@@ -64,7 +64,6 @@ def _parsed(
         if sink is not None:
             sink(block)
     account = stream.account
-    account.missing_seconds = [second for second in account.missing_seconds if run[0] <= second < run[1]]
-    account.tail_missing = False
+    account.of_run(*run)
     first_us, last_us = times or (None, None)
     return RawRun(*run, account, first_us, last_us, stream.start_us, steps[1], cube.reshape(steps[0], *shape))

@@ -13,6 +13,8 @@ from nightcrew.mkid.packets import Photons, StreamParser
 from nightcrew.mkid.seconds import Rejected, SecondFile, SecondReader, wanted_seconds
 from nightcrew.mkid.tally import Tally
 
+_MOST_SHOWN = 10
+
 
 @dataclass
 class Account:
@@ -24,6 +26,20 @@ class Account:
     rejected: list[Rejected] = field(default_factory=list)
     files: list[SecondFile] = field(default_factory=list)
     early_firmware: bool = False  # times within a tick may go backwards by a tick
+    gaps_us: list[tuple[int, int]] | None = None  # stretches without a frame of any board; None: not known
+
+    @property
+    def silent_s(self) -> float:
+        """Time of the window without a frame; by the missing seconds where it could not be measured."""
+        gaps = self.gaps_us
+        return float(len(self.missing_seconds)) if gaps is None else sum(stop - start for start, stop in gaps) / 1e6
+
+    def of_run(self, first: int, stop: int) -> None:
+        """Forget what is missing outside the files ``[first, stop)`` of a run, which were parsed in a wider window."""
+        self.missing_seconds = [second for second in self.missing_seconds if first <= second < stop]
+        self.tail_missing = False
+        if self.gaps_us is not None:
+            self.gaps_us = [gap for gap in self.gaps_us if gap[0] > (first - 1) * 1_000_000 and gap[1] < (stop + 1) * 1_000_000]
 
     def plain(self) -> dict[str, object]:
         """For JSON."""
@@ -33,6 +49,8 @@ class Account:
             "tail_missing": self.tail_missing,
             "rejected": [{"file": one.name, "reason": one.reason} for one in self.rejected],
             "early_firmware": self.early_firmware,
+            "gaps_us": None if self.gaps_us is None else [list(gap) for gap in self.gaps_us],
+            "sentences": self.sentences(),
         }
 
     def sentences(self) -> list[str]:
@@ -40,6 +58,8 @@ class Account:
         tally, said = self.tally, []
         if self.missing_seconds:
             said.append(f"{len(self.missing_seconds)} seconds are missing: {_runs(self.missing_seconds)}")
+        if self.gaps_us:
+            said.append(f"no frame came for {self.silent_s:.3f} s, which are no exposure: {_stretches(self.gaps_us)}")
         if tally.lost:
             lost = ", ".join(f"{count} on board {board}" for board, count in sorted(tally.lost_frames.items()) if count)
             said.append(f"{tally.lost} frames were lost: {lost}")
@@ -70,20 +90,35 @@ def _runs(seconds: list[int]) -> str:
     return ", ".join(shown)
 
 
+def _stretches(gaps_us: list[tuple[int, int]]) -> str:
+    shown = [f"{start / 1e6:.3f} to {stop / 1e6:.3f}" for start, stop in gaps_us[:_MOST_SHOWN]]
+    return ", ".join(shown) + (f", and {len(gaps_us) - _MOST_SHOWN} more" if len(gaps_us) > _MOST_SHOWN else "")
+
+
 class PhotonStream:
     """Photons of the half-open window ``[start_us, stop_us)`` of Unix microseconds from files by second.
 
-    ``shape`` is (rows, columns).  A file that cannot be used is named in ``account.rejected`` and its second is missing; a frame is
+    ``shape`` is (rows, columns).  ``expected`` are the seconds that should have a file, half-open; those of the window when None.
+    A file that cannot be used is named in ``account.rejected`` and its second is missing; a frame is
     never continued across a missing second.  :class:`~nightcrew.errors.TransientError` when a file changes or cannot be read now.
     """
 
     def __init__(
-        self, files: Mapping[int, Path], shape: tuple[int, int], start_us: int, stop_us: int, *, tolerance_s: float = clock.TOLERANCE_S
+        self,
+        files: Mapping[int, Path],
+        shape: tuple[int, int],
+        start_us: int,
+        stop_us: int,
+        *,
+        tolerance_s: float = clock.TOLERANCE_S,
+        expected: tuple[int, int] | None = None,
     ) -> None:
         if stop_us <= start_us:
             raise Refused("the window ends before it begins")
         self.start_us, self.stop_us = start_us, stop_us
         self._files = files
+        self._expected = range(*(expected or (start_us // 1_000_000, -(-stop_us // 1_000_000))))
+        self._has_tail = expected is None
         self._tolerance_s = tolerance_s
         self._parser = StreamParser(shape, start_us, stop_us, tolerance_s=tolerance_s)
         self.account = Account(self._parser.tally, early_firmware=start_us < clock.MENDED_FIRMWARE_UNIX * 1_000_000)
@@ -106,11 +141,12 @@ class PhotonStream:
                 self._miss(second)
                 yield self._parser.finish()
         yield self._parser.finish()
+        self.account.gaps_us = self._parser.frame_times.gaps()
 
     def _miss(self, second: int) -> None:
-        if self.start_us // 1_000_000 <= second < -(-self.stop_us // 1_000_000):
+        if second in self._expected:
             self.account.missing_seconds.append(second)
-        elif second * 1_000_000 >= self.stop_us:
+        elif self._has_tail and second * 1_000_000 >= self.stop_us:
             self.account.tail_missing = True
 
     def _second(self, second: int, *, broken: bool) -> Generator[Photons, None, bool]:

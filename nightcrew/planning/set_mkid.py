@@ -175,6 +175,7 @@ def _tables(builder: SetBuilder, found: _Found, exposures: Sequence[LoggedExposu
             continue
         inputs = [*files, found.beam_map] if found.beam_map else files
         parameters = {"start_us": one.start_us, "stop_us": one.stop_us, "flags": words.beam_map_flags, "exposure": _attributes(one)}
+        parameters["whole_run"] = not found.logs
         made.tables[one.name] = one, builder.add("mkid_table", one.name, files=inputs, parameters=parameters)
     left = [file for second, file in found.seconds.items() if second not in used]
     if found.logs and left:
