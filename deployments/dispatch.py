@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, clock_back, dispatches, messages, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
@@ -81,12 +81,15 @@ class Dispatcher:
         self._close_at_s = clock()
         self._products_at_s = clock()
         self._alive_at_s = clock()
+        self._future_at_s = clock()
         self._morning_at_s = clock() + _MORNING_PATIENCE_S  # a schedule that is late because we were away fires by itself
         self._paused = False
+        self._untold: list[tuple[str, str]] = []  # what is to be said of the disk as soon as the ledger can be written
 
     def step(self) -> None:
         """Reconcile with Prefect, want what is due, ask for it."""
         try:
+            self._mend_future()
             self._reconcile()
             self._want_ingest()
             self._close_nights()
@@ -98,6 +101,17 @@ class Dispatcher:
             self._say_alive()
         except TransientError as error:
             _LOG.warning("%s", error)
+
+    def _mend_future(self) -> None:
+        """A clock that was set back would leave nights open and mails unsent until it has caught up."""
+        now_s = self._clock()
+        if now_s < self._future_at_s:
+            return
+        self._future_at_s = now_s + _ALIVE_EVERY_S
+        if clock_back.mend_future(self._space.database):
+            text = "the clock was set back: times of the ledger that lay in the future were taken for now; news may be told twice"
+            _LOG.warning("%s", text)
+            messages.happened(self._space.database, "service", "problem", text)
 
     def _living(self) -> list[DispatchRow]:
         with self._space.database.read() as connection:
@@ -178,8 +192,11 @@ class Dispatcher:
             self._paused = free < reserve
             amount = f"{free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB"
             text = f"paused, the disk is nearly full: {amount}" if self._paused else f"goes on, there is room again: {amount}"
-            messages.happened(self._space.database, "disk", "problem" if self._paused else "info", text)
+            self._untold.append(("problem" if self._paused else "info", text))
             _LOG.warning("%s", text)
+        while self._untold:
+            messages.happened(self._space.database, "disk", *self._untold[0])
+            self._untold.pop(0)
         return not self._paused
 
     def _want_nights(self) -> None:
