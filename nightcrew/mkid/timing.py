@@ -29,6 +29,8 @@ def binned_counts(
     place += np.repeat(np.arange(n_pixels), np.diff(photons.first)) * n_bins
     counts = np.bincount(place[inside], minlength=n_pixels * n_bins).reshape(n_pixels, n_bins).astype(np.int32)
     for pixel, stretches in enumerate(bad):
+        if not len(stretches):
+            continue
         first = np.clip((stretches[:, 0] - window_us[0]) // bin_us, 0, n_bins)
         stop = np.clip(-((window_us[0] - stretches[:, 1]) // bin_us), 0, n_bins)
         for low, high in zip(first.tolist(), stop.tolist(), strict=True):
