@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 FrameKind = Literal["bias", "dark", "flat", "light", "thermal", "other"]
@@ -69,11 +70,19 @@ class FrameHeader:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FrameHeader:
         """Inverse of :meth:`as_dict` (lists become tuples; keys of newer versions are ignored)."""
+        return cls.taking(dict(values))
+
+    @classmethod
+    def taking(cls, values: dict[str, Any]) -> FrameHeader:
+        """The same, of a dictionary that nobody else has: it becomes part of the header, without a copy."""
         known = cls.__dataclass_fields__
         if values.keys() == known.keys():  # written by this version: all but always
+            for name in _SEQUENCES:
+                value = values[name]
+                if value is not None:
+                    values[name] = tuple(value)
             header = object.__new__(cls)
-            header.__dict__.update(values)
-            header.__dict__.update((name, tuple(values[name])) for name in _SEQUENCES if values[name] is not None)
+            object.__setattr__(header, "__dict__", values)
             return header
         clean: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         if not clean.keys() >= _REQUIRED:
@@ -91,7 +100,12 @@ class FrameHeader:
     @property
     def geometry(self) -> str:
         """Text key of everything that must agree for pixels to lie on each other."""
-        return f"{self.nx}x{self.ny}+{self.window_x0}+{self.window_y0}b{self.binning_x}x{self.binning_y}"
+        return _geometry(self.nx, self.ny, self.window_x0, self.window_y0, self.binning_x, self.binning_y)
+
+
+@lru_cache(maxsize=1000)  # a night's frames have few, and are asked again and again
+def _geometry(nx: int, ny: int, x0: int, y0: int, binning_x: int, binning_y: int) -> str:
+    return f"{nx}x{ny}+{x0}+{y0}b{binning_x}x{binning_y}"
 
 
 _SEQUENCES = tuple(f.name for f in dataclasses.fields(FrameHeader) if "tuple" in str(f.type))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from nightcrew.frames.model import FrameHeader
 
@@ -45,9 +45,8 @@ class ScopeRow:
         return f"{self.name}/{self.instrument}" if self.kind == "night" else f"{self.kind}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameRow:
-    """One exposure and where the bytes that count lie."""
+class FrameRow(NamedTuple):
+    """One exposure and where the bytes that count lie (a named tuple: a plan reads tens of thousands)."""
 
     id: int
     scope_id: int
@@ -72,12 +71,8 @@ class FileRow:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProductRow:
-    """A product that was made, current or not.
-
-    What is stored as JSON is parsed when it is first asked for: a plan reads thousands of rows and needs few of these.
-    """
+class _StoredProduct(NamedTuple):
+    """A product's columns, in the order of the table: reading a row makes nothing but a tuple."""
 
     id: int
     recipe: str
@@ -86,7 +81,12 @@ class ProductRow:
     key: str
     instrument: str
     fingerprint: str
+    parameters_json: str
+    facts_json: str
+    files_json: str
+    metrics_json: str
     grade: str
+    grade_reasons_json: str
     certified: bool
     certification: str
     marked_bad: str
@@ -94,11 +94,13 @@ class ProductRow:
     time_utc: str
     made_at: str
     claim_id: int
-    facts_json: str = field(repr=False)
-    files_json: str = field(repr=False)
-    metrics_json: str = field(repr=False)
-    parameters_json: str = field(repr=False)
-    grade_reasons_json: str = field(repr=False)
+
+
+class ProductRow(_StoredProduct):
+    """A product that was made, current or not.
+
+    What is stored as JSON is parsed when it is first asked for: a plan reads thousands of rows and needs few of these.
+    """
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -55,8 +56,14 @@ class Builder:
         self.elsewhere = {row.fingerprint: row for row in snapshot.elsewhere}
         if snapshot.models is not None:
             self.elsewhere[snapshot.models.fingerprint] = snapshot.models
+        self.of_kind: defaultdict[str, list[FrameRow]] = defaultdict(list)
+        for frame in snapshot.frames:
+            self.of_kind[frame.header.kind].append(frame)
+        self._own = {row.fingerprint for row in snapshot.products.values() if row.state == "made"}
+        self._standing = set(snapshot.current.values())
         self._used = UsedValues()
         self._texts: dict[int, tuple[object, str]] = {}
+        self._facts: dict[int, tuple[object, str, dict[str, Any]]] = {}
         scope = snapshot.scope
         self._what = {r.name: f"{r.name}\0{r.version}\0{scope.name}\0{scope.instrument}" for r in RECIPES.values()}
         self._keys: set[tuple[str, str]] = set()
@@ -136,7 +143,7 @@ class Builder:
                 fingerprint=print_,
                 inputs=tuple(draft.inputs),
                 parameters=draft.parameters,
-                facts={**draft.facts, "night": scope.name},
+                facts=self._facts[id(draft.facts)][2],
                 grade=draft.grade,
                 grade_reasons=draft.reasons,
                 status=status,
@@ -147,10 +154,12 @@ class Builder:
 
     def _with_own_key(self, draft: Draft) -> Draft:
         """Two names that are spelled alike in a file name (``H alpha`` and ``H-alpha``) must not share a key."""
-        if (draft.recipe, draft.key) in self._keys:
+        name = (draft.recipe, draft.key)
+        if name in self._keys:
             told = hashlib.sha256(canonical_facts(draft.facts).encode()).hexdigest()[:6]
             draft = draft._replace(key=f"{draft.key}-{told}")
-        self._keys.add((draft.recipe, draft.key))
+            name = (draft.recipe, draft.key)
+        self._keys.add(name)
         return draft
 
     def fingerprint_of(self, draft: Draft) -> str:
@@ -158,23 +167,33 @@ class Builder:
         head = (
             self._what[draft.recipe],
             draft.key,
-            self._text(draft.parameters, canonical),
-            self._text(draft.facts, canonical_facts),
+            self._text_of_parameters(draft.parameters),
+            self._text_of_facts(draft.facts),
             draft.grade,
             "\1".join(draft.reasons),
         )
         return fingerprint(head, draft.inputs, self._used)
 
-    def _text(self, value: dict[str, Any], write: Callable[[dict[str, Any]], str]) -> str:
+    def _text_of_parameters(self, value: dict[str, Any]) -> str:
         """Canonical text of a dictionary that is not changed any more; several products share one."""
         known = self._texts.get(id(value))
         if known is None:
-            known = self._texts[id(value)] = (value, write(value))
+            known = self._texts[id(value)] = (value, canonical(value))
         return known[1]
 
+    def _text_of_facts(self, value: dict[str, Any]) -> str:
+        """The same of a draft's facts; what the product's facts will be is remembered beside it."""
+        known = self._facts.get(id(value))
+        if known is None:
+            known = self._facts[id(value)] = (value, canonical_facts(value), {**value, "night": self.snapshot.scope.name})
+        return known[1]
+
+    def know_facts(self, facts: dict[str, Any], text: str) -> None:
+        """The canonical text of facts whose planner had it at hand."""
+        self._facts[id(facts)] = (facts, text, {**facts, "night": self.snapshot.scope.name})
+
     def _is_own(self, print_: str) -> bool:
-        row = self.snapshot.products.get(print_)
-        return row is not None and row.state == "made"
+        return print_ in self._own
 
     def _keep(self, draft: Draft, why: str) -> PlannedProduct | None:
         """The current product of the draft's key in place of the one that the rules ask for; None without one."""
@@ -248,7 +267,7 @@ class Builder:
 
     def _status(self, draft: Draft, print_: str) -> tuple[Status, str]:
         if self._is_own(print_):
-            return ("present" if self.snapshot.current.get((draft.recipe, draft.key)) == print_ else "adopt"), ""
+            return ("present" if print_ in self._standing else "adopt"), ""
         failure = self.snapshot.failures.get(print_)
         if failure is not None:
             return "failed", failure.reason

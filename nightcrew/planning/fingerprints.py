@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -45,6 +46,9 @@ USED_VALUES: dict[str, tuple[str, ...]] = {
 }
 """Role of a frame among the inputs -> the values of its header that its recipes use."""
 
+LIGHT_FACTS = ("camera", "exposure_s", "filter", "gain_setting", "geometry", "target", "time_utc")
+"""The facts of a light, sorted by name: the arguments of ``canonical_light``."""
+
 _values_of = {role: attrgetter(*names) for role, names in USED_VALUES.items()}
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -59,6 +63,18 @@ def canonical_facts(facts: Mapping[str, Any]) -> str:
     return repr(sorted(facts.items()))
 
 
+def canonical_light(camera: str, exposure_s: float | None, filter_: str, gain: str, geometry: str, target: str, time_utc: str) -> str:
+    """The same of the facts of a light, which differ from frame to frame in little more than the time."""
+    before, after = _same_of_lights(camera, filter_, gain, geometry, target)
+    return f"{before}{exposure_s!r}{after}{time_utc!r})]"
+
+
+@lru_cache(maxsize=1000)
+def _same_of_lights(camera: str, filter_: str, gain: str, geometry: str, target: str) -> tuple[str, str]:
+    facts = {"filter": filter_, "gain_setting": gain, "geometry": geometry, "target": target}
+    return f"[('camera', {camera!r}), ('exposure_s', ", f"), {canonical_facts(facts)[1:-1]}, ('time_utc', "
+
+
 class UsedValues:
     """The header values that count, as text; worked out once for each frame and role, since masters and lights share them."""
 
@@ -67,6 +83,8 @@ class UsedValues:
 
     def of(self, role: str, frame: FrameRow) -> str:
         """Canonical text of the values of ``frame`` that recipes use of it in this role."""
+        if role == "light":  # goes into one product only: remembering it costs more than it saves
+            return _text(role, frame.header)
         key = (role, frame.header_hash)
         text = self._known.get(key)
         if text is None:
@@ -86,6 +104,6 @@ def fingerprint(head: tuple[str, ...], inputs: Sequence[Input], used: UsedValues
     own header says of its inputs) and the effective grade with its reasons, as it will stand there, too.
     """
     parts = list(head)
-    for item in inputs:
-        parts += (item.role, item.fingerprint) if item.frame is None else (item.role, item.fingerprint, used.of(item.role, item.frame))
+    for role, print_, frame, _ in inputs:
+        parts += (role, print_) if frame is None else (role, print_, used.of(role, frame))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -7,18 +7,34 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter, itemgetter
 from typing import TypeVar
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow
 
 T = TypeVar("T")
+_time_and_content = attrgetter("header.time_utc", "sha256")
 _ROUNDING = 1 + 1e-9  # 1.1 - 0.1 is a little more than 1
 _ODD = re.compile(r"[^A-Za-z0-9+.-]")
 EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting", "readout_mode")
 """What must be equal for frames to be combined or applied to each other."""
 
 Equal = tuple[str, ...]
+SET_UP = (
+    "camera",
+    "detector",
+    "nx",
+    "ny",
+    "window_x0",
+    "window_y0",
+    "binning_x",
+    "binning_y",
+    "gain_setting",
+    "offset_setting",
+    "readout_mode",
+)
+"""The values of a header that ``equal_keys`` is made of."""
 
 
 def equal_keys(header: FrameHeader) -> Equal:
@@ -39,7 +55,15 @@ def split_at_gaps(items: Sequence[T], value: Callable[[T], float | None], gap: f
 
     Items without a value form a cluster of their own, last.
     """
-    known = sorted(((v, item) for item in items if (v := value(item)) is not None), key=lambda pair: pair[0])
+    known: list[tuple[float, T]] = []
+    unknown: list[T] = []
+    for item in items:
+        number = value(item)
+        if number is None:
+            unknown.append(item)
+        else:
+            known.append((number, item))
+    known.sort(key=itemgetter(0))
     clusters: list[list[T]] = []
     last: float | None = None
     for number, item in known:
@@ -48,7 +72,6 @@ def split_at_gaps(items: Sequence[T], value: Callable[[T], float | None], gap: f
             clusters.append([])
         clusters[-1].append(item)
         last = number
-    unknown = [item for item in items if value(item) is None]
     return clusters + ([unknown] if unknown else [])
 
 
@@ -78,7 +101,7 @@ def quiet_since(frames: Sequence[FrameRow], quiet_s: float) -> str:
 
 def in_order(frames: Iterable[FrameRow]) -> list[FrameRow]:
     """The one order of frames in products: by time, then content hash; the same in every ledger."""
-    return sorted(frames, key=lambda f: (f.header.time_utc, f.sha256))
+    return sorted(frames, key=_time_and_content)
 
 
 def plain(text: str) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from operator import attrgetter
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
-from nightcrew.planning.groups import by_key, equal_keys, exposure_text, in_order, mid_time, plain, split_at_gaps
+from nightcrew.planning.fingerprints import LIGHT_FACTS, canonical_light
+from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text, in_order, mid_time, plain, split_at_gaps
 from nightcrew.planning.light_models import choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
@@ -22,7 +24,8 @@ from nightcrew.recipes.parameters import as_dict
 _SAME_FIELD_DEG = 0.2
 MODEL_ROLE = "detector_model"
 """Role of a laboratory set's models among the inputs of a light."""
-_FACTS = ("target", "filter", "exposure_s", "time_utc", "gain_setting", "camera", "geometry")
+_facts_of = attrgetter(*LIGHT_FACTS)
+_needs_of = attrgetter(*SET_UP, "exposure_s", "filter")
 
 
 @dataclass
@@ -155,20 +158,21 @@ class LightPlanner:
         calibration = self._calibration(header)
         builder.light_choices[frame.id] = calibration.choices
         waits = self._waits(calibration)
-        facts = {name: getattr(header, name) for name in _FACTS}
-        draft_of = partial(self._draft, calibration, facts)
+        values = _facts_of(header)
+        facts = dict(zip(LIGHT_FACTS, values, strict=True))
+        builder.know_facts(facts, canonical_light(*values))
         # What was made when the night had closed stands when a late file opens it again.
-        if waits and not builder.is_made(builder.fingerprint_of(draft_of([frame]))):
+        if waits and not builder.is_made(builder.fingerprint_of(self._draft(calibration, facts, [frame]))):
             builder.waiting[frame.id] = waits
             return
-        light = builder.offer([frame], draft_of)
+        light = builder.offer([frame], partial(self._draft, calibration, facts))
         if light is not None:
-            builder.add(self._catalogue(light, {name: light.facts[name] for name in _FACTS} if light.kept else facts))
+            builder.add(self._catalogue(light, {name: light.facts[name] for name in LIGHT_FACTS} if light.kept else facts))
 
     def _calibration(self, header: FrameHeader) -> Calibration:
         """Frames that association cannot tell apart share one decision."""
         temperature = None if header.temperature_c is None else round(header.temperature_c, 2)
-        key = (equal_keys(header), temperature, header.time_utc[:13], header.exposure_s, header.filter)
+        key = (_needs_of(header), temperature, header.time_utc[:13])
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = calibrate(self.builder, header)
@@ -183,7 +187,7 @@ class LightPlanner:
         rules = self.builder.snapshot.rules
         if not self.builder.snapshot.closed and calibration.missing:
             return "waits for: " + "; ".join(calibration.missing) + " (until the night closes)"
-        for step in sorted(calibration.skipped):
+        for step in sorted(calibration.skipped) if calibration.skipped else ():
             if getattr(rules, f"{step}_missing") == "block":
                 return f"blocked: the instrument's rules allow no light without its {step}"
         return ""
@@ -221,7 +225,7 @@ class LightPlanner:
 def plan_lights(builder: Builder) -> None:
     """A reduced light and its catalogue for every light whose calibrations are there, or whose night has closed."""
     planner = LightPlanner(builder)
-    for frame in in_order(f for f in builder.snapshot.frames if f.header.kind == "light"):
+    for frame in in_order(builder.of_kind.get("light", ())):
         planner.plan(frame)
 
 
@@ -270,7 +274,7 @@ def plan_stacks(builder: Builder) -> None:
     if builder.snapshot.parameters.lights.register:
         # A light whose catalogue cannot be made has no stars to be laid on the others by: it must not stop them.
         lights = [p for p in lights if catalogues[p.fingerprint].status != "failed"]
-    frames = {p.fingerprint: next(i.frame for i in p.inputs if i.frame is not None) for p in lights}
+    frames = {p.fingerprint: _frame_of(p) for p in lights}
     names = field_names(list(frames.values()))
     rules = builder.snapshot.rules
 
@@ -282,6 +286,13 @@ def plan_stacks(builder: Builder) -> None:
         for members in split_at_gaps(group, lambda p: p.facts["exposure_s"], rules.exposure_tolerance, relative=True):
             ordered = sorted(members, key=lambda p: (p.facts["time_utc"], p.fingerprint))
             _plan_stack(builder, ordered, [frames[p.fingerprint] for p in ordered], names, catalogues)
+
+
+def _frame_of(light: PlannedProduct) -> FrameRow:
+    frame = light.inputs[0].frame
+    if frame is None:
+        raise ValueError(f"{light.name} is not made of a frame")
+    return frame
 
 
 def _plan_stack(

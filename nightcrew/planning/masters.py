@@ -60,7 +60,7 @@ def _frame_inputs(role: str, frames: Sequence[FrameRow]) -> list[Input]:
 
 
 def _kinds(builder: Builder, kind: str) -> list[FrameRow]:
-    return [f for f in builder.snapshot.frames if f.header.kind == kind]
+    return builder.of_kind.get(kind, [])
 
 
 def plan_bias(builder: Builder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.claims import Failure
@@ -40,8 +40,7 @@ class Snapshot:
         return self.scope.state == "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(NamedTuple):
     """One input of a planned product: a frame of a night, a file of a set, or (with neither) a product by its fingerprint."""
 
     role: str
@@ -95,9 +94,11 @@ class Choice:
         return bool(self.fingerprint)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedProduct:
-    """A product that should exist, with everything that its unit of work needs to know."""
+class PlannedProduct(NamedTuple):
+    """A product that should exist, with everything that its unit of work needs to know.
+
+    A named tuple, since a plan makes tens of thousands of them: a frozen dataclass sets its fields one by one.
+    """
 
     recipe: str
     version: int

@@ -29,7 +29,7 @@ def plan_night(snapshot: Snapshot, as_of: str) -> Plan:
 
 def _plan(snapshot: Snapshot, as_of: str) -> Plan:
     builder = Builder(snapshot, as_of)
-    for odd in (f for f in snapshot.frames if f.header.kind == "other"):
+    for odd in builder.of_kind.get("other", ()):
         builder.excluded[odd.id] = odd.header.other_reason or "of a kind that no recipe of a night takes"
     master_plans.plan_bias(builder)
     master_plans.plan_darks(builder)

@@ -268,8 +268,8 @@ class SetBuilder:
             return None
         mine = self.snapshot.parts.get(row.fingerprint, frozenset())
         inputs = tuple(Input(f.relative, f.sha256, file=f) for f in self._every if storable(f.relative) in mine)
-        planned = replace(
-            self._enter(recipe, key, row.fingerprint, inputs, row.parameters, row.facts, "present", ""),
+        standing = self._enter(recipe, key, row.fingerprint, inputs, row.parameters, row.facts, "present", "")
+        planned = standing._replace(
             version=row.version,
             grade=row.grade,
             grade_reasons=row.grade_reasons,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 
@@ -21,7 +22,7 @@ from nightcrew.recipes.parameters import NightParameters
 
 @lru_cache(maxsize=100_000)
 def _header(text: str) -> FrameHeader:
-    return FrameHeader.from_dict(orjson.loads(text))
+    return FrameHeader.taking(orjson.loads(text))
 
 
 def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
@@ -32,17 +33,17 @@ def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
     rows = connection.execute(statement).all()  # in one go: thousands of rows one by one take four times as long
     return [
         FrameRow(
-            id=id_,
-            scope_id=scope_id,
-            identity=identity,
-            sha256=sha256,
-            path=name,
-            size=size,
-            mtime_ns=mtime_ns,
-            header=_header(header),
-            header_hash=header_hash,
-            arrived_at=arrived_at,
-            absent="gone" if vanished else "changing" if to_read or there != sha256 else "",
+            id_,
+            scope_id,
+            identity,
+            sha256,
+            name,
+            size,
+            mtime_ns,
+            _header(header),
+            header_hash,
+            arrived_at,
+            "gone" if vanished else "changing" if to_read or there != sha256 else "",
         )
         for id_, identity, sha256, header, header_hash, arrived_at, name, size, mtime_ns, vanished, to_read, there in rows
     ]
@@ -74,17 +75,11 @@ def load(connection: Connection, scope_id: int, parameters: NightParameters, rul
 def _load(connection: Connection, scope: ScopeRow, parameters: NightParameters, rules: Rules, *, remake: bool) -> Snapshot:
     scope_id = scope.id
     own = products.of_scope(connection, scope_id)
-    by_id = {row.id: row.fingerprint for row in own}
     return Snapshot(
         scope=scope,
         frames=frames_of(connection, scope_id),
         products={row.fingerprint: row for row in own},
-        current={
-            (row.recipe, row.key): by_id.get(row.product_id, "")
-            for row in connection.execute(
-                select(current.c.recipe, current.c.key, current.c.product_id).where(current.c.scope_id == scope_id)
-            ).all()
-        },
+        current=_current(connection, scope_id, own),
         elsewhere=_elsewhere(connection, scope, rules),
         failures=claims.failures(connection, scope_id),
         left_out=products.left_out_of_scope(connection, scope_id),
@@ -94,6 +89,12 @@ def _load(connection: Connection, scope: ScopeRow, parameters: NightParameters, 
         remake=remake,
         models=products.current_of_set(connection, "lab", rules.laboratory, "lab_models") if rules.laboratory else None,
     )
+
+
+def _current(connection: Connection, scope_id: int, own: Iterable[ProductRow]) -> dict[tuple[str, str], str]:
+    """(recipe, key) -> fingerprint of what is current; the names are those of the products, which are read already."""
+    ids = set(connection.execute(select(current.c.product_id).where(current.c.scope_id == scope_id)).scalars().all())
+    return {(row.recipe, row.key): row.fingerprint for row in own if row.id in ids}
 
 
 def _elsewhere(connection: Connection, scope: ScopeRow, rules: Rules) -> list[ProductRow]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from nightcrew.ledger import claims, outdated, products, retention, scopes
+from nightcrew.ledger import claims, outdated, products, retention, schema, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
 from nightcrew.ledger.rows import FileRow, Measurement, NewProduct, ProductRow
@@ -293,3 +293,8 @@ def test_outdated_products_are_counted_by_scope(shelf: Shelf, scope_id: int) -> 
     products.mark_bad(shelf.database, row.id, "", remake_scopes=0)
     make(shelf, scope_id, recorded("c"))
     assert counted() == {other: 1}
+
+
+def test_a_row_has_the_columns_of_its_table() -> None:
+    json = {"parameters", "facts", "files", "metrics", "grade_reasons"}
+    assert ProductRow._fields == tuple(f"{column.name}_json" if column.name in json else column.name for column in schema.product.c)

@@ -43,7 +43,7 @@ def test_the_nearest_earlier_one_that_passed_is_the_predecessor(crew: Crew) -> N
     rows = [make(crew, night, "bias_master", series("bias", 3, night=night)) for night in NIGHTS]
     assert predecessor(rows[2], rows, crew.rules) == rows[1]
     assert predecessor(rows[0], rows, crew.rules) is None
-    failed = replace(rows[1], certified=False)
+    failed = rows[1]._replace(certified=False)
     assert predecessor(rows[2], [rows[0], failed, rows[2]], crew.rules) == rows[0]
 
 

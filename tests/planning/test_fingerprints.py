@@ -9,7 +9,15 @@ import pytest
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.planning import builder as builders
-from nightcrew.planning.fingerprints import USED_VALUES, UsedValues, canonical, fingerprint
+from nightcrew.planning.fingerprints import (
+    LIGHT_FACTS,
+    USED_VALUES,
+    UsedValues,
+    canonical,
+    canonical_facts,
+    canonical_light,
+    fingerprint,
+)
 from nightcrew.planning.model import Input
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import LightParameters, MasterParameters, PhotometryParameters
@@ -20,7 +28,7 @@ HEAD = ("recipe", "key")
 
 
 def of(role: str, one: FrameHeader, sha256: str = "s") -> str:
-    row = replace(frame(1), header=one, header_hash=one.canonical())
+    row = frame(1)._replace(header=one, header_hash=one.canonical())
     return fingerprint(HEAD, [Input(role, sha256, row)], UsedValues())
 
 
@@ -150,3 +158,12 @@ def test_two_ledgers_agree_and_the_night_counts(night: Crew, new_crew: Any) -> N
     for product in moved.plan("2026-03-15").products:
         after.setdefault(product.recipe, set()).add(product.fingerprint)
     assert changed(prints(night), after) == set(after)
+
+
+@pytest.mark.parametrize("exposure_s", [None, 60, 60.0, -0.0, 1e-7])
+@pytest.mark.parametrize("target", ["", "M 31", 'it\'s "one"', "a\n, ('time_utc', 'x')"])
+def test_the_quick_text_of_a_lights_facts_is_the_canonical_one(exposure_s: float | None, target: str) -> None:
+    for time_utc in ("2026-03-14T22:00:00.000", ""):
+        quick = canonical_light("cam", exposure_s, "B", "100", "9x9+0+0b1x1", target, time_utc)
+        values = ("cam", exposure_s, "B", "100", "9x9+0+0b1x1", target, time_utc)
+        assert quick == canonical_facts(dict(zip(LIGHT_FACTS, values, strict=True)))

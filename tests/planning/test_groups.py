@@ -83,7 +83,7 @@ def test_medians_and_times_of_a_set() -> None:
     assert mid_time(frames[:2]) == frames[1].header.time_utc  # a frame's own: the lower of two
     assert [f.id for f in in_order(frames)] == [1, 2, 3]
     assert quiet_since(frames, 60.0) == "2026-03-15T00:01:03.000"
-    unknown = [replace(f, header=replace(f.header, temperature_c=None, time_utc="")) for f in frames]
+    unknown = [f._replace(header=replace(f.header, temperature_c=None, time_utc="")) for f in frames]
     assert (median_temperature(unknown), mid_time(unknown)) == (None, "")
 
 
