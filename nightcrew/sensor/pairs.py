@@ -242,7 +242,9 @@ def _saturated(one: Array, two: Array, saturation_adu: float | None) -> int:
     """Pixels at or above saturation in either frame.  They are counted and kept: without them a saturated pair would look good."""
     if saturation_adu is None:
         return 0
-    return int(np.count_nonzero((one >= saturation_adu) | (two >= saturation_adu)))
+    most = np.inf if one.dtype.kind == "f" or two.dtype.kind == "f" else None  # infinite is not full: it is no number
+    over = [(image >= saturation_adu) if most is None else (image >= saturation_adu) & (image < most) for image in (one, two)]
+    return int(np.count_nonzero(over[0] | over[1]))
 
 
 def _sum_of_good(values: Array, bad: Places) -> float:

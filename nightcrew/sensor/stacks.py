@@ -162,7 +162,8 @@ def _noise(rows: Sequence[Any], window: Window, scales: NDArray[np.float32], shi
         np.concatenate([window.rows(rows[k], y, y + 1).astype(np.float32) for y in range(0, ny, step)]) * scales[k] + shifts[k]
         for k in (0, 1)
     )
-    difference = (a - b).reshape(-1)
+    with np.errstate(invalid="ignore"):
+        difference = (a - b).reshape(-1)
     difference = difference[np.isfinite(difference)]
     if not difference.size:
         return float("inf")

@@ -57,6 +57,31 @@ def test_one_level_and_a_bias_give_a_gain() -> None:
     assert fit_curve(data).gain == pytest.approx(2.0)
 
 
+def test_biases_of_hidden_noise_do_not_outweigh_every_flat() -> None:
+    # constant biases have no error of their own: with a weight of 1e24 they force the line through their 0
+    hidden = replace(curve(1.7, 20.0), bias_variance=0.0, bias_error=0.0)
+    forced, free = fit_curve(hidden, bright_fat=False), fit_curve(replace(hidden, bias_variance=None, bias_error=None), bright_fat=False)
+    assert forced.floor_error > 0.05
+    assert forced.floor_error == pytest.approx(1 / 12, rel=0.05)
+    assert free.floor == pytest.approx(20.0, rel=1e-6)
+
+
+def test_constant_biases_leave_the_floor_to_the_flats() -> None:
+    # a camera without a black level: its biases are all 0, though its noise is not
+    plan = small_plan(flat_levels=(0.02, 0.05, 0.1, 0.2, 0.3, 0.5))
+    frames = [
+        replace(frame, data=np.zeros((64, 64), np.uint16))
+        if frame.header.kind == "bias"
+        else replace(frame, data=np.asarray(frame.data, np.int32) - 1000)
+        for frame in frames_of(plan, 1)
+    ]
+    curve_found = whole(characterise(frames, QUICK)).flats[0].curve
+    assert curve_found.fit is not None
+    assert curve_found.fit.gain == pytest.approx(1.5, abs=4 * curve_found.gain_error)
+    assert curve_found.fit.floor == pytest.approx((8.0 / 1.5) ** 2 + 1 / 12, abs=4 * curve_found.fit.floor_error)
+    assert any("do not vary at all" in remark for remark in curve_found.remarks)
+
+
 def test_one_level_alone_gives_none() -> None:
     with pytest.raises(ValueError, match="cannot give a gain"):
         fit_curve(replace(curve(2.0, 9.0), signal=SIGNAL[:1], variance=SIGNAL[:1], bias_variance=None))

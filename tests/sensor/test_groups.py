@@ -121,6 +121,12 @@ def test_colours_of_each_amplifier() -> None:
         ({"data_sheet": "112"}, "no dark rate"),
         ({"amplifiers": "1:2,3:4"}, "no layout"),
         ({"box": "3x4"}, "no box"),
+        ({"times_read_noise": 0}, "must be above 0"),
+        ({"times_read_noise": "nan"}, "is no number"),
+        ({"temperature_tolerance_c": -1}, "at least 0"),
+        ({"clip": 2}, "at least 3"),
+        ({"bootstrap": -1}, "at least 0"),
+        ({"offset_correction": "inf"}, "is no number"),
     ],
 )
 def test_options_that_cannot_be(values: dict[str, object], match: str) -> None:

@@ -31,11 +31,15 @@ def test_counts_add_up(before: dict[tuple[int, int], float], now: dict[tuple[int
 
 def test_table_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "hot_pixels.csv"
-    path.write_text(HEAD + "cam,whole,-10.0,3,4,1.5,\ncam,whole,,5,6,2.5,\n")
-    assert read_hot_pixels(path) == {("cam", "whole", -10.0): {(3, 4): 1.5}, ("cam", "whole", None): {(5, 6): 2.5}}
+    path.write_text(HEAD + "cam,whole,-10.0,3,4,1.5,\ncam,whole,,5,6,2.5,\nother,whole,-10.0,3,4,9.5,\n")
+    assert read_hot_pixels(path) == {
+        ("cam", "whole", -10.0): {(3, 4): 1.5},
+        ("cam", "whole", None): {(5, 6): 2.5},
+        ("other", "whole", -10.0): {(3, 4): 9.5},
+    }
 
 
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", HEAD + "cam,whole,-10.0,three,4,1.5,\n"])
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", HEAD + "cam,whole,-10.0,three,4,1.5,\n", HEAD + "cam,whole,-10.0\n", HEAD + "cam\n"])
 def test_other_tables_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "hot_pixels.csv"
     path.write_text(text)
