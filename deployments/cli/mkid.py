@@ -49,7 +49,7 @@ def convert(
     placed = read_beam_map(beam_map, enumeration=flags, shape=_shape(size) if size else None)
     listing = list_seconds(bin_dir)
     jobs, troubles = _jobs(listing, out, log, (start, stop, duration))
-    troubles += [one.reason for one in listing.rejected]
+    troubles += [*placed.sentences(), *(one.reason for one in listing.rejected)]
     failed = False
     rows: list[dict[str, object]] = []
     for job, made in run_jobs(jobs, listing, placed, shown(bin_dir.resolve())):

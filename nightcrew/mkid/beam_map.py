@@ -35,6 +35,7 @@ class BeamMap:
     sha256: str
     unplaced: int  # resonators without a place in the array
     shared: int  # resonators whose place another one has
+    doubled: tuple[int, ...] = ()  # resonators that have more than one place
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -44,6 +45,13 @@ class BeamMap:
     @property
     def n_pixels(self) -> int:
         return self.resid.size
+
+    def sentences(self) -> list[str]:
+        """What a person should know."""
+        if not self.doubled:
+            return []
+        first = ", ".join(map(str, self.doubled[:5])) + (", ..." if len(self.doubled) > 5 else "")
+        return [f"{self.name}: {len(self.doubled)} resonators have more than one place ({first}); these pixels are flagged beammap.double"]
 
     def pixel_of(self, resid: int) -> int:
         """Pixel number, y * columns + x, of a resonator; ``Refused`` when it has no place."""
@@ -150,7 +158,11 @@ def _placed(
     resids[taken] = resid[inside][chosen]
     flag[taken] = bits[inside][chosen]
     flag[taken[counts > 1]] |= np.uint32(f.bit("beammap.duplicatePixel"))
-    return BeamMap(resids.reshape(shape), flag.reshape(shape), name, sha256, int(np.count_nonzero(~inside)), int((counts - 1).sum()))
+    values, number = np.unique(resids[resids > 0], return_counts=True)
+    doubled = values[number > 1]
+    flag[np.isin(resids, doubled)] |= np.uint32(f.bit("beammap.double"))
+    unplaced, shared = int(np.count_nonzero(~inside)), int((counts - 1).sum())
+    return BeamMap(resids.reshape(shape), flag.reshape(shape), name, sha256, unplaced, shared, tuple(doubled.tolist()))
 
 
 def text_of(resid: NDArray[np.uint32], number: NDArray[np.int64], x: NDArray[np.int64], y: NDArray[np.int64]) -> str:

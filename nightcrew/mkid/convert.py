@@ -49,7 +49,7 @@ def convert_window(
         out,
         head,
         _checked(stream),
-        report=account.plain,
+        report=lambda: {**account.plain(), "sentences": [*beam_map.sentences(), *account.sentences()]},
         inputs=lambda: [(one.second, one.size, one.sha256) for one in account.files],
         expected_per_s=stream.stored_bytes() / 8 / ((stop_us - start_us) / 1e6),
     )

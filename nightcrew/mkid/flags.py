@@ -14,7 +14,7 @@ FLAGS: dict[str, str] = {
     "beammap.failed": "the beam map could not place the resonator",
     "beammap.yFailed": "the beam map has no y for the resonator",
     "beammap.xFailed": "the beam map has no x for the resonator",
-    "beammap.double": "two resonators answer to one tone",
+    "beammap.double": "two resonators answer to one tone, or one resonator has two places in the beam map",
     "beammap.wrongFeedline": "the resonator was found on another feed line",
     "beammap.duplicatePixel": "another resonator has this place too",
     "beammap.noResonator": "no resonator has this place",

@@ -87,7 +87,7 @@ def flat_field(
         dark, dark_variance = dark_rate(dark_tables, bins)
         _same_light(flats, tables)
         measured = _measured(flats, tables, bins, options, memory_bytes)
-        usable = tables[0].flag & f.bits((*f.PROBLEM, "beammap.duplicatePixel")) == 0
+        usable = tables[0].flag & f.bits((*f.PROBLEM, "beammap.duplicatePixel", "beammap.double")) == 0
         inputs = [_identity(one, "flat") for one in tables] + [_identity(one, "dark") for one in dark_tables]
         resid = tables[0].resid
     flag = np.array([_outside(bins, calibrations)] * resid.size, dtype=np.uint8).T.reshape(-1, *resid.shape)

@@ -13,6 +13,7 @@ from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.live_time import overlap_us
 from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, PixelMasks
+from nightcrew.mkid.neighbours import box_median, box_sigma
 from nightcrew.mkid.photon_table import PhotonTable
 
 Floats = NDArray[np.float64]
@@ -102,7 +103,7 @@ def mask_of(counts: Floats, live_s: float, absent: Flags, options: MaskOptions) 
         if not (more_hot.any() or more_cold.any()):
             break
         hot, cold = hot | more_hot, cold | more_cold
-    expected = _box_median(np.where(ignored | hot | cold, np.nan, counts), options.box_px)
+    expected = box_median(np.where(ignored | hot | cold, np.nan, counts), options.box_px)
     dead = absent | (silent & (np.nan_to_num(expected) >= options.dead_sigma**2))
     cold |= silent & ~dead & (np.nan_to_num(expected) >= 1) & (np.nan_to_num(expected) > options.n_sigma * np.sqrt(np.nan_to_num(expected)))
     bits: NDArray[np.uint8] = (hot * HOT | (cold & ~dead) * COLD | dead * DEAD).astype(np.uint8)
@@ -113,8 +114,8 @@ def _judged(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags
     """Hot and cold pixels among the finite ``values``."""
     if options.method == "laplacian":
         return _by_laplacian(counts, values, options)
-    median = _box_median(values, options.box_px)
-    spread = _box_sigma(values, median, options.box_px)
+    median = box_median(values, options.box_px)
+    spread = box_sigma(values, median, options.box_px)
     sigma = np.maximum(spread, np.sqrt(np.maximum(median, 1.0)))  # at least the photon noise
     with np.errstate(invalid="ignore"):
         cold: Flags = counts - median < -options.n_sigma * sigma
@@ -148,41 +149,11 @@ def _peak_ratio(box_px: int, fwhm_px: float) -> float:
     return float(1 / np.median(np.exp(-0.5 * (x**2 + y**2) / (fwhm_px / _FWHM_PER_SIGMA) ** 2)))
 
 
-def _neighbours(values: Floats, box_px: int) -> Floats:
-    """[y, x, neighbour], without the pixel itself; NaN beyond the edge."""
-    half = box_px // 2
-    padded = np.pad(values, half, constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (box_px, box_px)).reshape(*values.shape, -1)
-    return np.delete(windows, box_px * box_px // 2, axis=2)
-
-
-def _box_median(values: Floats, box_px: int) -> Floats:
-    return _finite_median(_neighbours(values, box_px))
-
-
-def _box_sigma(values: Floats, median: Floats, box_px: int) -> Floats:
-    """Robust standard deviation of the neighbours, put right for their small number."""
-    near = _neighbours(values, box_px)
-    number = np.isfinite(near).sum(axis=2)
-    mad = _finite_median(np.abs(near - median[..., None]))
-    sigma: Floats = _MAD_TO_SIGMA * mad * (1 + 1 / np.maximum(number, 2))
-    return sigma
-
-
-def _finite_median(values: Floats) -> Floats:
-    """Median over the last axis; NaN where nothing is finite."""
-    ordered = np.sort(values, axis=-1)
-    number = np.isfinite(values).sum(axis=-1)
-    low, high = np.maximum((number - 1) // 2, 0)[..., None], np.minimum(number // 2, values.shape[-1] - 1)[..., None]
-    middle = (np.take_along_axis(ordered, low, axis=-1) + np.take_along_axis(ordered, high, axis=-1))[..., 0] / 2
-    return np.where(number > 0, middle, np.nan)
-
-
 def _by_laplacian(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags, Flags]:
     """Pixels that stick out of the plane of their four neighbours, against the scatter of the array and the photon noise."""
     from scipy.ndimage import convolve, maximum_filter
 
-    median = _box_median(values, options.box_px)
+    median = box_median(values, options.box_px)
     filled = np.where(np.isfinite(values), values, np.where(np.isfinite(median), median, 0.0))
     curved = convolve(filled, _LAPLACE, mode="nearest") / 4
     finite = curved[np.isfinite(values)]

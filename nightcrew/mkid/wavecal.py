@@ -17,6 +17,7 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid import line_fit as lf
 from nightcrew.mkid import line_models as lm
 from nightcrew.mkid.line_data import LineData
+from nightcrew.mkid.neighbours import box_median
 from nightcrew.mkid.phase_histogram import PhaseHistograms, fill
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_grades import NOT_FITTED
@@ -29,6 +30,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 _BATCH = 256  # histograms that are fitted together
+_AROUND_PX = 11  # box of a neighbourhood
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,8 @@ class WavecalOptions:
     dead_us: int = 500  # photons that follow another of their pixel so soon are left out
     models: tuple[str, ...] = MODELS[1:]
     most_cps: float = 2000.0  # above: too hot
-    hot_ratio: float = 5.0  # of the array's median rate, above: too hot
-    cold_ratio: float = 0.2  # of the array's median rate, below: cold
+    hot_ratio: float = 5.0  # of the median rate of the neighbourhood, above: too hot
+    cold_ratio: float = 0.2  # of the median rate of the neighbourhood, below: cold
     threads: int = 1  # does not change the result
 
     def __post_init__(self) -> None:
@@ -162,10 +164,9 @@ def _attempted(read: _Read, flag: NDArray[np.uint32], options: WavecalOptions) -
     rates = np.stack([one.rate_cps for one in read.histograms])
     known = (flat & f.bits(NOT_FITTED)) == 0
     mean = rates.mean(axis=0)
-    lit = known & (mean > 0)
-    middle = float(np.median(mean[lit])) if lit.any() else 0.0
-    hot = known & ((rates > options.most_cps).any(axis=0) | (mean > options.hot_ratio * middle))
-    cold = known & (mean < options.cold_ratio * middle) & (mean > 0)
+    around = _rates_around(np.where(known & (mean > 0), mean, np.nan).reshape(flag.shape)).ravel()
+    hot = known & ((rates > options.most_cps).any(axis=0) | (mean > options.hot_ratio * around))
+    cold = known & (mean < options.cold_ratio * around) & (mean > 0)
     dead = known & (mean == 0)
     causes = np.zeros(flat.size, dtype=np.uint32)
     for which, name in ((hot, "pixcal.hot"), (cold, "pixcal.cold"), (dead, "pixcal.dead")):
@@ -173,6 +174,14 @@ def _attempted(read: _Read, flag: NDArray[np.uint32], options: WavecalOptions) -
     problem = f.bits(f.PROBLEM) & ~f.bits([name for name in f.PROBLEM if name.startswith("wavecal.")])
     tried = known & ~hot & ~cold & ~dead & ((flat & problem) == 0)
     return tried, causes
+
+
+def _rates_around(rates_cps: Floats) -> Floats:
+    """Median rate [y, x] of each pixel's neighbourhood, since a laser does not light an array evenly; 0 where nothing counts."""
+    finite = np.isfinite(rates_cps)
+    everywhere = float(np.median(rates_cps[finite])) if finite.any() else 0.0
+    around = box_median(rates_cps, _AROUND_PX)
+    return np.where(np.isfinite(around), around, everywhere)
 
 
 def _fit_all(data: LineData, energies_ev: Floats, tried: Flags, options: WavecalOptions) -> list[lf.Lines]:

@@ -105,3 +105,11 @@ def test_flags_of_files_are_decoded_by_name() -> None:
     ]
     with pytest.raises(RejectedInput, match="no flag 'beammap"):
         f.named(np.array([1], dtype=np.uint32), ["beammap.warm"])
+
+
+def test_a_resonator_with_two_places_is_told_and_belongs_to_neither() -> None:
+    found = parse("1 0 0 0\n2 0 1 0\n1 0 0 1\n3 0 1 1\n")
+    assert found.doubled == (1,)
+    assert [f.describe(value) for value in found.flag.ravel().tolist()] == ["beammap.double", "good", "beammap.double", "good"]
+    assert found.sentences() == ["map.txt: 1 resonators have more than one place (1); these pixels are flagged beammap.double"]
+    assert parse("0 0 0 0\n0 0 1 0\n2 0 0 1\n3 0 1 1\n").doubled == ()  # 0 is no resonator

@@ -98,6 +98,20 @@ def test_defective_pixels_are_not_solved(tmp_path: Path) -> None:
     assert np.isnan(solution.coefficients[0, 7]).all()
 
 
+def test_an_array_that_is_lit_unevenly_is_solved_everywhere(tmp_path: Path) -> None:
+    shape = (8, 40)
+    x = np.tile(np.arange(40), 8)
+    light = np.exp(-2.3 + 4.2 * x / 39)  # from a tenth to seven times the middle: 65 to 1
+    light[[50, 170, 300]] *= (12, 0.02, 9)  # hot, cold, hot among their neighbours
+    lasers = laser_tables(tmp_path, response(x.size), shape, 800, factor=light)[::2]
+    with PhotonTable(lasers[0].table) as opened:
+        rates = opened.counts().ravel()
+    assert np.percentile(rates, 96) > 5 * np.median(rates) > 25 * np.percentile(rates, 3)  # beyond the limits, were they of the array
+    flag = calibrate(lasers, WavecalOptions(models=("gaussian_and_exp",))).solution.flag.ravel()
+    assert np.flatnonzero(flag & f.bit("pixcal.hot")).tolist() == [50, 300]
+    assert np.flatnonzero(flag & f.bit("pixcal.cold")).tolist() == [170]
+
+
 def test_a_pixel_without_light_has_a_flag_of_its_own(tmp_path: Path) -> None:
     lasers = laser_tables(tmp_path, response(40), (5, 8), 1000, factor=np.concatenate([[0.0], np.ones(39)]), noise=0.3)
     solution = calibrate(lasers, WavecalOptions(cold_ratio=0.0)).solution
