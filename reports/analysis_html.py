@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
-from reports.analysis_words import conditions, key_quantities, label, measured
+from reports.analysis_words import conditions, key_quantities, label, measured, needs_of
 from reports.model import BalanceRow, Cause, Link, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
@@ -103,7 +103,7 @@ def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exis
         "csp": content_security_policy(),
         "css": Markup(style()),  # noqa: S704  our own file
         "tiles": tiles(page),
-        "needs": (*page.needs_person, *(f"The report's own check found: {fault}." for fault in faults)),
+        "needs": (*needs_of(page), *(f"The report's own check found: {fault}." for fault in faults)),
         "shown": shown,
         "quantities": tuple(_quantity_row(quantity) for quantity in page.summary.quantities),
         "numbers_open": len(page.summary.quantities) <= NUMBERS_OPEN,
@@ -149,7 +149,7 @@ def tiles(page: AnalysisPage) -> tuple[views.Tile, ...]:
 
 def _small_print(quantity: Quantity) -> str:
     if quantity.value is None:
-        return conditions(quantity) or quantity.note
+        return ": ".join(part for part in (conditions(quantity), quantity.note) if part)
     unit = "" if quantity.unit == "count" else quantity.unit
     return " \N{MIDDLE DOT} ".join(part for part in (unit, conditions(quantity)) if part)
 

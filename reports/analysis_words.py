@@ -10,6 +10,8 @@ from reports.summary import Quantity
 from reports.text import DASH, adaptive, number, visible
 
 SHOWN = 12
+_WARNINGS = 5
+_ACRONYMS = frozenset({"prnu", "dsnu", "emva", "snr", "mtf"})
 _UNITS = {
     "c": "°C",
     "s": "s",
@@ -39,13 +41,22 @@ def key_words(page: AnalysisPage, most: int = 6) -> tuple[tuple[str, str], ...]:
 
 
 def _aside(quantity: Quantity) -> str:
-    words = conditions(quantity) or (quantity.note if quantity.value is None else "")
+    words = ": ".join(part for part in (conditions(quantity), quantity.note if quantity.value is None else "") if part)
     return f" ({words})" if words else ""
+
+
+def needs_of(page: AnalysisPage) -> tuple[str, ...]:
+    """What needs a person; a page that is not good and names nothing tells its warnings there, the first of them."""
+    if page.needs_person or page.status == "good":
+        return page.needs_person
+    warnings = page.summary.warnings
+    more = (f"{len(warnings) - _WARNINGS} more warnings stand below.",) if len(warnings) > _WARNINGS else ()
+    return (*warnings[:_WARNINGS], *more)
 
 
 def label(name: str) -> str:
     """A quantity's name as people read it: ``read_noise`` -> ``Read noise``."""
-    words = name.replace("_", " ").replace(".", " ").strip()
+    words = " ".join(word.upper() if word in _ACRONYMS else word for word in name.replace("_", " ").replace(".", " ").split())
     return f"{words[:1].upper()}{words[1:]}"
 
 

@@ -21,7 +21,7 @@ from reports import names
 from reports.analysis import AnalysisPage, as_json, pictures, put_parts
 from reports.analysis_html import WORDS, Standing, analysis_html, faults_of, status_of
 from reports.analysis_html import linked as linked_name
-from reports.analysis_words import key_words
+from reports.analysis_words import key_words, needs_of
 from reports.model import IndexEntry, Link, ScopeKind, Status
 from reports.revisions import FORMAT, read_stored
 from reports.tables import csv_text
@@ -168,7 +168,7 @@ def _told(
         word=standing.word or WORDS[status],
         sentence=visible(sentence(page.verdict)),
         numbers=key_words(page),
-        needs=tuple(visible(text) for text in (*page.needs_person, *(f"The report's own check found: {fault}." for fault in faults))),
+        needs=tuple(visible(text) for text in (*needs_of(page), *(f"The report's own check found: {fault}." for fault in faults))),
         commands=standing.commands,
         faults=faults,
     )

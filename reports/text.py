@@ -9,6 +9,7 @@ import unicodedata
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NARROW = "\N{NARROW NO-BREAK SPACE}"  # between thousands
 SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 
@@ -105,7 +106,7 @@ def adaptive(value: float | None) -> str:
     size = abs(value)
     if size and (size < 1e-3 or size >= 1e7):
         mantissa, exponent = f"{value:.2e}".split("e")
-        return f"{mantissa.replace('-', MINUS)}·10^{int(exponent)}".replace("^-", f"^{MINUS}")
+        return f"{mantissa.replace('-', MINUS)}·10{str(int(exponent)).translate(_RAISED)}"
     if size == 0:
         return "0"
     digits = next(digits for limit, digits in ((1e4, 0), (100, 1), (10, 2), (0.1, 3), (0, 4)) if size >= limit)

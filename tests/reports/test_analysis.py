@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisTable, BadPageError, read_analysis, write_analysis
-from reports.analysis_words import conditions, measured
+from reports.analysis_words import conditions, key_words, measured, needs_of
 from reports.check import html_faults
 from reports.render import content_security_policy
 from reports.summary import Quantity, Summary, determined
@@ -150,7 +151,7 @@ def test_an_absent_or_foreign_model_is_no_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "error", "shown"),
-    [(2.51234, 0.0123, "2.512 ± 0.012"), (52345.0, 321.0, "52\u202f345 ± 321"), (3, None, "3"), (1e-7, 1e-8, "1.00·10^−7 ± 1.00·10^−8")],
+    [(2.51234, 0.0123, "2.512 ± 0.012"), (52345.0, 321.0, "52\u202f345 ± 321"), (3, None, "3"), (1e-7, 1e-8, "1.00·10⁻⁷ ± 1.00·10⁻⁸")],
 )
 def test_a_value_has_the_digits_that_its_error_gives_a_meaning_to(value: float, error: float | None, shown: str) -> None:
     assert measured(Quantity(name="q", value=value, error=error)) == shown
@@ -160,3 +161,19 @@ def test_conditions_are_words_with_units() -> None:
     where: dict[str, str | int | float | bool | None] = {"temperature_c": -10.0, "channel": "red", "paired": True, "exposure_s": 0.25}
     shown = conditions(Quantity(name="q", value=1.0, where=where))
     assert shown == "channel red, exposure 0.250\u00a0s, paired yes, temperature −10\u00a0°C"
+
+
+def test_a_page_that_needs_a_look_says_at_its_top_why(tmp_path: Path) -> None:
+    quiet = replace(page_of(), needs_person=())
+    assert needs_of(quiet) == ()
+    told = tuple(f"remark {n}" for n in range(7))
+    page = replace(quiet, status="attention", summary=replace(quiet.summary, warnings=told))
+    assert needs_of(page) == (*told[:5], "2 more warnings stand below.")
+    html = written(page, tmp_path / "out")
+    assert html.index("remark 0") < html.index("<h2>Part plain")
+
+
+def test_what_is_unknown_is_told_with_conditions_and_reason() -> None:
+    quantities = (determined("prnu", None, "no flats", unit="%", where={"temperature_c": -10.0}),)
+    page = replace(page_of(), summary=replace(page_of().summary, quantities=quantities), key_quantities=("prnu",))
+    assert key_words(page) == (("PRNU (temperature \u221210\u00a0°C: no flats)", "\u2013"),)

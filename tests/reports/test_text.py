@@ -98,7 +98,7 @@ def test_numbers_for_people(value: float | None, digits: int, shown: str) -> Non
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(1012.43, "1\u202f012.4"), (61200.0, "61\u202f200"), (6.56, "6.560"), (0.0031, "0.0031"), (2e-5, "2.00·10^\u22125"), (0.0, "0")],
+    [(1012.43, "1\u202f012.4"), (61200.0, "61\u202f200"), (6.56, "6.560"), (0.0031, "0.0031"), (2e-5, "2.00·10⁻⁵"), (0.0, "0")],
 )
 def test_adaptive_numbers_keep_what_matters(value: float, shown: str) -> None:
     assert text.adaptive(value) == shown
