@@ -57,7 +57,8 @@ DESCRIPTIONS: dict[SpeckleFlag, str] = {
     SpeckleFlag.NO_LIGHT: "fewer than two photons, or no usable time",
     SpeckleFlag.FEW_COUNTS: "too few bins hold two photons or more (without bins: too few photons) to tell speckles from photon noise",
     SpeckleFlag.TOO_SHORT: "the time holds too few decorrelation times",
-    SpeckleFlag.BIN_TOO_LONG: "the bin (without bins: the mean time between photons) is not short against the decorrelation time",
+    SpeckleFlag.BIN_TOO_LONG: "the bin (without bins: the time between photons, when the light is faintest) is not short "
+    "against the decorrelation time",
     SpeckleFlag.NOT_CONVERGED: "no maximum of the likelihood was found",
     SpeckleFlag.POOR_FIT: "modified-Rician light does not describe the counts",
     SpeckleFlag.DEAD_TIME: "more than 1 % of the time is dead after photons of any wavelength, which the fit does not know: use intervals "

@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 
 _GROUP_PHOTONS = 1 << 16
 _PHOTONS_PER_PAIR = 4
+_MOST_FAINT = 0.015  # of the time: beyond it Ic is too small by more than a twentieth (simulations, docs/mkid_images.md)
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,29 @@ def fit_intervals(
     conditions = {
         SpeckleFlag.DEAD_TIME: (0 if unseen is None else unseen) * timed.intervals.dead_time_s > DEAD_SHARE * exposed_s,
         SpeckleFlag.FEW_COUNTS: counts < _PHOTONS_PER_PAIR * rules.least_pairs,
-        SpeckleFlag.BIN_TOO_LONG: judged_s * rules.bin_over_decorrelation * mean_cps < 1,
+        SpeckleFlag.BIN_TOO_LONG: (judged_s * rules.bin_over_decorrelation * mean_cps < 1)
+        | (faint_share(collected.parameters, judged_s) > _MOST_FAINT),
         SpeckleFlag.NO_LIGHT: counts < 2,
     }
     for flag, where in conditions.items():
         flags[where] |= np.uint32(flag)
     return collected.fits(flags, own_s, mean_cps, array_s, resample)
+
+
+def faint_share(parameters_cps: Floats, decorrelation_s: Floats) -> Floats:
+    """Share of the time [pixel] in which the intensity is below one photon in a decorrelation time; 0 where that is not known.
+
+    The intensity is chi^2 with two degrees of freedom, not central, in units of Is / 2.  In such times it changes between two photons,
+    which the density of the intervals does not know: they end sooner than light that stands still would let them.
+    """
+    from scipy.special import chndtr
+
+    ic, is_, ip = parameters_cps.T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = 1 / decorrelation_s - ip
+        known = (is_ > 0) & (below > 0) & np.isfinite(below)
+        scale = np.where(known, 2 / is_, 1.0)
+    return np.where(known, chndtr(np.where(known, below, 0) * scale, 2.0, np.where(known, ic, 0) * scale), 0.0)
 
 
 def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.intp], rules: SpeckleRules, block_s: float | None) -> None:

@@ -16,7 +16,7 @@ from nightcrew.mkid.rician_fit import Likelihood, maximise
 from nightcrew.mkid.rician_limits import profile_limits
 from nightcrew.mkid.speckle import SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
-from nightcrew.mkid.speckle_intervals import fit_intervals, intervals_of
+from nightcrew.mkid.speckle_intervals import faint_share, fit_intervals, intervals_of
 from nightcrew.mkid.speckle_maps import make_maps
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 from nightcrew.simulate import speckle as light
@@ -93,6 +93,20 @@ def test_bins_that_cannot_be_judged_are_not_valid() -> None:
     one = fit_intervals(few, SpeckleRules(), np.array([np.nan]), float("nan"))
     assert one.flags[0] & SpeckleFlag.DECORRELATION_UNKNOWN
     assert not one.valid[0]
+
+
+def test_intervals_of_light_that_is_faint_too_often_are_not_valid() -> None:
+    """Ic = Is = 100 a second that decorrelates in 0.1 s: where it is faint it changes between photons, and Ic comes out 18 % too small."""
+    n = 4
+    for ic, is_, valid in ((300.0, 100.0, True), (100.0, 100.0, False), (20.0, 180.0, False)):
+        intensity = light.correlated_intensities(rng(14), np.full(n, ic), is_, 0.0, 24_000, step_s=0.0025, tau_s=0.1)
+        pixel, time_s = light.photon_times(rng(15), intensity, 0.0025)
+        timed = intervals_of(np.searchsorted(pixel, np.arange(n + 1)), (time_s * 1e6).astype(np.int64), 60_000_000, 0.0)
+        fits = fit_intervals(timed, SpeckleRules(resamples=10), np.full(n, 0.1), 0.1)
+        assert (((fits.flags & SpeckleFlag.BIN_TOO_LONG) == 0) == valid).all()
+    intensity = light.independent_intensities(rng(16), np.full(1, 100.0), 100.0, 5.0, 400_000)
+    share = faint_share(np.array([[100.0, 100.0, 5.0], [100.0, 0.0, 0.0], [100.0, 100.0, 20.0]]), np.array([0.1, 0.1, 0.1]))
+    assert share == pytest.approx([(intensity < 10).mean(), 0.0, 0.0], rel=0.05)
 
 
 def test_bins_with_too_many_photons_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
