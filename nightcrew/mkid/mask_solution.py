@@ -97,7 +97,7 @@ class CosmicRays:
     average: NDArray[np.float64]  # of a bin of the stretch
     peak: NDArray[np.int64]  # photons of the highest bin
     window_us: tuple[int, int] = (0, 0)  # that was searched
-    threshold: float = 0.0  # photons of a bin
+    threshold: float = 0.0  # photons of a bin, median over the time
     bin_us: int = 10
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -80,10 +80,7 @@ def _edges(table: PhotonTable, step_s: float) -> NDArray[np.int64]:
 
 
 def _counts(table: PhotonTable, start_us: int, stop_us: int) -> Floats:
-    counts = np.zeros(table.n_pixels, dtype=np.int64)
-    for slab in table.slabs(None, start_us - table.start_us, stop_us - table.start_us):
-        counts += slab.counts
-    return counts.reshape(table.shape).astype(np.float64)
+    return table.counts(start_us - table.start_us, stop_us - table.start_us).astype(np.float64)
 
 
 def mask_of(counts: Floats, live_s: float, absent: Flags, options: MaskOptions) -> NDArray[np.uint8]:

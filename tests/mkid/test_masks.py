@@ -152,6 +152,22 @@ def test_quiet_tables_have_no_cosmic_rays(tmp_path: Path) -> None:
         assert len(calibrated.photons()) == 100_000
 
 
+@pytest.mark.parametrize("method", ["poisson", "signal"])
+def test_light_that_changes_is_no_cosmic_ray_and_hides_none(method: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    dim, bright = rng.integers(0, 650_000, 6_500), 650_000 + rng.integers(0, 350_000, 700_000)  # 0.1 and 20 photons in 10 us
+    silent = 2_000_000 + rng.integers(0, 200_000, 2_000)  # dim again, after a second without a file
+    flash = np.concatenate([np.full(14, time) for time in (200_003, 800_007, 2_100_001)])  # photons of 10 us
+    flash = np.append(flash, np.full(45, 800_007))
+    times = np.concatenate([dim, bright, silent, flash])
+    path = table(
+        tmp_path / "t.h5", beam_map((10, 20)), rng.integers(0, 200, times.size), times, duration_s=2.2, missing=[START_US // 10**6 + 1]
+    )
+    with PhotonTable(path) as opened:
+        found = find_cosmic_rays(opened, CosmicOptions(method=method))
+    assert (found.start_us - START_US + 50).tolist() == [200_000, 800_000, 2_100_000]
+
+
 @given(st.lists(st.tuples(st.integers(0, 100), st.integers(0, 30)), max_size=12))
 @settings(max_examples=40, deadline=None)
 def test_joined_stretches_cover_the_same_times(parts: list[tuple[int, int]]) -> None:
