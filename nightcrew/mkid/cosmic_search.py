@@ -47,8 +47,8 @@ def find_cosmic_rays(table: PhotonTable, options: CosmicOptions) -> CosmicRays:
     """Cosmic rays of a table; events whose cuts touch are one.
 
     The light curve of the array is taken in parts, so that memory does not grow with the exposure.  A bin is an event when it holds more
-    photons than a Poisson process of the mean rate around it passes with the probability of ``n_sigma`` one-sided Gaussian standard deviations, and
-    at least ``least_rise`` more than the mean.
+    photons than a Poisson process of the mean rate around it passes with the probability of ``n_sigma`` one-sided Gaussian standard
+    deviations, and at least ``least_rise`` more than the mean.
     """
     peaks, heights, limits = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for curve, first_us in _curves(table, options):
@@ -80,9 +80,9 @@ def _levels(curve: Counts, live: Flags, options: CosmicOptions) -> tuple[Floats,
     """
     size = max(_BLOCK_US // options.bin_us, 1)
     blocks = -(-curve.size // size)
-    counts, seen = (
-        np.resize(np.append(values, np.zeros(blocks * size - curve.size, values.dtype)), (blocks, size)) for values in (curve, live)
-    )
+    counts, seen = np.zeros(blocks * size), np.zeros(blocks * size, dtype=np.bool_)
+    counts[: curve.size], seen[: curve.size] = curve, live
+    counts, seen = counts.reshape(blocks, size), seen.reshape(blocks, size)
     kept = seen.copy()
     mean, limit = np.zeros(blocks), np.zeros(blocks)
     for _ in range(3):
