@@ -86,6 +86,43 @@ def test_the_same_clip_is_three_percent_high_on_a_sensor_of_known_gain() -> None
     assert gains[1] / 1.94 == pytest.approx(1.000, abs=0.006)
 
 
+@pytest.mark.parametrize("frames_of_pair", [(0, 1), (0, 2), (1, 2)])
+def test_neighbours_covariances_make_the_gain_smaller_not_larger(frames_of_pair: tuple[int, int]) -> None:
+    # what the brighter-fatter effect takes from the variance stands in the covariances: with them the gain leaves 2.00 further behind
+    level, difference, scale = pair(*frames_of_pair)
+    kept = difference - np.median(difference)
+    variance = clipped_variance(difference, 5.0)
+    kept[np.abs(kept) > 5 * math.sqrt(variance)] = 0
+    image = kept.reshape(600, 600)
+    total = variance + 2 * ((image[:, 1:] * image[:, :-1]).mean() + (image[1:] * image[:-1]).mean())
+    total += 2 * ((image[1:, 1:] * image[:-1, :-1]).mean() + (image[1:, :-1] * image[:-1, 1:]).mean())
+    gain = level / (total / scale - 6.70**2)
+    assert 1.89 < gain < 1.95  # each covariance is known to 0.0017 of the variance, eight of them to 1 % of the gain
+
+
+def test_hot_pixels_show_a_response_that_bends_down() -> None:
+    # a pixel's dark charge of 300 s is twice that of 150 s; what a bend hides of the signal it hides twofold of the noise
+    images: dict[float, NDArray[Any]] = {}
+    zero: list[NDArray[Any]] = []
+    for frame in frames().frames:
+        header = frame.header
+        if (header.temperature_c or 0.0) > -7 and (header.kind == "bias" or header.exposure_s in (150.0, 300.0)):
+            with frame.opened() as rows:
+                image = rows.read_rows(0, 1024).astype(np.float64)
+            if header.kind == "bias":
+                zero.append(image)
+            else:
+                images[header.exposure_s or 0.0] = image
+    long, short = images[300.0] - np.mean(zero, axis=0), images[150.0] - np.mean(zero, axis=0)
+
+    def ratio(low: float, high: float) -> float:
+        chosen = (long > low) & (long <= high)
+        return float(np.median(2 * short[chosen] / long[chosen]))
+
+    assert ratio(1200, 2500) == pytest.approx(1.000, abs=0.004)
+    assert ratio(10_000, 20_000) == pytest.approx(1.008, abs=0.005)  # not below 1, as a gain of 2.00 would need it
+
+
 def test_gain_and_read_noise() -> None:
     gain = region().gain
     assert gain is not None
