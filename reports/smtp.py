@@ -18,6 +18,8 @@ from typing import Literal
 
 from reports.text import header_value
 
+_MAILBOX_FULL = re.compile(rb"\s*5\.2\.2\b")  # RFC 3463: a permanent answer to what passes
+
 
 class Outcome(StrEnum):
     """What became of a mail."""
@@ -136,7 +138,7 @@ def _check_addresses(*addresses: str) -> None:
 
 def _accepted(code: int, text: bytes, what: str, wanted: int = 250) -> None:
     if code != wanted:
-        outcome = Outcome.REFUSED if 500 <= code < 600 else Outcome.RETRY
+        outcome = Outcome.REFUSED if 500 <= code < 600 and not _MAILBOX_FULL.match(text) else Outcome.RETRY
         raise _Answer(outcome, f"the server did not take the {what}: {_said(code, text)}")
 
 
@@ -165,7 +167,7 @@ def _from_error(error: Exception) -> Delivery:
     if isinstance(error, smtplib.SMTPAuthenticationError):
         wrong = 500 <= error.smtp_code < 600
         text = f"{'wrong user or password' if wrong else 'log-in is not possible now'}: {_said(error.smtp_code, error.smtp_error)}"
-        return Delivery(outcome=Outcome.REFUSED if wrong else Outcome.RETRY, detail=text)
+        return Delivery(outcome=Outcome.RETRY, detail=text)  # nothing was handed over: it goes out once the password is right
     if isinstance(error, smtplib.SMTPResponseException):
         outcome = Outcome.REFUSED if 500 <= error.smtp_code < 600 else Outcome.RETRY
         return Delivery(outcome=outcome, detail=f"the server answered {_said(error.smtp_code, error.smtp_error)}")
