@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.costs import star_forecast
@@ -72,7 +72,7 @@ def campaign_page(source: PageSource) -> AnalysisPage:
             recipe="campaign_analysis",
             inputs=tuple(source.inputs),
             grade="A" if _status(source.parts) == "good" else "B",
-            quantities=tuple(quantities),
+            quantities=tuple(distinct(quantities)),
             warnings=tuple(dict.fromkeys(text for part in source.parts for text in (*part.remarks, *part.absent))),
         ),
         key_quantities=tuple(name for name in KEY_QUANTITIES if name in names),
@@ -80,6 +80,17 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
         commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
     )
+
+
+def distinct(quantities: Sequence[Quantity]) -> list[Quantity]:
+    """Quantities of one name under equal conditions told apart by a number, so that none is lost (two groups may have one dose)."""
+    seen: dict[str, int] = {}
+    made = []
+    for one in quantities:
+        key = f"{one.name} {sorted(one.where.items())}"
+        seen[key] = seen.get(key, 0) + 1
+        made.append(one if seen[key] == 1 else replace(one, where={**one.where, "again": seen[key]}))
+    return made
 
 
 def sequence_folder(name: str, campaign: str) -> str:
@@ -156,7 +167,7 @@ def _needs(part: PagePart) -> list[str]:
 class _Sections:
     def __init__(self, part: PagePart, source: PageSource, head: str) -> None:
         self.part, self.source, self.head = part, source, head
-        self.prefix = f"{part.folder.strip('/').replace('/', '-')}-" if part.folder else ""
+        self.prefix = f"{slug(part.folder.strip('/'))}-" if part.folder else ""
 
     def all(self) -> list[AnalysisSection]:
         made = [self._holds()]

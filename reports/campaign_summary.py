@@ -95,13 +95,9 @@ def _hot(analysis: Analysis, where: Where) -> Iterator[Quantity]:
     if hot.why or hot.limit is None:
         yield determined("hot_pixel_growth", None, hot.why, unit="1/kRad", where=where)
         return
-    seen: set[str] = set()
     for one in hot.counts:
         visit = {"visit": one.master.group.visit} if one.master.group.visit else {}
         at = _here(where, dose_krad=one.dose_krad, stage=one.stage, **visit)
-        if str(at) in seen:
-            continue
-        seen.add(str(at))
         spread = math.sqrt(max(one.count or 0, 1))
         yield determined("hot_pixels", one.count, one.why or "not counted", error=spread, where=at)
         unit = "adu"

@@ -19,10 +19,12 @@ from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, stored_step
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES, Stage
 from nightcrew.lab.index import write_frames_index
-from reports.analysis import AnalysisPage
+from reports.analysis import MODEL, REPORT, AnalysisPage, pictures, tables
 from reports.campaign_page import PagePart, PageSource, campaign_page
+from reports.names import FIGURES, NUMBERS
+from reports.summary import FILE_NAME
 from tasks.campaign_dose import write_dose
-from tasks.campaign_files import Tree, safe
+from tasks.campaign_files import Tree, clear_old, safe, write_list
 from tasks.campaign_model import write_model, write_pixel_maps, write_reconstruction
 from tasks.campaign_operation import write_operation
 from tasks.campaign_precision import write_precision
@@ -95,6 +97,7 @@ def run_campaign(request: CampaignRequest, *, told: Callable[[str], None] | None
         threads=request.threads,
         given_stage="pre" if request.plan == "standard" else "",
     )
+    clear_old(request.out)
     tree = Tree(request.out)
     parts = tuple(_part(request, one, len(campaigns) > 1, tree, say) for one in campaigns)
     # a unit's converted frames vanish with its work: they go by their names inside the campaign
@@ -116,6 +119,8 @@ def run_campaign(request: CampaignRequest, *, told: Callable[[str], None] | None
             predict_krad=request.predict_krad,
         )
     )
+    beside = [f"{FIGURES}/{name}.png" for name in pictures(page)] + [f"{NUMBERS}/{table.name}.csv" for table in tables(page)]
+    write_list(request.out, tree.made, [REPORT, MODEL, FILE_NAME, *beside])
     return CampaignResult(parts=parts, page=page, files=dict(tree.made))
 
 
@@ -251,6 +256,6 @@ def _write_laboratory(request: CampaignRequest, tree: Tree, analysis: Analysis) 
         if frame.relative not in analysis.left_out
     ]
     made = masters_and_stats(frames, tree.root, threads=request.threads)
-    for name in ("frame_stats.csv", "plots", "comparisons"):
-        tree.made[name] = "statistics of every frame" if name.endswith(".csv") else "figures of the laboratory"
+    for name in ("frame_stats.csv", "plots", "comparisons", "masters"):
+        tree.made[name] = "statistics of every frame" if name.endswith(".csv") else "results as the laboratory makes them"
     return list(made.warnings)

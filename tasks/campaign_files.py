@@ -19,16 +19,25 @@ from nightcrew.io.products import write_image_product
 from nightcrew.lab.tables import write_table
 
 Row = Mapping[str, Any]
+LIST_NAME = "files.json"
+"""What the last run wrote below OUT, by which the next one clears it."""
 
 
 @dataclass
 class Tree:
-    """Writes below ``root`` (older files of the same name are replaced); ``made``: name -> what it is."""
+    """Writes below ``root`` (older files of the same name are replaced); ``made``: name -> what it is.
+
+    Two results of one run that would bear one name do not meet: the second gets ``_N2`` behind its stem.
+    """
 
     root: Path
     made: dict[str, str] = field(default_factory=dict)
 
     def _path(self, name: str, about: str) -> Path:
+        stem, dot, ending = name.rpartition(".")
+        place = 2
+        while name in self.made:
+            name, place = f"{stem}_N{place}{dot}{ending}", place + 1
         self.made[name] = about
         path = self.root / name
         atomic.make_folder(path.parent, durable=False)
@@ -87,3 +96,33 @@ def safe(text: str) -> str:
     if made in ("", ".", ".."):
         raise RejectedInput(f"{text!r} cannot name a folder of results")
     return made
+
+
+def clear_old(out: Path) -> None:
+    """Remove what an earlier run wrote below ``out``, by its own list: plain files inside ``out`` alone, then empty folders."""
+    try:
+        listed = json.loads((out / LIST_NAME).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    root = out.resolve()
+    for name in listed if isinstance(listed, dict | list) else ():
+        path = out / str(name)
+        if ".." in path.parts or path.is_symlink() or not path.is_file() or not path.resolve().is_relative_to(root):
+            continue
+        path.unlink()
+        for folder in path.relative_to(out).parents:
+            try:
+                (out / folder).rmdir()
+            except OSError:
+                break
+    (out / LIST_NAME).unlink(missing_ok=True)
+
+
+def write_list(out: Path, made: Mapping[str, str], page: Iterable[str]) -> None:
+    """``files.json``: every file of this run (folders that are named stand for all in them) and of its page."""
+    files: dict[str, str] = dict.fromkeys(page, "the page")
+    for name, about in made.items():
+        below = sorted(path for path in (out / name).rglob("*") if path.is_file()) if (out / name).is_dir() else [out / name]
+        files |= {path.relative_to(out).as_posix(): about for path in below}
+    text = json.dumps({"format": 1, "files": dict(sorted(files.items()))}, indent=1, ensure_ascii=True) + "\n"
+    atomic.write_text(out / LIST_NAME, text, durable=False, overwrite=True)

@@ -43,7 +43,8 @@ def _write_stage(tree: Tree, place: str, stage: str, masters: Sequence[Master], 
         _write_intensity(tree, f"{place}plots/{kind.lower()}_intensity", rows, f"{kind.lower()}, {stage}")
         for exposure in sorted({one.group.exposure_s for one in own} if kind == "DARK" else set()):
             some = [row for one in own if one.group.exposure_s == exposure for row in _frame_rows(one, numbers[id(one)])]
-            name = f"{place}plots/dark_intensity_{exposure:.1f}s" if exposure >= 0.1 else f"{place}plots/dark_intensity_{exposure:.6g}s"
+            text = f"{exposure:.1f}" if math.isclose(round(exposure, 1), exposure, rel_tol=1e-6) else f"{exposure:.6g}"
+            name = f"{place}plots/dark_intensity_{text}s"
             _write_intensity(tree, name, some, f"dark {exposure:.6g} s, {stage}")
     tree.table(
         f"{place}group_summary.csv", SUMMARY, [_group_row(one, n) for one, n in zip(masters, numbers.values(), strict=True)], "groups"

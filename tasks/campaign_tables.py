@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightcrew.irradiation.analysis import Analysis, HotPixels
 from nightcrew.irradiation.frames import in_time_order
@@ -225,12 +226,12 @@ def _write_histogram(tree: Tree, hot: HotPixels) -> None:
     """How many pixels stand how far above the median of the dark, one curve a dose."""
     shown: list[Series] = []
     arrays: dict[str, object] = {}
-    images = [read_map(one.master.path) for one in hot.counts]
-    images = [image[np.isfinite(image)] - np.float32(np.nanmedian(image)) for image in images]
-    top = max(float(np.quantile(image, 1 - 2 / image.size)) for image in images)
+    images = (_excess(read_map(one.master.path)) for one in hot.counts)  # one at a time: memory does not grow with the doses
+    top = max(float(image[max(-3, -image.size)]) for image in images)
     edges = np.linspace(-0.05 * top, max(top, 1.0), 80)
-    for one, image in zip(hot.counts, images, strict=True):
-        counts = image.size - np.searchsorted(np.sort(image, axis=None), edges)
+    for one in hot.counts:
+        image = _excess(read_map(one.master.path))
+        counts = image.size - np.searchsorted(image, edges)
         label = f"{one.dose_krad:.4g} kRad {one.stage}" + (f" visit {one.master.group.visit}" if one.master.group.visit else "")
         shown.append(Series(label=label, x=edges, y=np.where(counts > 0, counts, np.nan), line=True))
         arrays[f"above_{len(shown) - 1}"] = counts
@@ -243,6 +244,12 @@ def _write_histogram(tree: Tree, hot: HotPixels) -> None:
     tree.bytes("damage/dark_distribution.png", picture, "distribution of the dark signal by dose")
     doses = [one.dose_krad for one in hot.counts]
     tree.arrays("damage/dark_distribution.npz", "the plotted numbers", edges=edges, dose=doses, **arrays)
+
+
+def _excess(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sorted finite values above the median."""
+    values = np.sort(image[np.isfinite(image)], axis=None)
+    return np.asarray(values - np.median(values), dtype=np.float32)
 
 
 def _write_healing(tree: Tree, analysis: Analysis) -> list[str]:

@@ -334,6 +334,6 @@ def _hot_count(one: Master, limit: HotLimit) -> HotCount:
     falsely = pixels * unrejected(n, one.stack.hits)
     why = ""
     if falsely > max(1.0, HOT_FALSE * count):
-        why = f"of {count} some {falsely:.3g} are pixels with hits in most of the {n} frames"
+        why = f"of {count} some {falsely:.3g} are pixels with hits in each of their last {n - hot_from(n)} frames"
     tail = exponential_tail(image, limit.excess_adu) if not why else no_tail(why)
     return HotCount(stage=one.group.stage, dose_krad=dose, count=None if why else count, tail=tail, master=one, why=why)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 F8 = NDArray[np.float64]
 LEAST_TIMES = 4
+FARTHEST = 30.0  # logarithm: farther from the span of the data no time constant is tried
 LONGEST = 5.0  # a time constant beyond this many spans of the data cannot be told from a slope
 
 
@@ -42,28 +43,35 @@ def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, er
     from scipy.optimize import OptimizeWarning, curve_fit
 
     t, y = np.asarray(since_s, dtype=np.float64), np.asarray(level, dtype=np.float64)
+    sigma = None if error is None else np.asarray(error, dtype=np.float64)
+    good = np.isfinite(t) & np.isfinite(y) & (t >= 0)
+    t, y, sigma = t[good], y[good], None if sigma is None else sigma[good]
     if len(np.unique(t)) < LEAST_TIMES:
         return _undetermined(f"{len(np.unique(t))} different times after the beam, {LEAST_TIMES} are needed")
     span, swing = float(np.ptp(t)), float(np.ptp(y))
     if swing == 0:
         return _undetermined("the level does not change after the beam")
-    sigma = None if error is None or not np.all(np.isfinite(error)) else np.asarray(error, dtype=np.float64)
+    sigma = sigma if sigma is not None and np.all(np.isfinite(sigma) & (sigma > 0)) else None
     first, last = y[np.argmin(t)], y[np.argmax(t)]
     scale = span / 3
 
     def law(x: F8, rest: float, healed: float, log_tau: float) -> F8:
-        return np.asarray(rest + healed * np.exp(-x / (scale * math.exp(log_tau))))
+        tau = scale * math.exp(min(max(log_tau, -FARTHEST), FARTHEST))
+        return np.asarray(rest + healed * np.exp(-x / tau))
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", OptimizeWarning)
+            warnings.simplefilter("ignore", RuntimeWarning)  # a trial that overflows is a bad trial; the result is checked below
             found, covariance = curve_fit(
                 law, t, y, p0=(last, first - last, 0.0), sigma=sigma, absolute_sigma=sigma is not None, maxfev=4000
             )
-    except (RuntimeError, OptimizeWarning):
+    except (RuntimeError, ValueError, OptimizeWarning):
         return _undetermined("the fit finds no time constant")
-    errors = np.sqrt(np.diag(covariance))
-    tau = scale * math.exp(min(found[2], 50.0))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    if not np.all(np.isfinite(found)) or abs(found[2]) >= FARTHEST:
+        return _undetermined("the fit finds no time constant")
+    tau = scale * math.exp(found[2])
     if not np.all(np.isfinite(errors)) or tau > LONGEST * span or errors[2] > 1 or abs(found[1]) < 3 * errors[1]:
         return _undetermined(f"the levels over {span:.4g} s after the beam do not tell a time constant")
     return Annealing(

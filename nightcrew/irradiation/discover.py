@@ -84,6 +84,8 @@ def find_campaigns(
     """
     wanted = wanted or Wanted()
     ours = (out / CONVERTED).resolve()
+    if out.resolve() != root.resolve() and out.resolve().is_relative_to(root.resolve()):
+        ours = out.resolve()  # results that lie inside the campaign are none of its frames
     attempts = [a for a in find_attempts(root, search_depth=SEARCH_DEPTH) if not a.folder.resolve().is_relative_to(ours)]
     found = _Found()
     given_log = read_dose_log(dose_log) if dose_log is not None else None

@@ -26,7 +26,7 @@ from nightcrew.irradiation.clocks import (
 )
 from nightcrew.irradiation.dose_curve import DoseCurve
 from nightcrew.irradiation.dose_log import DoseLog
-from nightcrew.irradiation.frames import Frame, FrameDose, in_dose_order, in_time_order
+from nightcrew.irradiation.frames import Frame, FrameDose, in_time_order, places_in_step
 from nightcrew.irradiation.tokens import Stage, natural
 
 DISAGREE = 0.02  # of the folder's dose: more is reported
@@ -205,7 +205,7 @@ class _Work:
         rows = np.nonzero(np.isfinite(log.dose_krad) & ((log.frame >= 0) | (not log.has_frames)))[0]
         if len(rows) != len(inside) or not self._order_is_known(inside):
             return False
-        ordered = in_dose_order(inside)
+        ordered = [frame for frame, _ in places_in_step(inside)]
         if log.has_frames and [frame.number for frame in ordered] != log.frame[rows].tolist():
             return False
         for frame, row in zip(ordered, rows.tolist(), strict=True):
@@ -283,12 +283,12 @@ class _Work:
         for campaign in sorted({f.campaign for f in left}):
             steps = [0.0, *[d for d in self._steps(campaign) if d > 0]]
             for before, nominal in itertools.pairwise(steps):
-                inside = in_dose_order(
+                inside = places_in_step(
                     [f for f in self.frames if f.campaign == campaign and f.nominal_dose_krad == nominal and f.stage in (None, "radiating")]
                 )
-                for place, frame in enumerate(inside, start=1):
+                for frame, place in inside:
                     if frame.relative not in self.found:
-                        self._spread(frame, before + (nominal - before) * place / len(inside), nominal - before)
+                        self._spread(frame, before + (nominal - before) * place, nominal - before)
 
     def _spread(self, frame: Frame, dose: float, step: float) -> None:
         self.found[frame.relative] = FrameDose(

@@ -97,19 +97,23 @@ def _times(frames: Sequence[Frame]) -> dict[str, float]:
     return found
 
 
-def in_dose_order(frames: Sequence[Frame]) -> list[Frame]:
-    """Frames of one dose step in the order in which they were taken, as far as it is known.
+def places_in_step(frames: Sequence[Frame]) -> list[tuple[Frame, float]]:
+    """Frames of one dose step in the order in which they were taken, each with the part of the step that was then over.
 
-    By time; without any, by number where every number is there once; else the folders and kinds side by side, each evenly over the step:
-    the order of their names says nothing of time.
+    By time; without any, by number where every number is there once.  Else kinds and exposures lie side by side, each evenly over the
+    step: the order of their names says nothing of time.
     """
-    numbers = [frame.number for frame in frames]
     if any(frame.time_s is not None for frame in frames):
-        return in_time_order(frames)
+        return _evenly(in_time_order(frames))
+    numbers = [frame.number for frame in frames]
     if None not in numbers and len(set(numbers)) == len(numbers):
-        return sorted(frames, key=lambda frame: frame.number or 0)
+        return _evenly(sorted(frames, key=lambda frame: frame.number or 0))
     series: dict[tuple[str, str], list[Frame]] = {}
     for frame in sorted(frames, key=Frame.order):
-        series.setdefault((frame.folder, frame.kind), []).append(frame)
-    placed = [((place + 0.5) / len(inside), frame) for inside in series.values() for place, frame in enumerate(inside)]
-    return [frame for _, frame in sorted(placed, key=lambda one: (one[0], one[1].order()))]
+        series.setdefault((frame.kind, "" if frame.kind == "BIAS" else f"{frame.exposure_s or 0:.3g}"), []).append(frame)
+    placed = [one for inside in series.values() for one in _evenly(inside)]
+    return sorted(placed, key=lambda one: (one[1], one[0].order()))
+
+
+def _evenly(frames: Sequence[Frame]) -> list[tuple[Frame, float]]:
+    return [(frame, place / len(frames)) for place, frame in enumerate(frames, start=1)]

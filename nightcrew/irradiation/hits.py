@@ -49,7 +49,8 @@ class StackNoise:
 def stack_noise_without_hits(ordered: F4, *, step_adu: float = 0.0) -> StackNoise:
     """Noise from ``ordered`` values [frame, pixel] (sorted along the frames): the spread of the lower half, which hits do not reach.
 
-    ``step_adu``: converter's step, whose step^2 / 12 is the least variance.  The slope with the level comes from the brightest pixels.
+    ``step_adu``: converter's step, whose step^2 / 12 is the least variance.  The slope with the level comes from the brightest pixels,
+    those whose lowest value is bright: hits fill the lower half of some pixels, but hardly ever all frames of one.
     """
     sample = ordered[:, :: max(1, ordered.shape[1] // SAMPLE)]
     n, h = len(sample), _half(len(sample))
@@ -61,7 +62,7 @@ def stack_noise_without_hits(ordered: F4, *, step_adu: float = 0.0) -> StackNois
     least = max(step_adu**2 / 12, 1e-6)
     # the mean square of the normalised range of h values is above 1; its factor cancels against the same pixels' median for normal noise
     floor = max(_variance_of_ranges(spread[usual], n), least)
-    bright = level > 20 * math.sqrt(floor)
+    bright = sample[0] - np.median(sample[0]) > 20 * math.sqrt(floor)
     if np.count_nonzero(bright) < 20:
         return StackNoise(floor, 0.0)
     slope = (_variance_of_ranges(spread[bright], n) - floor) / float(np.median(level[bright]))
@@ -90,17 +91,13 @@ def hot_from(n_frames: int) -> int:
 
 
 def unrejected(n_frames: int, hits: float) -> float:
-    """Probability that hits make a pixel of a stack look hot: they fill its lower half, or its last frames without a break.
+    """Probability that hits make a pixel of a stack look hot: they fill its last frames without a break (see ``hot_from``).
 
-    ``hits``: mean number of a value (Poisson), as measured on the stack.
+    ``hits``: part of the values that were hits, as measured on the stack.  1 for stacks of which no hit can be taken out.
     """
-    from scipy.stats import binom
-
     if n_frames < LEAST_FRAMES or hits <= 0:
         return 0.0 if hits <= 0 else 1.0
-    p = -math.expm1(-hits)
-    last = n_frames - hot_from(n_frames)
-    return min(float(binom.sf(n_frames - _half(n_frames), n_frames, p)) + p**last, 1.0)
+    return float(min(hits, 1.0) ** (n_frames - hot_from(n_frames)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused
-from nightcrew.irradiation.least_squares import improbable
+from nightcrew.irradiation.least_squares import improbable, part_left
+from nightcrew.irradiation.response import RATE_TELLS
 
 F8 = NDArray[np.float64]
 LINEAR = ("B0", "alpha", "DC0", "beta", "q", "read2", "hits2")  # hits2 = q^2 + sigma_q^2
 NAMES = ("B0", "alpha", "DC0", "beta", "q", "sigma_q", "read", "k")
 NULL = 1e-7  # singular values below this part of the largest belong to directions that the data say nothing of
 TOUCHED = 1e-4  # a parameter with such a part in one of those directions is undetermined
+LINEAR_NAMES = ("B0", "alpha", "DC0", "beta", "q", "read", "sigma_q", "k")  # what each linear parameter is called for people
 ROUNDS = 30
 
 
@@ -162,11 +164,14 @@ def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> Joi
     """Fit all parameters together.
 
     ``gain_e_per_adu`` fixes k = 1 / gain; without it k is fitted, which needs dark exposures with more than negligible charge.
-    Parameters that the groups do not determine (no frame in the beam, one exposure only, one dose only ...) are NaN with their reason.
+    Parameters that the groups do not determine (no frame in the beam, one exposure only, one dose only, dose rates that differ from a line
+    over dose by less than ``RATE_TELLS`` ...) are NaN with their reason, and so are those whose error is more than what is measured: their
+    part of the level (or noise) at the largest exposure is uncertain by more than the range of all levels (or the largest noise).
     Errors are scaled up by sqrt(chi^2 / freedom) where that chi^2 is less probable than 1e-3.
     """
     if not len(data.dose_krad):
         raise Refused("there is no group of frames to fit")
+    data, flat = _plain_rates(data)
     free_k = gain_e_per_adu is None
     theta = np.zeros(8)
     theta[7] = 1.0 if gain_e_per_adu is None else 1.0 / gain_e_per_adu
@@ -180,7 +185,24 @@ def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> Joi
             if moved < 1e-12:
                 break
         data = _with_model_errors(data, theta)
-    return _finish(data, theta, null, inverse, residual, free_k=free_k)
+    return _finish(data, theta, null, inverse, residual, free_k=free_k, flat=flat)
+
+
+def _plain_rates(data: Observations) -> tuple[Observations, bool]:
+    """Rates of exposures as the line over dose that they are, where they differ from it by less than ``RATE_TELLS`` (and whether they do).
+
+    Then hits and dark current cannot be told apart, and small errors of the rates must not pretend that they can.
+    """
+    exposed = data.exposure_s > 0
+    rate, dose = data.rate_krad_per_s[exposed], data.dose_krad[exposed]
+    if not np.any(rate > 0):
+        return data, False
+    others = np.column_stack([np.ones_like(dose), dose])
+    if part_left(rate, others) > RATE_TELLS:
+        return data, False
+    rates = data.rate_krad_per_s.copy()
+    rates[exposed] = others @ np.linalg.lstsq(others, rate, rcond=None)[0]
+    return replace(data, rate_krad_per_s=rates), True
 
 
 def _with_model_errors(data: Observations, theta: F8) -> Observations:
@@ -243,7 +265,7 @@ def _step(data: Observations, theta: F8, *, free_k: bool) -> tuple[F8, F8, F8, F
     return new, vt[~kept].T, inverse, residual
 
 
-def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, *, free_k: bool) -> JointFit:
+def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, *, free_k: bool, flat: bool = False) -> JointFit:
     free = 8 if free_k else 7
     touched = np.any(np.abs(null) > TOUCHED, axis=1) if null.size else np.zeros(8, bool)
     if not free_k:
@@ -252,9 +274,17 @@ def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, 
     freedom = len(residual) - (free - (null.shape[1] - (0 if free_k else 1)))
     scale = math.sqrt(chi2 / freedom) if freedom > 0 and improbable(chi2, freedom) else 1.0
     covariance = inverse * scale**2
+    vague = _vague(data, theta, covariance) & ~touched
+    touched = touched | vague
     linear = np.where(touched, np.nan, theta)
     covariance = np.where(touched[:, None] | touched[None, :], np.nan, covariance)
     values, errors, why = _named(data, linear, covariance, touched)
+    for place, name in enumerate(LINEAR_NAMES):
+        if name in why and vague[place]:
+            why[name] = f"{name}: its error is larger than the range of all that was measured"
+        elif name in why and flat and name in ("DC0", "beta", "q", "sigma_q"):
+            part = f"{100 * RATE_TELLS:g} %"
+            why[name] = f"{name}: the dose rates differ from a line over dose by less than {part}, so hits look like dark current"
     signal = data.signal_adu - _signal_rows(data) @ theta
     variance = data.variance_adu2 - _variance_model(data, theta)
     return JointFit(
@@ -270,6 +300,20 @@ def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, 
         variance_residual_adu2=variance,
         pulls=residual,
     )
+
+
+def _vague(data: Observations, theta: F8, covariance: F8) -> NDArray[np.bool_]:
+    """Linear parameters whose part of what was measured is uncertain by more than all of it."""
+    good = np.isfinite(data.signal_adu)
+    levels = float(np.ptp(data.signal_adu[good])) + float(np.max(data.signal_error_adu[good], initial=0.0)) if good.any() else 0.0
+    noise = float(np.nanmax(data.variance_adu2)) if np.isfinite(data.variance_adu2).any() else 0.0
+    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
+    dark = (theta[2] + theta[3] * d) * t
+    reach = np.array(
+        [1.0, *(float(np.max(np.abs(x))) for x in (d, t, d * t, r * t)), 1.0, float(np.max(r * t)), float(np.max(np.abs(dark)))]
+    )
+    error = np.sqrt(np.maximum(np.nan_to_num(np.diag(covariance)), 0.0))
+    return np.asarray(error * reach > np.array([levels] * 5 + [noise] * 3), dtype=bool)
 
 
 def _named(

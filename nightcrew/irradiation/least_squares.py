@@ -53,12 +53,22 @@ class Fit:
         return matrix @ self.values[known], np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", matrix, part, matrix), 0.0))
 
 
-def fit(columns: Mapping[str, Sequence[float] | F8], y: Sequence[float] | F8, sigma: Sequence[float] | F8 | None = None) -> Fit:
+def fit(
+    columns: Mapping[str, Sequence[float] | F8],
+    y: Sequence[float] | F8,
+    sigma: Sequence[float] | F8 | None = None,
+    *,
+    least: Mapping[str, float] | None = None,
+    without: Mapping[str, str] | None = None,
+) -> Fit:
     """Least squares of ``y`` on ``columns``, in their order of importance; rows with a value that is not finite are left out.
 
     ``sigma``: standard errors of y; without, the scatter about the fit gives the errors.  A column that the ones before it
     already explain (a rate that never changes) is undetermined and taken as 0; the coefficients that then hold its part say so in
     ``notes``.  Two points fix a line without any error: the errors are then those given, or NaN.
+
+    ``least``: part of a column's length that must be left beside the others (default: the square root of ``DEPENDENT``), for variables
+    that are known only so well.  ``without``: columns that are undetermined for the reason given.
     """
     names = tuple(columns)
     table = np.column_stack([np.asarray(columns[name], dtype=np.float64) for name in names])
@@ -66,7 +76,7 @@ def fit(columns: Mapping[str, Sequence[float] | F8], y: Sequence[float] | F8, si
     errors = np.ones_like(values) if sigma is None else np.asarray(sigma, dtype=np.float64)
     good = np.isfinite(values) & np.all(np.isfinite(table), axis=1) & np.isfinite(errors) & (errors > 0)
     table, values, errors = table[good], values[good], errors[good]
-    kept, why, notes = _independent(table, names)
+    kept, why, notes = _independent(table, names, least or {}, without or {})
     if not kept:
         return _empty(names, why, int(good.sum()))
     weighted = table[:, kept] / errors[:, None]
@@ -100,7 +110,20 @@ def improbable(chi2: float, freedom: int) -> bool:
     return bool(distribution.sf(chi2, freedom) < EXCESS_PROBABILITY)
 
 
-def _independent(table: F8, names: tuple[str, ...]) -> tuple[list[int], dict[str, str], dict[str, str]]:
+def part_left(column: F8, others: F8) -> float:
+    """Part of a column's length that the ``others`` [row, column] do not explain: 0 for one that depends on them, at most 1."""
+    length = float(np.linalg.norm(column))
+    if length == 0:
+        return 0.0
+    size = np.linalg.norm(others, axis=0)
+    scaled = others / np.where(size > 0, size, 1.0)
+    rest = column - scaled @ np.linalg.lstsq(scaled, column, rcond=None)[0]
+    return float(np.linalg.norm(rest)) / length
+
+
+def _independent(
+    table: F8, names: tuple[str, ...], least: Mapping[str, float], without: Mapping[str, str]
+) -> tuple[list[int], dict[str, str], dict[str, str]]:
     """Columns that say something new, in order (Gram-Schmidt); reasons for the others and notes for what takes their part."""
     kept: list[int] = []
     why: dict[str, str] = {}
@@ -111,11 +134,12 @@ def _independent(table: F8, names: tuple[str, ...]) -> tuple[list[int], dict[str
         length = float(np.linalg.norm(column))
         rest = column - basis @ (basis.T @ column)
         rest = rest - basis @ (basis.T @ rest)
-        if length > 0 and float(np.linalg.norm(rest)) > DEPENDENT**0.5 * length:
+        left = float(np.linalg.norm(rest)) / length if length > 0 else 0.0
+        if name not in without and left > least.get(name, DEPENDENT**0.5):
             basis = np.column_stack([basis, rest / np.linalg.norm(rest)])
             kept.append(place)
             continue
-        why[name] = _reason(name, column, len(table), len(kept))
+        why[name] = without.get(name) or _reason(name, column, len(table), len(kept), left, least.get(name, 0.0))
         if length > 0:
             shares = np.linalg.lstsq(table[:, kept], column, rcond=None)[0] if kept else np.empty(0)
             for other, share in zip(kept, shares, strict=True):
@@ -124,13 +148,16 @@ def _independent(table: F8, names: tuple[str, ...]) -> tuple[list[int], dict[str
     return kept, why, notes
 
 
-def _reason(name: str, column: F8, n: int, found: int) -> str:
+def _reason(name: str, column: F8, n: int, found: int, left: float, least: float) -> str:
     if n <= found:
         return f"{name}: {n} points do not determine {found + 1} coefficients"
     if n and np.all(column == 0):
         return f"{name}: its variable is 0 in all {n} points"
     if n and float(np.ptp(column)) <= 1e-6 * float(np.max(np.abs(column))):
         return f"{name}: its variable is {float(column[0]):.6g} in all {n} points"
+    if left > DEPENDENT**0.5:
+        told = f"only {100 * left:.2g} % of its variable are its own in these {n} points, {100 * least:g} % are needed"
+        return f"{name}: {told}"
     return f"{name}: its variable depends on the others in these {n} points"
 
 

@@ -170,6 +170,7 @@ def _carried(group: Group, bias: Master, rule: BiasRule, level_adu: float, error
     shift, error = (growth.value * step, growth.error * abs(step)) if known else (0.0, 0.0)
     if step == 0 or (bias.group.stage == group.stage and bias.group.step == group.step):
         return ChosenBias(bias, shift, error)
+    error = math.hypot(error, growth.value * math.hypot(group.dose_error_krad, bias.group.dose_error_krad)) if known else error
     span = BIAS_SPAN * max(rule.largest_krad, 1e-9)
     if abs(step) > span:
         return ChosenBias(None, why=f"no bias within {span:.3g} kRad of its dose")

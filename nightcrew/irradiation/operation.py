@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
-from nightcrew.io.images import ImageFile
 from nightcrew.irradiation.dose import Logs
 from nightcrew.irradiation.dose_curve import DoseCurve
 from nightcrew.irradiation.dose_log import DoseLog
 from nightcrew.irradiation.frames import Frame
 from nightcrew.irradiation.least_squares import Fit, fit, line
-from nightcrew.irradiation.outliers import FALSE_ALARM, estimate_prior, find_outliers
+from nightcrew.irradiation.open_frames import OpenFrames
+from nightcrew.irradiation.outliers import FALSE_ALARM, SAMPLE, estimate_prior, find_outliers
 from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, FrameNumbers, frame_numbers
 from nightcrew.irradiation.tokens import natural
 
@@ -30,6 +30,7 @@ LEAST_FRAMES = 3
 _SAMPLE_ROWS = 16
 _BYTES_A_VALUE = 60
 _FILM_SIDE = 256
+FILM_FRAMES = 200  # of longer sequences every second, third ... frame is in the films
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,31 +160,30 @@ class _Work:
         self.persistent = np.zeros(shape, dtype=bool)
         self.first, self.mean, self.last = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         self.block = max(1, -(-max(shape) // _FILM_SIDE))
-        small = (len(frames), max(1, shape[0] // self.block), max(1, shape[1] // self.block))
+        self.film = np.arange(0, len(frames), max(1, -(-len(frames) // FILM_FRAMES)))
+        small = (len(self.film), max(1, shape[0] // self.block), max(1, shape[1] // self.block))
         self.small, self.small_outliers = np.zeros(small, np.float32), np.zeros(small, np.float32)
         self.why = "" if len(frames) >= LEAST_FRAMES else f"{len(frames)} frames do not tell which stands out, {LEAST_FRAMES} are needed"
 
     def run(self) -> None:
-        images = [ImageFile(frame.path) for frame in self.frames]
-        try:
+        with OpenFrames([frame.path for frame in self.frames]) as images:
             prior = None
             if not self.why:
-                starts = np.unique(np.linspace(0, max(self.shape[0] - _SAMPLE_ROWS, 0), 8).astype(int)).tolist()
-                sample = [self._values(images, y, min(y + _SAMPLE_ROWS, self.shape[0]))[0] for y in starts]
+                pixels = min(SAMPLE, self.memory // (len(images) * _BYTES_A_VALUE))
+                n_rows = max(1, min(_SAMPLE_ROWS, pixels // self.shape[1] // 8))
+                n_blocks = min(8, max(1, pixels // (n_rows * self.shape[1])))
+                starts = np.unique(np.linspace(0, max(self.shape[0] - n_rows, 0), n_blocks).astype(int)).tolist()
+                sample = [self._values(images, y, min(y + n_rows, self.shape[0]))[0] for y in starts]
                 prior = estimate_prior(np.concatenate(sample, axis=1), least_variance=self.step**2 / 12)
-            rows = self.memory // max(1, len(images) * self.shape[1] * _BYTES_A_VALUE)
-            rows = max(self.block, rows - rows % self.block)
+            rows = max(1, self.memory // max(1, len(images) * self.shape[1] * _BYTES_A_VALUE))
             for y0 in range(0, self.shape[0], rows):
                 y1 = min(y0 + rows, self.shape[0])
                 values, raw = self._values(images, y0, y1)
                 found = find_outliers(values, prior, false_alarm=self.false_alarm) if prior else np.zeros(values.shape, dtype=bool)
                 self._keep(y0, y1, raw, found)
-        finally:
-            for image in images:
-                image.close()
 
-    def _values(self, images: list[ImageFile], y0: int, y1: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        raw = np.stack([image.read_rows(y0, y1).reshape(-1) for image in images]).astype(np.float32)
+    def _values(self, images: OpenFrames, y0: int, y1: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        raw = images.rows(y0, y1)
         return raw - self.levels[:, None], raw
 
     def _keep(self, y0: int, y1: int, raw: NDArray[np.float32], found: NDArray[np.bool_]) -> None:
@@ -194,15 +194,18 @@ class _Work:
         self.persistent[y0:y1] = (stays.sum(axis=0) >= 2).reshape(shape)
         self.first[y0:y1], self.last[y0:y1] = raw[0].reshape(shape), raw[-1].reshape(shape)
         self.mean[y0:y1] = raw.mean(axis=0, dtype=np.float64).reshape(shape)
-        self._keep_small(y0, raw.reshape(len(raw), *shape), self.small, np.mean)
-        self._keep_small(y0, found.reshape(len(raw), *shape).astype(np.float32), self.small_outliers, np.max)
+        self._keep_small(y0, raw[self.film].reshape(-1, *shape), found[self.film].reshape(-1, *shape))
 
-    def _keep_small(self, y0: int, values: NDArray[np.float32], out: NDArray[np.float32], how: object) -> None:
-        b, n_rows, columns = self.block, values.shape[1] // self.block, out.shape[2]
-        n_rows = min(n_rows, out.shape[1] - y0 // b)
-        if n_rows > 0:
-            cut = values[:, : n_rows * b, : columns * b].reshape(len(values), n_rows, b, columns, b)
-            out[:, y0 // b : y0 // b + n_rows] = how(cut, axis=(2, 4))  # type: ignore[operator]
+    def _keep_small(self, y0: int, raw: NDArray[np.float32], found: NDArray[np.bool_]) -> None:
+        """Rows of a slab into the films' pictures: means of blocks of pixels, and whether any of a block stood out."""
+        b, (_, n_rows, columns) = self.block, self.small.shape
+        for place in range(raw.shape[1]):
+            row = (y0 + place) // b
+            if row < n_rows:
+                cut = raw[:, place, : columns * b].reshape(len(raw), columns, b)
+                self.small[:, row] += cut.mean(axis=2) / np.float32(b)
+                hits = found[:, place, : columns * b].reshape(len(raw), columns, b).any(axis=2)
+                np.maximum(self.small_outliers[:, row], hits, out=self.small_outliers[:, row])
 
 
 def _courses(frames: Sequence[Frame], logs: Logs, power: DoseLog | None) -> tuple[F8, F8, F8, dict[str, F8], tuple[str, ...]]:

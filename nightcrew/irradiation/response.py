@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nightcrew.irradiation.least_squares import Fit, fit, line
 
 F8 = NDArray[np.float64]
+RATE_TELLS = 0.02  # part of the dose rates that level and dose must leave unexplained: rates are not known better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +65,30 @@ def dose_model(levels: Sequence[Level]) -> Fit:
 
 
 def rate_model(levels: Sequence[Level], kind: str, exposure_s: float | None) -> RateModel:
-    """Both laws over dose and dose rate.  The term of a rate that does not change is undetermined; a0 then holds its part (``notes``)."""
+    """Both laws over dose and dose rate.
+
+    The term of a rate is undetermined where level and dose explain it up to ``RATE_TELLS`` of its length (a rate that never or hardly
+    changes), and where its error times the range of the rates exceeds the range of the levels; a0 then holds its part (``notes``).
+    """
     dose, rate, mean, std, errors = _columns(levels)
-    one = np.ones_like(dose)
     return RateModel(
         kind=kind,
         exposure_s=exposure_s,
-        mean=fit({"a0": one, "a1": dose, "a2": rate}, mean, errors),
-        std=fit({"b0": one, "b1": dose, "b2": rate}, std),
+        mean=_over_dose_and_rate("a", dose, rate, mean, errors),
+        std=_over_dose_and_rate("b", dose, rate, std, None),
     )
+
+
+def _over_dose_and_rate(letter: str, dose: F8, rate: F8, values: F8, errors: F8 | None) -> Fit:
+    name = f"{letter}2"
+    columns = {f"{letter}0": np.ones_like(dose), f"{letter}1": dose, name: rate}
+    found = fit(columns, values, errors, least={name: RATE_TELLS})
+    spread = found.error(name) * float(np.ptp(rate)) if math.isfinite(found.error(name)) else 0.0
+    range_ = float(np.ptp(values)) if len(values) else 0.0
+    if spread <= range_ or not math.isfinite(found.value(name)):
+        return found
+    why = f"{name}: over the range of the dose rates it is known to {spread:.3g} only, the values differ by {range_:.3g}"
+    return fit(columns, values, errors, without={name: why})
 
 
 def std_on_mean(levels: Sequence[Level]) -> Fit:
@@ -109,13 +125,7 @@ def exposures(levels: Sequence[Level]) -> list[float]:
 
 def chosen(levels: Sequence[Level], *, kind: str, stage: str | None = None, exposure_s: float | None = None) -> list[Level]:
     """Groups of a kind, and of a stage and exposure where given, by dose."""
-    found = [
-        one
-        for one in levels
-        if one.kind == kind
-        and stage in (None, one.stage)
-        and (exposure_s is None or math.isclose(one.exposure_s, exposure_s, rel_tol=1e-6))
-    ]
+    found = [one for one in levels if one.kind == kind and stage in (None, one.stage) and exposure_s in (None, one.exposure_s)]
     return sorted(found, key=lambda one: (one.dose_krad, one.stage, one.exposure_s))
 
 

@@ -20,6 +20,8 @@ from nightcrew.irradiation.grouping import Group
 from nightcrew.irradiation.hits import StackNoise, mean_without_hits, stack_noise_without_hits
 from nightcrew.irradiation.least_squares import improbable, line
 from nightcrew.irradiation.moments import Moments, Noise
+from nightcrew.irradiation.open_frames import OpenFrames
+from nightcrew.irradiation.outliers import SAMPLE
 
 F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
@@ -132,33 +134,30 @@ def measure(
     offsets = (levels - levels.mean()).astype(np.float32)
     work = _Work(shape, len(numbers))
     law: StackNoise | None = None
-    images = [ImageFile(frame.path) for frame in group.frames]
-    try:
-        for y0, y1 in _slabs(shape, len(images), memory_bytes, images):
-            values = np.stack([image.read_rows(y0, y1).reshape(-1) for image in images]).astype(np.float32)
+    with OpenFrames([frame.path for frame in group.frames]) as images:
+        for y0, y1 in _slabs(shape, len(images), memory_bytes, compressed=images.compressed):
+            values = images.rows(y0, y1)
             values -= offsets[:, None]
             if law is None and len(images) > 2:
-                law = _noise_law(images, offsets, shape, step_adu)
+                law = _noise_law(images, offsets, shape, step_adu, memory_bytes)
             work.add(y0, y1, values, law)
-    finally:
-        for image in images:
-            image.close()
     return work.stack(group, numbers, levels), work.maps
 
 
-def _slabs(shape: tuple[int, int], n: int, memory_bytes: int, images: Sequence[ImageFile]) -> Iterator[tuple[int, int]]:
+def _slabs(shape: tuple[int, int], n: int, memory_bytes: int, *, compressed: bool) -> Iterator[tuple[int, int]]:
     rows = max(1, min(shape[0], memory_bytes // max(1, n * shape[1] * _BYTES_A_VALUE)))
-    rows = shape[0] if rows < shape[0] and any(image.compressed for image in images) and n == 1 else rows
+    rows = shape[0] if compressed and n == 1 else rows
     for y in range(0, shape[0], rows):
         yield y, min(y + rows, shape[0])
 
 
-def _noise_law(images: Sequence[ImageFile], offsets: F4, shape: tuple[int, int], step_adu: float) -> StackNoise:
-    """Noise without hits from some 16 blocks of rows spread over the frame."""
-    block = max(1, min(shape[0], 100_000 // max(shape[1], 1)) // 16)
-    starts = np.unique(np.linspace(0, shape[0] - block, 16).astype(int)).tolist()
-    parts = [np.stack([image.read_rows(y, y + block).reshape(-1) for image in images]) for y in starts]
-    values = np.concatenate(parts, axis=1).astype(np.float32) - offsets[:, None]
+def _noise_law(images: OpenFrames, offsets: F4, shape: tuple[int, int], step_adu: float, memory_bytes: int) -> StackNoise:
+    """Noise without hits from some 16 blocks of rows spread over the frame; fewer pixels of many frames."""
+    pixels = min(SAMPLE, memory_bytes // (len(images) * _BYTES_A_VALUE))
+    block = max(1, min(shape[0], pixels // max(shape[1], 1)) // 16)
+    n_blocks = min(16, max(1, pixels // (block * shape[1])))
+    starts = np.unique(np.linspace(0, shape[0] - block, n_blocks).astype(int)).tolist()
+    values = np.concatenate([images.rows(y, y + block) for y in starts], axis=1) - offsets[:, None]
     values = values[:, np.isfinite(values).all(axis=0)]
     return stack_noise_without_hits(np.sort(values, axis=0), step_adu=step_adu) if values.size else StackNoise(1.0, 0.0)
 

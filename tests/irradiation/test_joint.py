@@ -64,6 +64,28 @@ def test_what_the_groups_lack_is_said(keep: object, lost: set[str], word: str) -
         assert found.values[name] == pytest.approx(TRUTH[name], rel=1e-6)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-3, 1e-2])
+def test_a_beam_of_one_rate_does_not_tell_hits_from_dark_current(spread: float) -> None:
+    # without a dark out of the beam; rates that differ by their own errors gave numbers with small errors
+    data = exact(rates=(0.004 * (1 - spread), 0.004 * (1 + spread)))
+    found = fit_joint(picked(data, (data.rate_krad_per_s > 0)), gain_e_per_adu=1.0)
+    assert {"DC0", "q"} <= set(found.why)
+    assert "look like dark current" in found.why["q"] or "does not" in found.why["q"]
+    assert found.values["alpha"] == pytest.approx(2.0, rel=1e-6)
+    apart = exact(rates=(0.002, 0.006))
+    assert fit_joint(picked(apart, apart.rate_krad_per_s > 0), gain_e_per_adu=1.0).values["q"] == pytest.approx(300, rel=1e-5)
+
+
+def test_a_parameter_with_an_error_beyond_all_levels_is_undetermined() -> None:
+    data = exact(rates=(0.004, 0.0045))
+    beam = picked(data, data.rate_krad_per_s > 0)
+    vague = dataclasses.replace(beam, signal_error_adu=beam.signal_error_adu * 1e3, variance_error_adu2=beam.variance_error_adu2 * 1e3)
+    assert fit_joint(beam, gain_e_per_adu=1.0).why == {}
+    found = fit_joint(vague, gain_e_per_adu=1.0)
+    assert "larger than the range" in found.why["q"]
+    assert math.isnan(found.linear[4])
+
+
 def test_without_noise_the_levels_alone_are_fitted() -> None:
     data = exact()
     nan = np.full_like(data.dose_krad, np.nan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -42,6 +43,37 @@ def test_a_constant_rate_is_undetermined_and_says_what_holds_it() -> None:
     assert found.value("a1") == pytest.approx(1.5)
     assert found.value("a0") == pytest.approx(2.6)
     assert "a2" in found.notes["a0"]
+
+
+@pytest.mark.parametrize("spread", [1e-4, 1e-3, 1e-2])
+def test_a_rate_that_hardly_changes_is_undetermined(spread: float) -> None:
+    # the older rule asked for a part of 3e-5 only: rates that differ by their own errors gave numbers
+    rates = 0.003 * (1 + spread * np.array([-1.0, 1.0, 1.0, -1.0, 0.5]))
+    found = rate_model([level(d, 100 + 8 * d, rate=r) for d, r in zip((1.0, 2.0, 3.0, 4.0, 5.0), rates, strict=True)], "BIAS", None).mean
+    assert math.isnan(found.value("a2"))
+    assert "2 % are needed" in found.why["a2"]
+    assert found.value("a1") == pytest.approx(8.0, rel=1e-9)
+    assert "a2" in found.notes["a0"]
+
+
+def test_a_rate_that_follows_the_dose_is_undetermined() -> None:
+    levels = [level(d, 100 + 8 * d, rate=0.001 * d * (1 + 1e-3 * (-1) ** int(d))) for d in (1.0, 2.0, 3.0, 4.0)]
+    assert "a2" in rate_model(levels, "BIAS", None).mean.why
+
+
+def test_a_rate_term_with_an_error_beyond_the_levels_is_undetermined() -> None:
+    rng = np.random.default_rng(1)
+    rates = (0.003, 0.0032, 0.0029, 0.0031, 0.003)
+    levels = [
+        dataclasses.replace(level(d, 100 + float(rng.normal(0, 5)), rate=r), mean_error=5.0)
+        for d, r in zip((1.0, 1.1, 1.2, 1.3, 1.4), rates, strict=True)
+    ]
+    found = rate_model(levels, "BIAS", None).mean
+    spread = fit({"a0": np.ones(5), "a1": [one.dose_krad for one in levels], "a2": rates}, [one.mean for one in levels], [5.0] * 5)
+    wide = spread.error("a2") * 3e-4 > np.ptp([one.mean for one in levels])
+    assert wide == math.isnan(found.value("a2"))
+    narrow = [dataclasses.replace(one, mean_error=50.0) for one in levels]
+    assert "is known to" in rate_model(narrow, "BIAS", None).mean.why["a2"]
 
 
 def test_rates_that_are_all_zero_leave_the_level_pure() -> None:

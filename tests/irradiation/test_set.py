@@ -12,7 +12,8 @@ import pytest
 
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ProductRow
-from nightcrew.settings import CampaignSettings, FolderSettings
+from nightcrew.settings import FolderSettings
+from nightcrew.settings_sets import CampaignSettings
 from nightcrew.simulate.campaign import Shot, write_campaign
 from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
 from nightcrew.simulate.campaign_sensor import make_damage

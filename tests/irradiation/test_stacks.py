@@ -217,6 +217,17 @@ def test_tail_of_the_dark_signal() -> None:
     assert "20 are needed" in exponential_tail(dark, 3000.0).why
 
 
+@pytest.mark.parametrize("t", [[1.0, 2.0, 3.0, 4.0, 5.0], [1e-3, 1.0, 1e3, 1e6, 1e9], [0.0, 1e-9, 2e-9, 1e5, 2e5]])
+@pytest.mark.parametrize("seed", range(6))
+def test_annealing_of_any_course_does_not_overflow(t: list[float], seed: int) -> None:
+    # the fit may try a time constant of exp(800): that ended the whole analysis
+    rng = np.random.default_rng(seed)
+    for level in (rng.normal(0, 1e3, 5), np.exp(rng.normal(0, 8, 5)), np.array([0, 0, 0, 0, 1e12]), np.array([1, np.nan, 1, 1, 2])):
+        found = fit_annealing(t, level, np.full(5, 1e-6))
+        assert found.why or (found.time_constant_s > 0 and math.isfinite(found.time_constant_error_s))
+    assert fit_annealing(t, rng.normal(0, 1, 5), np.zeros(5)).why is not None
+
+
 def test_annealing_is_found_and_its_absence_said() -> None:
     t = np.array([60, 600, 1800, 3600, 7200, 14400.0])
     rng = np.random.default_rng(1)
