@@ -17,7 +17,8 @@ from nightcrew.ledger import products as rows
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.mkid.calibrated import open_calibrated
 from nightcrew.mkid.registered import read_manifest
-from nightcrew.settings import FolderSettings, MkidSettings
+from nightcrew.settings import FolderSettings
+from nightcrew.settings_sets import MkidSettings
 from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
 from reports.summary import parse

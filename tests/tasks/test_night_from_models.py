@@ -17,7 +17,8 @@ from nightcrew.frames.profiles import Rules
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.planning.light_models import choose_model, model_fails
-from nightcrew.settings import FolderSettings, InstrumentsSettings, LabSettings
+from nightcrew.settings import FolderSettings, InstrumentsSettings
+from nightcrew.settings_sets import LabSettings
 from nightcrew.simulate.detector import CameraModel, Detector
 from nightcrew.simulate.expected import expected_light
 from nightcrew.simulate.night import model_of

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nightcrew.ledger.rows import ProductRow
-from nightcrew.settings import FolderSettings, LabSettings
+from nightcrew.settings import FolderSettings
+from nightcrew.settings_sets import LabSettings
 from nightcrew.simulate.lab import make_campaign
 from nightcrew.simulate.lab_plan import LabPlan, LabSensor
 from tests.support.set_bench import QUIET_S, SetBench
