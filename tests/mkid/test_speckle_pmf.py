@@ -30,6 +30,19 @@ def test_the_probabilities_sum_to_one_with_the_right_mean_and_variance(ic: float
     assert ((n - mean) ** 2 * p).sum() == pytest.approx(variance, rel=1e-6, abs=1e-9)
 
 
+def grid(*values: float) -> Floats:
+    """Every combination of Ic, Is and Ip."""
+    return np.array([(ic, is_, ip) for ic in values for is_ in values for ip in values])
+
+
+def test_the_probabilities_sum_to_one_over_the_parameter_space() -> None:
+    parameters = grid(0.0, 1e-9, 1e-3, 0.1, 1.0, 10.0, 100.0)
+    total = np.zeros(len(parameters))
+    for first in (slice(None, None, 2), slice(1, None, 2)):
+        total[first] = np.exp(rician.log_pmf(3000, parameters[first])).sum(axis=0)
+    assert np.abs(total - 1).max() < 1e-6
+
+
 @given(ic=POSITIVE, is_=POSITIVE)
 @settings(max_examples=30, deadline=None)
 def test_without_a_companion_they_are_the_laguerre_polynomials(ic: float, is_: float) -> None:
@@ -120,6 +133,20 @@ def test_derivatives_of_the_interval_likelihood_are_those_of_its_values(
         mine = intervals.seconds[first[pixel] : first[pixel + 1]]
         density = rician_intervals.log_density(mine, parameters[pixel : pixel + 1], dead_time_s)
         assert found.value[pixel] == pytest.approx(density.sum(), abs=1e-9)
+
+
+@pytest.mark.parametrize("dead_time_s", [0.0, 1e-5, 1e-3])
+def test_the_density_of_intervals_integrates_to_one_over_the_parameter_space(dead_time_s: float) -> None:
+    parameters = grid(0.0, 1e-3, 1.0, 30.0, 1000.0, 5000.0)[1:]
+    nodes, weights = np.polynomial.legendre.leggauss(8)
+    edges = np.linspace(-36, 40, 401)
+    half = (edges[1] - edges[0]) / 2
+    x = ((edges[1:] + edges[:-1]) / 2)[:, None] + half * nodes
+    whole = np.zeros(len(parameters))
+    for some in np.array_split(np.arange(len(parameters)), 8):
+        log_density = rician_intervals.log_density(dead_time_s + np.exp(x.ravel()), parameters[some], dead_time_s)
+        whole[some] = (np.exp(log_density + x.ravel()).reshape(-1, *x.shape) * weights).sum(axis=(1, 2)) * half
+    assert np.abs(whole - 1).max() < 1e-6
 
 
 @pytest.mark.parametrize("dead_time_s", [0.0, 1e-5, 1e-3])
