@@ -5,7 +5,6 @@ The table is never touched.  Replacing a calibration changes what is read the ne
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,8 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
-from nightcrew.mkid.live_time import Stretches, exposure_s, joined, overlap_us
+from nightcrew.mkid.linearity import linearity_weights
+from nightcrew.mkid.live_time import Stretches, exposure_s, joined
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
@@ -27,9 +27,6 @@ from nightcrew.mkid.registered import checked_step_s, registered
 from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of, places_of
 from nightcrew.mkid.solution_match import check_arrays
 from nightcrew.mkid.wavelength_solution import WavelengthSolution, read_wavelength_solution
-
-_LEAST_LIVE = 0.5  # of a step: below it no correction is made
-_MOST_LOSS = 0.9  # of the time, to dead time: beyond it a rate means nothing
 
 
 @dataclass(frozen=True)
@@ -203,7 +200,7 @@ class CalibratedTable:
         wavelength_nm = self._wavelengths(raw, phase_deg, wanted)
         weight = self._flat_weights(raw, wavelength_nm, wanted)
         if self.calibrations.linearity_step_s is not None:
-            weight *= self._linearity(raw, wanted)
+            weight *= linearity_weights(self.table, raw, round(self.calibrations.linearity_step_s * 1e6), self.dead_time_us)
         first, resid = raw.first, np.repeat(self.resid.ravel()[wanted.start : wanted.stop], raw.counts)
         keep = self._kept(raw)
         if keep is None:
@@ -229,26 +226,6 @@ class CalibratedTable:
         chosen = flat.coefficients.reshape(-1, flat.coefficients.shape[-1])[place]
         chosen[place < 0] = np.nan
         return flat_weights(raw.first, wavelength_nm, chosen, flat.range_nm)  # 1 for pixels without a weight: they are flagged
-
-    def _linearity(self, raw: PixelPhotons, wanted: range) -> NDArray[np.float32]:
-        """1 / (1 - rate * dead time) of each photon; the rate is that of its pixel in the whole step, however little of it is read."""
-        if not len(raw):
-            return np.ones(0, dtype=np.float32)
-        step_us = round((self.calibrations.linearity_step_s or 1.0) * 1e6)
-        low, high = int(raw.time_us.min()) // step_us, int(raw.time_us.max()) // step_us + 1
-        edges = np.minimum(np.arange(low, high + 1) * step_us, self.stop_us - self.start_us)
-        counts = np.zeros((high - low) * len(wanted), dtype=np.int64)
-        for part in self.table.slabs(wanted, int(edges[0]), int(edges[-1])):
-            counts += np.bincount((part.time_us // step_us - low) * len(wanted) + part.pixel - wanted.start, minlength=counts.size)
-        live_us = np.diff(edges) - np.array(
-            [overlap_us(self._lost, self.start_us + a, self.start_us + b) for a, b in itertools.pairwise(edges.tolist())]
-        )
-        share = counts.reshape(high - low, len(wanted)) * self.dead_time_us / np.maximum(live_us, 1)[:, None]
-        # Files lag their seconds: of a missing one a part is in the file before it.  A rate over next to no time says nothing.
-        share[live_us < _LEAST_LIVE * np.diff(edges)] = 0.0
-        factor = (1.0 / (1.0 - np.minimum(share, _MOST_LOSS))).astype(np.float32)
-        chosen: NDArray[np.float32] = factor[raw.time_us // step_us - low, raw.pixel - wanted.start]
-        return chosen
 
     def _kept(self, raw: PixelPhotons) -> NDArray[np.bool_] | None:
         masks, cosmic = self.calibrations.masks, self.calibrations.cosmic

@@ -80,9 +80,8 @@ def _levels(curve: Counts, live: Flags, options: CosmicOptions) -> tuple[Floats,
     """
     size = max(_BLOCK_US // options.bin_us, 1)
     blocks = -(-curve.size // size)
-    counts, seen = np.zeros(blocks * size), np.zeros(blocks * size, dtype=np.bool_)
-    counts[: curve.size], seen[: curve.size] = curve, live
-    counts, seen = counts.reshape(blocks, size), seen.reshape(blocks, size)
+    counts, seen = np.zeros((blocks, size)), np.zeros((blocks, size), dtype=np.bool_)
+    counts.reshape(-1)[: curve.size], seen.reshape(-1)[: curve.size] = curve, live
     kept = seen.copy()
     mean, limit = np.zeros(blocks), np.zeros(blocks)
     for _ in range(3):

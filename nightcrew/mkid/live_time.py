@@ -45,6 +45,19 @@ def overlap_us(stretches: Stretches, start_us: int, stop_us: int) -> int:
     return int(np.maximum(np.minimum(stretches[:, 1], stop_us) - np.maximum(stretches[:, 0], start_us), 0).sum())
 
 
+def overlaps_us(stretches: Stretches, edges_us: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How much of each of contiguous windows, whose ``edges_us`` [n + 1] ascend, stretches in order take."""
+    if not len(stretches):
+        return np.zeros(max(edges_us.size - 1, 0), dtype=np.int64)
+    lengths = stretches[:, 1] - stretches[:, 0]
+    whole = np.concatenate([[0], np.cumsum(lengths)])
+    at = np.searchsorted(stretches[:, 0], edges_us, side="right") - 1
+    begun = np.maximum(at, 0)
+    before = np.where(at >= 0, whole[begun] + np.minimum(edges_us - stretches[begun, 0], lengths[begun]), 0)
+    result: NDArray[np.int64] = np.diff(before)
+    return result
+
+
 def exposure_s(
     window_us: tuple[int, int], lost: Stretches, masks: PixelMasks | None, places: NDArray[np.intp], shape: tuple[int, int]
 ) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from nightcrew.mkid.table_writer import FORMAT, VERSION
 from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
 
 _COLUMNS = ("time_us", "phase", "baseline")
+_INDEX_SLABS = 64  # of the index that are read together: its chunks are that high
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class PixelPhotons:
     time_us: NDArray[np.int64]
     phase: NDArray[np.int32]
     baseline: NDArray[np.int32]
+    slabs: tuple[int, ...] = ()  # of the table that these are all photons of, as far as the pixels go; none where a part was read
 
     def __len__(self) -> int:
         return self.time_us.size
@@ -155,17 +158,43 @@ class PhotonTable:
         """Photons of every pixel [y, x] in a half-open range of times since the start; from the index alone where a slab is within it."""
         stop_us = self.stop_us - self.start_us if stop_us is None else stop_us
         total = np.zeros(self.n_pixels, dtype=np.int64)
-        for slab in np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist():
-            first = self._first_row[slab].astype(np.int64)
-            if self._slab_us[slab, 0] < start_us or self._slab_us[slab, 1] >= stop_us:
-                first = self._within(first, start_us, stop_us)[0]
-            total += np.diff(first)
+        for slab, first in self._index(self.slabs_of(start_us, stop_us), range(self.n_pixels)):
+            low_us, high_us = self.slab_us(slab)
+            whole = low_us >= start_us and high_us < stop_us
+            total += np.diff(first if whole else self._within(first, start_us, stop_us)[0])
         return total.reshape(self.shape)
 
     def time_slabs(self, start_us: int, stop_us: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """(first, time_us) of :meth:`slabs` of all pixels; the other columns are not read."""
-        for slab in np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist():
-            yield self._within(self._first_row[slab].astype(np.int64), start_us, stop_us)
+        for _, first in self._index(self.slabs_of(start_us, stop_us), range(self.n_pixels)):
+            yield self._within(first, start_us, stop_us)
+
+    def slabs_of(self, start_us: int, stop_us: int) -> list[int]:
+        """Slabs with photons that may lie in a half-open range of times since the start."""
+        found: list[int] = np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us)).tolist()
+        return found
+
+    def slab_us(self, slab: int) -> tuple[int, int]:
+        """Times of the first and the last photon of a slab."""
+        return int(self._slab_us[slab, 0]), int(self._slab_us[slab, 1])
+
+    def pixel_counts(self, slabs: list[int], pixels: range) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Photons of each of ``pixels`` in each of ``slabs``, from the index alone."""
+        for slab, first in self._index(slabs, pixels):
+            yield slab, np.diff(first)
+
+    def pixel_times(self, slab: int, pixels: range) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(first, time_us) of ``pixels`` in a slab; the other columns are not read."""
+        ((_, first),) = self._index([slab], pixels)
+        return first - first[0], self._column(self._columns[0], int(first[0]), int(first[-1])).astype(np.int64)
+
+    def _index(self, slabs: list[int], pixels: range) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """First rows of ``pixels``, and their end, of each of ``slabs``, which ascend; some of the index is held at a time."""
+        for _, group in itertools.groupby(slabs, key=lambda slab: slab // _INDEX_SLABS):
+            wanted = list(group)
+            rows = self._first_row[wanted[0] : wanted[-1] + 1, pixels.start : pixels.stop + 1]
+            for slab in wanted:
+                yield slab, rows[slab - wanted[0]].astype(np.int64)
 
     def _within(self, first: NDArray[np.int64], start_us: int, stop_us: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of each pixel, and their times, of a slab within a range of times."""
@@ -194,15 +223,12 @@ class PhotonTable:
         """The same as :meth:`read`, one slab of time after the other, so in bounded memory."""
         wanted = self._range(pixels)
         stop_us = self.stop_us - self.start_us if stop_us is None else stop_us
-        chosen = np.flatnonzero((self._slab_us[:, 0] < stop_us) & (self._slab_us[:, 1] >= start_us))
-        if not chosen.size:
-            return
-        low = int(chosen[0])
-        index = self._first_row[low : int(chosen[-1]) + 1, wanted.start : wanted.stop + 1].astype(np.int64)
-        for slab in chosen.tolist():
-            part = self._rows(wanted.start, index[slab - low])
-            whole = self._slab_us[slab, 0] >= start_us and self._slab_us[slab, 1] < stop_us
-            yield part if whole else part.between(start_us, stop_us)
+        for slab, first in self._index(self.slabs_of(start_us, stop_us), wanted):
+            low_us, high_us = self.slab_us(slab)
+            if low_us >= start_us and high_us < stop_us:
+                yield self._rows(wanted.start, first, (slab,))
+            else:
+                yield self._rows(wanted.start, first, ()).between(start_us, stop_us)
 
     def _range(self, pixels: range | None) -> range:
         wanted = range(self.n_pixels) if pixels is None else pixels
@@ -210,12 +236,12 @@ class PhotonTable:
             raise Refused(f"pixels are a range within 0..{self.n_pixels}, not {wanted}")
         return wanted
 
-    def _rows(self, first_pixel: int, first: NDArray[np.int64]) -> PixelPhotons:
+    def _rows(self, first_pixel: int, first: NDArray[np.int64], slabs: tuple[int, ...]) -> PixelPhotons:
         start, stop = int(first[0]), int(first[-1])
         time_us, phase, stored = (self._column(column, start, stop) for column in self._columns)
         baseline = stored.view(np.int32)
         baseline -= BASELINE_ZERO
-        return PixelPhotons(first_pixel, first - start, time_us.astype(np.int64), phase, baseline)
+        return PixelPhotons(first_pixel, first - start, time_us.astype(np.int64), phase, baseline, slabs)
 
 
 def _merged(parts: list[PixelPhotons], wanted: range) -> PixelPhotons:
@@ -226,7 +252,8 @@ def _merged(parts: list[PixelPhotons], wanted: range) -> PixelPhotons:
     first = np.concatenate([[0], np.cumsum(counts.sum(axis=0))]).astype(np.int64)
     begins = first[:-1] + np.cumsum(counts, axis=0) - counts
     size = int(first[-1])
-    found = PixelPhotons(wanted.start, first, np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int32))
+    slabs = tuple(slab for part in parts for slab in part.slabs) if all(part.slabs for part in parts) else ()
+    found = PixelPhotons(wanted.start, first, np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int32), slabs)
     for part, begin in zip(parts, begins, strict=True):
         places = np.arange(len(part)) + np.repeat(begin - part.first[:-1], part.counts)
         for name in _COLUMNS:
