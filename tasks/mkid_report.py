@@ -15,7 +15,6 @@ from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.wavelength_solution import read_wavelength_solution
 from reports.mkid import CalibratedFacts, MkidSet, TableFacts, build
 from reports.mkid_figures import write_numbers
-from reports.text import shell_word
 from tasks.set_units import SetResult, SetUnit
 
 
@@ -36,7 +35,7 @@ def make_report(unit: SetUnit) -> SetResult:
         failed=tuple(unit.facts["failed"]),
         problems=tuple(unit.facts["problems"]),
         inputs=tuple({"file": file.relative.rpartition("/")[2], "sha256": file.sha256} for file in unit.files),
-        commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"),
+        commands=unit.commands,
     )
     page, plots = build(found)
     write_numbers(plots, unit.out)

@@ -11,7 +11,6 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.ledger.rows import Measurement
 from reports.summary import Quantity
-from reports.text import shell_word
 from tasks.campaign import CampaignRequest, CampaignResult, run_campaign
 from tasks.set_units import SetResult, SetUnit
 
@@ -35,9 +34,7 @@ def make_analysis(unit: SetUnit) -> SetResult:
         raise RejectedInput(str(error)) from error
     finally:
         shutil.rmtree(unit.out / _WORK, ignore_errors=True)
-    name = unit.planned.night
-    commands = (f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}")
-    page = dataclasses.replace(result.page, commands=commands)
+    page = dataclasses.replace(result.page, commands=unit.commands)
     left_out = _left_out(unit, result)
     return SetResult(
         grade=page.summary.grade or "A",

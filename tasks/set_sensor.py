@@ -15,7 +15,6 @@ from nightcrew.sensor.frames import SensorFrame, in_order, read_frame, says_floo
 from nightcrew.sensor.words import options_of
 from reports.sensor import Standing, grade_of, write_report
 from reports.summary import Quantity
-from reports.text import shell_word
 from tasks.set_units import SetResult, SetUnit
 
 TREND = ("gain", "read_noise", "full_well", "prnu", "dark_current")
@@ -32,7 +31,7 @@ def make_characterisation(unit: SetUnit) -> SetResult:
     result = characterise(frames, options)
     left_out |= dict(result.left_out)
     name = unit.planned.night
-    standing = Standing(title=name, commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"))
+    standing = Standing(title=name, commands=unit.commands)
     page = write_report(result, frames, standing, unit.out)
     grade, reasons = grade_of(result)
     measured = tuple(_measurement(q) for q in page.summary.quantities if q.name in TREND)

@@ -71,6 +71,11 @@ class SetUnit:
         """
         return checked_path(file)
 
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """What a page of the product offers besides the commands of its set."""
+        return (f"nightcrew why {self.planned.fingerprint[:12]}",)
+
     def inputs_of(self, recipe: str) -> dict[str, Path]:
         """Key -> folder of the input products of one recipe, sorted by key."""
         start = f"{recipe}_"
