@@ -100,13 +100,34 @@ def unrejected(n_frames: int, hits: float) -> float:
     return float(min(hits, 1.0) ** (n_frames - hot_from(n_frames)))
 
 
+def late_part(n_frames: int) -> float:
+    """What pixels that become hot too late to be told from hits add to a mean, over what those that are recognised add.
+
+    Pixels become hot at any time alike; one that is hot in r of n frames adds r / n, and is recognised where r is at least that of
+    ``hot_from``.  NaN for stacks of which none is recognised.
+    """
+    least = n_frames - hot_from(n_frames)
+    kept = sum(range(least, n_frames))
+    return sum(range(1, least)) / kept if kept else math.nan
+
+
 @dataclass(frozen=True, eq=False)
 class Clean:
-    """Mean [pixel] without hits, which values [frame, pixel] were hits, and which pixels [pixel] became hot on the way."""
+    """Mean [pixel] without hits, which values [frame, pixel] were hits, and which pixels [pixel] became hot on the way.
+
+    ``risen``: by how much those that became hot raise the mean of all pixels.
+    """
 
     mean: F4
     hits: NDArray[np.bool_]
     became_hot: NDArray[np.bool_]
+    risen: float = 0.0
+
+
+def _risen(values: F4, high: NDArray[np.bool_]) -> float:
+    """Sum of what the ``high`` values [frame, pixel] stand above the mean of their pixel's others."""
+    others = np.where(high, 0, values).sum(axis=0, dtype=np.float64) / np.maximum((~high).sum(axis=0), 1)
+    return float(np.where(high, values - others, 0).sum(dtype=np.float64))
 
 
 def mean_without_hits(values: F4, *, noise: StackNoise | None = None, step_adu: float = 0.0) -> Clean:
@@ -128,7 +149,8 @@ def mean_without_hits(values: F4, *, noise: StackNoise | None = None, step_adu: 
     hits = values > centre + np.float32(CLIP_SIGMA) * sigma
     until_the_end = np.logical_and.accumulate(hits[::-1])[::-1]
     became_hot = until_the_end[hot_from(n)]
+    risen = _risen(values[:, became_hot], until_the_end[:, became_hot]) / values.size
     hits &= ~(until_the_end & became_hot)
     kept = np.where(hits, 0, values).sum(axis=0, dtype=np.float64)
     count = np.maximum(n - hits.sum(axis=0), 1)
-    return Clean((kept / count).astype(np.float32), hits, became_hot)
+    return Clean((kept / count).astype(np.float32), hits, became_hot, risen)

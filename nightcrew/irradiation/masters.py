@@ -19,6 +19,7 @@ from nightcrew.irradiation.response import Level, dose_model
 from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, Maps, Stack, measure
 
 F4 = NDArray[np.float32]
+LATE_ERROR = 0.5  # of the estimate of what pixels add that became hot in a group's last frames
 BIAS_SPAN = 0.3  # of the campaign's largest dose: a bias from farther away is not subtracted
 CARRIED = 0.02  # of a dark's level: the largest error that a bias carried from another dose may leave in it
 
@@ -54,18 +55,22 @@ class Master:
         return self.group.kind != "DARK" or self.bias is not None
 
     def level(self) -> Level:
-        """The group as a point of the response."""
+        """The group as a point of the response.
+
+        Pixels that became hot in the last frames, which the image holds as hits, are in the mean by their estimate, of which half is error.
+        """
         group, noise = self.group, self.stack.noise
+        late = self.stack.late_hot_adu if math.isfinite(self.stack.late_hot_adu) else 0.0
         return Level(
             stage=group.stage,
             kind=group.kind,
             dose_krad=group.dose_krad,
-            mean=self.mean,
+            mean=self.mean + late,
             std=self.std,
             rate_krad_per_s=group.rate_krad_per_s,
             exposure_s=group.exposure_s if group.kind != "BIAS" else 0.0,
             temperature_c=group.temperature_c,
-            mean_error=self.error,
+            mean_error=math.hypot(self.error, LATE_ERROR * late),
             noise=math.sqrt(noise.variance) if noise.variance >= 0 else math.nan,
             noise_error=noise.variance_error / (2 * math.sqrt(noise.variance)) if noise.variance > 0 else math.nan,
             n_frames=len(group.frames),

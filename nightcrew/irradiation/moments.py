@@ -57,6 +57,11 @@ class Moments:
         self._pixels += m2.size
         self._sums += (m2.sum(), m3.sum(), m4.sum(), np.dot(m2, m2))
 
+    def take_out(self, other: Moments) -> None:
+        """Forget pixels that were added here and to ``other``."""
+        self._pixels -= other._pixels
+        self._sums -= other._sums
+
     def noise(self) -> Noise:
         """The stack's noise.  With 2 or 3 frames var(k2) is the normal law's, 2 k2^2 / (n - 1), from the mean of the pixels' squares."""
         n, pixels = self.n_frames, self._pixels

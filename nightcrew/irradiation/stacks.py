@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput
 from nightcrew.io.images import ImageFile
 from nightcrew.irradiation.grouping import Group
-from nightcrew.irradiation.hits import StackNoise, mean_without_hits, stack_noise_without_hits
+from nightcrew.irradiation.hits import StackNoise, hot_from, late_part, mean_without_hits, stack_noise_without_hits
 from nightcrew.irradiation.least_squares import improbable, line
 from nightcrew.irradiation.moments import Moments, Noise
 from nightcrew.irradiation.open_frames import OpenFrames
@@ -27,6 +27,7 @@ F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 DEFAULT_MEMORY_BYTES = 192 << 20
 _ROWS = 256
+_STEADY = 0.003  # part of the hits that may be lost with pixels that only seem to have become hot
 _BYTES_A_VALUE = 28  # a slab's value as float32, its sorted copy, masks and squares
 _TRIMMED = (0.01, 0.80)  # part of the histogram that tells the level of a frame: hits are above it
 
@@ -51,7 +52,9 @@ class Stack:
 
     ``raw_mean``, ``raw_std``: of all pixels of all frames (population).  ``noise``: temporal, hits included.  ``mean``: of the master (hits
     taken out).  ``variance``: temporal without hits (NaN for one frame).  ``level_error``, ``raw_level_error``: standard errors of both
-    means, ``drift_adu``: scatter of the frames' levels beyond the noise.  ``hits``: values taken out, a pixel and frame.
+    means, ``drift_adu``: scatter of the frames' levels beyond the noise.  ``hits``: values taken out, a pixel and frame.  ``late_hot_adu``:
+    what pixels that became hot in the last frames would add to the mean, had they not been taken for hits; an estimate by those that
+    became hot before (NaN: none).  ``noise`` is without pixels that became hot on the way, which is no noise.
     """
 
     group: Group
@@ -66,6 +69,7 @@ class Stack:
     raw_level_error: float
     drift_adu: float
     hits: float
+    late_hot_adu: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +170,7 @@ class _Work:
     def __init__(self, shape: tuple[int, int], n: int) -> None:
         self.shape, self.n = shape, n
         self.maps = Maps(np.empty(shape, np.float32), np.empty(shape, np.float32))
-        self._moments = Moments(n)
+        self._moments, self._risen_moments, self._risen = Moments(n), Moments(n), 0.0
         self._sum, self._variance, self._hits = 0.0, 0.0, 0
         self._variance_pixels = 0
         self._pixels = 0  # with a value in every frame
@@ -186,6 +190,9 @@ class _Work:
         self._moments.add(values)
         found = mean_without_hits(values, noise=law)
         clean, hits = found.mean, found.hits
+        if found.became_hot.any():
+            self._risen_moments.add(values[:, found.became_hot])
+            self._risen += found.risen * values.shape[1]
         left = values - clean
         left[hits] = 0
         square = np.einsum("ij,ij->j", left, left, dtype=np.float64)
@@ -200,6 +207,10 @@ class _Work:
 
     def stack(self, group: Group, numbers: list[FrameNumbers], levels: F8) -> Stack:
         pixels = max(self._pixels, 1)
+        hits = self._hits / (pixels * self.n)
+        by_chance = hits ** max(self.n - hot_from(self.n) - 1, 0)
+        if by_chance < _STEADY:  # else hits that come one after the other would be taken out of the noise
+            self._moments.take_out(self._risen_moments)
         noise = self._moments.noise()
         variance = self._variance / self._variance_pixels if self._variance_pixels else math.nan
         means = np.array([one.mean for one in numbers])
@@ -221,7 +232,8 @@ class _Work:
             level_error=math.sqrt(formal + drift**2 / self.n),
             raw_level_error=math.sqrt(raw_formal + drift**2 / self.n),
             drift_adu=drift,
-            hits=self._hits / (pixels * self.n),
+            hits=hits,
+            late_hot_adu=self._risen / pixels * late_part(self.n) if self._risen and by_chance < _STEADY else 0.0,
         )
 
 

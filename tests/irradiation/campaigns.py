@@ -15,6 +15,8 @@ from nightcrew.simulate.campaign import make_irradiation
 from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
 
 SMALL = CampaignPlan(sensor=DamagedSensor(ny=64, nx=64), frames=5)
+STRONG = CampaignPlan(sensor=DamagedSensor(ny=160, nx=160), frames=6)
+"""Large enough that noise leaves the limits on slopes, parameters and hot pixels to the analysis: see ``test_truth``."""
 
 
 def simulated(root: Path, plan: CampaignPlan, seed: int = 1) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from nightcrew.irradiation.dose_log import parse_dose_log
 from nightcrew.irradiation.frames import Frame
 from nightcrew.irradiation.operation import analyse_sequence, correlate, ordered, sequences
 from nightcrew.simulate.campaign_plan import DamagedSensor
-from tasks.campaign_operation import mp4
 from tests.irradiation.campaigns import plan_of, simulated
 
 
@@ -90,11 +88,3 @@ def test_courses_are_interpolated_to_the_frames(campaign: tuple[Campaign, dict[s
     middle = (np.array(times) - times[0]) / (times[-1] - times[0])
     assert one.series.others["current_a"] == pytest.approx(0.1 * middle)
     assert set(one.series.others["voltage_v"]) == {5.0}
-
-
-def test_films_only_where_ffmpeg_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    pictures = [np.full((32, 32), 10 * n, np.uint8) for n in range(4)]
-    made = mp4(pictures)
-    assert (made is None) == (shutil.which("ffmpeg") is None)
-    monkeypatch.setattr("tasks.campaign_operation.shutil.which", lambda name: "/bin/false")
-    assert mp4(pictures) is None

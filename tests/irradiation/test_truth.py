@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.discover import find_campaigns
+from nightcrew.irradiation.hits import late_part, mean_without_hits
 from nightcrew.irradiation.joint import NAMES
+from nightcrew.irradiation.masters import Master
 from nightcrew.simulate.campaign_plan import DamagedSensor
-from nightcrew.simulate.campaign_sensor import make_damage
-from tests.irradiation.campaigns import SMALL, analysed, plan_of, simulated
+from nightcrew.simulate.campaign_sensor import DamageMaps, make_damage
+from tests.irradiation.campaigns import SMALL, STRONG, analysed, plan_of, simulated
 
 LAYOUTS: dict[str, dict[str, Any]] = {
     "irr, whole log": {},
@@ -27,58 +30,78 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def rates(analysis: Analysis, seed: int = 1) -> dict[float, float]:
-    """True mean dark rate (adu/s) at the doses of the groups."""
-    maps = make_damage(SMALL.sensor, seed)
-    return {one.group.dose_krad: float(maps.rate_at(one.group.dose_krad).mean()) for one in analysis.masters}
+def level_of(master: Master, maps: DamageMaps) -> float:
+    """True mean level of a group's frames, each at its own dose: the bias, or the dark signal."""
+    kind, seconds = master.group.kind, master.group.exposure_s
+    level = maps.bias_at if kind == "BIAS" else maps.rate_at
+    return float(np.mean([level(one.dose_krad).mean(dtype=np.float64) for one in master.group.doses])) * (1 if kind == "BIAS" else seconds)
+
+
+def groups_of(found: Analysis, kind: str, exposure_s: float, *stages: str) -> list[Master]:
+    of_kind = [one for one in found.masters if one.group.kind == kind and (kind == "BIAS" or one.group.exposure_s == exposure_s)]
+    return sorted((one for one in of_kind if one.group.stage in stages), key=lambda one: one.group.dose_krad)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_response_in_every_layout(tmp_path: Path, name: str) -> None:
-    plan = plan_of(**LAYOUTS[name])
-    truth = simulated(tmp_path, plan)
+    # the limits are those that are stated, without a part that grows with the errors
+    plan = dataclasses.replace(STRONG, **LAYOUTS[name])
+    truth = simulated(tmp_path, plan)["effective"]
     found = analysed(tmp_path)
+    maps = make_damage(plan.sensor, 1)
     assert found.left_out == {}
-    sensor = plan.sensor
-    bias = next(slope for slope in found.slopes if slope.kind == "BIAS")
-    assert bias.value == pytest.approx(sensor.alpha_adu_per_krad, rel=0.005)
-    true_rates = rates(found)
-    for slope in (slope for slope in found.slopes if slope.kind == "DARK" and slope.exposure_s > 5):
-        doses = sorted(dose for dose in true_rates if dose < 39)
-        expected = slope.exposure_s * np.polyfit(doses, [true_rates[dose] for dose in doses], 1)[0]
-        assert slope.value == pytest.approx(expected, rel=0.01, abs=4 * slope.error)
-    fit = found.joint[found.main_bin].fit
+    for slope in found.slopes:
+        some = groups_of(found, slope.kind, slope.exposure_s, "pre", "radiating")
+        doses = [one.group.dose_krad for one in some]
+        expected = np.polyfit(doses, [level_of(one, maps) for one in some], 1)[0]
+        assert slope.value == pytest.approx(expected, rel=0.005 if slope.kind == "BIAS" else 0.01), slope.exposure_s
+    assert next(s for s in found.slopes if s.kind == "BIAS").value == pytest.approx(plan.sensor.alpha_adu_per_krad, rel=0.005)
+    fit = found.main_fit
     assert fit is not None
-    assert fit.values["B0"] == pytest.approx(sensor.b0_adu, rel=0.01)
-    assert fit.values["DC0"] == pytest.approx(truth["effective"]["DC0"], rel=0.01)
+    assert (fit.values["B0"], fit.values["DC0"]) == pytest.approx((truth["B0"], truth["DC0"]), rel=0.01)
     for key in NAMES:
-        value = truth["effective"][key]
-        assert fit.values[key] == pytest.approx(value, rel=0.03, abs=5 * fit.errors[key]), key
+        assert fit.values[key] == pytest.approx(truth[key], rel=0.03), key
 
 
-def test_shifts_and_hot_pixels(tmp_path: Path) -> None:
-    simulated(tmp_path, plan_of(sensor=DamagedSensor(ny=64, nx=64, hot_per_krad=1e-3)))
+def test_shifts_are_within_their_errors_and_hot_pixels_within_3_percent(tmp_path: Path) -> None:
+    plan = dataclasses.replace(STRONG, sensor=dataclasses.replace(STRONG.sensor, hot_per_krad=1e-3))
+    simulated(tmp_path, plan)
     found = analysed(tmp_path)
-    maps = make_damage(DamagedSensor(ny=64, nx=64, hot_per_krad=1e-3), 1)
+    maps = make_damage(plan.sensor, 1)
+    pulls = []
     for shift in found.shifts:
-        kind = [
-            one
-            for one in found.masters
-            if one.group.kind == shift.kind and (shift.kind == "BIAS" or one.group.exposure_s == shift.exposure_s)
-        ]
-        beam = [one.group.dose_krad for one in kind if one.group.stage == "radiating"]
-        ends = (min(beam), 0.0) if shift.transition == "first_pre" else (max(beam), 40.0)
-        level = maps.bias_at if shift.kind == "BIAS" else maps.rate_at
-        scale = shift.exposure_s if shift.kind == "DARK" else 1.0
-        expected = scale * float((level(ends[0]) - level(ends[1])).mean())
-        assert shift.value == pytest.approx(expected, abs=4.5 * shift.error + 0.01 * abs(expected))
+        beam = groups_of(found, shift.kind, shift.exposure_s, "radiating")
+        (quiet,) = groups_of(found, shift.kind, shift.exposure_s, "pre" if shift.transition == "first_pre" else "post")
+        irradiated = beam[0] if shift.transition == "first_pre" else beam[-1]
+        pulls.append((shift.value - level_of(irradiated, maps) + level_of(quiet, maps)) / shift.error)
+    assert len(pulls) == 6
+    assert np.max(np.abs(pulls)) < 3, pulls
+    assert np.sum(np.square(pulls)) < chi2.isf(1e-3, 6)
     for one in found.hot.counts:
-        assert one.count == pytest.approx(maps.hot_at(one.dose_krad), rel=0.03, abs=1.5)
-    growth = found.hot.growth
-    assert growth is not None
-    assert growth.per_krad == pytest.approx(64 * 64 * 1e-3, abs=4 * growth.per_krad_error)
+        assert one.count == pytest.approx(maps.hot_at(one.dose_krad), rel=0.03)
+    grown = found.hot.growth
+    assert grown is not None
+    ends = [one.dose_krad for one in found.hot.counts if one.stage != "post"]
+    assert grown.per_krad == pytest.approx((maps.hot_at(max(ends)) - maps.hot_at(min(ends))) / (max(ends) - min(ends)), rel=0.03)
     tail = found.hot.counts[-1].tail
-    assert tail.scale_adu == pytest.approx(1500, abs=4 * tail.scale_error_adu)
+    assert tail.scale_adu == pytest.approx(1500, abs=3 * tail.scale_error_adu)
+    assert tail.scale_error_adu < 0.05 * 1500
+
+
+def test_pixels_that_become_hot_in_the_last_frames_are_in_the_level() -> None:
+    # they look like hits and were lost: levels in the beam came out too low, and the step they make was taken for noise of hits
+    n, pixels, excess = 6, 120_000, 3000.0
+    rng = np.random.default_rng(5)
+    values = (1000 + 30 * rng.standard_normal((n, pixels))).astype(np.float32)
+    onset = rng.integers(1, n, pixels // 20)
+    for place, first in enumerate(onset.tolist()):
+        values[first:, place * 20] += excess
+    found = mean_without_hits(values)
+    lost = float(np.sum((n - onset)[n - onset < 3]) / n * excess / pixels)
+    assert found.mean.mean() + lost == pytest.approx(values.mean(), abs=0.5)
+    assert found.risen * late_part(n) == pytest.approx(lost, rel=0.05)
+    assert late_part(6) == 3 / 12
+    assert math.isnan(late_part(3))
 
 
 def test_jitter_numbering_and_order_change_nothing(tmp_path: Path) -> None:
