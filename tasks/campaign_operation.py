@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +16,14 @@ from reports.campaign_page import sequence_folder
 from reports.campaign_plots import Axis, Series, curve_png, film_frames, gif, map_png, panels_png
 from reports.stretch import display_range
 from tasks.campaign_files import Tree
+from tasks.films import FilmMaker
 
-FILM_SECONDS = 60.0  # what ffmpeg may take for a film
 POWER_LOG = "powerlog.csv"
 
 
 def write_operation(tree: Tree, campaign: Campaign, folder: str, memory_bytes: int) -> tuple[list[Operation], list[str]]:
     """All sequences of a campaign below ``folder``; sentences on what there is not."""
-    made, absent = [], []
+    made, absent, films = [], [], FilmMaker()
     for name, frames in sequences(campaign.operation).items():
         logs = Logs(whole=campaign.logs.whole, by_folder={key: log for key, log in campaign.logs.by_folder.items() if key == name})
         root = Path(str(campaign.root))
@@ -42,9 +39,9 @@ def write_operation(tree: Tree, campaign: Campaign, folder: str, memory_bytes: i
         except RejectedInput as error:
             absent.append(str(error))
             continue
-        _write_sequence(tree, f"{folder}{sequence_folder(name, campaign.name)}/", found, absent)
+        _write_sequence(tree, f"{folder}{sequence_folder(name, campaign.name)}/", found, absent, films)
         made.append(found)
-    return made, absent
+    return made, [*absent, *films.told()]
 
 
 def _power(root: Path, folder: str, campaign: str) -> DoseLog | None:
@@ -60,14 +57,14 @@ def _power(root: Path, folder: str, campaign: str) -> DoseLog | None:
         return None
 
 
-def _write_sequence(tree: Tree, place: str, found: Operation, absent: list[str]) -> None:
+def _write_sequence(tree: Tree, place: str, found: Operation, absent: list[str], films: FilmMaker) -> None:
     series = found.series
     _write_tables(tree, place, found)
     limits = display_range(found.mean) or (0.0, 1.0)
     frames, hits = film_frames(list(found.small), limits), film_frames(list(found.small_outliers), (0.0, 1.0))
     for name, pictures in (("frames", frames), ("outliers", hits)):
         tree.bytes(f"{place}{name}.gif", gif(pictures), "film")
-        film = mp4(pictures)
+        film = films.film(pictures)
         if film is not None:
             tree.bytes(f"{place}{name}.mp4", film, "film")
     tree.bytes(f"{place}cumulative_outliers.png", map_png(found.cumulative, "frames in which a pixel stood out", "", limits=(0, 3)), "map")
@@ -176,35 +173,3 @@ def _write_correlation(tree: Tree, place: str, found: Operation) -> None:
         dose=series.dose_krad,
         time=series.time_s,
     )
-
-
-def mp4(frames: list[np.ndarray], *, frames_a_second: int = 4) -> bytes | None:
-    """A film by ffmpeg; None where there is none, or where it needs longer than :data:`FILM_SECONDS` or fails."""
-    program = shutil.which("ffmpeg")
-    if program is None or not frames:
-        return None
-    height, width = (side - side % 2 for side in frames[0].shape)
-    if min(height, width) < 2:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "film.mp4"
-        command = [
-            program,
-            "-loglevel",
-            "error",
-            "-f",
-            "rawvideo",
-            "-pix_fmt",
-            "gray",
-            "-s",
-            f"{width}x{height}",
-            "-r",
-            str(frames_a_second),
-        ]
-        command += ["-i", "-", "-pix_fmt", "yuv420p", "-fflags", "+bitexact", "-flags:v", "+bitexact", str(out)]
-        data = b"".join(np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames)
-        try:
-            done = subprocess.run(command, input=data, capture_output=True, timeout=FILM_SECONDS, check=False)  # noqa: S603
-        except (subprocess.TimeoutExpired, OSError):
-            return None
-        return out.read_bytes() if done.returncode == 0 and out.exists() else None

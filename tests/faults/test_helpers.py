@@ -1,0 +1,79 @@
+"""External helpers that are absent, fail, write nothing or hang: a time box, a fall-back, and their failures in words."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nightcrew.calibration.kernels import build
+from tasks.films import FilmMaker
+
+PICTURES = [np.full((33, 32), 10 * n, np.uint8) for n in range(4)]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which programs are looked for."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", os.fspath(folder))
+    return folder / "ffmpeg"
+
+
+def written(path: Path, script: str) -> None:
+    path.write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.usefixtures("program")
+def test_an_absent_ffmpeg_is_told_once() -> None:
+    films = FilmMaker()
+    assert [films.film(PICTURES) for _ in range(3)] == [None] * 3
+    assert films.told() == ["There are no .mp4 films, ffmpeg is not installed: the .gif files show the same."]
+    assert FilmMaker().told() == []  # nothing was asked of it
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("exit 3", "it ended with 3"), ("exit 0", "it wrote nothing"), ("kill -9 $$", "it ended with -9")]
+)
+def test_an_ffmpeg_that_fails_is_counted(program: Path, script: str, words: str) -> None:
+    written(program, script)
+    films = FilmMaker()
+    assert [films.film(PICTURES) for _ in range(2)] == [None] * 2
+    assert films.told() == [f"ffmpeg failed on 2 of 2 films: {words}. The .gif files show the same."]
+
+
+def test_an_ffmpeg_that_hangs_is_waited_for_once(program: Path) -> None:
+    written(program, "exec /bin/sleep 60")
+    films = FilmMaker(seconds=0.5)
+    start = time.monotonic()
+    assert [films.film(PICTURES) for _ in range(20)] == [None] * 20
+    assert time.monotonic() - start < 8.0  # twenty times would be ten seconds
+    assert films.told() == [
+        "ffmpeg failed on 20 of 20 films: it took longer than 0.2 s and was not asked again. The .gif files show the same."
+    ]
+
+
+def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> None:
+    written(program, f'[ -e {tmp_path}/once ] && exit 1; echo > {tmp_path}/once; for out; do :; done; echo film > "$out"')
+    films = FilmMaker()
+    assert films.film(PICTURES) == b"film\n"
+    assert films.film(PICTURES) is None
+    assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
+
+
+@pytest.mark.parametrize(("script", "words"), [("exit 1", "failed"), ("exec /bin/sleep 60", "could not be run")])
+def test_a_compiler_that_fails_or_hangs_leaves_numpy(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
+) -> None:
+    """The kernels are compiled when they are first wanted; without them numpy does the same."""
+    written(program.with_name("cc"), script)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(build, "TIMEOUT_S", 0.2)
+    with pytest.raises(build.BuildError, match=words):
+        build.build(tmp_path)
