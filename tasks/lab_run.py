@@ -13,8 +13,8 @@ from nightcrew.errors import NightcrewError, Refused, RejectedInput, TransientEr
 from nightcrew.io.images import read_image
 from nightcrew.io.source import shown
 from nightcrew.lab.attempts import DEFAULT_DEPTH, find_attempts
-from nightcrew.lab.convert import Section, convert_sections
-from nightcrew.lab.index import Given, index_sections, write_frames_index
+from nightcrew.lab.convert import Section, common_parent, convert_sections, is_product
+from nightcrew.lab.index import Given, index_converted, index_sections, write_frames_index
 from nightcrew.lab.options import PARTS, LabOptions
 from nightcrew.lab.raw import RawLayout
 from nightcrew.lab.records import LabFrame, read_index
@@ -71,18 +71,20 @@ def _found(
     for section in sections:
         if not section.root.is_dir():
             raise Refused(f"{shown(section.root)}: is neither a folder nor an index.csv")
-    raw = any(attempt.raws and not attempt.fits for root in roots for attempt in find_attempts(root, search_depth=search_depth))
+    raw = any(
+        attempt.raws and not is_product(attempt.folder, out, roots)
+        for root in roots
+        for attempt in find_attempts(root, search_depth=search_depth)
+    )
     if not raw:
         indexed = index_sections(sections, given=given, search_depth=search_depth, threads=threads)
         made.warnings += indexed.warnings
-        return indexed.frames
+        return [frame for frame in indexed.frames if not is_product(frame.path, out, roots)]
     converted = convert_sections(sections, out / "fits", search_depth=search_depth, layout=layout, threads=threads, durable=durable)
     made.warnings += converted.warnings + [warning for result in converted.attempts for warning in result.warnings]
     made.rejected = [(path.name, reason) for path, reason in converted.rejected]
-    used = {result.attempt.folder: Section(result.attempt.folder) for result in converted.attempts if result.attempt.fits}
-    places = [Section(out / "fits"), *used.values()] if (out / "fits").is_dir() else list(used.values())
-    indexed = index_sections(places, given=given, search_depth=search_depth + 1, threads=threads)
-    made.warnings += [warning for warning in indexed.warnings if "not converted" not in warning]
+    indexed = index_converted(converted, common_parent(roots), given=given, threads=threads)
+    made.warnings += indexed.warnings
     return indexed.frames
 
 

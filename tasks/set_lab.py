@@ -10,8 +10,8 @@ from typing import Any
 
 from nightcrew.errors import RejectedInput
 from nightcrew.io.atomic import write_text
-from nightcrew.lab.attempts import FITS_FOLDER, Attempt
-from nightcrew.lab.convert import convert_attempt, is_ours, write_index
+from nightcrew.lab.attempts import FITS_FOLDER, FRAMES_FOLDER, Attempt, natural
+from nightcrew.lab.convert import convert_attempt, covered, is_ours, write_index
 from nightcrew.lab.index import Given, index_frame, what_is_missing, write_frames_index
 from nightcrew.lab.names import kind_of, kind_of_name
 from nightcrew.lab.options import LabOptions
@@ -24,7 +24,6 @@ from nightcrew.ledger.rows import Measurement, worst
 from nightcrew.planning.set_lab import ATTEMPT, MODELS, attempts_of
 from reports.lab import lab_page
 from reports.summary import Quantity
-from reports.text import shell_word
 from tasks.lab_run import masters_of, models_of
 from tasks.set_units import SetResult, SetUnit
 
@@ -48,7 +47,9 @@ def _attempt(unit: SetUnit) -> Attempt:
     (found,) = attempts_of(list(unit.files)).values()
     folder = str(unit.facts.get("folder", found.folder))
     parts = (unit.planned.night, *(part for part in folder.split("/") if part))
-    raws = tuple(unit.path(file) for file in found.raws)
+    inside = f"/{FRAMES_FOLDER}/"
+    ordered = sorted(found.raws, key=lambda file: (inside not in f"/{file.relative.lower()}", natural(file.relative)))
+    raws = tuple(unit.path(file) for file in ordered)
     kind = kind_of(parts) or next(filter(None, (kind_of_name(raw.name) for raw in raws[:1])), "")
     return Attempt(
         folder=raws[0].parent,
@@ -68,18 +69,16 @@ def make_attempt(unit: SetUnit) -> SetResult:
     own = [path for path in attempt.fits if is_ours(path)]
     names = {unit.path(file): file.relative for file in unit.files}
     left_out = {names[path]: OWN_FITS for path in own}
-    if len(own) < len(attempt.fits):
-        attempt = replace(attempt, fits=tuple(path for path in attempt.fits if path not in own))
-        left_out |= {names[raw]: "the FITS files beside it are used" for raw in attempt.raws}
-    else:
-        attempt = replace(attempt, fits=())
+    attempt = replace(attempt, fits=tuple(path for path in attempt.fits if path not in own))
+    left_out |= {names[raw]: "the FITS files beside it are used" for raw in covered(attempt.raws, attempt.fits)}
     layout = RawLayout(**dict(unit.parameters))
     result = convert_attempt(attempt, unit.out / FITS_FOLDER, layout=layout, threads=unit.threads, durable=False)
     left_out |= {names[path]: reason for path, reason in result.rejected}
     if not result.frames:
         raise RejectedInput(result.rejected[0][1] if result.rejected else f"{attempt.label}: holds no frame")
-    if not attempt.fits:
-        write_index(unit.out / "fits_index.csv", result.frames)
+    converted = [frame for frame in result.frames if frame.path not in attempt.fits]
+    if converted:
+        write_index(unit.out / "fits_index.csv", converted)
     lacking = str(unit.facts.get("lacking") or "")
     warnings = [*([f"{attempt.label}: taken as it is, though it {lacking}"] if lacking else []), *result.warnings]
     body = {"parts": list(attempt.parts), "caltype": attempt.caltype, "warnings": warnings, "use_fits": bool(attempt.fits)}
@@ -109,13 +108,13 @@ def _before(folder: Path) -> _Before:
 def make_models(unit: SetUnit) -> SetResult:
     """Index, masters, statistics, models and changes of a whole set, with its page."""
     made = LabMade(title=unit.planned.night)
-    converted = set()
+    converted: set[tuple[str, ...]] = set()
+    mixed: set[tuple[str, ...]] = set()
     for folder in unit.inputs.values():
         before = _before(folder)
         made.frames += [index_frame(path, before.attempt, Given()) for path in before.attempt.fits]
         made.warnings += before.warnings
-        if not before.use_fits:
-            converted.add(before.attempt.parts)
+        (mixed if before.use_fits else converted).add(before.attempt.parts)
     left_out: dict[str, str] = {}
     names: dict[Path, str] = {}
     for one in attempts_of(list(unit.files)).values():
@@ -123,6 +122,10 @@ def make_models(unit: SetUnit) -> SetResult:
         if parts in converted:
             left_out |= {file.relative: OWN_FITS for file in one.fits}
             continue
+        if one.raws or parts in mixed:
+            ours = {file.relative for file in one.fits if is_ours(unit.path(file))}
+            left_out |= dict.fromkeys(ours, OWN_FITS)
+            one.fits = [file for file in one.fits if file.relative not in ours]
         for file in one.fits:
             path = unit.path(file)
             kind = kind_of(parts) or kind_of_name(path.name)
@@ -139,8 +142,7 @@ def make_models(unit: SetUnit) -> SetResult:
     options = options_of(unit.parameters)
     masters_of(made, unit.out, options, threads=unit.threads)
     models_of(made, unit.out, options, threads=unit.threads)
-    name = unit.planned.night
-    page = lab_page(made, commands=(f"nightcrew why {shell_word(name)}", f"nightcrew rerun {shell_word(name)}"))
+    page = lab_page(made, commands=unit.commands)
     measured = tuple(_measurement(q) for q in page.summary.quantities if q.name in TREND)
     metrics: dict[str, Any] = {q.name: q.value for q in reversed(page.summary.quantities) if q.name in page.key_quantities}
     metrics["models"] = models = domains(made)

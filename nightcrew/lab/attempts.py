@@ -28,7 +28,8 @@ DEFAULT_DEPTH = 6
 class Attempt:
     """One attempt.  ``parts`` are its folders below ``root`` (with the root's own name in front, which may say what it holds).
 
-    ``raws`` and ``fits`` are sorted by name; where there are FITS the raws are not converted again.  ``config`` and ``log`` may be
+    ``raws`` and ``fits`` are sorted by name, those of ``frames/`` and ``fits/`` before those beside these folders; raws that FITS of
+    somebody else stand for are not converted again.  ``config`` and ``log`` may be
     missing; ``caltype`` is BIAS, DARK, FLAT, OPER or "" (nothing says it).
     """
 
@@ -124,8 +125,8 @@ def _attempt(folder: Path, root: Path, listing: _Listing, caltype: str) -> Attem
     config = next((listing.files[name] for name in CONFIG_NAMES if name in listing.files), None)
     log = next((listing.files[name.lower()] for name in FRAME_LOGS if name.lower() in listing.files), None)
     frames, fits = listing.folders.get(FRAMES_FOLDER), listing.folders.get(FITS_FOLDER)
-    raws = (_list(frames).raws if frames else ()) or listing.raws
-    images = (_list(fits).fits if fits else ()) or listing.fits
+    raws = ((*_list(frames).raws, *listing.raws)) if frames else listing.raws
+    images = ((*_list(fits).fits, *listing.fits)) if fits else listing.fits
     named = folder.name.lower().startswith("attempt")
     if not (raws or images) or not (named or frames or fits or config or log or folder == root or listing.raws):
         return None

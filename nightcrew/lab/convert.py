@@ -9,11 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from nightcrew.errors import NightcrewError, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import part_files
 from nightcrew.io.headers import HeaderValue, read_hdus
+from nightcrew.io.images import read_image
 from nightcrew.io.source import shown
 from nightcrew.lab.attempts import DEFAULT_DEPTH, FITS_FOLDER, Attempt, find_attempts
+from nightcrew.lab.config import LabConfig
 from nightcrew.lab.fast_copy import can_copy, copy_frame
 from nightcrew.lab.fits_frame import frame_cards, write_frame
 from nightcrew.lab.keywords import AttemptNotes, frame_keywords, read_notes, to_cards
@@ -57,17 +61,27 @@ def convert_attempt(
 ) -> AttemptResult:
     """Convert the raws of an attempt into ``folder`` (made when needed).
 
-    FITS that came with the attempt are used and its raws left alone; FITS of an interrupted run of our own are completed.  A FITS file
-    that stands there with the same header and is not older than its raw is kept.  Raises TransientError when the disk fails.
+    FITS that came with the attempt are used and the raws that they stand for left alone; FITS of an interrupted run of our own are
+    completed.  A FITS file that stands there is kept when it has the same header, and the raw was not touched since or has the same
+    pixels.  Raises TransientError when the disk fails.
     """
     layout = layout or RawLayout()
     result = AttemptResult(attempt)
-    if attempt.fits and not (attempt.raws and all(is_ours(path) for path in attempt.fits)):
-        return _use_existing(attempt, result)
+    theirs = [path for path in attempt.fits if not attempt.raws or not is_ours(path)]
+    _use_existing(attempt, theirs, result)
+    done = covered(attempt.raws, theirs)
+    raws = [raw for raw in attempt.raws if raw not in done]
+    if done:
+        result.warnings.append(
+            f"{attempt.label}: has FITS files already; {len(done)} of its {len(attempt.raws)} raws were not converted again"
+        )
+    if not raws:
+        return result
+    raws = _of_one_name(raws, result)
     try:
         notes = read_notes(attempt)
     except RejectedInput as error:
-        result.rejected = [(raw, str(error)) for raw in attempt.raws]
+        result.rejected += [(raw, str(error)) for raw in raws]
         return result
     result.warnings += notes.warnings
 
@@ -77,7 +91,7 @@ def convert_attempt(
     for left in part_files(folder):  # of a run that was killed
         left.unlink(missing_ok=True)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        for raw, (made, warnings) in zip(attempt.raws, pool.map(one, attempt.raws), strict=True):
+        for raw, (made, warnings) in zip(raws, pool.map(one, raws), strict=True):
             result.warnings += [warning for warning in warnings if warning not in result.warnings]
             if isinstance(made, str):
                 result.rejected.append((raw, made))
@@ -86,8 +100,29 @@ def convert_attempt(
     return result
 
 
-def _use_existing(attempt: Attempt, result: AttemptResult) -> AttemptResult:
-    for path in attempt.fits:
+def covered(raws: Sequence[Path], fits: Sequence[Path]) -> list[Path]:
+    """Raws that FITS of somebody else stand for: of the same name or, where no name is the same, all of them."""
+    stems = {path.name.split(".fit")[0].split(".fts")[0] for path in fits}
+    same = [raw for raw in raws if raw.stem in stems]
+    return same if same or not fits else list(raws)
+
+
+def _of_one_name(raws: Sequence[Path], result: AttemptResult) -> list[Path]:
+    """The raws; of several that would have one FITS (``frames/a.raw`` beside ``a.raw``, ``a.RAW``) the first, the others are rejected."""
+    first: dict[str, Path] = {}
+    for raw in raws:
+        if raw.stem.lower() in first:
+            other = shown(first[raw.stem.lower()])
+            result.rejected.append(
+                (raw, f"{shown(raw)}: another raw of this name, {other}, belongs to the attempt; which one counts is not known")
+            )
+        else:
+            first[raw.stem.lower()] = raw
+    return list(first.values())
+
+
+def _use_existing(attempt: Attempt, fits: Sequence[Path], result: AttemptResult) -> None:
+    for path in fits:
         try:
             cards = dict(read_hdus(path, first_only=True)[0].cards)
         except RejectedInput as error:
@@ -96,9 +131,6 @@ def _use_existing(attempt: Attempt, result: AttemptResult) -> AttemptResult:
         if attempt.caltype and cards.get("CALTYPE") is None:
             cards["CALTYPE"] = attempt.caltype
         result.frames.append(ConvertedFrame(path, cards, made=False))
-    if attempt.raws:
-        result.warnings.append(f"{attempt.label}: has FITS files already; its {len(attempt.raws)} raws were not converted again")
-    return result
 
 
 def _convert_one(
@@ -112,10 +144,10 @@ def _convert_one(
         if problem:
             values["BADSIZE"] = True
         values["RAWFILE"] = shown(raw)
-        if layout.shift_bits:
-            values["BITSHIFT"] = layout.shift_bits
+        values |= layout_keywords(layout)
         cards = to_cards(values, notes.config)
-        if _stands(target, raw, frame_cards((notes.config.height, notes.config.width), notes.config.bytes_per_pixel, cards)):
+        form = frame_cards((notes.config.height, notes.config.width), notes.config.bytes_per_pixel, cards)
+        if _stands(target, form) and (not _touched_since(target, raw) or _same_pixels(target, raw, notes.config, layout)):
             return ConvertedFrame(target, values, made=False), warnings
         if sys.byteorder == "little" and can_copy(size, notes.config, layout):
             copy_frame(raw, target, notes.config, layout, cards, durable=durable, overwrite=target.exists())
@@ -130,15 +162,42 @@ def _convert_one(
     return ConvertedFrame(target, values, made=True), warnings
 
 
-def _stands(target: Path, raw: Path, cards: Sequence[str]) -> bool:
-    """Whether a whole file with just these cards stands there, not older than its raw."""
-    if not target.exists() or target.stat().st_mtime_ns < raw.stat().st_mtime_ns:
+def layout_keywords(layout: RawLayout) -> dict[str, HeaderValue]:
+    """What the header says of how the raw bytes were taken, where it is not the usual way."""
+    found: dict[str, HeaderValue] = {}
+    if layout.shift_bits:
+        found["BITSHIFT"] = layout.shift_bits
+    if layout.byte_order != "little":
+        found["RAWORDER"] = layout.byte_order
+    if layout.header_bytes:
+        found["RAWSKIP"] = layout.header_bytes
+    return found
+
+
+def _stands(target: Path, cards: Sequence[str]) -> bool:
+    """Whether a whole file with these cards and no others stands there."""
+    if not target.exists():
         return False
     try:
         hdu = read_hdus(target, first_only=True)[0]
     except RejectedInput:
         return False
-    return target.stat().st_size >= hdu.end_offset and hdu.raw.startswith("".join(cards).encode("ascii"))
+    text = "".join(cards).encode("ascii")
+    return target.stat().st_size >= hdu.end_offset and hdu.raw.startswith(text) and hdu.raw[len(text) :].startswith(b"DATASUM ")
+
+
+def _touched_since(target: Path, raw: Path) -> bool:
+    """Whether the raw may be another one than was converted: its times may be set back, when its entry was changed may not."""
+    status = raw.stat()
+    return max(status.st_mtime_ns, status.st_ctime_ns) >= target.stat().st_mtime_ns
+
+
+def _same_pixels(target: Path, raw: Path, config: LabConfig, layout: RawLayout) -> bool:
+    """Whether the file holds the pixels of the raw."""
+    try:
+        return np.array_equal(read_image(target), read_raw(raw, config, layout).pixels)
+    except RejectedInput:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +245,8 @@ def convert_sections(
     """
     made = Conversion()
     attempts = _attempts_of(sections, search_depth, made.warnings)
+    if out is not None:
+        attempts = {folder: one for folder, one in attempts.items() if not is_product(folder, out, [section.root for section in sections])}
     parent = common_parent([section.root for section in sections])
     for attempt in attempts.values():
         if attempt.caltype in skipped:
@@ -202,6 +263,12 @@ def convert_sections(
         rows = ({"PATH": os.path.relpath(path, target), "REASON": reason} for path, reason in made.rejected)
         made.tables.append(write_table(target / REJECTED_NAME, ("PATH", "REASON"), rows))
     return made
+
+
+def is_product(path: Path, out: Path, roots: Iterable[Path]) -> bool:
+    """Whether a file or folder lies in ``out``, where a former run wrote, and ``out`` itself lies below a root that is searched."""
+    target = out.resolve()
+    return path.resolve().is_relative_to(target) and not any(root.resolve().is_relative_to(target) for root in roots)
 
 
 def _attempts_of(sections: Sequence[Section], search_depth: int, warnings: list[str]) -> dict[Path, Attempt]:

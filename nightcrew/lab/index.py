@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from nightcrew.io.images import ImageFile
 from nightcrew.io.source import shown
 from nightcrew.lab import names
 from nightcrew.lab.attempts import DEFAULT_DEPTH, Attempt, find_attempts
-from nightcrew.lab.convert import Section
+from nightcrew.lab.convert import Conversion, Section
 from nightcrew.lab.records import INDEX_COLUMNS, LabFrame, to_row
 from nightcrew.lab.saturation import top_of
 from nightcrew.lab.tables import write_table
@@ -210,6 +210,18 @@ def index_sections(
         frames = list(pool.map(lambda item: index_frame(item[0], item[1], given), work.values()))
     warnings += what_is_missing(frames)
     return Indexed(frames, warnings)
+
+
+def index_converted(converted: Conversion, parent: Path, *, given: Given | None = None, threads: int = 2) -> Indexed:
+    """Index the frames of a conversion: those that it made and those that it found, each once; attempts are named below ``parent``."""
+    work = []
+    for result in converted.attempts:
+        folder = result.attempt.folder.resolve()
+        attempt = replace(result.attempt, folder=folder, root=parent, parts=(parent.name, *folder.relative_to(parent).parts))
+        work += [(frame.path, attempt) for frame in result.frames]
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        frames = list(pool.map(lambda item: index_frame(item[0], item[1], given or Given()), work))
+    return Indexed(frames, what_is_missing(frames))
 
 
 def _root_as_section(section: Section) -> list[str]:

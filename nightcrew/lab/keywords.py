@@ -12,16 +12,15 @@ from nightcrew.io.headers import HeaderValue
 from nightcrew.io.source import shown
 from nightcrew.lab.attempts import Attempt
 from nightcrew.lab.config import Entry, LabConfig, absent_config, read_config
-from nightcrew.lab.logs import ALIASES, COMMENTS, FrameLog, bare, read_log
+from nightcrew.lab.logs import ALIASES, COMMENTS, DIMENSIONS, FrameLog, bare, in_keyword_unit, read_log, split_unit
 from nightcrew.lab.names import tokens_of
 
 # The file's own structure and what the reader itself says: a configuration cannot set them.
 _STRUCTURAL_RE = re.compile(
     r"SIMPLE|BITPIX|NAXIS\d*|EXTEND|END|XTENSION|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|BUNIT|CHECKSUM|DATASUM|EXTNAME|COMMENT|HISTORY"
-    r"|CONTINUE|HIERARCH|CALTYPE|BADSIZE|FILETEMP|FRAMENUM|RAWFILE|BITSHIFT|INHERIT|"
+    r"|CONTINUE|HIERARCH|CALTYPE|BADSIZE|FILETEMP|FRAMENUM|RAWFILE|BITSHIFT|RAWORDER|RAWSKIP|INHERIT|"
 )
 _NAME_OF = {alias: keyword for keyword, aliases in ALIASES.items() for alias in aliases}
-_SECONDS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +76,22 @@ def config_keywords(config: LabConfig) -> tuple[dict[str, HeaderValue], list[str
     values: dict[str, HeaderValue] = {}
     warnings = []
     for name, entry in config.entries.items():
-        keyword = _NAME_OF.get(bare(name)) or re.sub(r"[^A-Z0-9_-]", "", re.sub(r"\s+", "_", name.upper()))
+        known = _NAME_OF.get(bare(name), "")
+        keyword = known or re.sub(r"[^A-Z0-9_-]", "", re.sub(r"\s+", "_", name.upper()))
         value = entry.value
         if keyword in ("EXPTIME", "REXPTIME"):
-            seconds = _seconds(entry)
+            seconds = _in_unit(entry, keyword, split_unit(name)[1] or entry.unit or "?")
             if seconds is None:
                 warnings.append(f"the configuration's {name} states no unit and was not taken as exposure")
                 keyword = f"CONFIG {keyword}"
             else:
                 value = seconds
+        elif known in DIMENSIONS:
+            value = _in_unit(entry, known, split_unit(name)[1] or entry.unit)
+            if value is None:
+                warnings.append(
+                    f"the configuration's {name} = {entry.value!s:.40} {entry.unit} is no number of a unit that is known; undefined"
+                )
         elif _STRUCTURAL_RE.fullmatch(keyword):
             warnings.append(f"the configuration's {name!r:.40} is a name that FITS needs itself; kept as CONFIG {keyword}")
             keyword = f"CONFIG {keyword or 'ENTRY'}"
@@ -93,11 +99,10 @@ def config_keywords(config: LabConfig) -> tuple[dict[str, HeaderValue], list[str
     return values, warnings
 
 
-def _seconds(entry: Entry) -> float | None:
-    factor = _SECONDS.get(entry.unit.lower())
-    if factor is None or isinstance(entry.value, bool) or not isinstance(entry.value, int | float):
+def _in_unit(entry: Entry, keyword: str, unit: str) -> float | None:
+    if isinstance(entry.value, bool) or not isinstance(entry.value, int | float):
         return None
-    return float(entry.value) * factor
+    return in_keyword_unit(float(entry.value), keyword, unit)
 
 
 def to_cards(values: dict[str, HeaderValue], config: LabConfig) -> list[Card]:

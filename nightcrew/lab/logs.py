@@ -1,7 +1,8 @@
 """Logs of an attempt, one row a frame: any delimiter, byte-order mark, empty cells, NaN, ``0.0`` as frame number.
 
-Columns become header keywords by an explicit table of names, never by a part of a name.  Times of exposure are written in
-microseconds unless the column says otherwise (``ExpTime (s)``); all other numbers keep their unit.
+Columns become header keywords by an explicit table of names, never by a part of a name.  Numbers are brought to the units of the
+keywords by the unit that the column's name states (``Temperature (K)``, ``ExpTime [ms]``, ``TimeStamp_ms``).  Without one, exposures are
+microseconds and all others are in the keyword's unit; values of a unit that is not known are undefined, with a warning.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.errors import RejectedInput
+from nightcrew.frames.units import to_celsius, unit_named
 from nightcrew.io.headers import HeaderValue
 from nightcrew.io.source import shown
 from nightcrew.lab.config import decode_text
@@ -51,10 +53,37 @@ COMMENTS: dict[str, str] = {
     "RADIATIONLEVEL": "radiation level by the log",
 }
 _MICROSECONDS = frozenset({"EXPTIME", "REXPTIME"})
-_UNITS_OF_TIME = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "μs": 1e-6}
+_DOSES_KRAD = {
+    "krad": 1.0,
+    "krads": 1.0,
+    "kr": 1.0,
+    "rad": 1e-3,
+    "rads": 1e-3,
+    "Mrad": 1e3,
+    "Gy": 0.1,
+    "kGy": 100.0,
+    "mGy": 1e-4,
+    "cGy": 1e-3,
+}
+_POWERS_W = {"w": 1.0, "watt": 1.0, "mw": 1e-3, "kw": 1e3}
+_LONG_S = {"min": 60.0, "h": 3600.0}
+_IN_A_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+DIMENSIONS: dict[str, str] = {
+    "EXPTIME": "time",
+    "REXPTIME": "time",
+    "TIMESTAMP": "time",
+    "TEMP": "temperature",
+    "EQTEMP": "temperature",
+    "TEMP_0": "temperature",
+    "DELTMP": "difference",
+    "POWCONS": "power",
+    "DOSE": "dose",
+}
+"""What a keyword's numbers are; of others no unit is known, and they are kept as they stand."""
 _KEYWORD_OF = {alias: keyword for keyword, names in ALIASES.items() for alias in names}
 _RANK = {alias: rank for names in ALIASES.values() for rank, alias in enumerate(names)}
 _UNIT_RE = re.compile(r"\s*[(\[]([^)\]]*)[)\]]\s*$")
+_TAIL_RE = re.compile(r"(.+?)[_ ]([A-Za-z°µμ]{1,7})\s*$")
 MOST_BYTES = 256 << 20
 
 
@@ -82,22 +111,54 @@ class FrameLog:
 class _Column:
     keyword: str
     rank: int
-    factor: float
+    unit: str  # as the name states it, "" when it states none
+
+
+def _squeezed(name: str) -> str:
+    return re.sub(r"[\s_]+", "", name).lower()
+
+
+def split_unit(name: str) -> tuple[str, str]:
+    """A name without its unit, and the unit: in brackets, or as the last word where the rest is a name of the table (``ExpTime_ms``)."""
+    bracketed = _UNIT_RE.search(name)
+    if bracketed:
+        return _UNIT_RE.sub("", name), bracketed[1].strip()
+    tail = _TAIL_RE.fullmatch(name.strip())
+    if tail and _squeezed(name) not in _KEYWORD_OF and _squeezed(tail[1]) in _KEYWORD_OF:
+        return tail[1], tail[2]
+    return name, ""
 
 
 def bare(name: str) -> str:
     """A column's name as the table of aliases knows it: without unit, blanks and underscores, lower-case."""
-    return re.sub(r"[\s_]+", "", _UNIT_RE.sub("", name)).lower()
+    return _squeezed(split_unit(name)[0])
+
+
+def in_keyword_unit(value: float, keyword: str, unit: str) -> float | None:
+    """A number in the unit of its keyword (s, C, K, W, kRad); None when the unit is not known.  Keywords without unit keep theirs."""
+    dimension = DIMENSIONS.get(keyword, "")
+    if not dimension or not unit:
+        return value
+    if dimension == "time":
+        named = unit_named(unit, "time")
+        return None if not named else value * _LONG_S[named] if named in _LONG_S else value / _IN_A_SECOND[named]
+    if dimension in ("temperature", "difference"):
+        named = unit_named(unit, "temperature")
+        if not named:
+            return None
+        if dimension == "temperature":
+            return to_celsius(value, named)
+        return value / 1.8 if named == "F" else value
+    table = _DOSES_KRAD if dimension == "dose" else _POWERS_W
+    factor = table.get(unit) or (None if unit in ("mrad", "MGy") else table.get(unit.lower()))
+    return None if factor is None else float(f"{value * factor:.12g}")
 
 
 def _column(name: str) -> _Column:
     plain = bare(name)
-    keyword = _KEYWORD_OF.get(plain) or re.sub(r"[^A-Z0-9_-]+", "_", _UNIT_RE.sub("", name).strip().upper()).strip("_")
-    unit = _UNIT_RE.search(name)
-    factor = 1.0
-    if keyword in _MICROSECONDS:
-        factor = _UNITS_OF_TIME.get(unit[1].strip().lower(), 1e-6) if unit else 1e-6
-    return _Column(keyword, _RANK.get(plain, 0), factor)
+    keyword = _KEYWORD_OF.get(plain) or re.sub(r"[^A-Z0-9_-]+", "_", split_unit(name)[0].strip().upper()).strip("_")
+    unit = split_unit(name)[1] or ("us" if keyword in _MICROSECONDS else "")
+    return _Column(keyword, _RANK.get(plain, 0), unit)
 
 
 def delimiter_of(lines: list[str]) -> str:
@@ -129,12 +190,16 @@ def parse_log(text: str, name: str = "temperatureLog.csv") -> FrameLog:
     try:
         table = [line.split() for line in lines] if sign == " " else list(csv.reader(lines, delimiter=sign, skipinitialspace=True))
     except csv.Error as error:
-        raise RejectedInput(f"{name}: is no table ({error})") from error
+        raise RejectedInput(f"{name}: is no table that can be read ({error})") from error
     names = [cell.strip() for cell in table[0]]
     if all(to_number(cell) is not None for cell in names):
         raise RejectedInput(f"{name}: has no line with the names of its columns")
     columns = [_column(cell) for cell in names]
-    warnings: list[str] = []
+    warnings = [
+        f"{name}: the unit of the column {cell!r:.40} is not known; its values are undefined"
+        for cell, column in zip(names, columns, strict=True)
+        if in_keyword_unit(1.0, column.keyword, column.unit) is None
+    ]
     key = next((i for alias in ALIASES["FRAMENUM"] for i, cell in enumerate(names) if bare(cell) == alias), None)
     if key is None:
         warnings.append(f"{name}: has no column FrameNum; the first column, {names[0]!r:.40}, is taken for it")
@@ -185,7 +250,7 @@ def _value(cell: str, column: _Column, decimal_comma: bool) -> HeaderValue:
     number = to_number(cell, decimal_comma=decimal_comma)
     if number is None:
         return cell if column.keyword not in COMMENTS else None
-    return number * column.factor if math.isfinite(number) else None
+    return in_keyword_unit(number, column.keyword, column.unit) if math.isfinite(number) else None
 
 
 def _some(frames: list[int]) -> str:

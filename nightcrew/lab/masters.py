@@ -6,7 +6,7 @@ weigh alike in the master over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -121,29 +121,40 @@ def _known_median(values: F4, name: str) -> float:
     return median
 
 
-def joined(group: Group, name: str, parts: Sequence[Master]) -> Master:
-    """The master over several attempts, each of equal weight."""
+def joined(group: Group, name: str, made: Iterable[Master]) -> Master:
+    """The master over several attempts, each of equal weight; they are taken one by one, so that two of them are in memory at most."""
+    parts: list[Master] = []
+    first: Master | None = None
+    mean = squares = np.zeros((0, 0))
+    for part in made:
+        if first is None:
+            first, mean, squares = part, part.mean.astype(np.float64), np.square(part.error, dtype=np.float64)
+        else:
+            first = light(first)
+            mean += part.mean
+            squares += np.square(part.error, dtype=np.float64)
+        parts.append(light(part))
+    if first is None:
+        raise RejectedInput(f"{name}: there is no frame for it")
     if len(parts) == 1:
-        return replace(parts[0], group=group, name=name)
-    mean = np.zeros(parts[0].mean.shape, np.float32)
-    for part in parts:
-        mean += part.mean / np.float32(len(parts))
-    errors = np.sqrt(np.sum([part.error.astype(np.float64) ** 2 for part in parts], axis=0)) / len(parts)
+        return replace(first, group=group, name=name)
+    mean /= len(parts)
     counts: NDArray[np.float64] = np.array([part.n_frames for part in parts], np.float64)
     levels = np.array([part.level for part in parts])
     level = float(np.average(levels, weights=counts))
     pixels = counts * mean.size
     within = float(np.sum((pixels - 1) * np.array([part.std for part in parts]) ** 2) + np.sum(pixels * (levels - level) ** 2))
     noises = [part.noise for part in parts if part.noise is not None]
+    plane_: F4 = mean.astype(np.float32)
     return replace(
-        parts[0],
+        first,
         group=group,
         name=name,
-        mean=mean,
-        error=errors.astype(np.float32),
+        mean=plane_,
+        error=(np.sqrt(squares) / len(parts)).astype(np.float32),
         n_frames=int(counts.sum()),
         level=level,
-        median=_known_median(mean, name),
+        median=_known_median(plane_, name),
         std=float(np.sqrt(within / max(pixels.sum() - 1, 1))),
         noise=float(np.median(noises)) if noises else None,
         lowest=min(part.lowest for part in parts),
@@ -237,9 +248,7 @@ def _of_kind(kind: str, frames: list[LabFrame], biases: list[Master], out: Path,
             for one in [replace(group, frames=tuple(frame for frame in group.frames if frame.attempt == attempt))]
         ]
         short = _short_names([part.attempt for part in parts])
-        made = [make_master(part, f"{start}{short[part.attempt]}_{tail}", bias) for part in parts]
-        for master in made:
-            write_master(out, master)
+        made = (write_master(out, make_master(part, f"{start}{short[part.attempt]}_{tail}", bias)) for part in parts)
         found.append(light(write_master(out, joined(group, f"{start}{tail}", made))))
     return found
 

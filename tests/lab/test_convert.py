@@ -243,3 +243,69 @@ def test_attempts_named_twice_are_converted_once(tmp_path: Path) -> None:
     made = convert_sections([Section(root), Section(root / "TestSection1")], tmp_path / "out")
     assert len(made.frames) == 6
     assert len(find_attempts(root)) == 3
+
+
+def frames_of(made: convert.Conversion) -> dict[str, tuple[bool, list[list[int]]]]:
+    return {frame.path.name: (frame.made, read_image(frame.path).tolist()) for frame in made.frames}
+
+
+@pytest.mark.parametrize(
+    "layout", [RawLayout(byte_order="big"), RawLayout(shift_bits=4), RawLayout(header_bytes=2, pad=True), RawLayout()], ids=str
+)
+def test_other_options_convert_again_and_going_back_does_too(tmp_path: Path, layout: RawLayout) -> None:
+    folder = attempt(tmp_path / "in" / "attempt0")
+    np.array([[16, 32], [48, 4112]], "<u2").tofile(folder / "frames" / "BiasT0_exp0.1sAt0f0.raw")
+    usual = frames_of(convert_sections([Section(tmp_path / "in")], tmp_path / "out"))
+    other = frames_of(convert_sections([Section(tmp_path / "in")], tmp_path / "out", layout=layout))
+    fresh = frames_of(convert_sections([Section(tmp_path / "in")], tmp_path / "fresh", layout=layout))
+    assert {name: pixels for name, (_, pixels) in other.items()} == {name: pixels for name, (_, pixels) in fresh.items()}
+    assert all(made is (layout != RawLayout()) for made, _ in other.values())
+    back = frames_of(convert_sections([Section(tmp_path / "in")], tmp_path / "out"))
+    assert {name: pixels for name, (_, pixels) in back.items()} == {name: pixels for name, (_, pixels) in usual.items()}
+
+
+def test_a_raw_that_was_replaced_under_an_old_time_is_converted_again(tmp_path: Path) -> None:
+    folder = attempt(tmp_path / "in" / "attempt0")
+    raw = folder / "frames" / "BiasT0_exp0.1sAt0f0.raw"
+    convert_sections([Section(tmp_path / "in")], tmp_path / "out")
+    np.full((2, 2), 4000, "<u2").tofile(raw)
+    os.utime(raw, (1e9, 1e9))
+    made = convert_sections([Section(tmp_path / "in")], tmp_path / "out")
+    assert frames_of(made)[raw.stem + ".fits"] == (True, [[4000, 4000], [4000, 4000]])
+    os.utime(raw, (1e9, 1e9))  # touched, but the same
+    assert not any(frame.made for frame in convert_sections([Section(tmp_path / "in")], tmp_path / "out").frames)
+
+
+def test_raws_beside_a_folder_of_frames_are_converted_too(tmp_path: Path) -> None:
+    folder = attempt(tmp_path / "in" / "attempt0")
+    np.full((2, 2), 4000, "<u2").tofile(folder / "BiasT0_exp0.1sAt0f7.raw")
+    np.full((2, 2), 5000, "<u2").tofile(folder / "BiasT0_exp0.1sAt0f1.raw")
+    made = convert_sections([Section(tmp_path / "in")], tmp_path / "out")
+    found = frames_of(made)
+    assert {name[-7:-5]: pixels[0][0] for name, (_, pixels) in found.items()} == {"f0": 0, "f1": 16, "f7": 4000}
+    ((path, reason),) = made.rejected
+    assert path == folder / "BiasT0_exp0.1sAt0f1.raw"
+    assert "another raw of this name" in reason
+
+
+def test_raws_that_no_existing_fits_stands_for_are_converted(tmp_path: Path) -> None:
+    folder = attempt(tmp_path / "attempt0")
+    (folder / "fits").mkdir()
+    fits.writeto(folder / "fits" / "BiasT0_exp0.1sAt0f0.fits", np.full((2, 2), 9, np.uint16))
+    before = (folder / "fits" / "BiasT0_exp0.1sAt0f0.fits").read_bytes()
+    for out in (tmp_path / "out", None):
+        made = convert_sections([Section(tmp_path)], out)
+        assert {name: pixels[0][0] for name, (_, pixels) in frames_of(made).items()} == {
+            "BiasT0_exp0.1sAt0f0.fits": 9,
+            "BiasT0_exp0.1sAt0f1.fits": 16,
+        }
+        assert "1 of its 2 raws" in made.attempts[0].warnings[0]
+    assert (folder / "fits" / "BiasT0_exp0.1sAt0f0.fits").read_bytes() == before
+
+
+def test_what_a_former_run_wrote_below_its_own_input_is_no_input(tmp_path: Path) -> None:
+    from tasks.lab_run import campaign as whole
+
+    attempt(tmp_path / "TestSection1" / "attempt0")
+    for _ in range(2):
+        assert len(whole([tmp_path], tmp_path / "out").frames) == 2

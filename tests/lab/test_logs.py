@@ -8,6 +8,7 @@ import pytest
 
 from nightcrew.errors import RejectedInput
 from nightcrew.lab.config import absent_config, parse_config, read_config, to_entry
+from nightcrew.lab.keywords import config_keywords
 from nightcrew.lab.logs import parse_log, read_log
 
 HEAD = "FrameNum, TimeStamp, ExtTemperature, ExpTime, RealExpTime, ExpGain, Temperature, InitialTemp, DeltaTemperature, PowerCons\n"
@@ -83,6 +84,54 @@ def test_a_first_column_stands_for_the_frame_number_with_a_warning() -> None:
 
 def test_a_unit_in_the_name_of_the_column_counts() -> None:
     assert parse_log("FrameNum,ExpTime (s)\n0,2\n").by_frame[0].values["EXPTIME"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "keyword", "expected"),
+    [
+        ("Temperature (K)", "263.15", "TEMP", -10.0),
+        ("Temperature [F]", "14", "TEMP", -10.0),
+        ("CCD_Temp_K", "263.15", "TEMP", -10.0),
+        ("Temperature", "-10", "TEMP", -10.0),
+        ("Temperature (C)", "-10", "TEMP", -10.0),
+        ("DeltaTemperature (K)", "0.5", "DELTMP", 0.5),
+        ("ExpTime", "12", "EXPTIME", 1.2e-5),
+        ("ExpTime (us)", "12", "EXPTIME", 1.2e-5),
+        ("ExpTime [ms]", "12", "EXPTIME", 0.012),
+        ("ExpTime_s", "12", "EXPTIME", 12.0),
+        ("RealExpTime (min)", "2", "REXPTIME", 120.0),
+        ("TimeStamp (ms)", "1780000000123", "TIMESTAMP", 1780000000.123),
+        ("Dose (Gy)", "50", "DOSE", 5.0),
+        ("Dose (Mrad)", "0.01", "DOSE", 10.0),
+        ("PowerCons (mW)", "2500", "POWCONS", 2.5),
+    ],
+)
+def test_the_unit_of_a_column_counts(column: str, cell: str, keyword: str, expected: float) -> None:
+    log = parse_log(f"FrameNum,{column}\n0,{cell}\n")
+    assert log.by_frame[0].values[keyword] == pytest.approx(expected, rel=1e-12)
+    assert log.warnings == ()
+
+
+def test_values_of_a_unit_that_is_not_known_are_undefined_and_named() -> None:
+    log = parse_log("FrameNum,Temperature (mV),ExpTime (ticks),Humidity (%)\n0,263,12,40\n")
+    assert log.by_frame[0].values == {"FRAMENUM": 0, "TEMP": None, "EXPTIME": None, "HUMIDITY": 40.0}
+    assert "the unit of the column 'Temperature (mV)' is not known" in log.warnings[0]
+    assert "ExpTime (ticks)" in log.warnings[1]
+
+
+def test_units_of_a_configuration_count() -> None:
+    size = "WIDTH=2\nHEIGHT=2\nBIT_DEPTH=16\n"
+    values, warnings = config_keywords(parse_config(f"{size}Temperature = 263.15 K\nExpTime = 2 min\nDose: 5 Gy\n"))
+    assert (values["TEMP"], values["EXPTIME"], values["DOSE"]) == (-10.0, 120.0, 0.5)
+    assert warnings == []
+    values, warnings = config_keywords(parse_config(f"{size}Temperature = 263 mV\n"))
+    assert values["TEMP"] is None
+    assert "no number of a unit that is known" in warnings[0]
+
+
+def test_a_table_that_no_reader_understands_is_rejected_with_the_reason() -> None:
+    with pytest.raises(RejectedInput, match="is no table"):
+        parse_log("FrameNum,Note\n0," + "x" * 140_000 + "\n")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "FrameNum,Temperature\n", "1,2\n3,4\n"])
