@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.ledger import claims, scopes, versions
+from nightcrew.ledger import claims, messages, scopes, versions
 from nightcrew.ledger.database import iso
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.sets import SetSnapshot
@@ -192,6 +192,8 @@ class _Run:
         def count(state: str) -> int:
             return sum(outcome.state == state for outcome in self._outcomes)
 
+        self._tell_of_hindrances([outcome.reason for outcome in self._outcomes if outcome.state == "again"])
+
         return ScopeRun(
             self._scope_id,
             made=count("made"),
@@ -200,6 +202,17 @@ class _Run:
             outcomes=tuple(self._outcomes),
             plan=plan,
         )
+
+    def _tell_of_hindrances(self, reasons: Sequence[str]) -> None:
+        """Products that wait for room or for a share are no failure of the run, yet a person may want to know why they wait."""
+        if not reasons:
+            return
+        database = self._context.database
+        with database.read() as connection:
+            title = scopes.get(connection, self._scope_id).title
+        count = "a product" if len(reasons) == 1 else f"{len(reasons)} products"
+        text = f"{count} of {title} could not be made for now, tried again by itself: {reasons[0]}"
+        messages.happened(database, "service", "warning", text, self._scope_id)
 
 
 def _first_kind(ready: list[PlannedProduct]) -> list[PlannedProduct]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
-from nightcrew.io.atomic import FinalExistsError
+from nightcrew.io.atomic import FinalExistsError, passing
 from nightcrew.ledger import arrivals, claims, products
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
@@ -81,6 +81,10 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         log.warning("%s: %s", planned.name, reason)
         return _outcome(planned, "died", reason)
     except Exception as error:  # the one edge: a bug is recorded with its trace, then fails loudly
+        if not isinstance(error, NightcrewError) and (cause := passing(error)):
+            reason = f"{planned.name} cannot be written now ({cause})"
+            claims.end(context.database, claimed, "again", reason=reason)
+            raise TransientError(reason) from error
         sentence = f"a fault in Nightcrew: {type(error).__name__}: {error}"
         claims.end(context.database, claimed, "failed", reason=sentence, trace=traceback.format_exc())
         log.exception("%s: %s", planned.name, sentence)

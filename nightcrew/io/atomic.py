@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from nightcrew.io.source import shown
 PART_PREFIX, PART_SUFFIX = ".nightcrew-", ".part"
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_ERRNO = re.compile(r"errno(?: = |\] |\s)(\d+)", re.IGNORECASE)
 _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 _COMPARE_PIECE = 1 << 20
@@ -58,10 +60,24 @@ def _stage(name: str, final: Path) -> None:
         _fault_hook(name, final)
 
 
+def passing(error: BaseException) -> str:
+    """Why a write failed that may succeed later (a full disk and the like), "" for any other error.
+
+    Libraries that write by themselves hand the system's error on inside of one of their own, HDF5 even in its words alone.
+    """
+    for known in (error, error.__cause__, error.__context__):
+        if isinstance(known, OSError) and known.errno in _PASSING:
+            return known.strerror or str(known)
+        said = _ERRNO.search(str(known)) if isinstance(known, OSError | RuntimeError) else None
+        if said is not None and int(said[1]) in _PASSING:
+            return os.strerror(int(said[1]))
+    return ""
+
+
 def explain(error: OSError, final: Path) -> NightcrewError:
     """The project's error for a failed write: full disks and the like pass, a wrong folder is the user's mistake."""
-    cause = error.strerror or str(error)
-    if error.errno in _PASSING:
+    cause = passing(error) or error.strerror or str(error)
+    if passing(error):
         return TransientError(f"{shown(final)}: cannot be written now ({cause})")
     return Refused(f"{shown(final)}: cannot be written in {final.parent} ({cause})")
 
@@ -103,8 +119,8 @@ class NewFile:
                 self.file.close()
             with contextlib.suppress(FileNotFoundError):
                 self.part.unlink()
-        if isinstance(error, OSError) and error.errno in _PASSING:
-            raise explain(error, self.final) from error
+        if error is not None and not isinstance(error, NightcrewError) and (cause := passing(error)):
+            raise TransientError(f"{shown(self.final)}: cannot be written now ({cause})") from error
 
     def _finish(self) -> None:
         _stage("write", self.final)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -275,6 +276,27 @@ def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.M
     with world.database.read() as connection:
         told = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
     assert [text.partition(",")[0] for text in told] == ["paused", "goes on"]
+
+
+def test_a_ledger_on_the_full_disk_is_told_of_it_when_there_is_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = messages.happened
+    world.scope()
+
+    def full(*_: object) -> None:
+        raise TransientError("the ledger cannot be written for now: database or disk is full")
+
+    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(messages, "happened", full)
+    world.step()
+    world.step()
+    assert world.runs.asked == []
+    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: SimpleNamespace(free=10**13))
+    monkeypatch.setattr(messages, "happened", real)
+    world.step(400)
+    with world.database.read() as connection:
+        told = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
+    assert [text.partition(",")[0] for text in told] == ["paused", "goes on"]
+    assert len(world.runs.asked) == 1
 
 
 def test_pauses_grow_and_end_with_progress() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -104,11 +105,12 @@ def settings_of(watched: Path, root: Path, **sections: Any) -> Settings:
 class LocalRuns:
     """What the dispatcher needs of Prefect, in files: a run by its row's key, executed by :meth:`work`."""
 
-    def __init__(self, space: Workspace, *, between: Callable[[str], None] | None = None) -> None:
+    def __init__(self, space: Workspace, *, between: Callable[[str], None] | None = None, folder: Path | None = None) -> None:
         self._space = space
-        self._folder = space.settings.state.root / "runs"
+        self._folder = folder or space.settings.state.root / "runs"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._between = between or (lambda _flow: None)
+        self.between = between or (lambda _flow: None)
+        self.faults: list[str] = []  # runs that ended by a fault of the program: no fault from outside may cause one
 
     def crash_orphans(self) -> int:
         """Runs that a killed life left running have crashed; how many."""
@@ -138,7 +140,7 @@ class LocalRuns:
                 self._write(path, {**run, "state": self._run(run)})
 
     def _run(self, run: dict[str, Any]) -> str:
-        self._between(run["flow"])
+        self.between(run["flow"])
         try:
             if run["flow"] == "ingest":
                 self._ingest()
@@ -151,6 +153,9 @@ class LocalRuns:
                 report_when_closed(self._space, run["scope"])
         except TransientError as error:
             return f"Failed: {error}"
+        except Exception as error:  # noqa: BLE001  # the edge of a run, as Prefect's; the test sees it
+            self.faults.append(traceback.format_exc())
+            return f"Failed: {type(error).__name__}: {error}"
         return "Completed"
 
     def _ingest(self) -> None:
@@ -177,6 +182,10 @@ class LocalRuns:
         part.replace(path)
 
 
+class FaultyError(AssertionError):
+    """A run ended by a fault of the program."""
+
+
 class NotToldError(AssertionError):
     """A page does not say what it should."""
 
@@ -196,13 +205,15 @@ class Life:
     number: int = 0
     morning: str = DAY
     between: Callable[[str], None] | None = None  # called before each run with the name of its flow
+    each_step: Callable[[], None] | None = None
+    runs_folder: Path | None = None  # where the fake server keeps its runs: in the state's folder
     retry_given_up: bool = True  # as a person who reads of it would
 
     def __post_init__(self) -> None:
         days = date.fromisoformat(self.morning) - date.fromisoformat(DAY)
         self.now: datetime = MORNING + days + _LIFE * self.number
         self.space = Workspace.open(self.settings, clock=lambda: self.now, make_tables=True)
-        self.runs = LocalRuns(self.space, between=self.between)
+        self.runs = LocalRuns(self.space, between=self.between, folder=self.runs_folder)
         self._passed_s = 0.0
 
     def live(self) -> None:
@@ -212,10 +223,14 @@ class Life:
         dispatcher = Dispatcher(self.space, self.runs, clock=lambda: self._passed_s)
         self.sweep()
         for _ in range(_STEPS):
+            if self.each_step is not None:
+                self.each_step()
             dispatcher.step()
             self.runs.work()
             self.now += _STEP
             self._passed_s += 60.0  # of the dispatcher's own clock: its pauses are over
+            if self.runs.faults:
+                raise FaultyError("\n".join(self.runs.faults))
             if self._at_rest() and self._mailed() and not self._retried():
                 return
         raise NeverAtRestError(f"after {_STEPS} steps: {self.tell()}")

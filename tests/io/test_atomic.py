@@ -12,7 +12,17 @@ from typing import BinaryIO
 import pytest
 
 from nightcrew.errors import Refused, TransientError
-from nightcrew.io.atomic import FinalExistsError, NewFile, injected_faults, part_files, replace, replace_link, write_new, write_text
+from nightcrew.io.atomic import (
+    FinalExistsError,
+    NewFile,
+    injected_faults,
+    part_files,
+    passing,
+    replace,
+    replace_link,
+    write_new,
+    write_text,
+)
 
 STAGES = ["open", "write", "fsync", "publish", "fsync_folder"]
 
@@ -95,6 +105,30 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(Refused, match="cannot be written in"):
         write_text(tmp_path / "file" / "a", "one")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"), "No space left on device"),
+        (RuntimeError("Disable slist failed (time = Sat\n, file descriptor = 20, errno = 28)"), "No space left on device"),
+        (OSError(errno.EACCES, "Permission denied"), ""),
+        (RuntimeError("file read failed: errno = 13"), ""),
+        (ValueError("errno = 28"), ""),
+    ],
+)
+def test_a_full_disk_is_known_through_other_libraries_errors(error: Exception, cause: str) -> None:
+    assert passing(error) == cause
+
+
+def test_a_full_disk_inside_of_a_librarys_error_passes_and_leaves_nothing(tmp_path: Path) -> None:
+    def write(_file: BinaryIO) -> None:
+        raise RuntimeError("unable to flush (file write failed: errno = 28)")
+
+    with pytest.raises(TransientError, match=r"a: cannot be written now \(No space left"):
+        write_new(tmp_path / "a", write)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_kill_at_any_moment_leaves_a_whole_file_or_a_part(tmp_path: Path) -> None:
