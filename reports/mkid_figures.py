@@ -118,11 +118,14 @@ def image(axes: Axes, values: NDArray[Any], title: str, *, low: float | None = N
         raise EmptyFigureError(f"{title}: no pixel has a value")
     bottom, top = np.percentile(finite, [2, 95]).tolist() if low is None or high is None else (low, high)
     axes.set_facecolor("#c9ced4")
-    top = max(top, bottom + 1e-9)
+    if top - bottom <= 1e-4 * max(abs(top), abs(bottom)):  # the same everywhere: rounding is no picture
+        margin = 0.05 * abs(top) or 0.5
+        bottom, top = bottom - margin, top + margin
     shown = axes.imshow(values, origin="lower", interpolation="nearest", cmap="viridis", vmin=bottom, vmax=top)
     dress(axes, title, "x", "y")
     axes.grid(visible=False)
     bar = axes.figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)
+    bar.ax.ticklabel_format(useOffset=False)
     bar.ax.tick_params(labelsize=7, colors=LIGHT.faint, length=0)
     bar.outline.set_visible(False)
     bar.set_label(label, fontsize=7, color=LIGHT.faint)

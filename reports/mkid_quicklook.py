@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.io import atomic
 from nightcrew.io.source import shown
-from nightcrew.mkid.quicklook import QuickLook
+from nightcrew.mkid.flags import PROBLEM
+from nightcrew.mkid.quicklook import NOTES, QuickLook
 from reports.text import visible
 
 _HERE = Path(__file__).parent / "templates"
@@ -56,7 +57,10 @@ def page_data(look: QuickLook, *, live: bool = False) -> dict[str, Any]:
         "streamSeconds": look.stream_us / 1e6,
         "spanSeconds": look.span_us / 1e6,
         "edgesNm": [] if look.wavelengths is None else look.wavelengths.edges_nm.tolist(),
-        "flags": [{"bit": bit, "name": name, "about": about} for bit, (name, about) in enumerate(look.flags_known.items())],
+        "flags": [
+            {"bit": bit, "name": name, "about": about, "kind": "problem" if name in PROBLEM else "note" if name in NOTES else "flag"}
+            for bit, (name, about) in enumerate(look.flags_known.items())
+        ],
         "live": live,
         "arrays": {
             "flag": _packed(look.flag, "u4"),

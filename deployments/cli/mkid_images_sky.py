@@ -114,7 +114,7 @@ def quicklook(
     if len(files) > 1:
         raise Refused("a quick look is at one photon table")
     from nightcrew.io.source import shown
-    from nightcrew.mkid.quicklook import look_at_table
+    from nightcrew.mkid.quicklook import look_at_table, with_masked
 
     with opened(files[0], solution, raw) as photons:
         look = look_at_table(photons, shown(files[0]), bin_s=bin_s)
@@ -124,7 +124,7 @@ def quicklook(
             return
         from reports.mkid_quicklook_server import serve_quicklook
 
-        serve_quicklook(quicklook_html(look, live=True), photons, port, lambda url: say(f"{url} (end with Ctrl-C)"))
+        serve_quicklook(quicklook_html(look, live=True), with_masked(photons), port, lambda url: say(f"{url} (end with Ctrl-C)"))
 
 
 def _raw_look(files: list[Path], beam_map: Path | None, flags: str, size: str, bin_s: float) -> QuickLook:

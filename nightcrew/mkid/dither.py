@@ -112,7 +112,7 @@ def _turning(field: Field, start_unix_us: int, window_us: tuple[int, int], fine_
 
 @dataclass(frozen=True)
 class StarFit:
-    """A star as a round Gaussian on a flat ground; positions in pixels, errors one sigma."""
+    """A star as a round Gaussian on a flat ground; positions in pixels, errors one sigma, times sqrt(chi^2 / dof) where that is > 1."""
 
     x: float
     y: float
@@ -156,7 +156,8 @@ def find_star(rate_cps: Floats, error_cps: Floats, bad: NDArray[np.bool_], guess
 
     found = least_squares(residuals, start, x_scale=[1, 1, abs(start[2]) + 1, 1, abs(ground) + 1])
     slope: Floats = np.asarray(found.jac, dtype=np.float64)
-    errors = np.sqrt(np.diag(np.linalg.pinv(slope.T @ slope)))
+    worse = max(2 * float(found.cost) / max(values.size - start.size, 1), 1.0)  # speckles, a halo: what no Gaussian describes
+    errors = np.sqrt(worse * np.diag(np.linalg.pinv(slope.T @ slope)))
     px, py, flux, width, _ = found.x
     outside = max(abs(px - x0), abs(py - y0)) > _BOX_PX
     if not found.success or outside or not 0.3 < abs(width) < 2 * _BOX_PX or not flux > 3 * errors[2]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ _COLOURS = 8
 _CHUNK_PHOTONS, _CHUNK_BINS = 1 << 22, 1 << 23
 _FIT_BINS = 200  # fewer bins tell nothing of speckles
 _HOT_SIGMA, _HOT_RATIO = 10.0, 5.0
+
+NOTES = ("flatcal.not_all_weights_valid", "wavecal.histogram_fit_problems", "wavecal.linear", "wavecal.quadratic")
+"""Flags that say how a pixel was calibrated, and nothing against it."""
 
 HOT_RULE = f"brighter than {_HOT_RATIO:g} times the median of its 5 x 5 neighbours, by more than {_HOT_SIGMA:g} sigma of its counts"
 """What is taken for hot when no pixel mask was made."""
@@ -202,8 +205,14 @@ def hot_pixels(counts: NDArray[np.integer]) -> NDArray[np.bool_]:
     return hot
 
 
+def with_masked(table: CalibratedTable) -> CalibratedTable:
+    """The same table with the photons that masks and cosmic rays take away: a quick look shows what was counted."""
+    return CalibratedTable(table.table, replace(table.calibrations, masks=None, cosmic=None))
+
+
 def look_at_table(table: CalibratedTable, title: str, *, bin_s: float = 0.01) -> QuickLook:
-    """A quick look at a photon table, read with its calibrations."""
+    """A quick look at a photon table, read with its calibrations; its flags are theirs, its counts those of all photons."""
+    whole = with_masked(table)
     attributes, report = table.table.attributes, table.table.report
     seconds = report.get("missing_seconds", [])
     words = report.get("words", {})
@@ -229,9 +238,9 @@ def look_at_table(table: CalibratedTable, title: str, *, bin_s: float = 0.01) ->
         flag=table.flag,
         coefficients=_coefficients(table),
         window_nm=(float(attributes["min_wavelength"]), float(attributes["max_wavelength"])),
-        lost=table.lost - table.start_us,
+        lost=whole.lost - table.start_us,
     )
-    return look(source, _chunks(table, round(bin_s * 1e6)), bin_s=bin_s)
+    return look(source, _chunks(whole, round(bin_s * 1e6)), bin_s=bin_s)
 
 
 def _chunks(table: CalibratedTable, bin_us: int) -> Iterator[CalibratedPhotons]:

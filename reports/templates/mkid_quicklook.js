@@ -29,6 +29,11 @@
     return data.flags.filter((flag) => (value >>> flag.bit) & 1).map((flag) => flag.name);
   }
 
+  function flagOf(value) {  // the worst one; notes are no flaws
+    const set = data.flags.filter((one) => one.kind !== "note" && (value >>> one.bit) & 1);
+    return set.find((one) => one.kind === "problem") || set[0];
+  }
+
   function viewCounts() {
     const sums = new Float64Array(pixels);
     for (let t = state.from; t < state.to; t++)
@@ -63,7 +68,7 @@
       const x = p % columns, y = rows - 1 - Math.floor(p / columns);
       if (state.hot && arrays.hot[p]) context.fillStyle = "#ffffff";
       else if (state.view === "flags") {
-        const flag = data.flags.find((one) => (arrays.flag[p] >>> one.bit) & 1);
+        const flag = flagOf(arrays.flag[p]);
         context.fillStyle = flag ? flagColour(flag.bit) : "#e4e8ec";
       } else context.fillStyle = `rgb(${ramp(level(counts[p])).join(",")})`;
       context.fillRect(x * scale, y * scale, scale, scale);
@@ -240,11 +245,12 @@
   if (data.live) { $("live").hidden = false; $("live-go").addEventListener("click", askLive); }
 
   const used = new Uint32Array(32); let good = 0;
-  for (let p = 0; p < pixels; p++) { if (!arrays.flag[p]) good++; for (let bit = 0; bit < 32; bit++) if ((arrays.flag[p] >>> bit) & 1) used[bit]++; }
+  for (let p = 0; p < pixels; p++) { if (!flagOf(arrays.flag[p])) good++; for (let bit = 0; bit < 32; bit++) if ((arrays.flag[p] >>> bit) & 1) used[bit]++; }
   const legend = $("legend");
   const entry = (colour, name, about, count) => { const row = element("tr", null, legend), first = element("td", null, row); element("span", "", first, { class: "patch" }).style.background = colour; element("td", name, row); element("td", count, row, { class: "number" }); element("td", about, row); };
-  entry("#e4e8ec", "good", "nothing is flagged", good);
-  for (const flag of data.flags) entry(flagColour(flag.bit), flag.name, flag.about, used[flag.bit]);
+  entry("#e4e8ec", "good", "nothing is flagged but notes", good);
+  const kindsOfFlags = { problem: "", flag: " (left in images)", note: " (a note: the pixel is not coloured)" };
+  for (const flag of data.flags) entry(flag.kind === "note" ? "#e4e8ec" : flagColour(flag.bit), flag.name, flag.about + kindsOfFlags[flag.kind], used[flag.bit]);
   draw();
   document.body.dataset.ready = "yes";
 })();

@@ -17,12 +17,13 @@ from deployments.cli.mkid import app
 from nightcrew.errors import NightcrewError, Refused, RejectedInput
 from nightcrew.mkid import quicklook, quicklook_raw
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
-from nightcrew.mkid.quicklook import histograms, hot_pixels, look_at_table, steps_of
+from nightcrew.mkid.mask_solution import HOT, PixelMasks
+from nightcrew.mkid.quicklook import histograms, hot_pixels, look_at_table, steps_of, with_masked
 from nightcrew.mkid.quicklook_raw import look_at_seconds
 from reports import mkid_quicklook_server
-from reports.mkid_quicklook import quicklook_html
+from reports.mkid_quicklook import page_data, quicklook_html
 from reports.mkid_quicklook_server import QuickLookServer, pixel_answer
-from tests.mkid.made_tables import beam_map, linear_solution, table
+from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
 from tests.mkid.streams import make, write
 from tests.mkid.test_image_cube import random_table
 
@@ -46,6 +47,21 @@ def test_the_arrays_are_the_photons(tmp_path: Path) -> None:
     assert look.cube[:, 2, 1, 2].sum() == wanted.sum()
     assert look.histogram.sum(axis=1).tolist() == [180] * 20  # bins of 50 ms in nine seconds
     assert "1 seconds are missing." in look.remarks
+
+
+def test_masked_pixels_show_what_they_counted(tmp_path: Path) -> None:
+    """Otherwise there would be nothing to hide with the hot mask on, and nothing to see with it off."""
+    bits = np.zeros((1, *MAP.shape), dtype=np.uint8)
+    bits[0, 1, 2] = HOT
+    masks = PixelMasks(edges_us=START_US + np.array([0, 10_000_000]), resid=MAP.resid, bits=bits)
+    with open_calibrated(random_table(tmp_path / "t.h5", 6, n=9000), Calibrations(masks=masks)) as opened:
+        look = look_at_table(opened, "t", bin_s=0.05)
+        answer = pixel_answer(with_masked(opened), {"x": "2", "y": "1", "step": "1"})
+    assert look.cube.sum() == 9000
+    assert np.argwhere(look.hot).tolist() == [[1, 2]]
+    assert answer["photons"] == look.stream[7].sum() - look.cube[7, :, 1, 2].sum() > 100  # of the missing second nobody knows
+    kinds = {flag["name"]: flag["kind"] for flag in page_data(look)["flags"]}
+    assert (kinds["pixcal.hot"], kinds["beammap.double"], kinds["wavecal.quadratic"]) == ("problem", "flag", "note")
 
 
 @pytest.mark.parametrize(("span_us", "step_us"), [(1_000_000, 100_000), (10_000_000, 1_000_000), (61_000_000, 2_000_000), (5, 1)])
