@@ -21,7 +21,7 @@ from deployments.endpoints import Endpoints, answers, free_port, url
 from deployments.environment import child_environment, prefect_home
 from deployments.process import Child, trim_log
 from nightcrew.errors import Refused
-from nightcrew.settings import Settings
+from nightcrew.settings import Settings, is_loopback
 
 _LOG = logging.getLogger("nightcrew.up")
 STOP_ORDER = ("watcher", "dispatcher", "runner", "pages", "server")
@@ -146,6 +146,16 @@ def plan_children(settings: Settings) -> tuple[dict[str, Child], Endpoints]:
         children.insert(0, child("server", "prefect", *serving, stop_s=20.0))
     ui_url = api_url.removesuffix("/api")
     return {one.name: one for one in children}, Endpoints(api_url=api_url, ui_url=ui_url, pages_url=pages_url, pid=os.getpid())
+
+
+def open_doors(settings: Settings) -> list[str]:
+    """What other machines can reach, a sentence each; none while everything listens on loopback."""
+    doors = ((settings.reports.address, "the report pages", "the password"), (settings.prefect.address, "Prefect's server", "the log-in"))
+    return [
+        f"Open to other machines: {what} on {address}, to whoever knows {key}; the connection is not encrypted"
+        for address, what, key in doors
+        if not is_loopback(address) and not (what.startswith("Prefect") and settings.prefect.api_url)
+    ]
 
 
 class OnlyOne:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -112,7 +113,7 @@ class ReportsSettings(Section):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
-        if not _is_loopback(self.address) and self.password is None:
+        if not is_loopback(self.address) and self.password is None:
             raise ValueError(f"set NIGHTCREW_REPORTS__PASSWORD to show the pages on {self.address!r}, or keep address = '127.0.0.1'")
         return self
 
@@ -231,8 +232,12 @@ class StateSettings(Section):
     root: ConfigPath = Field(Path("state"), description="folder of ledger, logs, locks and Prefect's database; on a local disk")
 
 
-def _is_loopback(address: str) -> bool:
-    return address in {"localhost", "::1"} or address.startswith("127.")
+def is_loopback(address: str) -> bool:
+    """Does the address reach this machine only?  A name that merely begins like one (127.example.org) does not."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 class PrefectSettings(Section):
@@ -246,7 +251,7 @@ class PrefectSettings(Section):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
-        if not _is_loopback(self.address) and self.auth is None:
+        if not is_loopback(self.address) and self.auth is None:
             raise ValueError(
                 "the Prefect server hands out stored secrets to anyone who reaches it: "
                 f"set NIGHTCREW_PREFECT__AUTH=user:password to listen on {self.address!r}, or keep address = '127.0.0.1'"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 def up(config: ConfigOption = None) -> None:
     """Run the whole service until it is stopped (Ctrl-C or SIGTERM): server, flows, watcher, dispatcher, report pages."""
     from deployments.children import log_to_stderr, stop_on_signals
-    from deployments.supervise import OnlyOne, Supervisor, is_healthy, plan_children
+    from deployments.supervise import OnlyOne, Supervisor, is_healthy, open_doors, plan_children
     from nightcrew.settings import Settings
 
     settings = Settings.load(config)
     log_to_stderr()
     stop = stop_on_signals()
+    os.umask(os.umask(0o077) | 0o022)  # whatever this shell allows: nobody but us writes into what we write
     only_one = OnlyOne(settings.state.root)
     children, endpoints = plan_children(settings)
     environment = next(iter(children.values())).environment
@@ -32,6 +34,9 @@ def up(config: ConfigOption = None) -> None:
         raise typer.Exit(code)  # it said why
     endpoints.write(settings.state.root)
     say(f"Prefect's pages: {endpoints.ui_url}   reports: {endpoints.pages_url}   logs: {settings.state.root / 'logs'}")
+
+    for sentence in open_doors(settings):
+        say(sentence)
 
     def tell(level: str, text: str) -> None:
         logging.getLogger("nightcrew.up").warning("%s", text)
