@@ -70,7 +70,7 @@ class MkidSettings(Section):
     wavecal_models: tuple[str, ...] = Field(
         ("gaussian_and_exp", "gaussian_and_gaussian", "gaussian_and_gaussian_and_exp"), description="models of a laser's histogram"
     )
-    flat_chunk_s: float = Field(5.0, gt=0, description="length of a chunk of a flat, seconds")
+    flat_chunk_s: float = Field(5.0, ge=0.001, le=86_400, description="length of a chunk of a flat, seconds")
     flat_most_s: float = Field(30.0, gt=0, description="length of each flat that is used, seconds")
     flat_bin_ev: float = Field(0.01, gt=0, description="width of a wavelength bin, eV")
     flat_from_nm: float = Field(700.0, ge=100, description="shortest wavelength of the flat field, nm")
@@ -78,8 +78,9 @@ class MkidSettings(Section):
     flat_rate_cutoff_cps: float = Field(20_000.0, gt=0, description="chunks whose median pixel counts more are left out, photons/s")
     flat_trim_fraction: float = Field(0.0, ge=0, lt=0.5, description="fraction of the chunks that is cut off at each end")
     flat_degree: int = Field(2, ge=0, le=10, description="degree of the polynomial of weights in wavelength")
+    flat_book_pixels: int = Field(24, ge=0, le=2000, description="pixels in the plot books of single pixels; 0: none")
     mask_method: Literal["threshold", "median", "laplacian"] = Field("threshold", description="how hot and cold pixels are found")
-    mask_step_s: float = Field(30.0, gt=0, description="length of a step of the pixel masks, seconds")
+    mask_step_s: float = Field(30.0, ge=0.001, le=86_400, description="length of a step of the pixel masks, seconds")
     mask_sigma: float = Field(5.0, gt=0, description="standard deviations from which a pixel is hot or cold")
     cosmic_sigma: float = Field(6.0, gt=0, description="standard deviations from which ten microseconds are a cosmic ray")
     linearity_step_s: float = Field(1.0, ge=0, description="weights for dead time, rates in steps of so many seconds; 0: none")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution
 from nightcrew.mkid.mask_solution import REASONS, CosmicRays, PixelMasks
+from nightcrew.mkid.solution_grades import flat_grade, wavelength_grade
 from nightcrew.mkid.wavelength_solution import WavelengthSolution
 from reports import mkid_flat, mkid_wavecal
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
@@ -20,6 +22,19 @@ from reports.figures import EmptyFigureError
 from reports.mkid_figures import Plot, grid, image, png_of
 from reports.mkid_solutions import flat_quantities, wavelength_quantities
 from reports.summary import Quantity, Summary, determined
+
+_KINDS = {
+    "unmapped": "channels without a place",
+    "orphan": "without a frame header",
+    "unknown": "outside the array",
+    "misdated": "in misdated frames",
+    "repeated": "in copies of frames",
+    "zero": "zero fill",
+    "bytes_over": "bytes after the last word",
+    "frames_cut": "frames without their end",
+    "frames_late": "late frames",
+}
+"""Counts of a table's account, in words for the page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +46,25 @@ class TableFacts:
     laser_nm: float | None
     start_us: int
     duration_s: float
+    live_s: float  # the same, less what the readout did not see
     photons: int
-    lost_frames: int
-    frames: int
+    words: Mapping[str, Any]  # what became of the words of its files, by kind
     missing_seconds: tuple[int, ...]
     rejected: tuple[str, ...]  # files that could not be used, with reasons
+    sentences: tuple[str, ...]  # what a person should know of its making
+    grade: str
     counts: NDArray[np.int64]
     flag: NDArray[np.uint32]
+
+    @property
+    def lost_frames(self) -> int:
+        """Frames that never came, of all boards."""
+        return sum(self.words.get("lost_frames", {}).values())
+
+    @property
+    def frames(self) -> int:
+        """Frames that came."""
+        return int(self.words.get("frames", 0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +77,8 @@ class CalibratedFacts:
     usable_pixels: int
     wavecal: str
     flatcal: str
+    grade: str
+    grade_reasons: tuple[str, ...]
     rate_cps: NDArray[np.float64]
 
 
@@ -67,7 +96,24 @@ class MkidSet:
     problems: Sequence[str] = ()
     inputs: Sequence[Mapping[str, str]] = ()
     commands: Sequence[str] = ()
-    grade: str = "A"
+
+    @property
+    def grade(self) -> str:
+        """The worst of what it is made of; D when something could not be made."""
+        flag = self.tables[-1].flag if self.tables else None
+        grades = ["D" if self.failed else "A", *(one.grade for one in self.tables), *(one.grade for one in self.calibrated)]
+        for solution in self.wavecals.values():
+            grades.append("D" if flag is None or flag.shape != solution.shape else wavelength_grade(solution, flag)[0])
+        grades += [flat_grade(flat, solution)[0] for flat, solution in self.flats_and_solutions()]
+        return max(grades)
+
+    def flats_and_solutions(self) -> list[tuple[FlatSolution, WavelengthSolution]]:
+        """Flats with the wavelength solution that was made from the same tables as theirs."""
+        found = []
+        for flat in self.flats.values():
+            made = flat.provenance.get("wavelength_solution")
+            found += [(flat, one) for one in self.wavecals.values() if made is None or dict(one.provenance) == made][:1]
+        return found
 
 
 def build(found: MkidSet) -> tuple[AnalysisPage, list[Plot]]:
@@ -113,6 +159,8 @@ def _for_a_person(found: MkidSet) -> list[str]:
         if one.missing_seconds:
             said.append(f"{one.name}: {len(one.missing_seconds)} seconds are missing")
         said += [f"{one.name}: {reason}" for reason in one.rejected]
+    for science in found.calibrated:
+        said += [f"{science.name}: {reason}" for reason in science.grade_reasons]
     if not found.wavecals:
         said.append("there is no wavelength solution: photons have no wavelength")
     return said
@@ -166,14 +214,15 @@ def _array(found: MkidSet, plots: list[Plot]) -> AnalysisSection:
     rows = tuple((name, about, int(np.count_nonzero(flag & np.uint32(f.bit(name))))) for name, about in f.FLAGS.items())
     rows = tuple(row for row in rows if row[2])
     bad = (flag & f.bits(f.PROBLEM)) > 0
-    plots.append(_maps("array", "Array", {"pixels with a problem": bad.astype(float), **_rates(found.tables[-3:])}))
+    maps = {"pixels with a problem": bad.astype(float), **_rates(found.tables[-3:])}
+    figures = _drawn(plots, "", [partial(_maps, "array", "Array", maps)])
     text = f"{flag.shape[1]} x {flag.shape[0]} pixels, {int(bad.sum())} of them have a problem."
     table = AnalysisTable(title="Flags", columns=("flag", "meaning", "pixels"), rows=rows)
-    return AnalysisSection(title="Array", text=(text,), tables=(table,), figures=(plots[-1].figure(),))
+    return AnalysisSection(title="Array", text=(text,), tables=(table,), figures=figures)
 
 
 def _rates(tables: Sequence[TableFacts]) -> dict[str, NDArray[np.float64]]:
-    return {f"{one.name} / (1/s)": one.counts / max(one.duration_s, 1e-9) for one in tables}
+    return {f"{one.name} / (1/s)": one.counts / one.live_s for one in tables if one.live_s > 0}
 
 
 def _maps(name: str, title: str, maps: Mapping[str, NDArray[np.float64]]) -> Plot:
@@ -189,17 +238,32 @@ def _tables(found: MkidSet) -> AnalysisSection:
     rows = []
     for one in found.tables:
         lit = one.counts[one.counts > 0]
-        middle = float(np.median(lit)) / one.duration_s if lit.size else None
+        middle = float(np.median(lit)) / one.live_s if lit.size and one.live_s > 0 else None
         missing = ", ".join(str(second) for second in one.missing_seconds[:10]) + (" ..." if len(one.missing_seconds) > 10 else "")
         kind = one.kind if one.laser_nm is None else f"{one.kind} {one.laser_nm:g} nm"
         start = datetime.datetime.fromtimestamp(one.start_us / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
-        rows.append((one.name, kind, start, one.duration_s, one.photons, middle, one.lost_frames, missing or None))
-    columns = ("exposure", "kind", "start / UTC", "length / s", "photons", "median rate / (1/s)", "lost frames", "missing seconds")
+        rows.append((one.name, kind, start, one.duration_s, one.live_s, one.photons, middle, one.grade, missing or None))
+    columns = ("exposure", "kind", "start / UTC", "length / s", "seen / s", "photons", "median rate / (1/s)", "grade", "missing seconds")
+    note = "Seen is the length less the time in which no frame came; rates are of the time that was seen."
     frames, lost = sum(one.frames for one in found.tables), sum(one.lost_frames for one in found.tables)
     share = f"{lost} of about {frames + lost} frames were lost ({100 * lost / max(frames + lost, 1):.3f} %)."
-    return AnalysisSection(
-        title="Photon tables", text=(share,), tables=(AnalysisTable(title="Exposures", columns=columns, rows=tuple(rows)),)
-    )
+    tables = [AnalysisTable(title="Exposures", columns=columns, rows=tuple(rows), note=note), _words(found)]
+    told = tuple((one.name, sentence) for one in found.tables for sentence in one.sentences)
+    if told:
+        tables.append(AnalysisTable(title="What was lost or not understood", columns=("exposure", "what"), rows=told))
+    return AnalysisSection(title="Photon tables", text=(share,), tables=tuple(tables))
+
+
+def _words(found: MkidSet) -> AnalysisTable:
+    """What became of the words of the files, by kind; kinds that none of them has are left out."""
+    kinds = [kind for kind in _KINDS if any(one.words.get(kind) for one in found.tables)]
+    rows: list[tuple[Cell, ...]] = []
+    for one in found.tables:
+        counts = [int(one.words.get(kind, 0)) for kind in kinds]
+        rows.append((one.name, one.lost_frames, *counts))
+    columns = ("exposure", "lost frames", *(_KINDS[kind] for kind in kinds))
+    note = "Words of the files that are no photons of the table."
+    return AnalysisTable(title="Losses by kind", columns=columns, rows=tuple(rows), note=note)
 
 
 def _wavecals(found: MkidSet, plots: list[Plot]) -> list[AnalysisSection]:
@@ -242,7 +306,8 @@ def _drawn(plots: list[Plot], name: str, painters: Sequence[Any]) -> tuple[Analy
             plot = painter()
         except EmptyFigureError:
             continue
-        plots.append(Plot(name=f"{plot.name}_{name}", title=plot.title, caption=plot.caption, png=plot.png, numbers=plot.numbers))
+        full = f"{plot.name}_{name}" if name else plot.name
+        plots.append(Plot(name=full, title=plot.title, caption=plot.caption, png=plot.png, numbers=plot.numbers))
         figures.append(plots[-1].figure())
     return tuple(figures)
 
@@ -256,20 +321,21 @@ def _masks(found: MkidSet, plots: list[Plot]) -> list[AnalysisSection]:
         rows.append((name, len(masks.bits), *counts, len(cosmic), cosmic.cut_s * 1e3))
     last = list(found.masks.values())[-1][0]
     share = {name: ((last.bits >> place) & 1).mean(axis=0) for place, name in enumerate(("hot", "cold", "dead"))}
-    plots.append(_maps("masks", "Masked part of the time", share))
+    figures = _drawn(plots, "", [partial(_maps, "masks", "Masked part of the time", share)])
     columns = ("exposure", "steps", "hot", "cold", "dead", "cosmic rays", "cut / ms")
     table = AnalysisTable(title="Masks", columns=columns, rows=tuple(rows), note="Pixels that are masked in some step of time.")
-    return [AnalysisSection(title="Masks", tables=(table,), figures=(plots[-1].figure(),))]
+    return [AnalysisSection(title="Masks", tables=(table,), figures=figures)]
 
 
 def _calibrated(found: MkidSet, plots: list[Plot]) -> list[AnalysisSection]:
     if not found.calibrated:
         return []
     rows = tuple(
-        (one.name, one.wavecal or "none", one.flatcal or "none", one.photons, one.calibrated_photons, one.usable_pixels)
+        (one.name, one.wavecal or "none", one.flatcal or "none", one.grade, one.photons, one.calibrated_photons, one.usable_pixels)
         for one in found.calibrated
     )
-    columns = ("exposure", "wavelength solution", "flat field", "photons, not masked", "with a wavelength", "usable pixels")
-    plots.append(_maps("science", "Calibrated rates", {f"{one.name} / (1/s)": one.rate_cps for one in found.calibrated[-4:]}))
+    columns = ("exposure", "wavelength solution", "flat field", "grade", "photons, not masked", "with a wavelength", "usable pixels")
+    rates = {f"{one.name} / (1/s)": one.rate_cps for one in found.calibrated[-4:] if np.isfinite(one.rate_cps).any()}
+    figures = _drawn(plots, "", [partial(_maps, "science", "Calibrated rates", rates)] if rates else [])
     table = AnalysisTable(title="Science tables", columns=columns, rows=rows)
-    return [AnalysisSection(title="Science", tables=(table,), figures=(plots[-1].figure(),))]
+    return [AnalysisSection(title="Science", tables=(table,), figures=figures)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -269,24 +270,37 @@ def draw(
     data: LineData,
     frequencies_ghz: Mapping[int, float],
     pixels: Sequence[tuple[int, int]],
-) -> list[Plot]:
-    """Plots by name; those of single pixels once for each of ``pixels`` (y, x).  ``Refused`` for a name that is none."""
+) -> tuple[list[Plot], list[str]]:
+    """Plots by name, and in a sentence each those that have nothing to show, which cost the others nothing.
+
+    Those of single pixels are drawn once for each of ``pixels`` (y, x).  ``Refused`` for a name that is none.
+    """
     wrong = sorted(set(names) - set(NAMES))
     if wrong:
         raise Refused(f"there is no plot {wrong[0]!r}, only {', '.join(NAMES)}")
-    made: list[Plot] = []
-    for name in NAMES:
-        if name not in names:
-            continue
+    painters: list[Callable[[], Plot]] = []
+    for name in (one for one in NAMES if one in names):
         if name in ARRAY_PLOTS:
-            made.append(ARRAY_PLOTS[name](solution))
-        elif name == "rvsf":
-            made.append(rvsf(solution, frequencies_ghz))
-        elif name == "summary":
-            made.append(summary(solution, frequencies_ghz))
+            painters.append(partial(ARRAY_PLOTS[name], solution))
+        elif name in PIXEL_PLOTS:
+            painters += [
+                partial(energysolution, solution, one) if name == "energysolution" else partial(histogramfits, solution, data, one)
+                for one in pixels
+            ]
         else:
-            made += [energysolution(solution, one) if name == "energysolution" else histogramfits(solution, data, one) for one in pixels]
-    return made
+            painters.append(partial(rvsf if name == "rvsf" else summary, solution, frequencies_ghz))
+    return drawn(painters)
+
+
+def drawn(painters: Sequence[Callable[[], Plot]]) -> tuple[list[Plot], list[str]]:
+    """Plots, and in a sentence each those that have nothing to show."""
+    made, notes = [], []
+    for painter in painters:
+        try:
+            made.append(painter())
+        except EmptyFigureError as error:
+            notes.append(f"not drawn: {error}")
+    return made, notes
 
 
 def typical_pixel(solution: WavelengthSolution) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from nightcrew.ledger.rows import Measurement
 from nightcrew.mkid.flat_solution import read_flat_solution
 from nightcrew.mkid.mask_solution import read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.solution_grades import table_grade
 from nightcrew.mkid.wavelength_solution import read_wavelength_solution
 from reports.mkid import CalibratedFacts, MkidSet, TableFacts, build
 from reports.mkid_figures import write_numbers
@@ -54,7 +55,6 @@ def _table(folder: Path) -> TableFacts:
     with PhotonTable(path) as table:
         report, attributes = table.report, table.attributes
         nm = attributes.get("laser_nm")
-        words = report.get("words", {})
         return TableFacts(
             name=str(attributes.get("exposure", path.stem)),
             kind=str(attributes.get("type", "")),
@@ -62,10 +62,12 @@ def _table(folder: Path) -> TableFacts:
             start_us=table.start_us,
             duration_s=(table.stop_us - table.start_us) / 1e6,
             photons=table.n_photons,
-            lost_frames=sum(words.get("lost_frames", {}).values()),
-            frames=int(words.get("frames", 0)),
+            live_s=table.live_s,
+            words=report.get("words", {}),
             missing_seconds=tuple(report.get("missing_seconds", [])),
             rejected=tuple(one["reason"] for one in report.get("rejected", [])),
+            sentences=tuple(report.get("sentences", [])),
+            grade=table_grade(report)[0],
             counts=table.counts(),
             flag=table.flag,
         )
@@ -87,5 +89,7 @@ def _calibrated(key: str, folder: Path) -> CalibratedFacts:
         usable_pixels=int(kept["usable_pixels"]),
         wavecal=named.get("wavelength solution", "").removeprefix("mkid_wavecal_"),
         flatcal=named.get("flat field", "").removeprefix("mkid_flatcal_"),
+        grade=str(kept["grade"]),
+        grade_reasons=tuple(map(str, kept["grade_reasons"])),
         rate_cps=rate,
     )

@@ -18,6 +18,7 @@ from nightcrew.mkid.calibrated import open_calibrated, read_calibrations
 from nightcrew.mkid.convert import convert_window
 from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
 from nightcrew.mkid.flat_cubes import FlatInput
+from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
 from nightcrew.mkid.flatcal import FlatOptions, flat_field
 from nightcrew.mkid.mask_solution import REASONS, joined_masks, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
@@ -26,9 +27,10 @@ from nightcrew.mkid.registered import write_manifest
 from nightcrew.mkid.run_window import window_of_run
 from nightcrew.mkid.science_products import ScienceWishes, make_science_products
 from nightcrew.mkid.solution_file import sha256_of
-from nightcrew.mkid.solution_grades import flat_grade, wavelength_grade
-from nightcrew.mkid.wavecal import WavecalOptions, calibrate
+from nightcrew.mkid.solution_grades import flat_grade, table_grade, wavelength_grade
+from nightcrew.mkid.wavecal import Calibrated, WavecalOptions, calibrate
 from nightcrew.mkid.wavecal_inputs import inputs_of_tables, read_frequencies
+from nightcrew.mkid.wavelength_solution import WavelengthSolution
 from reports import mkid_flat, mkid_wavecal
 from reports.analysis import AnalysisPage
 from reports.figures import EmptyFigureError
@@ -42,7 +44,6 @@ from tasks.set_units import SetResult, SetUnit
 
 WAVECAL, FLAT, MASKS, COSMIC = "wavelengths.h5", "flat.h5", "masks.h5", "cosmic.h5"
 MANIFEST, RATES, COUNTS = "calibrations.json", "rates.npz", "counts.json"
-_LOST_FRACTION = 0.01  # of the frames, from which a table is worth less
 _NEAR_S, _FAR_S = 12 * 3600, 48 * 3600  # of solutions in time: grade A, B, beyond C
 
 
@@ -61,16 +62,9 @@ def make_table(unit: SetUnit) -> SetResult:
     tally, account = made.account.tally, made.account
     metrics: dict[str, Any] = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
     metrics["silent_s"] = account.silent_s
-    reasons = account.sentences()
-    unused = tally.unknown + tally.orphan + tally.misdated + tally.repeated
-    poor = (
-        bool(account.missing_seconds or account.gaps_us)
-        or tally.lost > _LOST_FRACTION * max(tally.frames, 1)
-        or unused > _LOST_FRACTION * max(tally.photons + unused, 1)
-        or tally.unmapped > tally.photons  # every array has channels without a place; so many mean the beam map of another one
-    )
+    grade, reasons = table_grade({**account.plain(), "sentences": [*beam_map.sentences(), *account.sentences()]})
     left_out = {_relative(unit, one.name): one.reason for one in account.rejected}
-    return SetResult(grade="B" if poor else "A", grade_reasons=tuple(reasons) if poor else (), metrics=metrics, left_out=left_out)
+    return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, left_out=left_out)
 
 
 def _relative(unit: SetUnit, name: str) -> str:
@@ -89,7 +83,10 @@ def make_masks(unit: SetUnit) -> SetResult:
     """``masks.h5`` and ``cosmic.h5`` of one table."""
     (folder,) = unit.inputs_of("mkid_table").values()
     with PhotonTable(table_in(folder)) as table:
-        masks = find_masks(table, MaskOptions(**unit.parameters["masks"]))
+        try:
+            masks = find_masks(table, MaskOptions(**unit.parameters["masks"]))
+        except Refused as error:  # what a person would have to choose otherwise
+            raise RejectedInput(str(error)) from error
         cosmic = find_cosmic_rays(table, CosmicOptions(**unit.parameters["cosmic"]))
     masks.write(unit.out / MASKS)
     cosmic.write(unit.out / COSMIC)
@@ -103,24 +100,37 @@ def make_wavecal(unit: SetUnit) -> SetResult:
     parameters = {**unit.parameters, "models": tuple(unit.parameters["models"])}
     made = calibrate(lasers, WavecalOptions(threads=unit.threads, **parameters))
     made.write(unit.out / WAVECAL)
-    frequencies = read_frequencies(unit.path(unit.files[0])) if unit.files else {}
-    wanted = list(unit.facts.get("plots", []))
-    names = list(mkid_wavecal.NAMES) if wanted == ["all"] else wanted
-    solution, notes = made.solution, []
-    if "rvsf" in names and not frequencies:
-        names.remove("rvsf")
-        notes.append(mkid_wavecal.NO_FREQUENCIES)
-    try:
-        pixels = [mkid_wavecal.typical_pixel(solution)]
-        write_plots(mkid_wavecal.draw([*names, "summary"], solution, made.data, frequencies, pixels), unit.out / "plots")
-    except EmptyFigureError as error:
-        notes.append(f"there are no plots: {error}")
+    solution = made.solution
+    notes = _plots(unit, made)
     quantities = wavelength_quantities(solution)
     solved = float(solution.solved.mean())
     with PhotonTable(lasers[0].table) as table:
         grade, reasons = wavelength_grade(solution, table.flag)
     metrics = {"solved_fraction": solved, "lasers": [float(nm) for nm in solution.wavelengths_nm], "notes": notes}
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
+
+
+def _plots(unit: SetUnit, made: Calibrated) -> list[str]:
+    """Draw ``plots/`` with the summary and what the configuration asks for; what could not be drawn, in sentences."""
+    solution, notes, frequencies = made.solution, [], {}
+    if unit.files:
+        try:
+            frequencies = read_frequencies(unit.path(unit.files[0]))
+        except RejectedInput as error:  # a plot less, not a solution less
+            notes.append(str(error))
+    wanted = list(unit.facts.get("plots", []))
+    names = [name for name in (mkid_wavecal.NAMES if wanted == ["all"] else wanted) if name in mkid_wavecal.NAMES]
+    notes += [f"there is no plot {name!r}, only {', '.join(mkid_wavecal.NAMES)}" for name in wanted if name not in (*names, "all")]
+    if "rvsf" in names and not frequencies:
+        names.remove("rvsf")
+        notes.append(mkid_wavecal.NO_FREQUENCIES)
+    try:
+        pixels = [mkid_wavecal.typical_pixel(solution)]
+    except EmptyFigureError:
+        pixels = []
+    plots, empty = mkid_wavecal.draw([*names, "summary"], solution, made.data, frequencies, pixels)
+    write_plots(plots, unit.out / "plots")
+    return [*notes, *empty]
 
 
 def make_flat(unit: SetUnit) -> SetResult:
@@ -143,17 +153,27 @@ def make_flat(unit: SetUnit) -> SetResult:
     except Refused as error:  # what a person would have to choose otherwise
         raise RejectedInput(str(error)) from error
     flat.write(unit.out / FLAT)
-    names = mkid_flat.book_names("flat")
-    try:
-        mkid_flat.write_book(unit.out / names["slices"], mkid_flat.slice_book(flat))
-        mkid_flat.write_book(unit.out / names["mask"], mkid_flat.mask_book(flat))
-    except EmptyFigureError as error:
-        return SetResult(grade="D", grade_reasons=(str(error),), metrics={"flat_weight_scatter": None})
+    notes = _books(unit, flat, calibrations.wavelength)
     quantities = flat_quantities(flat)
     grade, reasons = flat_grade(flat, calibrations.wavelength) if calibrations.wavelength else ("D", ())
-    metrics = {one.name: one.value for one in quantities}
+    metrics = {**{one.name: one.value for one in quantities}, "notes": notes}
     reasons = (*reasons, *unit.facts["notes"])
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
+
+
+def _books(unit: SetUnit, flat: FlatSolution, wavelength: WavelengthSolution | None) -> list[str]:
+    """The three books of a flat; one that has nothing to show costs the others nothing, and is told."""
+    names, notes = mkid_flat.book_names("flat"), []
+    pixels = mkid_flat.some_pixels(flat, int(unit.facts["book_pixels"]))
+    books = {"slices": mkid_flat.slice_book(flat), "mask": mkid_flat.mask_book(flat)}
+    if pixels:
+        books["pixels"] = mkid_flat.pixel_book(flat, wavelength, pixels)
+    for part, painters in books.items():
+        try:
+            mkid_flat.write_book(unit.out / names[part], painters)
+        except EmptyFigureError as error:
+            notes.append(f"not written: {error}")
+    return notes
 
 
 def make_calibrated(unit: SetUnit) -> SetResult:
@@ -174,8 +194,19 @@ def make_calibrated(unit: SetUnit) -> SetResult:
         np.savez_compressed(new.file, rate_cps=arrays["rate_cps"], exposure_s=arrays["exposure_s"], flag=arrays["flag"])
     grade, reasons = _grade(unit)
     metrics = {"photons": count, "calibrated_photons": known, "usable_pixels": usable}
-    atomic.write_text(unit.out / COUNTS, json.dumps(metrics, sort_keys=True) + "\n", durable=False)
+    kept = {**metrics, "grade": grade, "grade_reasons": list(reasons)}
+    atomic.write_text(unit.out / COUNTS, json.dumps(kept, sort_keys=True) + "\n", durable=False)
+    _book_of_weights(unit)
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics)
+
+
+def _book_of_weights(unit: SetUnit) -> None:
+    """The per-pixel book of the flat that was applied: weights of its chunks with their average."""
+    for folder in unit.inputs_of("mkid_flatcal").values():
+        flat = read_flat_solution(folder / FLAT)
+        pixels = mkid_flat.some_pixels(flat, int(unit.facts["book_pixels"]))
+        if pixels:
+            mkid_flat.write_book(unit.out / mkid_flat.book_names("flat")["applied"], mkid_flat.applied_book(flat, pixels))
 
 
 def _table_and_solutions(unit: SetUnit) -> tuple[Path, list[Path], float | None]:

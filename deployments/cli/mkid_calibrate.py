@@ -122,16 +122,18 @@ def _draw_wavecal(solution: object, data: object, known: dict[int, float], plots
 
     if not isinstance(solution, WavelengthSolution) or not isinstance(data, LineData):
         raise TypeError("no solution to draw")
-    if not solution.solved.any():
-        say("There is nothing to draw: no pixel has a solution.")
-        return []
     names = [name for name in plots.split(",") if name]
     names = list(figures.NAMES) if names == ["all"] else names
     if "rvsf" in names and not known:
         names.remove("rvsf")
         say(figures.NO_FREQUENCIES)
-    pixels = [_pixel(text) for text in pixel] or [figures.typical_pixel(solution)]
-    return write_plots(figures.draw([*names, "summary"], solution, data, known, pixels), folder)
+    pixels = [_pixel(text) for text in pixel]
+    if not pixels and solution.solved.any():
+        pixels = [figures.typical_pixel(solution)]
+    made, empty = figures.draw([*names, "summary"], solution, data, known, pixels)
+    for sentence in empty:
+        say(sentence)
+    return write_plots(made, folder)
 
 
 @app.command()
@@ -285,12 +287,13 @@ def apply_solutions(
     linearity: Annotated[float | None, typer.Option("--linearity", help="Weight for dead time, with rates in steps of seconds.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Forget what the table was read with.")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="Also write a calibrated copy, an .h5 file.")] = None,
-    book_pixels: Annotated[int, typer.Option("--book-pixels", help="Most pixels in the book of the flat's weights; 0 for none.")] = 0,
+    book_pixels: Annotated[int, typer.Option("--book-pixels", help="Most pixels in the book of an applied flat; 0 for none.")] = 24,
 ) -> None:
     """Note with which calibrations a table is read from now on, in place of an earlier note."""
     from nightcrew.errors import Refused
     from nightcrew.mkid.calibrated import open_calibrated
     from nightcrew.mkid.export import export_calibrated
+    from nightcrew.mkid.flat_solution import read_flat_solution
     from nightcrew.mkid.photon_table import PhotonTable
     from nightcrew.mkid.registered import checked_step_s, register
     from reports import mkid_flat as books
@@ -302,17 +305,19 @@ def apply_solutions(
         pass  # so that nothing is noted for a file that is no table
     note = register(table, solutions or [], linearity_step_s=linearity)
     say("the table is read without calibrations" if remove else f"noted in {note}")
-    if export is None and not book_pixels:
+    if remove:
         return
-    with open_calibrated(table) as opened:
-        if export is not None:
+    if export is not None:
+        with open_calibrated(table) as opened:
             say(f"wrote {export_calibrated(opened, export)} photons to {export}")
-        flat = opened.calibrations.flat
-        if book_pixels and flat is not None:
-            source = next(path for path in solutions or [] if _is_flat(path))
-            book = table.with_name(books.book_names(source.stem)["applied"])
-            books.write_book(book, books.applied_book(flat, books.some_pixels(flat, book_pixels)))
+    for source in [path for path in solutions or [] if book_pixels and _is_flat(path)]:
+        flat = read_flat_solution(source)
+        book = table.with_name(books.book_names(source.stem)["applied"])
+        if pixels := books.some_pixels(flat, book_pixels):
+            books.write_book(book, books.applied_book(flat, pixels))
             say(f"wrote {book}")
+        else:
+            say(f"no book of single pixels: {source.name} has no weight")
 
 
 def _is_flat(path: Path) -> bool:

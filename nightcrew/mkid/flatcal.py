@@ -44,7 +44,7 @@ class FlatOptions:
 
     def __post_init__(self) -> None:
         rules = (
-            (0 < self.chunk_s <= self.most_s, "a chunk is longer than nothing and no longer than the whole"),
+            (1e-3 <= self.chunk_s <= self.most_s <= 1e6, "a chunk is a millisecond or longer, and no longer than the whole"),
             (self.dead_time_s is None or 0 <= self.dead_time_s < 1e-2, "the dead time lies between 0 and 10 ms"),
             (100 <= self.low_nm < self.high_nm <= 10_000, "wavelengths lie between 100 and 10000 nm, the lower before the higher"),
             (self.energy_bin_ev > 0, "energy bins are wider than nothing"),

@@ -19,6 +19,8 @@ from nightcrew.mkid.photon_table import PhotonTable
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 METHODS = ("threshold", "median", "laplacian")
+LEAST_STEP_S, LONGEST_STEP_S = 1e-3, 86_400.0
+_MOST_BITS = 1 << 28  # of masks over all steps
 _NOT_THERE = ("beammap.noDacTone", "beammap.noResonator")
 _FWHM_PER_SIGMA = 2.354820045
 _MAD_TO_SIGMA = 1.482602218505602
@@ -42,10 +44,9 @@ class MaskOptions:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise Refused(f"pixel masks are made by {', '.join(METHODS)}, not by {self.method!r}")
-        if not (
-            self.step_s > 0 and self.box_px >= 3 and self.box_px % 2 and self.n_sigma > 0 and self.most_rounds >= 1 and self.fwhm_px > 0
-        ):
-            raise Refused("pixel masks need steps longer than nothing, an odd box of 3 pixels or more, and a threshold above 0")
+        whole = self.box_px >= 3 and self.box_px % 2 and self.most_rounds >= 1
+        if not (LEAST_STEP_S <= self.step_s <= LONGEST_STEP_S and whole and self.n_sigma > 0 and self.fwhm_px > 0):
+            raise Refused("pixel masks need steps of a millisecond to a day, an odd box of 3 pixels or more, and a threshold above 0")
 
 
 def find_masks(table: PhotonTable, options: MaskOptions) -> PixelMasks:
@@ -74,6 +75,8 @@ def _edges(table: PhotonTable, step_s: float) -> NDArray[np.int64]:
     """Steps of equal length from the start; a rest shorter than half a step joins the last."""
     step_us = round(step_s * 1e6)
     number = max(round((table.stop_us - table.start_us) / step_us), 1)
+    if number * table.n_pixels > _MOST_BITS:
+        raise Refused(f"pixel masks in {number} steps of {table.n_pixels} pixels are too many: choose longer steps")
     edges = table.start_us + np.arange(number + 1, dtype=np.int64) * step_us
     edges[-1] = table.stop_us
     return edges

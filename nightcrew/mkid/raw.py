@@ -15,6 +15,7 @@ from nightcrew.mkid.stream import Account, PhotonStream
 
 SECOND_US = 1_000_000
 _MOST_VALUES = 1 << 28  # of a cube: 1 GB
+_LONGEST_STEP_S = 1e8
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def parse_runs(
 
     ``sink`` is given every block of photons.  ``Refused`` when a cube would be too large or has no steps.
     """
+    if step_s is not None and not 1e-6 <= step_s <= _LONGEST_STEP_S:
+        raise Refused(f"steps of {step_s:g} s are none of a cube: from a microsecond to {_LONGEST_STEP_S:g} s")
     for first, stop in listing.runs():
         start_us, stop_us = (first - 1) * SECOND_US, (stop + 1) * SECOND_US
         step_us = stop_us - start_us if step_s is None else round(step_s * 1e6)

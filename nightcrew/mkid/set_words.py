@@ -11,6 +11,7 @@ from nightcrew.mkid.cosmic_search import CosmicOptions
 from nightcrew.mkid.flags import ENUMERATIONS
 from nightcrew.mkid.flatcal import FlatOptions
 from nightcrew.mkid.pixel_masks import MaskOptions
+from nightcrew.mkid.registered import checked_step_s
 from nightcrew.mkid.wavecal import WavecalOptions
 from nightcrew.mkid.wavelength_solution import MODELS
 
@@ -31,6 +32,7 @@ class MkidWords:
     flat_rate_cutoff_cps: float = 20_000.0
     flat_trim_fraction: float = 0.0
     flat_degree: int = 2
+    flat_book_pixels: int = 24
     mask_method: str = "threshold"
     mask_step_s: float = 30.0
     mask_sigma: float = 5.0
@@ -71,4 +73,5 @@ def words_of(values: Mapping[str, Any]) -> MkidWords:
     WavecalOptions(dead_us=words.wavecal_dt_us, models=words.wavecal_models)
     words.flat()
     words.masks()
+    checked_step_s(words.linearity_step_s or None)
     return words

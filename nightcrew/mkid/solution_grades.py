@@ -1,6 +1,9 @@
-"""Grades of solutions, by how many of the pixels that could have one do have one."""
+"""Grades of photon tables, by what is missing, and of solutions, by how many of the pixels that could have one do have one."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +17,24 @@ SHARES = (("A", 0.7), ("B", 0.4), ("C", 0.1))
 NOT_FITTED = ("beammap.noDacTone", "beammap.failed", "beammap.double", "beammap.duplicatePixel", "beammap.noResonator")
 """Pixels that the beam map rules out."""
 
+LOST = 0.01
+"""Share of the frames or photons that are lost, from which a table is worth less."""
+
 Grade = tuple[str, tuple[str, ...]]
+
+
+def table_grade(report: Mapping[str, Any]) -> Grade:
+    """B, with everything that is to be said, where time is missing or more than a hundredth was lost or not understood; from its report."""
+    words = report.get("words", {})
+    photons, frames = int(words.get("photons", 0)), int(words.get("frames", 0))
+    unused = sum(int(words.get(kind, 0)) for kind in ("unknown", "orphan", "misdated", "repeated"))
+    poor = (
+        bool(report.get("missing_seconds") or report.get("gaps_us"))
+        or sum(words.get("lost_frames", {}).values()) > LOST * max(frames, 1)
+        or unused > LOST * max(photons + unused, 1)
+        or int(words.get("unmapped", 0)) > photons  # every array has channels without a place; so many mean the map of another one
+    )
+    return ("B", tuple(report.get("sentences", []))) if poor else ("A", ())
 
 
 def grade_of_share(share: float) -> str:

@@ -273,7 +273,7 @@ def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: Mkid
             flats[0].name,
             products=[*(made.tables[one.name][1].fingerprint for one in flats), *masks, *sorted(darks), wavecal.planned.fingerprint],
             parameters={**words.flat(), "laser": flats[0].wavelength_nm is not None},
-            facts={"notes": [wavecal.note] if wavecal.note else []},
+            facts={"notes": [wavecal.note] if wavecal.note else [], "book_pixels": words.flat_book_pixels},
         )
         made.flats.append((_middle_us(flats), planned))
 
@@ -294,7 +294,11 @@ def _calibrated(builder: SetBuilder, words: MkidWords, made: _Made) -> list[Plan
         masks = [made.masks[name].fingerprint] if name in made.masks and made.masks[name].status != "failed" else []
         inputs, parameters = [table.fingerprint, *masks, *chosen], {"linearity_step_s": words.linearity_step_s}
         made.science[name] = inputs
-        planned.append(builder.add("mkid_calibrated", name, products=inputs, parameters=parameters, facts=away))
+        planned.append(
+            builder.add(
+                "mkid_calibrated", name, products=inputs, parameters=parameters, facts={**away, "book_pixels": words.flat_book_pixels}
+            )
+        )
         builder.add("mkid_images", name, products=inputs, parameters={**parameters, "log": dict(one.others)}, facts=away)
     return planned
 

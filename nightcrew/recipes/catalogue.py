@@ -44,7 +44,7 @@ _ALL = (
     Recipe("mkid_calibrated", 2, "mkid", "calibrated photon table", "mkid"),
     Recipe("mkid_images", 2, "mkid", "images, cubes and speckle maps", "mkid"),
     Recipe("mkid_dither", 2, "mkid", "combined dither", "mkid"),
-    Recipe("mkid_report", 1, "mkid", "report of photon lists", "mkid"),
+    Recipe("mkid_report", 2, "mkid", "report of photon lists", "mkid"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}

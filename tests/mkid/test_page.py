@@ -1,0 +1,143 @@
+"""The page of a set: grade, losses in words and numbers, and no figure that takes others with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nightcrew.errors import Refused
+from nightcrew.mkid import flags as f
+from nightcrew.mkid.set_words import words_of
+from nightcrew.mkid.solution_grades import flat_grade, table_grade, wavelength_grade
+from nightcrew.mkid.wavelength_solution import WavelengthSolution
+from reports.analysis import write_analysis
+from reports.mkid import CalibratedFacts, MkidSet, TableFacts, build
+from reports.mkid_wavecal import drawn, resolutionimage, rhistogram, rvsf
+from tests.mkid.made_tables import beam_map, linear_solution
+from tests.mkid.test_calibrated import flat_of
+
+MAP = beam_map()
+WORDS: dict[str, Any] = {"photons": 1000, "frames": 500, "lost_frames": {"3": 4, "7": 3}, "orphan": 17, "zero": 0, "unmapped": 5}
+
+
+def facts(**changes: Any) -> TableFacts:
+    values: dict[str, Any] = {
+        "name": "late<1>",
+        "kind": "science",
+        "laser_nm": None,
+        "start_us": 1_606_000_000_000_000,
+        "duration_s": 10.0,
+        "live_s": 8.0,
+        "photons": 1000,
+        "words": WORDS,
+        "missing_seconds": (1_606_000_003, 1_606_000_004),
+        "rejected": (),
+        "sentences": ("2 seconds are missing: 1606000003-1606000004", "17 photons have no frame header"),
+        "grade": "B",
+        "counts": np.full(MAP.shape, 50),
+        "flag": MAP.flag,
+    }
+    return TableFacts(**{**values, **changes})
+
+
+def solution(solved: int) -> WavelengthSolution:
+    made = linear_solution(MAP, bad=range(solved, 20))
+    known = np.full((3, *MAP.shape), 8.0)
+    return replace(made, resolution=known, line_flag=np.zeros((3, *MAP.shape), np.uint8), line_centre_deg=known * -7)
+
+
+def test_what_was_lost_is_said_by_exposure_and_by_kind(tmp_path: Path) -> None:
+    page, _ = build(MkidSet(title="run", tables=[facts()], wavecals={"a": solution(20)}))
+    (section,) = [one for one in page.sections if one.title == "Photon tables"]
+    exposures, kinds, told = section.tables
+    assert exposures.columns[3:5] == ("length / s", "seen / s")
+    assert exposures.rows[0][3:7] == (10.0, 8.0, 1000, 50 / 8.0)  # a rate of the time that was seen
+    assert kinds.columns == ("exposure", "lost frames", "channels without a place", "without a frame header")
+    assert kinds.rows == (("late<1>", 7, 5, 17),)
+    assert [row[1] for row in told.rows] == list(facts().sentences)
+    write_analysis(page, tmp_path)
+    text = (tmp_path / "report.html").read_text()
+    assert "17 photons have no frame header" in text
+    assert "late<1>" not in text
+
+
+@pytest.mark.parametrize(
+    ("solved", "changes", "grade"),
+    [(20, {}, "B"), (20, {"grade": "A"}, "A"), (9, {"grade": "A"}, "B"), (5, {}, "C"), (1, {}, "D")],
+)
+def test_the_summary_has_the_worst_grade_of_what_it_is_made_of(solved: int, changes: dict[str, Any], grade: str) -> None:
+    page, _ = build(MkidSet(title="run", tables=[facts(**changes)], wavecals={"a": solution(solved)}))
+    assert page.summary.grade == grade
+    page, _ = build(MkidSet(title="run", tables=[facts(**changes)], wavecals={"a": solution(solved)}, failed=["mkid_table x: empty"]))
+    assert page.summary.grade == "D"
+
+
+def test_science_that_is_far_from_its_solution_is_told() -> None:
+    rate = np.full(MAP.shape, np.nan)
+    science = CalibratedFacts(
+        name="s",
+        photons=5,
+        calibrated_photons=0,
+        usable_pixels=0,
+        wavecal="a",
+        flatcal="",
+        grade="D",
+        grade_reasons=("there is no flat field",),
+        rate_cps=rate,
+    )
+    found = MkidSet(title="run", tables=[facts(grade="A", live_s=0.0)], wavecals={"a": solution(20)}, calibrated=[science])
+    page, plots = build(found)
+    assert page.summary.grade == "D"
+    assert "s: there is no flat field" in page.needs_person
+    assert "science" not in [plot.name for plot in plots]  # no pixel has a rate, and the page is made all the same
+    assert [table.title for one in page.sections for table in one.tables][-1] == "Science tables"
+
+
+def test_one_figure_without_anything_to_show_costs_the_others_nothing() -> None:
+    made = solution(20)
+    plots, notes = drawn([lambda: rhistogram(made), lambda: rvsf(made, {1: 4.0}), lambda: resolutionimage(made)])
+    assert [plot.name for plot in plots] == ["rhistogram", "resolutionimage"]
+    assert notes == ["not drawn: R against frequency: none of the resonators with a solution has a frequency in the list"]
+
+
+def test_grades_are_of_the_pixels_that_could_be_solved() -> None:
+    flag = MAP.flag.copy()
+    flag.ravel()[10:] = f.bit("beammap.noDacTone")
+    assert wavelength_grade(solution(8), flag) == ("A", ())
+    assert wavelength_grade(solution(8), MAP.flag) == (
+        "B",
+        ("8 of the 20 pixels that the beam map places have a wavelength solution (40 %)",),
+    )
+    assert wavelength_grade(solution(0), MAP.flag)[0] == "D"
+    assert flat_grade(flat_of([1.0], bad=3), solution(20)) == ("A", ())
+    assert flat_grade(flat_of([1.0], bad=3), solution(0))[0] == "D"
+
+
+@pytest.mark.parametrize(
+    ("changes", "grade"),
+    [
+        ({}, "A"),
+        ({"gaps_us": []}, "A"),
+        ({"gaps_us": [[1, 2]]}, "B"),
+        ({"missing_seconds": [5]}, "B"),
+        ({"words": {**WORDS, "orphan": 5, "unknown": 8}}, "B"),
+        ({"words": {**WORDS, "orphan": 5, "lost_frames": {"3": 6}}}, "B"),
+        ({"words": {**WORDS, "orphan": 5, "unmapped": 2000}}, "B"),
+    ],
+)
+def test_tables_of_which_something_is_missing_are_worth_less(changes: dict[str, Any], grade: str) -> None:
+    report = {"words": {**WORDS, "orphan": 5, "lost_frames": {"3": 1}}, "sentences": ["so it is"], **changes}
+    assert table_grade(report) == (grade, () if grade == "A" else ("so it is",))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"linearity_step_s": 1e-9}, {"linearity_step_s": -1.0}, {"mask_step_s": 1e-9}, {"flat_chunk_s": 1e-7}, {"mask_step_s": float("nan")}],
+)
+def test_tiny_steps_of_time_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(Refused):
+        words_of(wrong)
