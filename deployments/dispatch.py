@@ -19,10 +19,11 @@ from zoneinfo import ZoneInfo
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, clock_back, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, clock_back, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
+from nightcrew.ledger.run_signs import Worker
 from nightcrew.settings import Settings
 from tasks.workspace import Workspace
 
@@ -34,6 +35,7 @@ _SWEEP_PATIENCE_S = 600.0
 _MORNING_PATIENCE_S = 600.0
 _DIED = ("Crashed", "Lost")  # how the outcome of a run begins whose process went away
 _WISHES = 3
+_PATIENCE_S = {Worker.GONE: 60.0, Worker.NONE: 1800.0}  # until a run is believed to be lost; one waits for its runner at first
 _AT_ONCE = 1  # nights, the newest first, and beside them sets: a plan fills the machine by itself, yet no set holds up the night
 
 
@@ -45,6 +47,9 @@ class Runs(Protocol):
 
     def outcome(self, run_id: str) -> str | None:
         """How a run ended (``Completed``, or another state with its message), None while it has not."""
+
+    def crash(self, run_id: str, message: str) -> None:
+        """Mark a run as Crashed that has not ended and will not."""
 
 
 @dataclass
@@ -84,6 +89,7 @@ class Dispatcher:
         self._future_at_s = clock()
         self._morning_at_s = clock() + _MORNING_PATIENCE_S  # a schedule that is late because we were away fires by itself
         self._paused = False
+        self._doubted: dict[int, float] = {}  # dispatch row -> since when nobody seems to work on its run
         self._untold: list[tuple[str, str]] = []  # what is to be said of the disk as soon as the ledger can be written
 
     def step(self) -> None:
@@ -123,16 +129,35 @@ class Dispatcher:
             if not row.run_id or not self._server_may():
                 continue
             try:
-                outcome = self._runs.outcome(row.run_id)
+                outcome = self._runs.outcome(row.run_id) or self._lost(row)
             except TransientError as error:
                 self._server_failed(error)
                 return
             if outcome is not None:
                 dispatches.change(self._space.database, row.id, "ended", outcome=outcome)
+                run_signs.end(self._space.database, row.run_id)
+                self._doubted.pop(row.id, None)
                 if outcome != "Completed":
                     messages.happened(self._space.database, "service", "problem", f"the run of {row.flow} ended {outcome}", row.scope_id)
                     _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
                     self._wish_again(row, outcome)
+
+    def _lost(self, row: DispatchRow) -> str | None:
+        """How a run ended that Prefect believes to be running, and that nobody works on any more; None for a healthy one.
+
+        The run's own process said who it is.  Prefect is left some time to notice by itself that it is gone.
+        """
+        with self._space.database.read() as connection:
+            worker = run_signs.worker(connection, row.run_id)
+        if worker is Worker.LIVES:
+            self._doubted.pop(row.id, None)
+            return None
+        since_s = self._doubted.setdefault(row.id, self._clock())
+        if self._clock() - since_s <= _PATIENCE_S[worker]:
+            return None
+        message = f"{worker.value}, and nobody told"
+        self._runs.crash(row.run_id, message)
+        return f"Crashed: {message}"
 
     def _wish_again(self, row: DispatchRow, outcome: str) -> None:
         """What a person asked for is not forgotten with the process that died over it; after three deaths it is."""

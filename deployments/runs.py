@@ -85,6 +85,11 @@ class PrefectRuns:
             return None
         return str(state["name"]) if state["type"] == "COMPLETED" else f"{state['name']}: {state.get('message') or 'no message'}"
 
+    def crash(self, run_id: str, message: str) -> None:
+        """Mark a run as Crashed, whatever Prefect believes of it."""
+        state = {"type": "CRASHED", "name": "Crashed", "message": message}
+        self._ask(f"/flow_runs/{urllib.parse.quote(run_id, safe='')}/set_state", {"state": state, "force": True})
+
     def _deployment(self, flow: str) -> str:
         if flow not in self._deployments:
             self._deployments[flow] = str(self._ask(f"/deployments/name/{flow}/{DEPLOYMENT}")["id"])

@@ -9,6 +9,7 @@ from prefect import flow
 from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
+from flows.signing import sign_run
 from nightcrew.ingest import Ingested
 from nightcrew.ledger import arrivals
 
@@ -33,6 +34,7 @@ def ingest() -> dict[str, Any]:
     """Read the files that arrived: each becomes a frame, a rejection or a file set aside, with its reason."""
     die_with_parent()
     space = workspace()
+    sign_run(space.database)
     limit = space.settings.limits.burst_files
     task = our_task(read_batch, name="read files")
     files = frames = rejected = set_aside = 0

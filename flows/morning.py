@@ -14,6 +14,7 @@ from flows.parent import die_with_parent
 from flows.policy import RETRIES, our_task
 from flows.post import deliver_queued
 from flows.reporting import local_now, queue_morning
+from flows.signing import sign_run
 from nightcrew.ledger.messages import MailRow
 
 
@@ -52,6 +53,7 @@ def morning_report(morning: str = "") -> dict[str, Any]:
         morning: Local calendar date such as 2026-03-15; empty: today's.
     """
     die_with_parent()
+    sign_run(workspace().database)
     row = our_task(write_reports, name="write reports")(f"reports of {morning or 'this morning'}", morning)
     link_to_report(workspace(), "", f"morning {row.morning}")
     sent = our_task(send_mails, name="send mails")(f"mail of {row.morning}", row.morning)

@@ -15,6 +15,7 @@ from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
 from flows.reporting import report_when_closed
+from flows.signing import sign_run
 from flows.tagging import tag_run
 from nightcrew.errors import Refused
 from nightcrew.ledger import scopes
@@ -55,6 +56,7 @@ def reduce_night(
     """
     die_with_parent()
     space = workspace()
+    sign_run(space.database)
     space.renormalise()
     row = scope_named(space, scope)
     tag_run(row.name, row.instrument)

@@ -17,6 +17,7 @@ from flows.night import Step, complain_of_faults, write_report
 from flows.opened import workspace
 from flows.parent import die_with_parent
 from flows.policy import our_task
+from flows.signing import sign_run
 from flows.tagging import tag_run
 from nightcrew.errors import Refused
 from nightcrew.ledger import scopes
@@ -50,6 +51,7 @@ def analyse(kind: str, scope: str, from_step: str, only: Sequence[str], *, retry
     """Make what is missing or stale of one set; what every flow of this module does."""
     die_with_parent()
     space = workspace()
+    sign_run(space.database)
     space.renormalise()
     row = set_named(space, kind, scope)
     tag_run(kind, row.name)

@@ -101,6 +101,12 @@ def start_time(pid: int) -> float:
         return float(psutil.Process(pid).create_time())
 
 
+def may_live(where: str, pid: int, started: float) -> bool:
+    """Does the process live that called itself so on the host :func:`host`?  Yes for those of other hosts: nobody here can tell."""
+    name, _, boot = where.partition("#")
+    return name != socket.gethostname() or (boot == _boot() and process_is_alive(pid, started))
+
+
 def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: str, *, watch: Watch | None = None) -> Claimed | None:
     """Claim one product (or, with recipe ``#plan``, the planning of a scope).
 

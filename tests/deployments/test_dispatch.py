@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +12,7 @@ import pytest
 
 from deployments.dispatch import Dispatcher, Pauses
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, claims, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, NightSettings, Settings
@@ -34,6 +37,11 @@ class FakeRuns:
         if self.down:
             raise TransientError("Prefect's server cannot be asked now")
         return self.outcomes.get(run_id)
+
+    def crash(self, run_id: str, message: str) -> None:
+        if self.down:
+            raise TransientError("Prefect's server cannot be asked now")
+        self.outcomes[run_id] = f"Crashed: {message}"
 
 
 class World:
@@ -222,6 +230,50 @@ def test_a_wish_for_a_scope_waits_for_its_running_plan(world: World) -> None:
     world.runs.outcomes["run-1"] = "Completed"
     world.step()
     assert [row.wish for row in world.rows if row.state == "accepted"] == [{"from_step": "lights"}]
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_a_healthy_one_is_not(world: World) -> None:
+    scope = world.scope()
+    world.step()
+    run_signs.begin(world.database, "run-1")
+    for _ in range(5):
+        world.step(3000)
+    assert [(row.id, row.state) for row in world.rows] == [(1, "accepted")]  # hours, and it lives
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        text = f"{claims.host()} {other.pid} {claims.start_time(other.pid)}"
+        messages.alive(world.database, "run run-1", text)
+        world.step(100)
+        other.kill()
+    world.step(1)
+    assert world.rows[0].state == "accepted"  # Prefect may notice by itself
+    world.runs.down = True
+    world.step(100)
+    world.runs.down = False
+    world.step(100)
+    assert world.rows[0].outcome == world.runs.outcomes["run-1"] == "Crashed: its process is gone, and nobody told"
+    world.step(5)
+    assert [row for row, _, _ in world.runs.asked] == [1, 2]
+    with world.database.read() as connection:
+        assert run_signs.worker(connection, "run-1") is run_signs.Worker.NONE  # the sign went with its run
+        assert any("nobody told" in text for _, _, _, text in messages.happenings(connection, ""))
+    del scope
+
+
+def test_a_run_that_never_signed_in_is_given_half_an_hour(world: World) -> None:
+    world.scope()
+    world.step()
+    world.step()
+    world.step(1700)
+    assert world.rows[0].state == "accepted"
+    world.step(200)
+    assert world.rows[0].outcome == "Crashed: it never signed in, and nobody told"
+
+
+def test_processes_of_another_host_are_left_alone_and_those_of_an_earlier_boot_are_not() -> None:
+    assert claims.may_live("elsewhere#12345678", 1, 0.0)
+    assert not claims.may_live(f"{claims.host().partition('#')[0]}#another", os.getpid(), claims.start_time(os.getpid()))
+    assert claims.may_live(claims.host(), os.getpid(), claims.start_time(os.getpid()))
 
 
 def test_a_wish_whose_run_died_is_asked_for_again_but_not_for_ever(world: World) -> None:

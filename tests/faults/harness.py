@@ -131,6 +131,11 @@ class LocalRuns:
         state = str(self._read(self._folder / f"{run_id}.json")["state"])
         return None if state in ("SCHEDULED", "RUNNING") else state
 
+    def crash(self, run_id: str, message: str) -> None:
+        """See ``deployments.dispatch.Runs``."""
+        path = self._folder / f"{run_id}.json"
+        self._write(path, {**self._read(path), "state": f"Crashed: {message}"})
+
     def work(self) -> None:
         """Execute what is scheduled, in the order in which it was asked for."""
         for path in sorted(self._folder.glob("*.json"), key=lambda one: int(one.stem)):

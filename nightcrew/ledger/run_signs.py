@@ -1,0 +1,50 @@
+"""Which process works on which run of Prefect's: written by the run itself, read by the dispatcher.
+
+A server that was away when a process died, or lost what the runner told it, shows the run as running for ever.  Whether a
+process lives is seen here, on the host itself; nothing is assumed of one on another host.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from enum import Enum
+
+from sqlalchemy import Connection, delete, select
+
+from nightcrew.ledger import claims, messages
+from nightcrew.ledger.database import Database, iso
+from nightcrew.ledger.schema import sign_of_life
+
+_START = "run "
+_KEPT = timedelta(days=30)  # signs of runs that no dispatch row asked for
+
+
+class Worker(Enum):
+    """What is known of a run's process."""
+
+    NONE = "it never signed in"
+    LIVES = "it lives, or nobody here can tell"
+    GONE = "its process is gone"
+
+
+def begin(database: Database, run_id: str) -> None:
+    """This process works on the run."""
+    messages.alive(database, f"{_START}{run_id}", f"{claims.host()} {os.getpid()} {claims.start_time(os.getpid())}")
+
+
+def worker(connection: Connection, run_id: str) -> Worker:
+    """What is known of the run's process."""
+    text = connection.execute(select(sign_of_life.c.text).where(sign_of_life.c.source == f"{_START}{run_id}")).scalar_one_or_none()
+    if text is None:
+        return Worker.NONE
+    host, pid, started = text.rsplit(" ", 2)
+    return Worker.LIVES if claims.may_live(host, int(pid), float(started)) else Worker.GONE
+
+
+def end(database: Database, run_id: str) -> None:
+    """The run has ended: its sign is taken away, and those that are old."""
+    before = iso(database.clock() - _KEPT)
+    mine, old = sign_of_life.c.source == f"{_START}{run_id}", sign_of_life.c.source.startswith(_START) & (sign_of_life.c.at < before)
+    with database.write() as connection:
+        connection.execute(delete(sign_of_life).where(mine | old))
