@@ -23,6 +23,8 @@ from deployments.cli.mkid_images_words import (
 )
 
 if TYPE_CHECKING:
+    from nightcrew.mkid.dither import Field
+    from nightcrew.mkid.dither_combine import Dithered
     from nightcrew.mkid.quicklook import QuickLook
     from nightcrew.mkid.spectra_response import Response
 
@@ -48,6 +50,11 @@ def dither(
     scale: Annotated[float, typer.Option("--scale", help="Pixels of the array a pixel of the result.")] = 1.0,
     energy_width: Annotated[float | None, typer.Option("--energy-width", help="Bins of this width in eV.")] = None,
     wavelength_width: Annotated[float | None, typer.Option("--wavelength-width", help="Bins of this width in nm.")] = None,
+    speckles: Annotated[
+        Path | None,
+        typer.Option("--speckles", help="Also combine speckle maps: Ic, Is into this file, their ratio into <name>_ratio.fits."),
+    ] = None,
+    bin_s: Annotated[float, typer.Option("--bin", help="Seconds of a bin of --speckles.")] = 0.01,
     min_nm: MinOption = None,
     max_nm: MaxOption = None,
     solution: SolutionOption = None,
@@ -76,13 +83,50 @@ def dither(
     scale_mas = told if plate_scale is None else plate_scale
     sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=scale_mas)
     write_dither(out, found, sky=sky, overwrite=overwrite)
+    source = (solution, raw)
+    maps = _speckles_of(tables, found, turned, source, bin_s, speckles, plate_scale_mas=scale_mas, overwrite=overwrite) if speckles else {}
     rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
     headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")
     if as_json:
         plain = [[value if isinstance(value, str) or isfinite(value) else None for value in row] for row in rows]
-        say_json({"file": out.name, "columns": headings, "positions": plain, "shots": found.drizzled.n_shots})
+        say_json({"file": out.name, "columns": headings, "positions": plain, "shots": found.drizzled.n_shots, "speckles": maps})
     else:
         say_table(headings, [tuple(round(value, 3) if isinstance(value, float) else value for value in row) for row in rows])
+        if maps:
+            say(f"speckle maps: {maps['valid']} of {maps['pixels_and_steps']} pixels and steps may be believed")
+
+
+def _speckles_of(
+    tables: list[Path],
+    found: Dithered,
+    field: Field,
+    source: tuple[list[Path] | None, bool],
+    bin_s: float,
+    out: Path,
+    *,
+    plate_scale_mas: float | None,
+    overwrite: bool,
+) -> dict[str, object]:
+    """Speckle maps of the positions on one grid, and their ratio beside them."""
+    from dataclasses import replace
+
+    from nightcrew.mkid.dither_combine import field_of
+    from nightcrew.mkid.dither_speckles import combine_maps, place_maps
+    from nightcrew.mkid.drizzled_files import sky_cards, write_dither
+    from nightcrew.mkid.speckle import SpeckleRules
+
+    made = []
+    for path, place in zip(tables, found.positions, strict=True):
+        with opened(path, *source) as photons:
+            target = field_of(photons, field)
+            made.append(place_maps(photons, SpeckleRules(bin_s=bin_s), place.star_px, target))
+    valid = sum(int(one.maps.valid.sum()) for one in made)
+    rates, ratio = combine_maps(made)
+    sky = sky_cards(rates.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale_mas)
+    write_dither(out, replace(found, drizzled=rates, bins=None), sky=sky, planes=("Ic", "Is"), overwrite=overwrite)
+    beside = out.with_name(f"{out.stem}_ratio{out.suffix}")
+    write_dither(beside, replace(found, drizzled=ratio, bins=None), sky=sky, planes=("Ic / Is",), unit="", overwrite=overwrite)
+    return {"files": [out.name, beside.name], "valid": valid, "pixels_and_steps": sum(one.maps.valid.size for one in made)}
 
 
 @app.command()

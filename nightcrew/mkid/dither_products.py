@@ -14,6 +14,7 @@ from typing import Literal
 
 from nightcrew.errors import MissingCalibration, Refused
 from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibrated
+from nightcrew.mkid.cube_files import Card
 from nightcrew.mkid.dither_combine import Dithered, DitherWish, Opener, combine, field_of
 from nightcrew.mkid.dither_log import DitherLog, read_logs
 from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, place_maps
@@ -59,14 +60,17 @@ def make_dither_products(positions: Sequence[tuple[Path, Calibrations]], out: Pa
     told = read_logs(logs)
     remarks = list(told.problems)
     found = _combined([path for path, _ in positions], opener, told, remarks)
-    sky = sky_cards(found.drizzled.grid, ra_deg=told.field.ra_deg, dec_deg=told.field.dec_deg, plate_scale_mas=told.plate_scale_mas)
-    write_dither(out / DITHER, found, sky=sky)
+
+    def sky_of(result: Drizzled) -> list[Card]:
+        return sky_cards(result.grid, ra_deg=told.field.ra_deg, dec_deg=told.field.dec_deg, plate_scale_mas=told.plate_scale_mas)
+
+    write_dither(out / DITHER, found, sky=sky_of(found.drizzled))
     files = [(DITHER, "combined dither: rate, error, counts, exposure")]
     speckles, ratio = _speckles(positions, told, found, remarks) if told.wishes.speckles else (None, None)
     if speckles is not None and ratio is not None:
         planes = ("Ic", "Is", "Ip")[: speckles.rate_cps.shape[0]]
-        write_dither(out / DITHER_SPECKLES, Dithered(speckles, found.positions, None), sky=sky, planes=planes)
-        write_dither(out / DITHER_RATIO, Dithered(ratio, found.positions, None), sky=sky, planes=("Ic / Is",), unit="")
+        write_dither(out / DITHER_SPECKLES, Dithered(speckles, found.positions, None), sky=sky_of(speckles), planes=planes)
+        write_dither(out / DITHER_RATIO, Dithered(ratio, found.positions, None), sky=sky_of(ratio), planes=("Ic / Is",), unit="")
         files += [(DITHER_SPECKLES, f"{', '.join(planes)} of the dither, in this order"), (DITHER_RATIO, "Ic / Is of the dither")]
     return DitherProducts(name=name, files=tuple(files), combined=found, speckles=speckles, ratio=ratio, remarks=tuple(remarks))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
+from typer.testing import CliRunner
 
+from deployments.cli.mkid import app
 from nightcrew.errors import Refused
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.dither import Field
@@ -120,6 +123,21 @@ def test_a_wish_of_any_position_counts_and_the_ratio_has_no_unit(tmp_path: Path)
         assert hdus[0].header["CTYPE1"] == "RA---TAN"
     with fits.open(tmp_path / "out" / "dither_speckles.fits") as hdus:
         assert (hdus[0].header["PLANE1"], hdus[0].header["PLANE2"], hdus[0].header["BUNIT"]) == ("Ic", "Is", "ct / s")
+
+
+def test_the_command_combines_speckle_maps_too(tmp_path: Path) -> None:
+    pytest.importorskip("drizzle")
+    paths = [str(position(tmp_path / f"p{n}.h5", (4.0 + n, 4.0), n)) for n in range(2)]
+    words = ["dither", *paths, "-o", str(tmp_path / "d.fits"), "--speckles", str(tmp_path / "s.fits"), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)["speckles"]
+    assert told["files"] == ["s.fits", "s_ratio.fits"]
+    assert 0 < told["valid"] <= told["pixels_and_steps"] == 162
+    with fits.open(tmp_path / "s.fits") as maps, fits.open(tmp_path / "s_ratio.fits") as ratio:
+        assert maps[0].data.shape == (2, *ratio[0].data.shape)
+        seen = np.isfinite(ratio[0].data)
+        assert ratio[0].data[seen] == pytest.approx((maps[0].data[0] / maps[0].data[1])[seen], rel=1e-4)
 
 
 def test_the_site_in_the_log_turns_the_field(tmp_path: Path) -> None:
