@@ -373,12 +373,16 @@ class _Sections:
                 )
             )
             name = f"operation/{sequence_folder(one.name, self.part.name)}"
-            figures += self._figure(f"{name}/metrics", f"{one.name}: courses")
             figures += self._figure(f"{name}/rad_vs_outliers", f"{one.name}: outliers and beam")
+            figures += self._figure(f"{name}/intensity_stats", f"{one.name}: level")
             figures += self._figure(f"{name}/cumulative_outliers", f"{one.name}: where they were")
+            figures += self._figure(f"{name}/metrics", f"{one.name}: courses")
         columns = ("sequence", "frames", "outliers", "expected by chance", "persistent pixels", "r with dose rate", "why not")
         rate = self.part.operation[0].false_alarm
-        note = f"A value stands out from the other frames of its pixel; false-alarm rate {rate:g} of a value. Films lie beside the figures."
+        note = (
+            f"A value stands out from the other frames of its pixel; false-alarm rate {rate:g} of a value. "
+            "The films of each, frames.gif and outliers.gif, lie in its folder below operation/."
+        )
         table = AnalysisTable(title=f"{self.head}Sequences", columns=columns, rows=tuple(rows), note=note)
         return AnalysisSection(title=f"{self.head}Operation sequences", tables=(table,), figures=figures)
 

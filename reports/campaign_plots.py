@@ -79,7 +79,8 @@ def _canvas(height_in: float) -> Any:
 
     canvas = Figure(figsize=(5.6, height_in), dpi=_DPI, facecolor=LIGHT.paper)
     FigureCanvasAgg(canvas)
-    canvas.subplots_adjust(left=0.15, right=0.97, top=0.91, bottom=0.14 if height_in < 4 else 0.11, hspace=0.12)
+    # margins in inches, the same for figures of any height
+    canvas.subplots_adjust(left=0.15, right=0.97, top=1 - 0.33 / height_in, bottom=0.5 / height_in, hspace=0.12)
     return canvas
 
 
@@ -111,7 +112,9 @@ def _panel(axes: Axes, series: Sequence[Series], x: Axis | None, y: Axis) -> Non
         if scale == "linear":
             side.set_major_locator(MaxNLocator(nbins=5))
     if shown > 1 or (shown == 1 and len(series) > 1):
-        axes.legend(fontsize=7, frameon=False, loc="best", labelcolor=LIGHT.ink)
+        # bars may run behind it: the best place is chosen by the points alone
+        axes.margins(y=0.12)
+        axes.legend(fontsize=7, frameon=True, framealpha=0.6, facecolor=LIGHT.paper, edgecolor="none", loc="best", labelcolor=LIGHT.ink)
     if not shown:
         axes.text(0.5, 0.5, "nothing to show", ha="center", va="center", transform=axes.transAxes, color=LIGHT.faint, fontsize=8)
 

@@ -68,6 +68,7 @@ def _write_sequence(tree: Tree, place: str, found: Operation, absent: list[str],
         if film is not None:
             tree.bytes(f"{place}{name}.mp4", film, "film")
     tree.bytes(f"{place}cumulative_outliers.png", map_png(found.cumulative, "frames in which a pixel stood out", "", limits=(0, 3)), "map")
+    tree.arrays(f"{place}cumulative_outliers.npz", "the map", frames=found.cumulative)
     tree.image(f"{place}cumulative_outliers.fits", (found.cumulative > 0).astype(np.uint8), "pixels that stood out in any frame", unit="")
     tree.image(f"{place}persistent_outliers.fits", found.persistent.astype(np.uint8), "pixels that stayed high to the end", unit="")
     level = [one.mean for one in series.numbers]
@@ -76,10 +77,12 @@ def _write_sequence(tree: Tree, place: str, found: Operation, absent: list[str],
     tree.bytes(
         f"{place}intensity_stats.png", curve_png(intensity, Axis(label="time / s"), Axis(label="level / adu"), found.name), "level in time"
     )
+    tree.arrays(f"{place}intensity_stats.npz", "the plotted numbers", time=series.time_s, mean=level, std=scatter)
     _write_metrics(tree, place, found)
     _write_correlation(tree, place, found)
     strip = np.concatenate([found.first, found.mean, found.last], axis=1)
     tree.bytes(f"{place}first_last.png", map_png(strip, "first, mean, last", "adu"), "first, mean and last frame")
+    tree.arrays(f"{place}first_last.npz", "the three images", first=found.first, mean=found.mean, last=found.last)
     absent += [f"{found.name}: {text}." for text in (*found.remarks, *([found.why] if found.why else []))]
     if found.correlation.why:
         absent.append(f"{found.name}: outliers and dose rate cannot be compared ({found.correlation.why}).")
@@ -146,6 +149,8 @@ def _write_metrics(tree: Tree, place: str, found: Operation) -> None:
     for name in sorted(series.others):
         label = _SHOWN.get(name, (name, 1.0))[0]
         panels.append(([Series(label=name, x=series.time_s, y=series.others[name], line=True)], Axis(label=label)))
+    plotted = {axis.label.split(" / ", maxsplit=1)[0].replace(" ", "_"): one[0].y for one, axis in panels}
+    tree.arrays(f"{place}metrics.npz", "the plotted numbers", time=series.time_s, **plotted)
     tree.bytes(
         f"{place}metrics.png", panels_png(panels, Axis(label="time from the first frame / s"), found.name), "courses of the sequence"
     )

@@ -8,7 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from nightcrew.irradiation.analysis import Analysis
-from nightcrew.irradiation.costs import Cost, bit_depths, cost_maps, costs, of_longest, photometric_precision, relative, star_forecast
+from nightcrew.irradiation.costs import (
+    Cost,
+    bit_depths,
+    cost_maps,
+    costs,
+    of_longest,
+    photometric_precision,
+    relative,
+    star_course,
+    star_forecast,
+)
 from nightcrew.irradiation.masters import Master, read_map
 from nightcrew.irradiation.precision import METRICS, Relative, zones
 from nightcrew.irradiation.star_noise import Star
@@ -320,11 +330,27 @@ def _write_star(tree: Tree, folder: str, analysis: Analysis, star: Star, predict
     good = [one for one in found if not one.why]
     if not good:
         return
-    dose = [one.dose_krad for one in good]
+    course = star_course(analysis, star, predict_krad)
     panels = []
     for what, label in (("magnitude_error", "magnitude error / mag"), ("limiting_magnitude", "limit / mag")):
-        y, error = [getattr(one, what) for one in good], [getattr(one, f"{what}_error") for one in good]
-        panels.append(([Series(label=label.split(" /")[0], x=dose, y=y, error=error, line=True)], Axis(label=label)))
-    title = f"star of {star.magnitude:g} mag, {star.exposure_s:g} s, aperture {star.aperture_radius_px:g} px"
+        series = [
+            Series(
+                label="" if line else label.split(" /")[0],
+                x=[one.dose_krad for one in some],
+                y=[getattr(one, what) for one in some],
+                error=[getattr(one, f"{what}_error") for one in some],
+                line=line,
+                colour="#0072b2",
+            )
+            for some, line in ((course, True), (good, False))
+        ]
+        panels.append((series, Axis(label=label)))
+    title = f"star of {star.magnitude:g} mag, {star.exposure_s:g} s, aperture {star.aperture_radius_px:g} px, with its band"
     tree.bytes(f"{folder}analysis/star_forecast.png", panels_png(panels, DOSE, title), "forecast for a star")
-    tree.arrays(f"{folder}analysis/star_forecast.npz", "the plotted numbers", **{name: [getattr(o, name) for o in good] for name in names})
+    arrays = {name: [getattr(o, name) for o in good] for name in names}
+    tree.arrays(
+        f"{folder}analysis/star_forecast.npz",
+        "the plotted numbers, and the course between them",
+        **arrays,
+        **{f"course_{name}": [getattr(o, name) for o in course] for name in names},
+    )

@@ -99,6 +99,7 @@ def _frame_rows(master: Master, number: int) -> list[dict[str, object]]:
                 "MEAN": numbers.mean - offset,
                 "STD": math.sqrt(fixed),
                 "T_EXP": frame.exposure_s,
+                "exposure": group.exposure_s,
                 "BIASSUB": master.bias is not None,
                 "time": _time(frame),
             }
@@ -131,8 +132,12 @@ def _group_row(master: Master, number: int) -> dict[str, object]:
     }
 
 
+def _in_time(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    return sorted(rows, key=lambda row: (float(str(row["time"])), str(row["PATH"])))
+
+
 def _course(rows: Sequence[dict[str, object]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    ordered = sorted(rows, key=lambda row: (float(str(row["time"])), str(row["PATH"])))
+    ordered = _in_time(rows)
     time = np.array([float(str(row["time"])) for row in ordered])
     columns = [np.array([float(str(row[name])) for row in ordered]) for name in ("MEAN", "STD")]
     return time - (time[0] if len(time) else 0.0), columns[0], columns[1]
@@ -140,9 +145,11 @@ def _course(rows: Sequence[dict[str, object]]) -> tuple[np.ndarray, np.ndarray, 
 
 def _write_course(tree: Tree, name: str, kind: str, rows: Sequence[dict[str, object]], stage: str) -> None:
     time, mean, std = _course(rows)
+    exposures = np.array([float(str(row["exposure"])) if kind == "DARK" else 0.0 for row in _in_time(rows)])
+    mine = {f"{seconds:g} s" if kind == "DARK" else kind.lower(): exposures == seconds for seconds in np.unique(exposures).tolist()}
     panels = [
-        ([Series(label="mean", x=time, y=mean)], Axis(label="mean / adu")),
-        ([Series(label="std", x=time, y=std, colour="#d55e00")], Axis(label="std / adu")),
+        ([Series(label=label, x=time[some], y=values[some]) for label, some in mine.items()], Axis(label=f"{what} / adu"))
+        for what, values in (("mean", mean), ("std", std))
     ]
     tree.bytes(
         f"{name}.png",

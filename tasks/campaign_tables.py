@@ -220,6 +220,7 @@ def _write_hot(tree: Tree, hot: HotPixels) -> list[str]:
         map_png(image, f"dark {hot.exposure_s:g} s at {last.dose_krad:.4g} kRad, {last.stage}", "adu"),
         "dark at the end",
     )
+    tree.arrays("damage/hot_map.npz", "the map", map=image)
     tree.image("damage/hot_mask.fits", hot_mask(image, hot.limit).astype(np.uint8), "hot pixels at the end", unit="")
     return [f"No number of hot pixels, {one.stage} {one.dose_krad:.4g} kRad: {one.why}." for one in hot.counts if one.why]
 

@@ -47,7 +47,7 @@ def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, er
     good = np.isfinite(t) & np.isfinite(y) & (t >= 0)
     t, y, sigma = t[good], y[good], None if sigma is None else sigma[good]
     if len(np.unique(t)) < LEAST_TIMES:
-        return _undetermined(f"{len(np.unique(t))} different times after the beam, {LEAST_TIMES} are needed")
+        return _undetermined(f"levels at {LEAST_TIMES} different times after the beam are needed, there are {len(np.unique(t))}")
     span, swing = float(np.ptp(t)), float(np.ptp(y))
     if swing == 0:
         return _undetermined("the level does not change after the beam")

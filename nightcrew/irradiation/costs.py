@@ -22,6 +22,7 @@ from nightcrew.irradiation.precision import (
 from nightcrew.irradiation.star_noise import Forecast, Star, forecast
 
 FORECAST_DOSES = 5
+COURSE_DOSES = 41
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +139,14 @@ def star_forecast(analysis: Analysis, star: Star, doses_krad: Sequence[float] = 
         return [], "there is no bias and no dark with a dose"
     if gain is None:
         return [], why
-    largest = max(one.group.dose_krad for one in analysis.masters)
+    largest = max((one.group.dose_krad for one in analysis.masters), default=0.0)
     asked = list(doses_krad) or [largest * n / (FORECAST_DOSES - 1) for n in range(FORECAST_DOSES)]
     return forecast(fit, star, sorted(set(asked)), gain_e_per_adu=gain, gain_error_e_per_adu=analysis.gain_error_e_per_adu), ""
+
+
+def star_course(analysis: Analysis, star: Star, doses_krad: Sequence[float] = ()) -> list[Forecast]:
+    """The star from dose 0 to the largest dose measured or asked for, for a curve; empty where nothing can be told."""
+    largest = max((one.group.dose_krad for one in analysis.masters), default=0.0)
+    top = max(largest, *doses_krad, 1e-6)
+    found, _ = star_forecast(analysis, star, [top * n / (COURSE_DOSES - 1) for n in range(COURSE_DOSES)])
+    return [one for one in found if not one.why]

@@ -22,6 +22,7 @@ from nightcrew.irradiation.frames import Frame
 from nightcrew.irradiation.least_squares import Fit, fit, line
 from nightcrew.irradiation.open_frames import OpenFrames
 from nightcrew.irradiation.outliers import FALSE_ALARM, SAMPLE, estimate_prior, find_outliers
+from nightcrew.irradiation.response import RATE_TELLS
 from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, FrameNumbers, frame_numbers
 from nightcrew.irradiation.tokens import natural
 
@@ -267,6 +268,9 @@ def correlate(rate: F8, outliers: NDArray[np.int64]) -> Correlation:
         return Correlation(
             r=math.nan, r_error=math.nan, line=empty, constant=constant, why=f"{len(y)} frames have a dose rate, 3 are needed"
         )
+    if np.ptp(x) <= RATE_TELLS * float(np.max(np.abs(x))):
+        same = f"the dose rate is {float(np.median(x)):.4g} kRad/s in all {len(x)} frames (to {100 * RATE_TELLS:g} %)"
+        return Correlation(r=math.nan, r_error=math.nan, line=empty, constant=constant, why=same)
     law = line(x, y, np.sqrt(np.maximum(y, 1.0)))
     if not math.isfinite(law.value("slope")):
         return Correlation(r=math.nan, r_error=math.nan, line=law, constant=constant, why=law.why.get("slope", "no line"))

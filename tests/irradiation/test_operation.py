@@ -63,8 +63,10 @@ def test_outliers_follow_the_dose_rate() -> None:
 
 
 def test_a_line_that_cannot_be_told_is_a_constant() -> None:
-    found = correlate(np.full(4, 0.002), np.array([10, 12, 8, 10]))
+    # a rate that differs by its own errors gave an r
+    found = correlate(0.002 * (1 + 1e-3 * np.array([1, -1, 0, 0])), np.array([10, 12, 8, 10]))
     assert math.isnan(found.r)
+    assert "0.002 kRad/s in all 4 frames" in found.why
     assert found.predict(np.array([0.0, 1.0])).tolist() == [10, 10]
     assert "3 are needed" in correlate(np.array([0.1]), np.array([4])).why
     assert "as many outliers" in correlate(np.array([0.1, 0.2, 0.3]), np.array([4, 4, 4])).why
