@@ -19,7 +19,7 @@ from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
-from nightcrew.planning.lights import MODEL_ROLE
+from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
 from tasks.context import UnitContext

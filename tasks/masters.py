@@ -21,11 +21,13 @@ from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
+from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, flat_usable
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
+from tasks.flat_models import flat_models
 from tasks.frames_in import Look, file_of, look
 from tasks.images_out import fact_cards, write_image
 
@@ -241,8 +243,9 @@ Calibrate = Callable[[FrameRow, Look], tuple[FrameCalibration, float]]
 def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibrate:
     """(calibration that brings a flat to level 1, its level in ADU) of each flat, by the plan's corrections."""
     rows: dict[str, tuple[ProductRow, Image]] = {}
+    models = flat_models(context, planned)
     for item in planned.inputs:
-        if item.frame is None:
+        if item.frame is None and item.role != MODEL_ROLE:
             row = context.product(item.fingerprint)
             rows[item.fingerprint] = (row, read_image_product(context.file(row, "image")).science)
 
@@ -251,7 +254,8 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
         # Under the linear law a rate stands for the exposure and a little more (tasks.thermal).
         offset_s = float(rows[roles["thermal"]][0].metrics.get("offset_s") or 0.0) if "thermal" in roles else 0.0
         factors = {"bias": 1.0, "dark": 1.0, "thermal": float(frame.header.exposure_s or 0.0) + offset_s}
-        planes = [(rows[print_][1], factors[role]) for role, print_ in sorted(roles.items())]
+        planes = [(rows[print_][1], factors[role]) for role, print_ in sorted(roles.items()) if role in factors]
+        planes += models.planes(frame, roles) if models else []
         below = sum((plane[seen.rows] * np.float32(k) for plane, k in planes), np.float32(0.0))
         level = float(np.nanmedian(seen.sample - below))
         scale = 1.0 / level if level > 0 else 1.0

@@ -12,6 +12,8 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import ProductRow, worst
 
+MODEL_ROLE = "detector_model"
+"""Role of a laboratory set's models among the inputs of a light or a flat master."""
 GRADE = "C"
 """Best grade of a light that a model was used for."""
 

@@ -15,15 +15,13 @@ from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.fingerprints import LIGHT_FACTS, canonical_light
 from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text, in_order, mid_time, plain, split_at_gaps
-from nightcrew.planning.light_models import choose_model
+from nightcrew.planning.light_models import MODEL_ROLE, choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
 from nightcrew.recipes.parameters import as_dict
 
 # Lights without a target name belong together when their pointings lie closer than this.
 _SAME_FIELD_DEG = 0.2
-MODEL_ROLE = "detector_model"
-"""Role of a laboratory set's models among the inputs of a light."""
 _facts_of = attrgetter(*LIGHT_FACTS)
 _needs_of = attrgetter(*SET_UP, "exposure_s", "filter")
 

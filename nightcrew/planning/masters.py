@@ -24,6 +24,7 @@ from nightcrew.planning.groups import (
     split_at_gaps,
     temperature_text,
 )
+from nightcrew.planning.light_models import MODEL_ROLE, choose_model
 from nightcrew.planning.model import Choice, Input, PlannedProduct
 from nightcrew.recipes.parameters import as_dict
 
@@ -229,7 +230,8 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
     """(role -> fingerprint, grade, reasons, what is missing, choices) of the dark correction of a flat.
 
     Exact dark: A or B by temperature and age.  Otherwise bias and the thermal rate scaled to the flat's exposure: B,
-    since a flat's dark signal is small against its light.  Bias alone: C.  Nothing: D.
+    since a flat's dark signal is small against its light.  With models of a laboratory (where the rules allow it), or with a
+    bias alone: C.  Nothing: D.
     """
     header, choose = frame.header, builder.association.choose
     dark = choose(need_of("dark_master", header))
@@ -246,6 +248,9 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
         grade = worst("B", bias.grade, thermal.grade)
         reasons = (f"flats of {text}: dark scaled from the thermal rate", *bias.reasons, *thermal.reasons)
         return {"bias": bias.fingerprint, "thermal": thermal.fingerprint}, grade, reasons, "", (dark, bias, thermal)
+    modelled = _modelled(builder, frame, bias)
+    if modelled is not None:
+        return (*modelled, (dark, bias, thermal))
     if bias.found:
         return (
             {"bias": bias.fingerprint},
@@ -257,13 +262,34 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
     return {}, "D", (f"flats of {text}: neither dark nor bias",), f"dark {text} or bias", (dark, bias, thermal)
 
 
+def _modelled(builder: Builder, frame: FrameRow, bias: Choice) -> tuple[dict[str, str], str, tuple[str, ...], str] | None:
+    """The correction of a flat with a laboratory's models of what is missing; None where the rules allow none, or none serves."""
+    rules, models = builder.snapshot.rules, builder.snapshot.models
+    roles: dict[str, str] = {"bias": bias.fingerprint} if bias.found else {}
+    grades, reasons = [bias.grade] if bias.found else [], list(bias.reasons) if bias.found else []
+    for what, policy in (("bias", "" if bias.found else rules.bias_missing), ("dark", rules.dark_missing)):
+        chosen = choose_model(models, rules, frame.header, what) if policy == "model" else None
+        if chosen is not None and chosen.fingerprint:
+            roles[f"{what}_model"] = chosen.fingerprint
+            grades.append(chosen.grade)
+            reasons += chosen.reasons
+        elif what == "bias" and not bias.found:
+            return None
+    if not any(role.endswith("_model") for role in roles):
+        return None
+    text = exposure_text(frame.header.exposure_s)
+    missing = f"dark {text}" if bias.found else f"dark {text} or bias"
+    said = (f"flats of {text}: corrected by models of the laboratory", *(reason for reason in reasons if "made by the model" not in reason))
+    return roles, worst(*grades), said, missing
+
+
 def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters: dict[str, Any], frames: Sequence[FrameRow]) -> Draft:
     rules, group = builder.snapshot.rules, in_order(frames)
     inputs = _frame_inputs("flat", group)
     roles: dict[str, str] = {}
     for f in group:
         for role, print_ in corrections[f.id][0].items():
-            roles[print_] = f"{role}_master"
+            roles[print_] = MODEL_ROLE if role.endswith("_model") else f"{role}_master"
     inputs += [Input(role, print_) for print_, role in sorted(roles.items())]
     parameters = {
         **parameters,

@@ -115,13 +115,18 @@ def test_lights_without_darks_are_reduced_by_the_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_lights_without_bias_get_it_from_the_model_but_flats_do_not(tmp_path: Path) -> None:
-    bench, _ = make(tmp_path, (-26.0, -20.0, -14.0), without=("dark", "bias"))
+def test_a_night_without_bias_and_darks_is_reduced_by_the_models_alone_flats_included(tmp_path: Path) -> None:
+    bench, truth = make(tmp_path, (-26.0, -20.0, -14.0), without=("dark", "bias"))
+    flats = [row for row in bench.products() if row.recipe == "flat_master"]
+    assert {row.grade for row in flats} == {"C"}
+    assert all(any("corrected by models of the laboratory" in reason for reason in row.grade_reasons) for row in flats)
     for row in lights(bench):
+        assert row.grade == "C"
         assert any(reason.startswith("no bias fits: made by the model") for reason in row.grade_reasons)
-        others = [reason for reason in row.grade_reasons if "model" not in reason]
-        assert all("neither dark nor bias" in reason for reason in others)
-        assert row.grade == "D"  # for its flat
+    pulls = pulls_of(bench, truth)
+    inside = pulls[np.abs(pulls) < 6]
+    assert abs(float(inside.mean())) < 0.15
+    assert float(inside.std()) == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.slow
