@@ -8,7 +8,7 @@ CODE := nightcrew reports tasks flows watchers deployments
 TESTS ?= tests
 PYTEST_OPTIONS ?= -n 2 --dist loadgroup
 
-.PHONY: night install test explore faults lint check bench docs clean help
+.PHONY: night install test explore faults fuzz audit load lint check bench docs clean help
 
 help:
 	@echo "make night     a simulated night through the whole service: from files to the morning's mail"
@@ -16,6 +16,9 @@ help:
 	@echo "make test      all checks and tests"
 	@echo "make explore   the tests with new random examples"
 	@echo "make faults    kills, power loss, full disks, lost servers: every fault in its long form, a line each"
+	@echo "make fuzz      every reader against damaged input, ten minutes each (FUZZ_MINUTES)"
+	@echo "make load      a night of 4,000 frames through the service, with a full ledger"
+	@echo "make audit     known weaknesses of the pinned dependencies; what could not be asked counts as not run"
 	@echo "make lint      style and types"
 	@echo "make bench     speed against the limits of the design"
 	@echo "make docs      documentation, into site/"
@@ -38,6 +41,19 @@ explore: $(VENV)/.dev
 # As root it also mounts small file systems (power loss, full disks); elsewhere these say that they were not injected.
 faults: $(VENV)/.dev
 	$(BIN)/python -m tests.faults
+
+# Coverage-guided; the finds of earlier runs are cases of `make test`.
+FUZZ_MINUTES ?= 10
+fuzz: $(VENV)/.dev
+	$(PIP) 'atheris>=3.0,<4'
+	$(BIN)/python -m tests.fuzz.run --minutes $(FUZZ_MINUTES)
+
+load: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.load
+
+audit: $(VENV)/.dev
+	$(PIP) 'pip-audit>=2.9'
+	$(BIN)/python -m tests.audit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
-"""Coverage-guided fuzzing of one target: ``python -m tests.fuzz.run TARGET [--minutes 10]``; needs the extra "fuzz" (atheris).
+"""Coverage-guided fuzzing of the readers: ``python -m tests.fuzz.run [TARGET ...] [--minutes 10]``; needs atheris.
 
-The corpus and what was found stay in ``.fuzz/<target>`` below the current folder.  Exits non-zero when something was found,
-after printing it as the hex line that belongs into ``tests/fuzz/cases/<target>.txt``.
+A line for each target.  The corpora and what was found stay in ``.fuzz/<target>`` below the current folder.  Exits non-zero when
+something was found, after printing it as the hex line that belongs into ``tests/fuzz/cases/<target>.txt``.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,31 +16,47 @@ from tests.fuzz.targets import MOST_BYTES, TARGETS
 
 
 def main() -> int:
-    """Fuzz in a child process: libFuzzer ends the process that it runs in."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("target", choices=sorted(TARGETS))
-    parser.add_argument("--minutes", type=float, default=10.0)
+    """Fuzz one target after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"of {', '.join(TARGETS)}; all without")
+    parser.add_argument("--minutes", type=float, default=10.0, help="for each target")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    folder = Path(".fuzz") / given.target
-    corpus, found = folder / "corpus", folder / "found"
+    unknown = sorted(set(given.targets) - set(TARGETS))
+    if unknown:
+        parser.error(f"no target is called {', '.join(unknown)}")
     if given.inside:
-        _fuzz(given.target, corpus, found, given.minutes)
+        _fuzz(given.targets[0], given.minutes)
+    bad = [name for name in given.targets or TARGETS if _one(name, given.minutes)]
+    return int(bool(bad))
+
+
+def _folder(name: str) -> Path:
+    return Path(".fuzz") / name
+
+
+def _one(name: str, minutes: float) -> bool:
+    """Fuzz in a child process, since libFuzzer ends the one that it runs in; was anything found?"""
+    corpus, found = _folder(name) / "corpus", _folder(name) / "found"
     for place in (corpus, found):
         place.mkdir(parents=True, exist_ok=True)
-    for number, seed in enumerate([*TARGETS[given.target].seeds(), *TARGETS[given.target].cases()]):
+    for number, seed in enumerate([*TARGETS[name].seeds(), *TARGETS[name].cases()]):
         (corpus / f"seed-{number}").write_bytes(seed)
-    command = [sys.executable, "-m", "tests.fuzz.run", given.target, "--minutes", str(given.minutes), "--inside"]
-    done = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True, errors="replace")
-    crashes = sorted(found.iterdir())
-    for path in crashes:
-        sys.stdout.write(f"{path.name}: {path.read_bytes().hex()}\n")
-    lines = done.stderr.splitlines()
-    sys.stdout.write("\n".join(lines if crashes or done.returncode else lines[-3:]) + "\n")
-    return done.returncode or bool(crashes)
+    before = set(found.iterdir())
+    command = [sys.executable, "-m", "tests.fuzz.run", name, "--minutes", str(minutes), "--inside"]
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    fresh = sorted(set(found.iterdir()) - before)
+    units = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+    bad = bool(fresh or done.returncode)
+    sys.stdout.write(f"{'FOUND' if bad else 'nothing':<8} {name}: {units[1] if units else 'no'} inputs in {minutes:g} min\n")
+    for path in fresh:
+        sys.stdout.write(f"  {path.name}: {path.read_bytes().hex()}\n")
+    if bad:
+        sys.stdout.write("\n".join(f"  {line}" for line in done.stderr.splitlines()[-40:]) + "\n")
+    return bad
 
 
-def _fuzz(name: str, corpus: Path, found: Path, minutes: float) -> None:
+def _fuzz(name: str, minutes: float) -> None:
     import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     target = TARGETS[name]
@@ -53,7 +70,7 @@ def _fuzz(name: str, corpus: Path, found: Path, minutes: float) -> None:
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={found}/", str(corpus)], target.check)
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={_folder(name) / 'found'}/", str(_folder(name) / "corpus")], target.check)
     atheris.Fuzz()
 
 
