@@ -24,6 +24,9 @@ Ints = NDArray[np.int64]
 
 _MOST_VALUES = 1 << 23  # bins of a chunk of pixels
 _MOST_PHOTONS = 1 << 22  # photons of a chunk of pixels
+_MOST_MAPPED = 1 << 23  # pixels times steps: 2 GB of maps
+_MOST_BINS = 1 << 23  # of a pixel in a step
+_MOST_COUNTED = 1.5e10  # bins in all: half an hour
 PARAMETERS = ("ic", "is", "ip")
 
 
@@ -73,6 +76,7 @@ def make_maps(
         raise MissingCalibration("wavelengths need a wavelength solution, and the table is read without one (nightcrew mkid apply)")
     if np.diff(edges_us).min() < 10 * rules.bin_s * 1e6:
         raise Refused(f"steps of time have to hold ten bins of {rules.bin_s} s or more")
+    _check_budget(table.n_pixels, rules.bin_s, edges_us)
     with_dead_time = replace(rules, dead_time_s=table.dead_time_us * 1e-6)
     fits = [_Step(table, with_dead_time, (int(a), int(b)), method, window_nm).fits() for a, b in itertools.pairwise(edges_us)]
     images: dict[str, Any] = {name: _images([getattr(one, name) for one in fits], table.shape) for name in _IMAGES}
@@ -88,6 +92,15 @@ def make_maps(
         **images,
         **stacks,
     )
+
+
+def _check_budget(n_pixels: int, bin_s: float, edges_us: Ints) -> None:
+    """``Refused`` for what would take gigabytes, or the better part of an hour."""
+    n_steps, bins = edges_us.size - 1, np.diff(edges_us).astype(np.float64) / (bin_s * 1e6)
+    if n_steps * n_pixels > _MOST_MAPPED:
+        raise Refused(f"maps of {n_steps} steps with {n_pixels} pixels are too many (up to {_MOST_MAPPED} values): take longer steps")
+    if bins.max() > _MOST_BINS or bins.sum() * n_pixels > _MOST_COUNTED:
+        raise Refused(f"bins of {bin_s} s are too many: {bins.sum():.3g} for each of {n_pixels} pixels; take longer ones")
 
 
 _STACKS = ("parameters_cps", "errors_cps", "limits_cps")

@@ -124,5 +124,9 @@ def test_mistakes_are_told(photons: Path) -> None:
             make_maps(opened, RULES, EDGES, window_nm=(800.0, 900.0))
         with pytest.raises(Refused, match="ten bins"):
             make_maps(opened, RULES, np.array([0, 50_000]))
+        with pytest.raises(Refused, match="take longer ones"):
+            make_maps(opened, SpeckleRules(bin_s=1e-6), EDGES)
+        with pytest.raises(Refused, match="take longer steps"):
+            make_maps(opened, SpeckleRules(bin_s=1e-6), np.arange(0, SPAN_US, 40))
     found = CliRunner().invoke(app, ["speckles", str(photons), "-o", "x.fits", "--errors", "guess"])
     assert isinstance(found.exception, Refused)
