@@ -22,7 +22,7 @@ from reports.text import adaptive, plural, quantity
 RECIPE = "sensor_characterisation"
 SAME_GAIN = 1e-3
 """Regions whose gains differ by less have one gain."""
-KEY = ("gain", "read_noise", "full_well", "prnu", "dark_current", "doubling_temperature", "max_practical_exposure", "linearity_error")
+KEY = ("gain", "full_well", "prnu", "linearity_error", "doubling_temperature", "read_noise", "dark_current", "max_practical_exposure")
 FILES = (
     ("data_set.csv", "one row a frame: statistics of the crop"),
     ("data_summary.csv", "noises by temperature and exposure, in photonica's columns"),
@@ -280,7 +280,8 @@ def _curve_table(set_up: SetUpResult) -> AnalysisTable:
         for flat in region.flats:
             curve, fit = flat.curve, flat.curve.fit
             turn = curve.turn_off.middle if curve.turn_off is not None else None
-            values = (fit.gain, curve.gain_error, fit.bootstrap_gain, fit.method, fit.chi2, fit.freedom) if fit else (None,) * 6
+            chi2 = fit.chi2 if fit is not None and fit.freedom > 0 else None
+            values = (fit.gain, curve.gain_error, fit.bootstrap_gain, fit.method, chi2, fit.freedom) if fit else (None,) * 6
             rows.append((region.region.name, flat.temperature_c, *values, turn, "; ".join((curve.reason, *curve.remarks)).strip("; ")))
     return AnalysisTable(title="Transfer curves", columns=columns, rows=tuple(rows))
 
@@ -304,7 +305,7 @@ def _dark_text(set_up: SetUpResult) -> tuple[str, ...]:
     for region in set_up.regions:
         fit = region.arrhenius
         if not isinstance(fit, str):
-            doubling = quantity(fit.doubling_k, "K", 2, fit.doubling_error_k)
+            doubling = quantity(fit.doubling_k, "K", 2 if fit.doubling_error_k >= 0.01 else 3, max(fit.doubling_error_k, 0.001))
             text.append(f"{region.region.name}: the dark rate doubles every {doubling} at {fit.middle_c:.1f} C.")
         for residual in region.residuals:
             trapped = residual.trapped

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def dark_transfer(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> Chart | None:
+def dark_transfer(summary: pd.DataFrame, start: str) -> Chart | None:
     """Log-log: total, temporal and fixed-pattern noise of darks against the dark signal."""
-    if summary is None:
-        return None
     darks = summary[(summary["img_type"] == "dark") & (summary["avg_signal-offset"] > 0)].sort_values("avg_signal-offset")
     if darks.empty:
         return None
@@ -70,11 +68,12 @@ def rates_over_temperature(set_up: SetUpResult, start: str) -> Chart | None:
     rows: list[tuple[Any, ...]] = []
     for region in set_up.regions:
         for series in region.darks:
-            if series.rate_adu_per_s is None or series.rate_adu_per_s <= 0 or series.temperature_c is None:
+            if series.rate_adu_per_s is None or series.rate_adu_per_s <= 0 or series.mean_temperature_c is None:
                 continue
             rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
             adu = (series.rate_adu_per_s, series.rate_error_adu_per_s)
-            rows.append((region.region.name, series.temperature_c, *adu, rate, error))
+            warm = round(series.mean_temperature_c, 4)  # of the frames themselves, as in the fit: a bin's middle may lie beside it
+            rows.append((region.region.name, warm, *adu, rate, error))
     if len({row[1] for row in rows}) < 2:
         return None
     in_electrons = all(row[4] is not None for row in rows)
@@ -92,10 +91,12 @@ def rates_over_temperature(set_up: SetUpResult, start: str) -> Chart | None:
             if isinstance(region.arrhenius, Arrhenius):
                 fit, line = region.arrhenius, np.linspace(warm.min() - 1, warm.max() + 1, 60)
                 scale = region.gain.value if in_electrons and region.gain is not None else 1.0
-                label = f"doubles every {fit.doubling_k:.2f} ± {fit.doubling_error_k:.2f} K, E = {fit.activation_ev:.3f} eV"
+                digits = 2 if fit.doubling_error_k >= 0.01 else 3
+                error_k = max(fit.doubling_error_k, 0.001)
+                label = f"doubles every {fit.doubling_k:.{digits}f} ± {error_k:.{digits}f} K, E = {fit.activation_ev:.3f} eV"
                 axes.plot(line, [scale * fit.rate_at(float(t)) for t in line], color=colour, linewidth=1, label=label)
         axes.set_yscale("log")
-        dress(axes, "temperature / °C", f"dark rate / ({'e-' if in_electrons else 'ADU'}/s)")
+        dress(axes, "temperature / °C", f"dark rate of a stored pixel / ({'e-' if in_electrons else 'ADU'}/s)")
         legend(axes, "upper left")
 
     return Chart(

@@ -10,6 +10,7 @@ from nightcrew.sensor.characterise import SetUpResult
 from reports.sensor_charts import COLOURS, FAINT, Chart, dress, legend
 from reports.sensor_charts_transfer import measured, name_of
 from reports.stretch import display_range, shrink
+from reports.text import plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +46,8 @@ def spectrograms(set_up: SetUpResult, start: str) -> Chart | None:
     return Chart(
         name=f"{start}spectrogram",
         title="Spectrogram of the fixed pattern",
-        caption=f"{name_of(region, flat)}, mean flat less dark at {flat.uniformity.signal_adu:.0f} ADU; shading lies at low frequencies.",
+        caption=f"{name_of(region, flat)}, mean flat less dark at {flat.uniformity.signal_adu:.0f} ADU; shading lies at low frequencies. "
+        f"What is left of the noise in {plural(flat.uniformity.frames, 'flat')}, and defects, lie above the dashed line.",
         paint=paint,
         columns=("direction", "frequency / (cycles/px)", "power / %^2"),
         rows=rows,
@@ -86,18 +88,16 @@ def defect_map(set_up: SetUpResult, start: str) -> Chart | None:
             axes.imshow(
                 small, origin="lower", cmap="Greys_r", vmin=limits[0], vmax=limits[1], extent=extent, interpolation="nearest", alpha=0.6
             )
-        axes.scatter(
-            [row[2] for row in rows], [row[1] for row in rows], s=6, color=COLOURS[1], label=f"{len(rows)} hot pixels", linewidths=0
-        )
+        size = min(6.0, max(0.4, 3000 / max(len(rows), 1)))  # a thousand dots shall not hide the pattern below
+        axes.scatter([row[2] for row in rows], [row[1] for row in rows], s=size, color=COLOURS[1], linewidths=0)
         axes.set_aspect("equal")
         dress(axes, "x / px", "y / px")
         axes.grid(visible=False)
-        legend(axes, "upper right")
 
     return Chart(
         name=f"{start}defect-map",
         title="Defect map",
-        caption=f"Hot pixels at {warmest:.1f} C over the mean flat; all stand in hot_pixels.csv.",
+        caption=f"{plural(len(rows), 'hot pixel')} at {warmest:.1f} C over the mean flat; all stand in hot_pixels.csv.",
         paint=paint,
         columns=("region", "y", "x", "rate / (adu/s)"),
         rows=rows,

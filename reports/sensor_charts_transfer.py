@@ -31,9 +31,9 @@ def name_of(region: RegionResult, flat: FlatResult) -> str:
     return region.region.name if flat.temperature_c is None else f"{region.region.name}, {flat.temperature_c:.1f} C"
 
 
-def photon_transfer(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> Chart | None:
+def photon_transfer(set_up: SetUpResult, summary: pd.DataFrame, start: str) -> Chart | None:
     """Log-log photon transfer of the crop: total, shot, read and fixed-pattern noise against signal, with slopes and intercepts marked."""
-    if summary is None or not measured(set_up):
+    if not measured(set_up):
         return None
     flats = summary[(summary["img_type"] == "flat") & (summary["avg_signal-offset"] > 0)].sort_values("avg_signal-offset")
     if flats.empty:
@@ -107,6 +107,8 @@ def variance_mean(set_up: SetUpResult, start: str) -> Chart | None:
         for place, (region, flat) in enumerate(found[:MOST_REGIONS]):
             _variance_of(upper, lower, region, flat, COLOURS[place % len(COLOURS)])
         lower.axhline(0, color=INK, linewidth=0.7)
+        reach = max(1.0, *(1.15 * float(np.abs(flat.curve.fit.residual).max()) for _, flat in found if flat.curve.fit is not None))
+        lower.set_ylim(-reach, reach)
         dress(upper, "", "variance / ADU²")
         dress(lower, "signal above the offset / ADU", "residual / σ")
         legend(upper, "upper left")

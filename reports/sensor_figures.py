@@ -22,7 +22,7 @@ def charts_of(result: SensorResult, summary: pd.DataFrame) -> dict[str, tuple[Ch
     made: dict[str, tuple[Chart, ...]] = {}
     for place, set_up in enumerate(result.set_ups):
         start = f"setup{place + 1}-" if len(result.set_ups) > 1 else ""
-        table = summary if len(result.set_ups) == 1 else None  # the tables do not tell set-ups apart
+        table = summary[summary["set_up"] == set_up.set_up.label]
         for chapter, charts in _chapters(set_up, table, start).items():
             made[f"{place} {chapter}"] = charts
     return made
@@ -33,7 +33,7 @@ def drawn(charts: Mapping[str, Sequence[Chart]], out: Path) -> dict[str, tuple[A
     return {chapter: tuple(draw(chart, out) for chart in members) for chapter, members in charts.items()}
 
 
-def _chapters(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> dict[str, tuple[Chart, ...]]:
+def _chapters(set_up: SetUpResult, summary: pd.DataFrame, start: str) -> dict[str, tuple[Chart, ...]]:
     return {
         "transfer": tuple(_transfer(set_up, summary, start)),
         "linearity": tuple(chart for chart in (linearity(set_up, start),) if chart is not None),
@@ -42,13 +42,13 @@ def _chapters(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> 
     }
 
 
-def _transfer(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> Iterator[Chart]:
+def _transfer(set_up: SetUpResult, summary: pd.DataFrame, start: str) -> Iterator[Chart]:
     charts = (photon_transfer(set_up, summary, start), variance_mean(set_up, start), covariance_decay(set_up, start))
     yield from (chart for chart in charts if chart is not None)
 
 
-def _dark(set_up: SetUpResult, summary: pd.DataFrame | None, start: str) -> Iterator[Chart]:
-    charts = (dark_transfer(set_up, summary, start), rates_over_temperature(set_up, start))
+def _dark(set_up: SetUpResult, summary: pd.DataFrame, start: str) -> Iterator[Chart]:
+    charts = (dark_transfer(summary, start), rates_over_temperature(set_up, start))
     yield from (chart for chart in charts if chart is not None)
 
 

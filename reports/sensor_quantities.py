@@ -64,7 +64,7 @@ def _full_well(flat: FlatResult, where: Where) -> Quantity:
         reason = flat.curve.reason or f"no fall of the variance beyond 10 % to the end of the sweep{seen}: brighter flats are needed"
         return determined("full_well", None, reason, unit="e-", where=where)
     middle, low, high = found
-    note = f"95 % interval {low:.0f} to {high:.0f} e-"
+    note = f"between {low:.0f} and {high:.0f} e- (at least 95 %)"
     if flat.curve.turn_off.by_converter:
         note += "; the converter ends there, the pixels hold more"
     return Quantity(name="full_well", value=middle, error=(high - low) / 4, unit="e-", where=where, note=note)
@@ -111,7 +111,9 @@ def _flat(flat: FlatResult, where: Where) -> Iterator[Quantity]:
         return {**where, "filter": name} if len(flat.filters) > 1 and name else where
 
     own = light(uniformity.filter)
-    yield determined("prnu", uniformity.prnu_percent, uniformity.reason, error=uniformity.prnu_error_percent, unit="%", where=own)
+    pattern = determined("prnu", uniformity.prnu_percent, uniformity.reason, error=uniformity.prnu_error_percent, unit="%", where=own)
+    smoothed = f"{100 * (1 - uniformity.kept):.2g} % put back that the brighter-fatter effect smooths" if uniformity.kept != 1 else ""
+    yield with_note(pattern, smoothed)
     why = straight.reason if straight is not None else "flats of one exposure time: linearity needs a sweep by exposure"
     found = determined("linearity_error", straight.error_percent if straight else None, why, unit="%", where=light(flat.linearity_filter))
     yield with_note(found, _range_note(flat))

@@ -41,10 +41,10 @@ def sensor(
     bootstrap: Annotated[int, typer.Option("--bootstrap", min=0, help="Resamplings for the bootstrap errors.")] = 200,
     seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap: the same seed gives the same numbers.")] = 1,
     sky: Annotated[
-        list[str] | None, typer.Option("--sky", help="FILTER=RATE of the sky in e-/s a pixel, for minimum exposures; repeatable.")
+        list[str] | None, typer.Option("--sky", help="FILTER=RATE of the sky in e-/s an unbinned pixel, for minimum exposures; repeatable.")
     ] = None,
     times_read_noise: Annotated[
-        float, typer.Option("--times-read-noise", min=0.0, help="n: light's shot noise at least n read noises.")
+        float, typer.Option("--times-read-noise", help="n, above 0: light's shot noise at least n read noises.")
     ] = 1.0,
     data_sheet: Annotated[str, typer.Option("--data-sheet", help="Maker's dark rate RATE@C/DOUBLING, as 112@60/11 (e-/s, C, K).")] = "",
     previous: Annotated[Path | None, typer.Option("--previous", help="Folder of an earlier result: how hot pixels grew since.")] = None,
@@ -90,7 +90,9 @@ def sensor(
             f"{folder} holds no frame that could be read" + (f": {found.left_out[0][0]}: {found.left_out[0][1]}" if found.left_out else "")
         )
     result = characterise(found.frames, replace(options, pedestal=pedestal))
-    standing = Standing(title=folder.resolve().name or "Sensor", left_out=found.left_out, previous=previous)
+    place = folder.resolve()
+    title = place.parent.name if place.name.lower() == "raw" else place.name
+    standing = Standing(title=title or "Sensor", left_out=found.left_out, previous=previous)
     page = write_report(result, found.frames, standing, out)
     write_analysis(page, out)
     _tell(page, out, as_json=as_json)

@@ -16,7 +16,7 @@ from nightcrew.sensor.emva1288 import Linear1288, TemporalData
 from nightcrew.sensor.groups import Group, same_exposure
 from nightcrew.sensor.linearity import Linearity, linearity, nothing_linear, straightened
 from nightcrew.sensor.options import SensorOptions
-from nightcrew.sensor.pairs import PairOptions, pair_statistics
+from nightcrew.sensor.pairs import PairOptions, PairStatistics, pair_statistics
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.transfer_curve import TransferCurve, transfer_curve, without_curve
 from nightcrew.sensor.turn_off import turn_off
@@ -24,6 +24,7 @@ from nightcrew.sensor.uniformity import Uniformity, uniformity
 from nightcrew.sensor.zero_level import Zero
 
 F8 = NDArray[np.float64]
+MEDIAN_OF_CHI2, ERROR_OF_MEDIAN = 0.4549, 2.33  # of squares of normal numbers: their median, its relative error times sqrt(n)
 ONE_LAMP = 1.25
 """Signals of one exposure that differ by more come from several lamps: such a sweep is none by exposure."""
 
@@ -153,14 +154,27 @@ def _linearity(points: Sequence[CurvePoint], top: float | None) -> tuple[str, Li
     if _several_lamps(chosen):
         return best, nothing_linear("flats of one exposure have several levels: the sweep was not made by exposure alone")
     turn = turn_off(chosen, top)
-    scatter = [abs(p.levels[0] - p.levels[1]) / max(p.level, 1.0) / math.sqrt(2) for point in chosen for p in point.pairs]
-    lamp = float(np.median(scatter)) * 1.4826 if scatter else 0.0
+    lamp = _lamp_scatter([pair for point in chosen for pair in point.pairs])
     errors = [
         math.hypot(math.sqrt(max(p.variance, 0.1) / max(2 * p.pixels, 1)) / max(p.signal, 1.0), lamp / math.sqrt(len(p.pairs) * 2))
         for p in chosen
     ]
     saturation = turn.lower if turn is not None else top
     return best, linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation)
+
+
+def _lamp_scatter(pairs: Sequence[PairStatistics]) -> float:
+    """Relative scatter of the light from frame to frame: what the levels of pairs differ by beyond their own shot noise.
+
+    0 while it is not 3 errors of such a median beyond it: half of all chance excesses would make every error too large.
+    """
+    known = [pair for pair in pairs if pair.used > 1 and pair.level > 0]
+    if not known:
+        return 0.0
+    square = [((pair.levels[0] - pair.levels[1]) / pair.level) ** 2 / 2 for pair in known]
+    shot = [pair.variance / pair.used / pair.level**2 for pair in known]
+    seen, expected = float(np.median(square)) / MEDIAN_OF_CHI2, float(np.median(shot))
+    return math.sqrt(seen - expected) if seen > expected * (1 + 3 * ERROR_OF_MEDIAN / math.sqrt(len(known))) else 0.0
 
 
 def _sweep(points: Sequence[CurvePoint]) -> tuple[str, list[CurvePoint]]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.sensor.robust import stretch_of
+
 F8 = NDArray[np.float64]
 LEAST_LEVELS = 4
 CURVED_SIGMA = 5.0
@@ -106,12 +108,12 @@ def _without(bare: Linearity, reason: str) -> Linearity:
 
 
 def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float]:
-    """alpha of S = c0 + x - alpha x^2, x = k t; errors grow by the scatter about the fit where it exceeds theirs."""
+    """alpha of S = c0 + x - alpha x^2, x = k t; errors grow by the scatter about the fit where that is no chance."""
     design = np.column_stack([np.ones_like(t), t, t**2])
     sigma = np.maximum(relative_error, 1e-7) * s
     beta, covariance, chi2 = _weighted(design, s, 1 / sigma)
     freedom = max(t.size - 3, 1)
-    stretch = max(1.0, math.sqrt(chi2 / freedom))
+    stretch = stretch_of(chi2, t.size - 3)
     k, curve = beta[1], beta[2]
     gradient = np.array([0.0, 2 * curve / k**3, -1 / k**2])
     error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0)) * stretch

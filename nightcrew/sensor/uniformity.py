@@ -31,6 +31,7 @@ LEAST_SIDE = 48  # of a region for the highpass filter, whose smooth part reache
 class Uniformity:
     """Fixed pattern of a region at about half saturation, illumination shape filtered out (highpass).
 
+    ``prnu_percent`` is that of the pixels' response: what the brighter-fatter effect smooths (the share ``kept``) is put back.
     ``prnu_percent`` None: ``reason`` says why.  ``split`` and ``dark_split`` are EMVA's with all pixels, total, rows, columns, pixels.
     ``along_rows`` and ``along_columns``: frequencies and spectra of the fixed pattern, in % of the signal squared.
     """
@@ -38,6 +39,7 @@ class Uniformity:
     signal_adu: float | None = None
     filter: str = ""
     frames: int = 0
+    kept: float = 1.0
     prnu_percent: float | None = None
     prnu_error_percent: float | None = None
     split: NonUniformity | None = None
@@ -83,6 +85,7 @@ def _measured(
     error = math.sqrt(sum((p[1] * p[2]) ** 2 for p in pattern)) / n
     straight, slope = straightened(sum(p[4] * p[2] for p in pattern) / n, curve.alpha_per_adu)
     scale = 100 * float(slope / straight)  # on a curved response the pattern is stretched as the signal is
+    kept, kept_error = _kept_by_charge(curve, float(straight))
     bright, zero = parts[0]
     split, dark_split = _splits(bright, zero, curve)
     difference = bright.mean - zero.mean
@@ -91,8 +94,11 @@ def _measured(
         signal_adu=point.signal,
         filter=point.filter,
         frames=len(frames),
-        prnu_percent=math.sqrt(variance) * scale if known else None,
-        prnu_error_percent=error * scale / (2 * math.sqrt(variance)) if known else None,
+        prnu_percent=math.sqrt(variance) * scale / kept if known else None,
+        prnu_error_percent=scale / kept * math.hypot(error / (2 * math.sqrt(variance)), math.sqrt(variance) * kept_error / kept)
+        if known
+        else None,
+        kept=kept,
         split=split,
         dark_split=dark_split,
         defects=sum(p[3] for p in pattern),
@@ -101,6 +107,19 @@ def _measured(
         picture=np.asarray(difference, np.float32),
         reason="" if known else "the fixed pattern is below what the noise of the flats lets see: more flats are needed",
     )
+
+
+def _kept_by_charge(curve: TransferCurve, signal_adu: float) -> tuple[float, float]:
+    """Share of the pixels' own pattern that the brighter-fatter effect leaves at a signal, and its error.
+
+    A pixel that holds more shrinks while it fills, by a00 for each electron, of which there are half in the mean: 1 + a00 mu g / 2.
+    What neighbours add stands in quadrature below a thousandth.  1 while a00 is not 3 of its errors from 0.
+    """
+    fit = curve.fit
+    if fit is None or fit.a00 is None or not fit.a00_error or abs(fit.a00) < 3 * fit.a00_error:
+        return 1.0, 0.0
+    half = 0.5 * signal_adu * fit.gain
+    return max(1 + fit.a00 * half, 0.5), fit.a00_error * half
 
 
 def _pattern(bright: Stack, zero: Stack, bright_variance: float, *, without_bands: bool) -> tuple[float, float, int, int, float]:

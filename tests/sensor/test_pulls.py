@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,18 +42,13 @@ def test_pulls_of_the_flats_over_many_seeds(name: str) -> None:
     check_pulls(flat_pulls, plan_of(name), MANY)
 
 
-def bright_fat_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
-    # the effect smooths the fixed pattern of the flats itself, so PRNU is left out
-    return {name: pull for name, pull in flat_pulls(plan, seed).items() if name != "prnu"}
-
-
 def test_pulls_under_the_brighter_fatter_effect() -> None:
-    check_pulls(bright_fat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), FEW)
+    check_pulls(flat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), FEW)
 
 
 @pytest.mark.slow
 def test_pulls_under_the_brighter_fatter_effect_over_many_seeds() -> None:
-    check_pulls(bright_fat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), MANY)
+    check_pulls(flat_pulls, small_plan(replace(SMALL, bright_fat_per_e=-1.5e-6)), MANY)
 
 
 def covariance_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
@@ -109,9 +103,15 @@ def test_pulls_of_the_darks_over_many_seeds() -> None:
     check_pulls(dark_pulls, DARK_PLAN, MANY)
 
 
-def covered(hits: int, of: int, wanted: float) -> bool:
-    """Whether a coverage is at least the wanted one, within 4 sigma of a binomial."""
-    return hits >= of * wanted - 4 * math.sqrt(of * wanted * (1 - wanted))
+TWO_SIGMA = 0.9545
+
+
+def check_coverage(hits: int, of: int, wanted: float) -> None:
+    """Intervals that are too narrow miss the truth too often, too wide ones too seldom: a thousandth of chance for both together."""
+    from scipy.stats import binom
+
+    assert binom.cdf(hits, of, wanted) > 5e-4, f"{hits} of {of} cover the truth: too few for {wanted:.3f}"
+    assert binom.sf(hits - 1, of, wanted) > 5e-4, f"{hits} of {of} cover the truth: too many for {wanted:.3f}"
 
 
 def full_well_hits(seeds: range) -> int:
@@ -136,27 +136,37 @@ def curvature_hits(seeds: range) -> int:
     return hits
 
 
-def bootstrap_hits(seeds: range) -> int:
-    hits = 0
+def bootstrap_hits(seeds: range) -> tuple[int, float]:
+    """Hits of two standard deviations, and how many there should be: residuals of a dozen levels know their own size no better than t."""
+    from scipy.stats import t
+
+    hits, wanted = 0, 0.0
     for seed in seeds:
         fit = whole(measured(plan_of("plain"), seed, replace(QUICK, bootstrap=200))).flats[0].curve.fit
         assert fit is not None
         assert fit.bootstrap_gain is not None
         hits += abs(fit.gain - SMALL.gain_e_per_adu) < 2 * fit.bootstrap_gain
-    return hits
+        wanted += float(1 - 2 * t.sf(2, fit.freedom)) / len(seeds)
+    return hits, wanted
 
 
 def test_coverage_of_full_well_and_curvature() -> None:
-    assert covered(full_well_hits(FEW), len(FEW), 0.95)
-    assert covered(curvature_hits(FEW), len(FEW), 0.95)
+    check_coverage(full_well_hits(FEW), len(FEW), 0.95)
+    check_coverage(curvature_hits(FEW), len(FEW), TWO_SIGMA)
 
 
 @pytest.mark.slow
 def test_coverage_over_many_seeds() -> None:
-    assert covered(full_well_hits(MANY), len(MANY), 0.95)
-    assert covered(curvature_hits(MANY), len(MANY), 0.95)
-    # residuals of a dozen levels bear no better error: the wild bootstrap's two sigma cover a little less than 95 %
-    assert covered(bootstrap_hits(MANY), len(MANY), 0.88)
+    check_coverage(full_well_hits(MANY), len(MANY), 0.95)
+    check_coverage(curvature_hits(MANY), len(MANY), TWO_SIGMA)
+    hits, wanted = bootstrap_hits(MANY)
+    check_coverage(hits, len(MANY), wanted)
+
+
+@pytest.mark.parametrize("hits", [120, 173, 200])
+def test_coverage_is_judged_from_both_sides(hits: int) -> None:
+    with pytest.raises(AssertionError, match="too few" if hits < 190 else "too many"):
+        check_coverage(hits, 200, 0.95)
 
 
 def test_hot_pixels_are_found_and_counted() -> None:
