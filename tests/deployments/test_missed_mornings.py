@@ -26,6 +26,9 @@ class NoRuns:
     def outcome(self, run_id: str) -> str | None:
         return None
 
+    def crash(self, run_id: str, message: str) -> None:
+        raise AssertionError(f"{run_id} was given up: {message}")
+
 
 class World:
     """A dispatcher whose clocks a test sets."""

@@ -42,6 +42,9 @@ class NoRuns:
     def outcome(self, run_id: str) -> str | None:
         return None
 
+    def crash(self, run_id: str, message: str) -> None:
+        raise AssertionError(f"{run_id} was given up: {message}")
+
 
 def _seconds(now: list[datetime], began: datetime) -> float:
     """The dispatcher's own clock, which nobody sets."""
