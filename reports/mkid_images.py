@@ -190,13 +190,14 @@ def _speckle_section(maps: SpeckleMaps, notes: tuple[str, ...]) -> tuple[Analysi
 
 
 def speckle_plot(maps: SpeckleMaps) -> Plot:
-    """Ic, Is, (Ip,) Ic/Is of the first step, valid pixels alone."""
-    first = maps.valid[0]
-    parts = [("Ic / (ct/s)", maps.parameters_cps[0, 0]), ("Is / (ct/s)", maps.parameters_cps[1, 0]), ("Ic / Is", maps.ratio[0])]
+    """Ic, Is, (Ip,) Ic/Is of the step with the most valid pixels, those alone."""
+    step = int(maps.valid.sum(axis=(1, 2)).argmax())
+    valid, (ic, is_, ip) = maps.valid[step], maps.parameters_cps[:, step]
+    parts = [("Ic / (ct/s)", ic), ("Is / (ct/s)", is_), ("Ic / Is", maps.ratio[step])]
     if maps.rules.companion:
-        parts.insert(2, ("Ip / (ct/s)", maps.parameters_cps[2, 0]))
-    parts.append(("decorrelation time / s", maps.decorrelation_s[0]))
-    shown = [(title, np.where(first, values, np.nan)) for title, values in parts]
+        parts.insert(2, ("Ip / (ct/s)", ip))
+    parts.append(("decorrelation time / s", maps.decorrelation_s[step]))
+    shown = [(title, np.where(valid, values, np.nan)) for title, values in parts]
     shown = [(title, values) for title, values in shown if np.isfinite(values).any()]
     if not shown:
         raise EmptyFigureError("speckle maps: no pixel has numbers that may be believed")
@@ -209,7 +210,10 @@ def speckle_plot(maps: SpeckleMaps) -> Plot:
         "ratio": maps.ratio,
         "flags": maps.flags,
     }
-    caption = f"{int(first.sum())} of {first.size} pixels may be believed"
+    caption = f"{int(valid.sum())} of {valid.size} pixels may be believed"
+    if len(maps.valid) > 1:
+        start_s, stop_s = (float(edge) / 1e6 for edge in maps.edges_us[step : step + 2])
+        caption += f"; the best of {len(maps.valid)} steps, {start_s:g} to {stop_s:g} s"
     return Plot(name="speckles", title="Speckle maps", caption=caption, png=png_of(figure), numbers=numbers)
 
 

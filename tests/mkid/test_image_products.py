@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from nightcrew.mkid import science_products
 from nightcrew.mkid.calibrated import Calibrations
 from nightcrew.mkid.science_products import ScienceWishes, make_science_products
 from reports.analysis import AnalysisPage, write_analysis
-from reports.mkid_images import quantities_of, sections_of
+from reports.mkid_images import quantities_of, sections_of, speckle_plot
 from reports.summary import Summary
 from tests.mkid.made_tables import beam_map, linear_solution, table
 from tests.mkid.test_image_cube import random_table
@@ -56,6 +57,16 @@ def test_without_a_solution_there_is_an_image_and_a_sentence(tmp_path: Path) -> 
     assert made.cube is None
     assert "no wavelength solution" in made.remarks[0]
     assert sections_of(made, tmp_path / "out")
+
+
+def test_the_step_with_the_most_valid_pixels_is_drawn(tmp_path: Path) -> None:
+    path = random_table(tmp_path / "star.h5", 3, n=60_000)
+    made = make_science_products(path, [], ScienceWishes(speckles="binned", speckle_step_s=2.0), tmp_path / "out")
+    assert made.speckles is not None
+    valid = np.zeros_like(made.speckles.valid)
+    valid[3, :2], valid[1, :1] = True, True
+    plot = speckle_plot(replace(made.speckles, valid=valid))
+    assert plot.caption == "10 of 20 pixels may be believed; the best of 5 steps, 6 to 8 s"
 
 
 @pytest.mark.parametrize(
