@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import shutil
 import subprocess
@@ -160,6 +161,24 @@ def test_a_light_without_flat_is_graded_d_when_the_night_closes(raw: Path, tmp_p
     state, reason = bench.state_of("crew-1-V-001.fit")
     assert state == "degraded"
     assert "no flat in V" in reason
+
+
+def test_the_rule_block_holds_a_light_back_until_its_flat_comes(raw: Path, tmp_path: Path) -> None:
+    own = tmp_path / "instruments"
+    own.mkdir()
+    (own / "nightcrew_simulated.toml").write_text('[rules]\nflat_missing = "block"\n')
+    bench = Bench(raw, tmp_path)
+    late = sorted(raw.glob("flat-V-*"))
+    bench.night([path for path in sorted(raw.iterdir()) if path not in late])
+    reason = "blocked: the instrument's rules allow no light without its flat"
+    assert bench.state_of("crew-1-V-001.fit") == ("waiting", reason)
+    lights = [row for row in bench.products() if row.recipe == "reduce_light"]
+    assert {row.facts["filter"] for row in lights} == {"B"}
+    from flows.reporting import write_page
+
+    assert reason in html.unescape(write_page(bench.space, bench.scopes()[0].name).path.read_text(encoding="utf-8"))
+    bench.night(late)
+    assert bench.state_of("crew-1-V-001.fit")[0] == "done"
 
 
 def test_a_dark_of_another_exposure_is_scaled_and_graded_c(raw: Path, tmp_path: Path) -> None:
