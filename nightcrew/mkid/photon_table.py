@@ -21,6 +21,7 @@ from nightcrew.mkid.table_writer import FORMAT, VERSION
 from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
 
 _COLUMNS = ("time_us", "phase", "baseline")
+_MOST_BYTES = 1 << 31  # of an index or a beam map
 _INDEX_SLABS = 64  # of the index that are read together: its chunks are that high
 
 
@@ -93,6 +94,9 @@ class PhotonTable:
         except RejectedInput:
             self._file.close()
             raise
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, MemoryError) as error:
+            self._file.close()
+            raise RejectedInput(f"{shown(path)}: is a damaged photon table ({error})") from error
 
     def __enter__(self) -> PhotonTable:
         return self
@@ -111,6 +115,9 @@ class PhotonTable:
         if absent:
             raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {', '.join(absent)}")
         self.start_us, self.stop_us = int(attributes["start_unix_us"]), int(attributes["stop_unix_us"])
+        for part in ("index/slab_us", "beammap/map", "beammap/flag"):
+            if self._file[part].nbytes > _MOST_BYTES:  # a small file may unpack to anything
+                raise RejectedInput(f"{shown(self.path)}: is damaged, {part} claims {self._file[part].nbytes} bytes")
         self.shape: tuple[int, int] = self._file["beammap/map"].shape  # (rows, columns)
         self.n_pixels = self.shape[0] * self.shape[1]
         self.n_photons = int(attributes["photons"])

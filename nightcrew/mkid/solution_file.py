@@ -24,6 +24,7 @@ PREFIX = "nightcrew mkid "
 WAVELENGTH, FLAT, MASKS, COSMIC = "wavelength solution", "flat field", "pixel masks", "cosmic rays"
 KINDS = (WAVELENGTH, FLAT, MASKS, COSMIC)
 VERSION = 1
+MOST_BYTES = 1 << 31  # of one dataset: no array of a calibration comes near
 _DIGEST_PIECE = 1 << 20
 
 Provenance = Mapping[str, Any]
@@ -94,16 +95,19 @@ class SolutionFile:
             raise RejectedInput(f"{shown(self.path)}: is an HDF5 file, but no calibration of photon lists")
         if wanted is not None and kind != wanted:
             raise RejectedInput(f"{shown(self.path)}: holds a {kind}, not a {wanted}")
-        if int(self._file.attrs.get("format_version", 0)) != VERSION:
+        if self.attribute("format_version") != VERSION:
             raise RejectedInput(f"{shown(self.path)}: has format {self._file.attrs.get('format_version')}, this program reads {VERSION}")
         return kind
 
     def array(self, name: str) -> NDArray[Any]:
-        """A dataset; :class:`RejectedInput` when it is not there or cannot be unpacked."""
-        if name not in self._file:
+        """A dataset; :class:`RejectedInput` when it is not there, claims more than :data:`MOST_BYTES`, or cannot be unpacked."""
+        found = self._file.get(name)
+        if not hasattr(found, "nbytes"):
             raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {name}")
+        if found.nbytes > MOST_BYTES:  # a small file may unpack to anything
+            raise RejectedInput(f"{shown(self.path)}: is damaged, {name} claims {found.nbytes} bytes")
         try:
-            return np.asarray(self._file[name][()])
+            return np.asarray(found[()])
         except OSError as error:
             raise RejectedInput(f"{shown(self.path)}: is damaged, {name} cannot be unpacked") from error
 

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import os
 import threading
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+from astropy.io import fits
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
-from nightcrew.io.structure import sha256_file
+from nightcrew.io.images import ImageFile
+from nightcrew.io.structure import check, sha256_file
+from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
 from tasks.lights import check_exposed
+from tests.mkid import made_tables
 
 
 def frame() -> NDArray[np.uint16]:
@@ -72,3 +83,110 @@ def test_hashing_never_waits_for_a_pipe(tmp_path: Path) -> None:
     thread.start()
     thread.join(5)
     assert told == ["light.fit: is not a regular file"]
+
+
+def bomb(path: Path, change: Callable[[Any], None]) -> Path:
+    """The file after a change of its HDF5."""
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+def grown(name: str) -> Callable[[Any], None]:
+    """A dataset replaced by one of a terabyte of nothing, which takes no room on disk."""
+
+    def change(file: Any) -> None:
+        form = file[name].dtype
+        del file[name]
+        file.create_dataset(name, (1 << 20, 1 << 18), form, chunks=(1 << 10, 1 << 10), compression="gzip")
+
+    return change
+
+
+def attribute(name: str, value: object) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        file.attrs[name] = value
+
+    return change
+
+
+def without(name: str) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        del file.attrs[name]
+
+    return change
+
+
+def regrouped(name: str) -> Callable[[Any], None]:
+    def change(file: Any) -> None:
+        del file[name]
+        file.create_group(name)
+
+    return change
+
+
+HDF5 = [
+    (grown("index/slab_us"), "claims"),
+    (grown("beammap/map"), "claims"),
+    (attribute("format_version", "one"), "damaged"),
+    (attribute("format_version", [1, 2]), "damaged"),
+    (attribute("photons", "many"), "damaged"),
+    (without("start_unix_us"), "damaged"),
+    (regrouped("beammap/map"), "damaged"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), HDF5)
+def test_a_photon_table_that_claims_anything_is_rejected(tmp_path: Path, change: Callable[[Any], None], words: str) -> None:
+    """HDF5 that claims a terabyte, or holds other things than it says."""
+    path = bomb(made_tables.table(tmp_path / "table.h5", made_tables.beam_map(), [1, 2], [3, 4]), change)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(RejectedInput, match=words):
+        PhotonTable(path)
+
+
+def test_a_calibration_that_claims_a_terabyte_is_rejected(tmp_path: Path) -> None:
+    """A calibration whose dataset claims a terabyte."""
+    path = tmp_path / "cal.h5"
+    write_solution(path, KINDS[0], {"resid": (np.zeros((2, 2), np.uint32), "[y, x] resonator")}, {})
+    bomb(path, grown("resid"))
+    with SolutionFile(path) as file, pytest.raises(RejectedInput, match="claims 1099511627776 bytes"):
+        file.array("resid")
+    with pytest.raises(RejectedInput, match="has format"):
+        SolutionFile(bomb(path, attribute("format_version", [1, 2])))
+
+
+def test_a_tile_compressed_bomb_costs_nothing(tmp_path: Path) -> None:
+    """An .fz of a kilobyte that claims 30,000 x 30,000 pixels."""
+    held = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(frame(), compression_type="RICE_1")]).writeto(held)
+    data = held.getvalue()
+    for axis in (b"ZNAXIS1", b"ZNAXIS2"):
+        place = data.index(axis.ljust(8) + b"=")
+        data = data[:place] + (axis.ljust(8) + b"=                30000").ljust(80) + data[place + 80 :]
+    path = tmp_path / "bomb.fits.fz"
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RejectedInput), ImageFile(path, max_bytes=1 << 28) as image:
+            image.read()
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_a_packed_bomb_is_told_by_what_its_header_explains(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """A sound frame with 16 MB of zeros behind it, packed to some kilobytes."""
+    held = io.BytesIO()
+    fits.PrimaryHDU(frame()).writeto(held)
+    path = tmp_path / "bomb.fits.gz"
+    path.write_bytes(pack(held.getvalue() + bytes(1 << 25)))
+    tracemalloc.start()
+    try:
+        found = check(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+    assert not found.complete
+    assert "its own header explains" in found.reason
