@@ -123,6 +123,7 @@ def image(axes: Axes, values: NDArray[Any], title: str, *, low: float | None = N
         bottom, top = bottom - margin, top + margin
     shown = axes.imshow(values, origin="lower", interpolation="nearest", cmap="viridis", vmin=bottom, vmax=top)
     dress(axes, title, "x", "y")
+    axes.locator_params(integer=True)
     axes.grid(visible=False)
     bar = axes.figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)
     bar.ax.ticklabel_format(useOffset=False)
