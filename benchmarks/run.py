@@ -143,6 +143,12 @@ def make_data(folder: Path) -> None:
     subprocess.run(python("benchmarks.data", folder), check=True, cwd=ROOT)
 
 
+def _as_installed() -> None:
+    """Programs have their byte code at hand, as installed ones do, whatever this shell says; the checkout is left alone."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(tempfile.gettempdir()) / "nightcrew-bench-bytecode"))
+
+
 def main() -> int:
     """Measure, print, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,6 +160,7 @@ def main() -> int:
     parser.add_argument("--allow-absent", action="store_true")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
+    _as_installed()
     before = machine()
     make_data(given.data)
     found: list[Line] = []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
+from inspect import getdoc
+from typing import Any
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented nightcrew.toml."),
@@ -38,8 +41,8 @@ def command_of(arguments: Sequence[str]) -> str:
     return next((word for word in arguments if not word.startswith("-")), "")
 
 
-def build(wanted: str) -> Callable[..., object]:
-    """The typer application with the command ``wanted`` in full and the others by name."""
+def build(wanted: str, *words: str) -> Callable[..., object]:
+    """The typer application with the command ``wanted`` in full and the others by name; ``words``: all that was typed, for its groups."""
     import typer
 
     app = typer.Typer(
@@ -55,10 +58,28 @@ def build(wanted: str) -> Callable[..., object]:
         if name != wanted:
             app.command(name, help=about)(_absent)
         elif name in GROUPS:
-            app.add_typer(importlib.import_module(f"deployments.cli.{module}").app, name=name, help=about)
+            group = importlib.import_module(f"deployments.cli.{module}").app
+            after = words[words.index(name) + 1 :] if name in words else ()
+            app.add_typer(_with_one(group, command_of(after)), name=name, help=about)
         else:
             app.command(name)(getattr(importlib.import_module(f"deployments.cli.{module}"), name))
     return app
+
+
+def _with_one(group: Any, wanted: str) -> Any:
+    """The group with the command ``wanted`` in full: looking through the options of all takes longer than some commands do."""
+    if not wanted:
+        return group
+    slim = copy(group)
+    slim.registered_commands = []
+    for info in group.registered_commands:
+        name = info.name or info.callback.__name__.replace("_", "-")
+        one = info
+        if name != wanted:
+            one = copy(info)
+            one.name, one.help, one.cls, one.callback = name, info.help or getdoc(info.callback), None, _absent
+        slim.registered_commands.append(one)
+    return slim
 
 
 def _options() -> None:
@@ -74,7 +95,7 @@ def main() -> None:
     from nightcrew.errors import NightcrewError, Refused
 
     try:
-        build(command_of(sys.argv[1:]))()
+        build(command_of(sys.argv[1:]), *sys.argv[1:])()
     except Refused as error:
         _complain(str(error))
         sys.exit(2)
