@@ -91,6 +91,7 @@ def test_a_server_whose_database_is_locked(service: Running, raw: list[Path], re
         database.rollback()
     service.wait(lambda: service.made_since(CAMERA, token)[lost.recipe, lost.key] == 1, "a stack after the lock", LIMIT_S)
     service.wait(lambda: service.idle(CAMERA), "nothing runs", LIMIT_S)
+    assert service.all_there(CAMERA)
     record_property("evidence", f"what was lost during the lock was made once, {time.monotonic() - begun:.0f} s after its beginning")
 
 
