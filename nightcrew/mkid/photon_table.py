@@ -94,7 +94,7 @@ class PhotonTable:
         except RejectedInput:
             self._file.close()
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, OSError, MemoryError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
             self._file.close()
             raise RejectedInput(f"{shown(path)}: is a damaged photon table ({error})") from error
 

@@ -1,0 +1,132 @@
+"""Watched folders that vanish, come back, or fill faster than anybody can look: nothing is lost and nothing is told twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nightcrew.ledger import arrivals, messages
+from tests.support.small_nights import make_raw, small_plan
+from tests.support.watched import Watched
+from watchers.settle import Settled
+from watchers.watcher import Rules, Sink, Watcher
+
+FILES = 20_000  # two events each, and the kernel holds 16,384 for us
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Watched:
+    """A night's biases in a folder that is looked into every three seconds: it sends no events."""
+    make_raw(tmp_path, small_plan(pixels=64))
+    for path in (tmp_path / "raw").iterdir():
+        if not path.name.startswith("bias"):
+            path.unlink()
+    return Watched(tmp_path / "raw", tmp_path / "out")
+
+
+def told(bench: Watched) -> list[tuple[str, str]]:
+    with bench.space.database.read() as connection:
+        return [(level, text) for _, source, level, text in messages.happenings(connection, "") if source == "watcher"]
+
+
+@pytest.mark.parametrize("how", ["empty", "absent", "unreadable"])
+def test_a_folder_that_is_unmounted_and_comes_back(bench: Watched, how: str) -> None:
+    """The disk goes and leaves an empty folder, none, or one that answers with errors; it comes back with one file more."""
+    folder = bench.folder
+    away = folder.with_name("away")
+    more = (folder / "bias-003.fit").rename(folder.with_name("later.fit"))
+    bench.watch(12)
+    bench.ingest_once()
+    assert {row.state for row in bench.files()} == {"waiting"}
+    with pytest.MonkeyPatch.context() as patch:
+        if how == "unreadable":
+            patch.setattr("watchers.sweep.os.scandir", _broken)
+        else:
+            folder.rename(away)
+        if how == "empty":
+            folder.mkdir()
+        bench.watch(60)
+        assert not any(row.vanished for row in bench.files())
+        problems = [text for level, text in told(bench) if level == "problem"]
+        assert len(problems) == 1
+        assert str(folder) in problems[0]
+    if how == "empty":
+        folder.rmdir()
+    if how != "unreadable":
+        away.rename(folder)
+    shutil.move(more, folder / "bias-003.fit")
+    bench.watch(20)
+    assert told(bench)[-1] == ("info", f"{folder} can be looked into again")
+    with bench.space.database.read() as connection:
+        assert arrivals.count_to_read(connection) == 1  # the new one alone: nothing is read twice
+    bench.ingest_once()
+    bench.close()
+    bench.run()
+    assert [row.state for row in bench.files()] == ["done"] * 3
+
+
+def _broken(_path: bytes) -> None:
+    raise OSError(116, os.strerror(116))  # ESTALE: a share whose server went
+
+
+@dataclass
+class Heard:
+    """What a watcher tells, from its thread."""
+
+    paths: list[bytes] = field(default_factory=list)
+    largest: int = 0
+
+    def record(self, settled: list[Settled]) -> None:
+        self.paths += [item.path for item in settled]
+        self.largest = max(self.largest, len(settled))
+
+    def sink(self) -> Sink:
+        return Sink(record=lambda settled: self.record(list(settled)), vanished=lambda paths: None, swept=lambda reasons: None)
+
+
+@pytest.mark.slow
+def test_twenty_thousand_files_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """20,000 files while the watcher stands still: the kernel drops events, the sweep finds every file, in bursts of 500."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    heard = Heard()
+    rules = Rules(folder=folder, settle_s=0.2, burst_s=0.2, sweep_s=3600.0)
+    watcher = Watcher(rules, heard.sink(), {}, lambda path: True)
+    stop = threading.Event()
+    thread = threading.Thread(target=watcher.run, args=(stop,))
+    thread.start()
+    time.sleep(1.0)  # it listens
+    maker = os.fork()
+    if maker == 0:
+        _make_while_stopped(folder)
+    os.waitpid(maker, 0)
+    end = time.monotonic() + 120
+    while len(heard.paths) < FILES and time.monotonic() < end:
+        time.sleep(0.2)
+    stop.set()
+    watcher.wake()
+    thread.join(30)
+    assert len(heard.paths) == len(set(heard.paths)) == FILES
+    assert heard.largest <= rules.burst_files
+    assert any("overflow" in record.getMessage() for record in caplog.records)
+
+
+def _make_while_stopped(folder: Path) -> None:
+    """In a child: stop the parent with all its threads, fill the folder, let it go on, end."""
+    parent = os.getppid()
+    try:
+        os.kill(parent, signal.SIGSTOP)
+        for number in range(FILES):
+            os.close(os.open(folder / f"frame-{number:05d}.fit", os.O_CREAT | os.O_WRONLY))
+    finally:
+        os.kill(parent, signal.SIGCONT)
+        sys.stdout.flush()
+        os._exit(0)
