@@ -259,7 +259,15 @@ def _write_law(tree: Tree, name: str, levels: Sequence[Level], fit: Fit) -> None
         residuals = [Series(label="", x=doses, y=mean - model, error=[one.mean_error for one in levels], colour="#555555")]
     title = f"{levels[0].kind.lower()}{f' {levels[0].exposure_s:g} s' if levels[0].kind == 'DARK' else ''}"
     tree.bytes(f"{name}.png", curve_png(series, DOSE, MEAN, title, residuals=residuals, residual_label="rest / adu"), "law over dose")
-    tree.arrays(f"{name}.npz", "the plotted numbers", dose=doses, mean=mean, error=[one.mean_error for one in levels], model=model)
+    tree.arrays(
+        f"{name}.npz",
+        "the plotted numbers",
+        dose=doses,
+        mean=mean,
+        error=[one.mean_error for one in levels],
+        model=model,
+        rest=mean - model,
+    )
 
 
 def _write_rate_models(tree: Tree, folder: str, analysis: Analysis, levels: Sequence[Level], absent: list[str]) -> None:
@@ -305,4 +313,4 @@ def _write_rate_picture(tree: Tree, name: str, levels: Sequence[Level], model: R
     rest = [Series(label="", x=columns["a1"], y=mean - found, colour="#555555")]
     picture = curve_png(series, DOSE, MEAN, f"{model.kind.lower()}: law over dose and rate", residuals=rest, residual_label="rest / adu")
     tree.bytes(f"{name}.png", picture, "law over dose and dose rate")
-    tree.arrays(f"{name}.npz", "the plotted numbers", dose=columns["a1"], rate=columns["a2"], mean=mean, model=found)
+    tree.arrays(f"{name}.npz", "the plotted numbers", dose=columns["a1"], rate=columns["a2"], mean=mean, model=found, rest=mean - found)

@@ -10,8 +10,9 @@ import numpy as np
 from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.frames import Frame
 from nightcrew.irradiation.masters import Master, read_map
+from nightcrew.irradiation.response import chosen, exposures
 from nightcrew.irradiation.tokens import STAGES
-from reports.campaign_plots import Axis, Series, map_png, panels_png
+from reports.campaign_plots import Axis, Series, curve_png, map_png, panels_png, stage_series
 from tasks.campaign_files import Tree, short
 
 STATS = ("PATH", "FRAME", "GROUP", "TEMP", "MEAN", "STD")
@@ -160,8 +161,6 @@ def _write_course(tree: Tree, name: str, kind: str, rows: Sequence[dict[str, obj
 
 
 def _write_intensity(tree: Tree, name: str, rows: Sequence[dict[str, object]], title: str) -> None:
-    from reports.campaign_plots import curve_png
-
     time, mean, std = _course(rows)
     series = [Series(label=title, x=time, y=mean, error=std)]
     tree.bytes(
@@ -198,9 +197,6 @@ def _write_differences(tree: Tree, analysis: Analysis, folder: str) -> None:
 
 def write_krad_plots(tree: Tree, analysis: Analysis) -> None:
     """``plots/bias_mean_vs_dose.png`` and one a dark exposure."""
-    from nightcrew.irradiation.response import chosen, exposures
-    from reports.campaign_plots import curve_png, stage_series
-
     levels = analysis.levels()
     for kind in ("BIAS", "DARK"):
         for exposure in exposures(chosen(levels, kind=kind)):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,9 @@ from nightcrew.irradiation.discover import parse_stages
 from nightcrew.simulate.campaign import make_irradiation
 from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
 from nightcrew.simulate.campaign_sensor import make_damage
+from reports import campaign_plots
 from reports.analysis import write_analysis
+from reports.campaign_plots import Axis, Series
 from reports.summary import parse
 from tasks.campaign import PLANS, CampaignRequest, CampaignResult, run_campaign
 
@@ -29,8 +34,32 @@ PLAN = CampaignPlan(
     flats=2,
     operation_frames=5,
 )
-METRICS = ("NOISE16_DIFF", "NOISE12_DIFF", "MAG16_DIFF", "MAG12_DIFF")
 STAGES = ("pre", "radiating", "post")
+METRICS = ("NOISE16_DIFF", "NOISE12_DIFF", "MAG16_DIFF", "MAG12_DIFF")
+
+
+DRAWN: dict[bytes, list[Series]] = {}
+"""What was plotted, by the bytes of the figure."""
+
+
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Curves and panels are drawn as ever, and their points are kept in ``DRAWN``."""
+
+    def curve(series: Sequence[Series], *rest: Any, residuals: Sequence[Series] = (), **options: Any) -> bytes:
+        made = campaign_plots.curve_png(series, *rest, residuals=residuals, **options)
+        DRAWN[made] = [*series, *residuals]
+        return made
+
+    def panels(some: Sequence[tuple[Sequence[Series], Axis]], *rest: Any) -> bytes:
+        made = campaign_plots.panels_png(some, *rest)
+        DRAWN[made] = [one for series, _ in some for one in series]
+        return made
+
+    for name in ("dose", "model", "operation", "precision", "radiation", "tables"):
+        module = importlib.import_module(f"tasks.campaign_{name}")
+        for what, wrapped in (("curve_png", curve), ("panels_png", panels)):
+            if hasattr(module, what):
+                monkeypatch.setattr(module, what, wrapped)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +67,9 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CampaignResult
     root = tmp_path_factory.mktemp("full")
     make_irradiation(root / "sim", PLAN, 2)
     before = {path: path.stat().st_mtime_ns for path in (root / "sim").rglob("*")}
-    result = run_campaign(CampaignRequest(root=root / "sim" / "campaign", out=root / "out", predict_krad=(60.0,)))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        remembered(monkeypatch)
+        result = run_campaign(CampaignRequest(root=root / "sim" / "campaign", out=root / "out", predict_krad=(60.0,)))
     write_analysis(result.page, root / "out")
     assert {path: path.stat().st_mtime_ns for path in (root / "sim").rglob("*")} == before  # the campaign is only read
     return root / "out", result
@@ -55,9 +86,10 @@ TABLES = {
     "frame_info.csv": ("PATH", "CALTYPE", "STAGE", "FRAME", "TIMESTAMP", "EXPTIME", "DOSE", "DOSE_RATE"),
     "frame_stats.csv": ("PATH", "CALTYPE", "TEMP", "EXPTIME", "MEAN", "MEDIAN", "STD", "P16", "P84"),
     "index.csv": ("PATH", "CALTYPE", "STAGE", "VACUUM", "TEMP", "ZEROFRACTION", "BADFITS"),
-    "pre/stats_bias.csv": ("PATH", "FRAME", "GROUP", "TEMP", "MEAN", "STD"),
-    "radiating/stats_dark.csv": ("PATH", "FRAME", "GROUP", "TEMP", "MEAN", "STD", "T_EXP"),
-    "post/group_summary.csv": ("STAGE", "CALTYPE", "GROUP", "MEAN_RAD", "MEAN_VAL", "STD_VAL"),
+    **{f"{stage}/stats_bias.csv": ("PATH", "FRAME", "GROUP", "TEMP", "MEAN", "STD") for stage in STAGES},
+    **{f"{stage}/stats_dark.csv": ("PATH", "FRAME", "GROUP", "TEMP", "MEAN", "STD", "T_EXP") for stage in STAGES},
+    **{f"{stage}/group_summary.csv": ("STAGE", "CALTYPE", "GROUP", "MEAN_RAD", "MEAN_VAL", "STD_VAL") for stage in STAGES},
+    **{f"{stage}/plots/{name}_intensity.csv": ("time", "mean", "std") for stage in STAGES for name in ("bias", "dark")},
     "radiation_model/fit_results.csv": ("param", "value", "err", "R2"),
     "precision/dose_summary.csv": ("STAGE", "CALTYPE", "DOSE", "EXPTIME", "MEAN", "STD", "DOSE_RATE", "DOSE_RATE_STD"),
     "precision/photometric_precision.csv": ("DOSE", "MAG_ERR", "MAG_ERR_STD"),
@@ -73,8 +105,11 @@ TABLES = {
     "operation/5kRads/series.csv": ("PATH", "FRAME", "TIME", "DOSE", "DOSE_RATE", "OUTLIERS", "MEAN", "STD", "CURRENT_A", "VOLTAGE_V"),
 }
 ARRAYS = {
-    "pre/plots/bias_intensity.npz": ("time", "mean", "std"),
-    "radiating/plots/dark_intensity_10.0s.npz": ("time", "mean", "std"),
+    **{
+        f"{stage}/plots/{name}.npz": ("time", "mean", "std")
+        for stage in STAGES
+        for name in ("bias_intensity", "dark_intensity", "dark_intensity_1.0s", "dark_intensity_10.0s")
+    },
     "precision/plots/bias_mean_vs_dose.npz": tuple(f"{stage}_{what}" for stage in STAGES for what in ("dose", "mean", "std")),
     "precision/plots/dark_mean_vs_dose_E10s.npz": tuple(f"{stage}_{what}" for stage in STAGES for what in ("dose", "mean", "std")),
     "precision/plots/flat_mean_vs_dose.npz": ("radiating_dose", "radiating_mean", "radiating_std"),
@@ -129,8 +164,8 @@ ARRAYS = {
     "operation/40kRads/maps.npz": ("cumulative", "persistent", "transient"),
 }
 PICTURES = (
-    "pre/mean_std_bias_vs_time",
-    "post/mean_std_dark_vs_time",
+    *(f"{stage}/mean_std_{kind}_vs_time" for stage in STAGES for kind in ("bias", "dark")),
+    *(f"master_{kind}_T20.0{exposed}_post_minus_pre" for kind, exposed in (("bias", ""), ("dark", "_E1"), ("dark", "_E10"))),
     "radiation_model/bias_residuals",
     "radiation_model/dark_current_residuals",
     "radiation_model/qq_plot",
@@ -181,7 +216,7 @@ def test_every_array_has_its_keys_and_finite_values(full: tuple[Path, CampaignRe
             assert set(wanted) <= set(arrays.files), name
             for key in arrays.files:
                 values = arrays[key]
-                lines = ("slope", "intercept", "fit_no", "model")  # NaN where two points or a constant rate fix nothing
+                lines = ("slope", "intercept", "fit_no", "model", "rest")  # NaN where two points or a constant rate fix nothing
                 if values.dtype.kind == "f" and not key.startswith(lines):
                     assert np.isfinite(values).all(), (name, key)
 
@@ -194,6 +229,48 @@ def test_every_picture_is_there(full: tuple[Path, CampaignResult]) -> None:
     assert all((out / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for name in drawn)
     for name in ("frames.gif", "outliers.gif"):
         assert (out / "operation/5kRads" / name).read_bytes()[:6] == b"GIF89a"
+
+
+def test_every_plotted_point_is_a_saved_number(full: tuple[Path, CampaignResult]) -> None:
+    out, result = full
+    checked = 0
+    for name in (name for name in result.files if name.endswith(".png")):
+        series = DRAWN.get((out / name).read_bytes(), [])
+        stem = name.removesuffix(".png")
+        numbers = out / f"{stem}.npz"
+        if "stage_base_diff" in stem:
+            numbers = out / f"{stem.rpartition('_')[0]}.npz"
+        assert numbers.is_file() or (out / f"{stem.removesuffix('_log')}.npz").is_file() or (out / f"{stem}.fits").is_file(), name
+        if not series:
+            continue
+        with np.load(numbers) as arrays:
+            saved = np.sort(np.concatenate([arrays[key].ravel() for key in arrays.files if arrays[key].dtype.kind in "fiu"]).astype(float))
+        for one in series:
+            values = np.asarray(one.y, dtype=np.float64)
+            values = values[np.isfinite(values)] if not one.line else np.empty(0)
+            near = np.clip(np.searchsorted(saved, values), 1, max(len(saved) - 1, 1))
+            apart = np.minimum(np.abs(saved[near - 1] - values), np.abs(saved[np.minimum(near, len(saved) - 1)] - values))
+            assert np.all(apart <= 1e-9 * np.maximum(np.abs(values), 1e-6)), (name, one.label)
+            checked += len(values)
+    assert checked > 500
+
+
+def test_the_joint_model_has_all_its_parameters(full: tuple[Path, CampaignResult]) -> None:
+    out, _ = full
+    wanted = ["B0", "alpha_D", "DC0", "beta_D", "q_mean", "sigma_q", "sigma_read"]
+    assert columns(out / "radiation_model/fit_results.csv")["param"] == wanted
+    assert [row["param"] for row in json.loads((out / "radiation_model/fit_results.json").read_text())] == wanted
+
+
+def test_maps_of_the_precision_at_every_dose(full: tuple[Path, CampaignResult]) -> None:
+    out, _ = full
+    doses = columns(out / "precision/pixel_precision/pixel_precision_stats.csv")["DOSE"]
+    for what in ("mag_err", "adu_err16", "adu_err12"):
+        maps = sorted((out / "precision/pixel_precision").glob(f"{what}_*kR*.fits"))
+        assert len(maps) == len(doses) == 5
+        assert all(path.with_suffix(".png").is_file() and np.isfinite(read_image(path)).all() for path in maps)
+    table = columns(out / "precision/dose_summary.csv")
+    assert len(list((out / "precision/masters").glob("master_*.fits"))) == len(table["DOSE"])
 
 
 def test_masters_differences_and_reconstructions(full: tuple[Path, CampaignResult]) -> None:
