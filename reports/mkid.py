@@ -15,6 +15,7 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution
 from nightcrew.mkid.mask_solution import REASONS, CosmicRays, PixelMasks
 from nightcrew.mkid.solution_grades import flat_grade, wavelength_grade
+from nightcrew.mkid.stream import seconds_missing
 from nightcrew.mkid.wavelength_solution import WavelengthSolution
 from reports import mkid_flat, mkid_wavecal
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
@@ -100,20 +101,31 @@ class MkidSet:
     @property
     def grade(self) -> str:
         """The worst of what it is made of; D when something could not be made."""
-        flag = self.tables[-1].flag if self.tables else None
-        grades = ["D" if self.failed else "A", *(one.grade for one in self.tables), *(one.grade for one in self.calibrated)]
-        for solution in self.wavecals.values():
-            grades.append("D" if flag is None or flag.shape != solution.shape else wavelength_grade(solution, flag)[0])
-        grades += [flat_grade(flat, solution)[0] for flat, solution in self.flats_and_solutions()]
-        return max(grades)
+        parts = [*(one.grade for one in self.tables), *(one.grade for one in self.calibrated)]
+        return max(["D" if self.failed else "A", *parts, *(grade for grade, _ in self.solution_grades().values())])
 
-    def flats_and_solutions(self) -> list[tuple[FlatSolution, WavelengthSolution]]:
-        """Flats with the wavelength solution that was made from the same tables as theirs."""
-        found = []
-        for flat in self.flats.values():
+    def solution_grades(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Grade and its reasons of each solution, by what it is called on the page."""
+        flag = self.tables[-1].flag if self.tables else None
+        found: dict[str, tuple[str, tuple[str, ...]]] = {}
+        for name, solution in self.wavecals.items():
+            same = flag is not None and flag.shape == solution.shape
+            found[f"wavelengths {name}"] = (
+                wavelength_grade(solution, flag) if flag is not None and same else ("D", ("is of another array",))
+            )
+        for name, flat in self.flats.items():
             made = flat.provenance.get("wavelength_solution")
-            found += [(flat, one) for one in self.wavecals.values() if made is None or dict(one.provenance) == made][:1]
+            with_it = [one for one in self.wavecals.values() if made is None or dict(one.provenance) == made]
+            if with_it:
+                found[f"flat field {name}"] = flat_grade(flat, with_it[0])
         return found
+
+    def science_grade(self, one: CalibratedFacts) -> str:
+        """Grade of a science table, that of its solutions with it."""
+        grades = self.solution_grades()
+        used = (f"wavelengths {one.wavecal}", f"flat field {one.flatcal}")
+        table = [table.grade for table in self.tables if table.name == one.name]
+        return max([one.grade, *table, *(grades[name][0] for name in used if name in grades)])
 
 
 def build(found: MkidSet) -> tuple[AnalysisPage, list[Plot]]:
@@ -157,8 +169,9 @@ def _for_a_person(found: MkidSet) -> list[str]:
     said = [*found.failed, *found.problems]
     for one in found.tables:
         if one.missing_seconds:
-            said.append(f"{one.name}: {len(one.missing_seconds)} seconds are missing")
+            said.append(f"{one.name}: {seconds_missing(len(one.missing_seconds))}")
         said += [f"{one.name}: {reason}" for reason in one.rejected]
+    said += [f"{name}: {reason}" for name, (_, reasons) in found.solution_grades().items() for reason in reasons]
     for science in found.calibrated:
         said += [f"{science.name}: {reason}" for reason in science.grade_reasons]
     if not found.wavecals:
@@ -331,7 +344,15 @@ def _calibrated(found: MkidSet, plots: list[Plot]) -> list[AnalysisSection]:
     if not found.calibrated:
         return []
     rows = tuple(
-        (one.name, one.wavecal or "none", one.flatcal or "none", one.grade, one.photons, one.calibrated_photons, one.usable_pixels)
+        (
+            one.name,
+            one.wavecal or "none",
+            one.flatcal or "none",
+            found.science_grade(one),
+            one.photons,
+            one.calibrated_photons,
+            one.usable_pixels,
+        )
         for one in found.calibrated
     )
     columns = ("exposure", "wavelength solution", "flat field", "grade", "photons, not masked", "with a wavelength", "usable pixels")

@@ -178,6 +178,8 @@ def weight_scatter(flat: FlatSolution) -> Plot:
     low.plot(nm, masked, color=COLOURS[3], drawstyle="steps-mid", linewidth=1.2)
     low.set_ylim(bottom=0)
     dress(low, "", "wavelength / nm", "pixels without weight")
+    for axes in (top, low):  # the same wavelengths below each other, also where only some have weights
+        axes.set_xlim(float(flat.bins_nm.min()), float(flat.bins_nm.max()))
     numbers = {"wavelength_nm": nm, "scatter": scatter, "median_error": error, "masked": masked}
     caption = f"Median scatter {np.nanmedian(scatter):.3f}"
     return Plot(name="flat_scatter", title="Flat weights by wavelength", caption=caption, png=png_of(figure), numbers=numbers)

@@ -12,8 +12,9 @@ Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
 Flags = NDArray[np.bool_]
 
-LEAST_SIGNIFICANCE, LEAST_OF_PIXEL = 4.0, 7.0
+LEAST_SIGNIFICANCE, LEAST_OF_PIXEL = 3.0, 7.0
 """Of the mean pixel's counts in a bin, and of a pixel's counts in all bins; below, weights would be noise."""
+_PLAIN = 4.0  # significance of counts that cannot be overlooked
 _BAND_VALUES = 1 << 20  # [chunk, bin, y, x] that are worked on at a time
 _MIDDLE = (25.0, 75.0)  # percentiles between which pixels tell how bright the light is
 
@@ -107,7 +108,7 @@ def _chosen(total: Floats, dark: Floats, dark_variance: Floats, usable: Flags) -
     others = (of_bin.sum() - of_bin)[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         expected = np.where(others > 0, (of_pixel - light) * of_bin[:, None, None] / others, 0.0)
-    return bins[:, None, None] & pixels & usable, _stands_out(expected, noise, LEAST_SIGNIFICANCE)
+    return bins[:, None, None] & pixels & usable, _stands_out(expected, noise, _PLAIN)
 
 
 def _stands_out(light: Floats, noise: Floats, significance: float) -> Flags:

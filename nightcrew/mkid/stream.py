@@ -57,9 +57,9 @@ class Account:
         """What a person should know."""
         tally, said = self.tally, []
         if self.missing_seconds:
-            said.append(f"{len(self.missing_seconds)} seconds are missing: {_runs(self.missing_seconds)}")
+            said.append(f"{seconds_missing(len(self.missing_seconds))}: {_runs(self.missing_seconds)}")
         if self.gaps_us:
-            said.append(f"no frame came for {self.silent_s:.3f} s, which are no exposure: {_stretches(self.gaps_us)}")
+            said.append(f"no frame came for {self.silent_s:.3f} s, which is no exposure: {_stretches(self.gaps_us)}")
         if tally.lost:
             lost = ", ".join(f"{count} on board {board}" for board, count in sorted(tally.lost_frames.items()) if count)
             said.append(f"{tally.lost} frames were lost: {lost}")
@@ -77,6 +77,11 @@ class Account:
         if self.early_firmware:
             said.append("recorded with early firmware: photons near a rollover may be one half millisecond early")
         return said + [one.reason for one in self.rejected]
+
+
+def seconds_missing(number: int) -> str:
+    """So many seconds have no usable file, in words."""
+    return "1 second is missing" if number == 1 else f"{number} seconds are missing"
 
 
 def _runs(seconds: list[int]) -> str:

@@ -97,6 +97,25 @@ def test_science_that_is_far_from_its_solution_is_told() -> None:
     assert [table.title for one in page.sections for table in one.tables][-1] == "Science tables"
 
 
+def test_a_worthless_flat_field_is_told_and_lowers_what_is_read_with_it() -> None:
+    blind = replace(flat_of([1.0]), flag=np.full(MAP.shape, f.bit("flatcal.bad"), np.uint32))
+    science = CalibratedFacts(
+        name="s",
+        photons=5,
+        calibrated_photons=5,
+        usable_pixels=20,
+        wavecal="a",
+        flatcal="x",
+        grade="A",
+        grade_reasons=(),
+        rate_cps=np.ones(MAP.shape),
+    )
+    found = MkidSet(title="run", tables=[facts(grade="A")], wavecals={"a": solution(20)}, flats={"x": blind}, calibrated=[science])
+    page, _ = build(found)
+    assert page.summary.grade == found.science_grade(science) == "D"
+    assert "flat field x: 0 of the 20 pixels that have wavelengths have flat-field weights (0 %)" in page.needs_person
+
+
 def test_one_figure_without_anything_to_show_costs_the_others_nothing() -> None:
     made = solution(20)
     plots, notes = drawn([lambda: rhistogram(made), lambda: rvsf(made, {1: 4.0}), lambda: resolutionimage(made)])

@@ -98,7 +98,7 @@ def test_windows_and_hostile_neighbours(run: Path, tmp_path: Path) -> None:
     with PhotonTable(tmp_path / "t.h5") as table:
         assert table.n_photons == len(delivered(run, 1609459199250000, 1609459200750000))
     done = nightcrew("mkid", "convert", data, "-b", run / "beammap.txt", "-o", tmp_path / "runs")
-    assert "1 seconds are missing: 1609459202" in done.stdout
+    assert "1 second is missing: 1609459202" in done.stdout
 
 
 def test_parse_counts_and_writes_photons_and_cube(run: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_second_that_comes_after_a_gap_keeps_its_frames(tmp_path: Path) -> Non
     kept = (made.events.time_us // SECOND_US) != SECOND + 1
     assert np.array_equal(rows_of(photons_of(stream)), made.rows(kept))
     assert stream.account.tail_missing
-    assert "1 seconds are missing" in stream.account.sentences()[0]
+    assert "1 second is missing" in stream.account.sentences()[0]
 
 
 HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
