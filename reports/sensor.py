@@ -151,7 +151,7 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
     grade = "A"
     regions = [region for set_up in result.set_ups for region in set_up.regions]
     if not regions:
-        return "D", ("no usable frame",)
+        return "D", tuple(remark for set_up in result.set_ups for remark in set_up.remarks) or ("no usable frame",)
     if any(set_up.remarks for set_up in result.set_ups):
         grade = "B"
         reasons += [remark for set_up in result.set_ups for remark in set_up.remarks]

@@ -38,6 +38,7 @@ LINES = (
     ("dsnu", "DSNU"),
     ("a00", "Brighter-fatter a00"),
     ("dark_current", "Dark current"),
+    ("dark_current_over_data_sheet", "Dark current over the data sheet's"),
     ("doubling_temperature", "Doubles every"),
     ("activation_energy", "Activation energy"),
     ("hot_pixels", "Hot pixels"),
@@ -70,7 +71,11 @@ def sheet_rows(page: AnalysisPage) -> list[tuple[str, str, str]]:
     for name, words in LINES:
         every = [one for one in page.summary.quantities if one.name == name]
         known = [one for one in every if one.value is not None]
-        rows += [(words, _value(one), _where(one)) for one in _main(known)]
+        shown = _main(known)
+        rows += [(words, _value(one), _where(one)) for one in shown]
+        more = sum(not one.where.get("flooded") for one in known) - len(shown)
+        if name != "dsnu" and more > 0:
+            rows[-1] = (words, rows[-1][1], f"{rows[-1][2]}; {more} more in summary.json")
         if every and not known:
             rows.append((words, "not known", every[0].note))
     return rows[:MOST_ROWS] if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 1], ("...", "", "all stand in summary.json")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.quality.statistics import median_and_sigma
+from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
 from nightcrew.sensor.frames import Window
 from nightcrew.sensor.groups import Group
 from nightcrew.sensor.regions import Region
@@ -167,7 +167,10 @@ def _part(zero: Group, longer: Sequence[Group], window: Window) -> _Part:
 
 
 def _threshold(rates: NDArray[np.float32]) -> float:
-    median, sigma = median_and_sigma(rates[np.isfinite(rates)])
+    finite = rates[np.isfinite(rates)]
+    median, sigma = median_and_sigma(finite)
+    if sigma == 0:  # most pixels have one and the same whole number
+        sigma = clipped_mean_sigma(finite, clip_sigma=HOT_SIGMA)[1]
     return median + HOT_SIGMA * max(sigma, 1e-9)
 
 

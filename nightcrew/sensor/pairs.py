@@ -31,6 +31,7 @@ DEFECT_SIGMA = 8.0
 MAX_LAG = 8
 ROUNDING_VARIANCE = 1 / 12
 """ADU^2, of rounding to whole numbers (EMVA 1288 R4, eq. 8)."""
+MOST_STEP = 256
 STRIP_BYTES = 1 << 19  # of one strip in float32: its temporaries stay in the second-level cache
 _SAMPLE_PIXELS = 1 << 16
 _LEAST_SAMPLE_ROWS = 16
@@ -118,7 +119,7 @@ class _Limits:
     centre: float
     reach: float
     sum_bounds: tuple[float, float]
-    whole_numbers: bool
+    rounding: float
 
 
 @dataclass(slots=True)
@@ -194,8 +195,17 @@ def _limits(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOp
     wide = DEFECT_SIGMA * max(scatter, 1.0)
     # where bands move whole rows the typical scatter of the sample holds them already, so nothing good is cut
     reach = options.clip_sigma * max(sigma * _unclipped(options.clip_sigma), 0.5)
-    whole_numbers = all(values.dtype.kind in "ui" for values in stored)
-    return _Limits(middle, ratio, centre, reach, (total - wide, total + wide), whole_numbers)
+    return _Limits(middle, ratio, centre, reach, (total - wide, total + wide), min(_rounding(values) for values in stored))
+
+
+def _rounding(stored: Array) -> float:
+    """Variance of rounding, ADU^2: of whole numbers, or of their multiples of a power of two, as 14 bits stored in 16 are; else 0."""
+    if stored.dtype.kind not in "ui":
+        return 0.0
+    values = stored.astype(np.int64)
+    common = int(np.gcd.reduce(values - values[0])) if values.size else 0
+    step = min(common & -common, MOST_STEP) if common else 1
+    return ROUNDING_VARIANCE * step**2
 
 
 def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOptions, bands: Strip | None) -> tuple[Strip, Places]:
@@ -285,7 +295,7 @@ def _together(parts: Sequence[_Part], names: tuple[str, str]) -> PairStatistics:
         defects=sum(part.sums.defects for part in parts),
         covariances=_covariances(parts),
         bands=max((part.bands for part in parts if part.bands is not None), key=lambda bands: bands.strength, default=None),
-        rounding=ROUNDING_VARIANCE if all(part.limits.whole_numbers for part in parts) else 0.0,
+        rounding=min(part.limits.rounding for part in parts),
     )
 
 

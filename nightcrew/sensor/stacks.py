@@ -115,10 +115,13 @@ def _stacked(frames: Sequence[SensorFrame], window: Window, scaling: _Scaling | 
         square, freedom, rays = 0.0, 0, 0
         for y0 in range(0, ny, step):
             y1 = min(ny, y0 + step)
-            cube = np.stack([window.rows(one, y0, y1).astype(np.float32) for one in rows])
+            stored = [window.rows(one, y0, y1) for one in rows]
+            whole = all(part.dtype.kind in "ui" for part in stored)
+            cube = np.stack([part.astype(np.float32) for part in stored])
             cube *= scales[:, None, None]
             cube += shifts[:, None, None]
-            lost, strip_square, strip_freedom = _strip(cube, mean[y0:y1], noise, typical)
+            fill = _strip if whole else _strip_with_gaps  # whole numbers are all numbers
+            lost, strip_square, strip_freedom = fill(cube, mean[y0:y1], noise, typical)
             rays, square, freedom = rays + lost, square + strip_square, freedom + strip_freedom
     return _Batch(mean, n, square, freedom, rays, levels)
 
@@ -175,11 +178,8 @@ def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, ty
     """Fill ``out`` with the means; values left out, sum of squared deviations, degrees of freedom."""
     n = len(cube)
     if n < 2:
-        out[:] = np.where(np.isfinite(cube[0]), cube[0], np.nan)
+        out[:] = cube[0]
         return 0, 0.0, 0
-    unknown = np.asarray(~np.isfinite(cube).all(axis=0))
-    if unknown.any():
-        return _strip_with_gaps(cube, out, unknown, noise, typical)
     total = cube.sum(axis=0)
     highest = cube.max(axis=0)
     out[:] = total / np.float32(n)
@@ -196,10 +196,11 @@ def _strip(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, ty
     return lost, square, (n - 1) * out.size - extra_freedom
 
 
-def _strip_with_gaps(
-    cube: NDArray[np.float32], out: NDArray[np.float32], unknown: NDArray[np.bool_], noise: float, typical: float
-) -> tuple[int, float, int]:
-    """The same where values are not finite: they take no part; NaN where a pixel has none."""
+def _strip_with_gaps(cube: NDArray[np.float32], out: NDArray[np.float32], noise: float, typical: float) -> tuple[int, float, int]:
+    """The same where values may not be finite: they take no part; NaN where a pixel has none."""
+    unknown = np.asarray(~np.isfinite(cube).all(axis=0))
+    if not unknown.any():
+        return _strip(cube, out, noise, typical)
     values = cube[:, unknown]
     finite = np.isfinite(values)
     good = finite.sum(axis=0)

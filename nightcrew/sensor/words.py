@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,18 @@ def parse_layout(text: str) -> tuple[int, int]:
     layout = parse_crop(text)
     if isinstance(layout, Window):
         raise Refused(f"{text!r} is no layout of amplifiers: give COLUMNSxROWS, as 2x1")
+    if min(layout) < 1:
+        raise Refused(f"{text!r}: there is at least one amplifier, give COLUMNSxROWS, as 2x1")
     return layout
+
+
+def parse_bayer(text: str) -> str:
+    """``auto``, ``none``, or a pattern of 2 x 2 letters, as RGGB."""
+    if text in ("auto", "none"):
+        return text
+    if not re.fullmatch(r"[RGBCMYW]{4}", text.upper()):
+        raise Refused(f"{text!r} is no colour pattern: give auto, none, or four letters, as RGGB")
+    return text.upper()
 
 
 def parse_sky(text: str) -> tuple[str, float]:
@@ -88,14 +100,13 @@ def options_of(values: Mapping[str, Any]) -> SensorOptions:
     """Options from plain values, as the configuration's table ``[sensor]`` has them; :class:`Refused` names what is wrong."""
     sky: Sequence[str] = values.get("sky", ())
     _check(values)
-    bayer = str(values.get("bayer", "auto"))
     return SensorOptions(
         crop=parse_crop(str(values.get("crop", "100x100"))),
         offset_correction=float(values.get("offset_correction", 0.0)),
         temperature_tolerance_c=float(values.get("temperature_tolerance_c", 0.5)),
         box=parse_box(str(values["box"])) if values.get("box") else None,
         amplifiers=parse_layout(str(values.get("amplifiers", "1x1"))),
-        bayer=bayer if bayer in ("auto", "none") else bayer.upper(),
+        bayer=parse_bayer(str(values.get("bayer", "auto"))),
         lights="as flats" if values.get("lights_are_flats") else "leave out",
         max_lag=int(values.get("max_lag", 8)),
         clip_sigma=float(values.get("clip", 5.0)),

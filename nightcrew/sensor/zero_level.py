@@ -95,6 +95,15 @@ def zero_of(
     ``biases``: every group of biases with the noise of its pairs.  Those of the flats' temperature come first, even one frame alone;
     then those of the nearest; then darks that are short enough; then nothing, for a flat whose offset is not known tells of no gain.
     """
+    found = _zero_of(flats, darks, biases, region, max_lag)
+    if isinstance(found, Zero) and not math.isfinite(found.level):
+        return "no finite pixel in the biases: the offset is not known"
+    return found
+
+
+def _zero_of(
+    flats: Sequence[Group], darks: Sequence[Group], biases: Mapping[Group, BiasNoise | None], region: Region, max_lag: int
+) -> Zero | str:
     warm = flats[0].temperature_c
     near = sorted(biases, key=lambda group: (apart(group.temperature_c, warm), biases[group] is None))
     noisy = next((group for group in near if biases[group] is not None), None)

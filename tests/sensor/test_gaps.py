@@ -85,6 +85,28 @@ def test_frames_of_whole_numbers_have_their_rounding_taken_out_and_others_not() 
         assert whole(characterise(frames, QUICK)).noises[0].adu == pytest.approx(0.8, rel=0.04)
 
 
+def test_numbers_stored_in_steps_have_the_rounding_of_the_step() -> None:
+    # 14 bits in 16: 2 ADU of noise, rounded to multiples of 4
+    images = [(4 * np.rint(noise(n, sigma=2.0) / 4)).astype(np.uint16) for n in range(8)]
+    frames = [of_array(one, name=str(n), kind="bias", exposure_s=0.0, temperature_c=0.0) for n, one in enumerate(images)]
+    found = whole(characterise(frames, QUICK)).noises[0]
+    assert found.bias.rounding == pytest.approx(16 / 12)
+    assert found.adu == pytest.approx(2.0, rel=0.03)  # 2.3 with the rounding in it
+
+
+def test_darks_of_hardly_any_noise_have_no_hot_pixels() -> None:
+    rng = np.random.default_rng(1)
+    images = [np.full(SHAPE, 100, np.uint16) + (rng.random(SHAPE) < 0.2).astype(np.uint16) for _ in range(2)]
+    images[1][5, 5] = 900
+    frames = [
+        of_array(images[0], name="b", kind="bias", exposure_s=0.0, temperature_c=0.0),
+        of_array(images[1], name="d", kind="dark", exposure_s=60.0, temperature_c=0.0),
+    ]
+    hot = whole(characterise(frames, QUICK)).darks[0].hot
+    assert hot is not None
+    assert (hot.y.tolist(), hot.x.tolist()) == ([5], [5])
+
+
 def test_tables_of_masked_crops() -> None:
     images = [noise(n) for n in range(2)]
     for image in images:

@@ -121,6 +121,8 @@ def test_colours_of_each_amplifier() -> None:
         ({"data_sheet": "112"}, "no dark rate"),
         ({"amplifiers": "1:2,3:4"}, "no layout"),
         ({"box": "3x4"}, "no box"),
+        ({"amplifiers": "0x2"}, "at least one amplifier"),
+        ({"bayer": "RGXB"}, "no colour pattern"),
         ({"times_read_noise": 0}, "must be above 0"),
         ({"times_read_noise": "nan"}, "is no number"),
         ({"temperature_tolerance_c": -1}, "at least 0"),
