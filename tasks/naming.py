@@ -71,23 +71,25 @@ def link(path: PurePosixPath) -> PurePosixPath:
     return path.with_name(".".join(short))
 
 
-def point_at(root: Path, path: PurePosixPath) -> None:
+def point_at(root: Path, path: PurePosixPath) -> bool:
     """Make the plain name a link to the final one, atomically; an older link is replaced.
 
-    Links are a help for people: where the file system has none, nothing is lost but the help.
+    Links are a help for people: where the file system has none, nothing is lost but the help, and False is returned.
     """
     plain_name = root / link(path)
     if plain_name.name == path.name:
-        return
+        return True
     temporary = plain_name.with_name(f".nightcrew-{secrets.token_hex(8)}.part")
     try:
         temporary.symlink_to(path.name)
         temporary.replace(plain_name)
     except OSError as error:
         log.warning("%s has no plain name: %s", path.name, error.strerror)
+        return False
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+    return True
 
 
 def points_at(root: Path, path: PurePosixPath) -> bool:

@@ -69,13 +69,13 @@ def _has_something(folder: Path) -> bool:
 
 def mend_names(context: UnitContext, seen: AnySnapshot) -> None:
     """Plain names lead to what is current, and to nothing else: a process that died may have left them behind the ledger."""
-    current = set(seen.current.values())
+    current, root = set(seen.current.values()), context.products_root
     for row in seen.products.values():
         for path in naming.named(row.files) if row.files else ():
             if row.fingerprint not in current:
-                naming.point_away(context.products_root, path)
-            elif row.state == "made" and not naming.points_at(context.products_root, path):
-                naming.point_at(context.products_root, path)
+                naming.point_away(root, path)
+            elif row.state == "made" and not (naming.points_at(root, path) or naming.point_at(root, path)):
+                return  # there are no links here: said once, not for every product
 
 
 def notice_returned(context: UnitContext, frames: Iterable[FrameRow | SetFile]) -> int:
