@@ -8,7 +8,10 @@ import numpy as np
 
 from nightcrew.detector.dark_shape import DarkShape
 from nightcrew.detector.held_out import HeldOut
+from nightcrew.lab.quality import Judged, bias_quality, dark_quality
 from nightcrew.lab.results import BiasMade, ChangesMade, DarkMade, FlatMade, LabMade
+from nightcrew.ledger.rows import worst
+from nightcrew.planning.light_models import GRADE as LIGHT_GRADE
 from reports import lab_figures as draw
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
 from reports.lab_figures import Course
@@ -27,6 +30,7 @@ def lab_page(
 ) -> AnalysisPage:
     """The page of a campaign; ``folder`` is where its files lie below the page's own folder ("" or ``models/``)."""
     warnings = made.all_warnings()
+    grade = worst(grade, *(judged[0] for judged in _judged(made).values()))
     numbers = quantities(made)
     known = {quantity.name for quantity in numbers}
     sections = [_found(made)]
@@ -51,6 +55,12 @@ def lab_page(
         files=FILES,
         commands=commands,
     )
+
+
+def _judged(made: LabMade) -> dict[str, Judged]:
+    """Grade and reasons of each model that was made."""
+    found = {} if made.bias is None else {"bias": bias_quality(made.bias)}
+    return found if made.dark is None or made.dark.model is None else {**found, "dark": dark_quality(made.dark)}
 
 
 FILES = (
@@ -89,6 +99,8 @@ def _sentence(parts: Sequence[str]) -> str:
 def _status(made: LabMade, warnings: Sequence[str]) -> AnalysisStatus:
     if made.bias is None and made.dark is None and made.flat is None:
         return "bad"
+    if any(grade > "B" for grade, _ in _judged(made).values()):
+        return "attention"
     remarks = [text for text in warnings if text not in made.warnings]  # what logs and names lack is no fault of the models
     return "attention" if remarks or made.missing or made.rejected or any(frame.bad for frame in made.frames) else "good"
 
@@ -101,6 +113,9 @@ def advice(made: LabMade) -> list[str]:
     bad = [frame for frame in made.frames if frame.bad]
     if bad:
         found.append(f"{plural(len(bad), 'frame')} cannot be used; first: {bad[0].path.name}: {bad[0].reason}")
+    for what, (grade, reasons) in _judged(made).items():
+        if grade > "B":
+            found.append(f"The {what} model has grade {grade}: {'; '.join(reasons)}.")
     if made.bias is not None:
         clusters = {round(float(frame.temperature_c or 0)) for frame in made.bias.frames}
         if len(clusters) < FEW_TEMPERATURES:
@@ -143,7 +158,7 @@ def _found(made: LabMade) -> AnalysisSection:
                 len(some),
                 sum(frame.bad for frame in some),
                 len({frame.attempt for frame in some}),
-                f"{t[0]:.1f} to {t[-1]:.1f}" if t else "unknown",
+                f"{_degrees(t[0])} to {_degrees(t[-1])}" if t else "unknown",
                 ", ".join(f"{value:g}" for value in exposures[:8]) + (" ..." if len(exposures) > 8 else ""),
             )
         )
@@ -175,7 +190,7 @@ def left_out_table(rows: Sequence[HeldOut]) -> AnalysisTable:
     )
     shown = tuple(
         (
-            round(row.temperature_c, 2),
+            _degrees(row.temperature_c),
             *((row.exposure_s,) if dark else ()),
             row.frames,
             row.measured,
@@ -190,13 +205,26 @@ def left_out_table(rows: Sequence[HeldOut]) -> AnalysisTable:
     return AnalysisTable(title="Left out and foretold", columns=(*columns, "noise alone / adu", "remark"), rows=shown, note=note)
 
 
+def _degrees(temperature_c: float) -> str:
+    """Two decimals, never minus zero."""
+    return f"{round(temperature_c, 2) + 0.0:.2f}"
+
+
+def _trust(judged: Judged) -> str:
+    grade, reasons = judged
+    said = f": {'; '.join(reasons)}" if reasons else "; nothing speaks against it"
+    return f"Grade of the model: {grade}{said}. Lights that it serves have grade {worst(LIGHT_GRADE, grade)}."
+
+
 def _bias(bias: BiasMade, folder: str) -> AnalysisSection:
     model = bias.model
     text = [
         "bias(T) = a + b T for every pixel, T in C, by weighted least squares over all frames.",
-        f"Measured from {model.temperatures_c[0]:.1f} to {model.temperatures_c[1]:.1f} C.",
+        f"Measured from {_degrees(model.temperatures_c[0])} to {_degrees(model.temperatures_c[1])} C"
+        + ("; holds up to a tenth of that range beyond its ends." if model.sloped else "; without slope it holds within 0.5 K."),
+        _trust(bias_quality(bias)),
         f"A frame's noise is {adaptive(model.frame_noise)} adu.",
-        f"The median reduced chi^2 of the pixels is {float(np.nanmedian(model.chi2)):.3f}.",
+        f"The median reduced chi^2 of the pixels is {float(np.nanmedian(model.chi2)):.3f}; {plural(model.hits, 'particle hit')} left out.",
     ]
     if model.curvature is not None:
         bow = model.curvature
@@ -204,11 +232,13 @@ def _bias(bias: BiasMade, folder: str) -> AnalysisSection:
         text.append(
             f"A second-order term {word} significant: {bow.value:.2g} +- {bow.error:.1g} adu/K^2, at most {adaptive(bow.largest_adu)} adu."
         )
-    png = draw.maps([("a: bias at 0 C", "adu", model.level), ("b: slope", "adu/K", model.slope)])
+    panels = [("a: bias at 0 C", "adu", model.level), ("b: slope", "adu/K", model.slope)]
+    panels += [("error of a", "adu", model.level_error), ("reduced chi^2", "", model.chi2)]
+    png = draw.maps(panels)
     figure = AnalysisFigure(
         name="bias_maps",
         title="Bias model",
-        alt="Maps of bias at 0 C and slope",
+        alt="Maps of bias at 0 C, slope, error and chi^2",
         png=png,
         numbers=f"{folder}bias/bias_model/bias_a_map.fits",
     )
@@ -235,15 +265,23 @@ def _dark(dark: DarkMade, folder: str) -> AnalysisSection:
         f"{_law(shape)} Fitted in counts with their noise; saturated values and hits are left out.",
         f"Shared B: {b}; exponent gamma: {gamma}{kept}. {100 * own:.1f} % of the pixels have a B of their own (error at most 5 % of B).",
         f"A pixel is hot above {adaptive(model.hot_limit)} adu/s at the reference; telegraph pixels are flagged apart.",
-        f"Valid from {model.temperatures_c[0]:.1f} to {model.temperatures_c[1]:.1f} C and up to {1.2 * model.exposures_s[1]:g} s.",
+        (
+            f"Valid from {_degrees(model.temperatures_c[0])} to {_degrees(model.temperatures_c[1])} C"
+            f" and up to {1.2 * model.exposures_s[1]:g} s."
+        ),
         "Outside of it synthetic frames have grade D.",
+        _trust(dark_quality(dark)),
+        *dark.notes,
     ]
-    maps = draw.maps([("R: rate at the reference", "adu/s", model.rate), ("error of R", "adu/s", model.rate_error)])
+    b_map = (model.db + np.float32(shape.b)).astype(np.float32)
+    panels = [("R: rate at the reference", "adu/s", model.rate), ("error of R", "adu/s", model.rate_error)]
+    panels += [("B of each pixel", "1/K", b_map), ("reduced chi^2", "", model.chi2)]
+    maps = draw.maps(panels)
     figures = [
         AnalysisFigure(
             name="dark_maps",
             title="Dark model",
-            alt="Maps of the dark rate and its error",
+            alt="Maps of the dark rate, its error, B and chi^2",
             png=maps,
             numbers=f"{folder}dark/dark_model_2d/A_map_2D.fits",
         )
@@ -256,9 +294,18 @@ def _dark(dark: DarkMade, folder: str) -> AnalysisSection:
 
 def _course(dark: DarkMade, folder: str) -> AnalysisFigure:
     lines = []
-    for exposure in sorted({cell.exposure_s for cell in dark.cells}):
+    exposures = sorted({cell.exposure_s for cell in dark.cells})
+    for number, exposure in enumerate(exposures):
         some = sorted((cell for cell in dark.cells if cell.exposure_s == exposure), key=lambda cell: cell.temperature_c)
-        lines.append(Course(label=f"{exposure:g} s", x=[cell.temperature_c for cell in some], y=[cell.median for cell in some]))
+        x, y = [cell.temperature_c for cell in some], [cell.median for cell in some]
+        # Of an ideal sensor they all lie on each other: the first ones are drawn largest.
+        size = 3.0 + 2.0 * (len(exposures) - number)
+        lines.append(Course(label=f"{exposure:g} s", x=x, y=y, joined=False, size=size, hollow=True))
+    if dark.model is not None:
+        shape, (low, high) = dark.model.shape, dark.model.temperatures_c
+        t = np.linspace(low, high, 60)
+        rate = shape.rate * np.asarray(shape.factor(t, shape.reference_s)) / shape.reference_s
+        lines.append(Course(label="model", x=t.tolist(), y=rate.tolist(), points=False))
     png = draw.courses("Mean dark rate", "temperature / C", "rate / (adu/s)", lines, log_y=True)
     first = sorted({cell.folder for cell in dark.cells})[0]
     return AnalysisFigure(
@@ -282,9 +329,24 @@ def _flat(flat: FlatMade) -> AnalysisSection:
             title="Vignetting", columns=columns, rows=tuple(rows), note="V = 1 + k1 r^2 + k2 r^4 + k3 r^6, r = 1 at half a diagonal"
         )
     ]
-    masters = tuple((m.filter or "none", round(m.temperature_c, 2), m.exposure_s, m.frames) for m in flat.masters[:_MOST_ROWS])
+    masters = tuple((m.label or "none", _degrees(m.temperature_c), m.exposure_s, m.frames) for m in flat.masters[:_MOST_ROWS])
     tables.append(AnalysisTable(title="Master flats", columns=("filter", "temperature / C", "exposure / s", "frames"), rows=masters))
-    return AnalysisSection(title="Flats", text=tuple(text), tables=tuple(table for table in tables if table.rows))
+    figures = tuple(_flat_figures(flat))
+    return AnalysisSection(title="Flats", text=tuple(text), tables=tuple(table for table in tables if table.rows), figures=figures)
+
+
+def _flat_figures(flat: FlatMade) -> list[AnalysisFigure]:
+    """The response of each kind of flats, vignetting and pixels; the first few."""
+    found = []
+    for number, (name, model) in enumerate(sorted(flat.models.items())[:4]):
+        panels = [("A: response of the pixels", "", model.a)]
+        if name in flat.vignetting:
+            height, width = model.a.shape
+            panels.append(("vignetting, taken out", "", flat.vignetting[name].plane((int(height), int(width)))))
+        title = f"Flat response{f', {name}' if name else ''}"
+        png = draw.maps(panels)
+        found.append(AnalysisFigure(name=f"flat_{number}", title=title, alt="Maps of the response and the vignetting", png=png))
+    return found
 
 
 def _changes(title: str, made: ChangesMade) -> AnalysisSection:

@@ -36,6 +36,8 @@ class Course:
     error: Sequence[float] | None = None
     joined: bool = True
     points: bool = True
+    size: float = 4.0
+    hollow: bool = False
 
 
 def _canvas(size_in: tuple[float, float]) -> Canvas:
@@ -70,11 +72,12 @@ def courses(title: str, x: str, y: str, lines: Sequence[Course], *, log_y: bool 
         colour, marker = _COLOURS[number % len(_COLOURS)], _MARKERS[number % len(_MARKERS)] if line.points else ""
         style = "-" if line.joined else ""
         label = plain(line.label)
+        face = "none" if line.hollow else colour
         if line.error is not None:
             errors = np.nan_to_num(np.asarray(line.error, np.float64))
             axes.errorbar(line.x, line.y, yerr=errors, color=colour, marker=marker, ms=4, linestyle=style, lw=1.1, capsize=2, label=label)
         else:
-            axes.plot(line.x, line.y, color=colour, marker=marker, ms=4, linestyle=style, lw=1.1, label=label)
+            axes.plot(line.x, line.y, color=colour, marker=marker, ms=line.size, mfc=face, linestyle=style, lw=1.1, label=label)
     _dress(axes, title, x, y)
     axes.grid(visible=True, color=LIGHT.grid, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -139,7 +142,7 @@ def heat_map(title: str, unit: str, rows: Sequence[float], columns: Sequence[flo
             bright = value > low + 0.6 * (high - low)
             axes.text(x, y, f"{value:.3g}", ha="center", va="center", fontsize=7, color="#000000" if bright else "#ffffff")
     axes.set_xticks(range(len(columns)), [f"{value:.6g}" for value in columns])
-    axes.set_yticks(range(len(rows)), [f"{value:.1f}" for value in rows])
+    axes.set_yticks(range(len(rows)), [f"{round(value, 1) + 0.0:.1f}" for value in rows])
     _dress(axes, f"{title} ({unit})" if unit else title, "exposure / s", "temperature / C")
     return _png(canvas)
 

@@ -49,7 +49,7 @@ class _Flats:
         self.options = options = settled(options, frames)
         self.most_adu = SATURATED_SHARE * options.saturation_adu
         self.flats = in_time(f for f in good(frames, "FLAT") if f.temperature_c is not None)
-        self._shelf = DarkShelf(find_darks(frames) if options.reduce else [], gap_k=options.gap_k)
+        self._shelf = DarkShelf(find_darks(frames) if options.reduce else [], gap_k=options.gap_k, biases=good(frames, "BIAS"))
         if not self.flats:
             raise RejectedInput("there is no usable flat with a temperature")
 
@@ -62,7 +62,7 @@ class _Flats:
                 f"{flat.path.name}: {100 * float(saturated.mean()):.2g} % of its pixels are at {self.most_adu:.6g} adu or above"
             )
         choice = choose_dark(flat, self._shelf.groups)
-        dark = None if choice is None else self._shelf.dark(choice)
+        dark = None if choice is None else self._shelf.dark(choice, flat.exposure_s)
         if dark is not None and dark.shape == pixels.shape:
             pixels -= dark
         elif self.options.reduce and not self.warnings:

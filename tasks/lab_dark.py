@@ -245,9 +245,9 @@ def _synthetic_2d(made: DarkMade, out: Path, options: LabOptions) -> None:
 
 
 def _note(made: DarkMade, outside: str) -> None:
-    warning = f"synthetic dark: {outside}"
-    if outside and warning not in made.warnings:
-        made.warnings.append(warning)
+    note = f"synthetic dark, grade D: {outside}"
+    if outside and note not in made.notes:
+        made.notes.append(note)
 
 
 def synthetic_dark(path: Path, model: DarkModel, temperature_c: float, exposure_s: float, *, per_second: bool = False) -> str:

@@ -107,7 +107,7 @@ def _reduce(
     if not inputs.darks:
         listed = sorted(os.path.relpath(frame.path, out) for frame in darks)
         write_text(out / "auto_dark_files.json", json.dumps({"darks": listed}, indent=1) + "\n", durable=False, overwrite=True)
-    shelf = DarkShelf(darks, gap_k=options.gap_k)
+    shelf = DarkShelf(darks, gap_k=options.gap_k, biases=good(frames, "BIAS"))
     steps = []
     for flat in flats:
         choice = choose_dark(flat, shelf.groups)
@@ -115,7 +115,7 @@ def _reduce(
             made.skipped.append((flat.path.name, f"{flat.path.name}: no dark within 5 K and 10 s"))
             continue
         raw = read_image(flat.path).astype(np.float32)
-        dark = shelf.dark(choice)
+        dark = shelf.dark(choice, flat.exposure_s)
         if dark.shape != raw.shape:
             made.skipped.append((flat.path.name, f"{flat.path.name}: its darks have another size"))
             continue

@@ -115,7 +115,7 @@ def _synthetic_from(model_dir: Path, out: Path, options: LabOptions, mode: str) 
     from tasks.lab_dark import dark_step
 
     made = dark_step([], None, out, options, mode=mode, models=model_dir)
-    for warning in made.warnings:
+    for warning in [*made.warnings, *made.notes]:
         say(f"warning: {warning}")
     say(f"wrote synthetic darks below {out}")
 

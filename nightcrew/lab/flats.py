@@ -17,7 +17,7 @@ from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.source import shown
-from nightcrew.lab.groups import Group, group_frames
+from nightcrew.lab.groups import SAME_EXPOSURE, Group, group_frames, nearest
 from nightcrew.lab.index import exposure_of, temperature_of
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.states import same_dose, states_of
@@ -27,6 +27,7 @@ from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
 FARTHEST_K = 5.0
 FARTHEST_S = 10.0
 SHORTEST_DARK_S = 0.1
+NEAR_BIAS_K = 2.0
 STAR_SIGMA = 5.0
 STAR_GROW_PX = 3
 
@@ -94,22 +95,48 @@ def choose_dark(flat: LabFrame, groups: Sequence[Group]) -> DarkChoice | None:
 
 
 class DarkShelf:
-    """Mean darks (bias included) of cells, made when first asked for; the last few are kept."""
+    """Mean darks (bias included) of cells, made when first asked for; the last few are kept.
 
-    def __init__(self, darks: Sequence[LabFrame], *, gap_k: float) -> None:
+    Where a flat's exposure is not that of its darks and there are bias frames of the same state within ``NEAR_BIAS_K``, the dark signal
+    is taken in proportion to the exposure: hot pixels would else be taken off too much or too little.
+    """
+
+    def __init__(self, darks: Sequence[LabFrame], *, gap_k: float, biases: Sequence[LabFrame] = ()) -> None:
         self.groups = group_frames(darks, gap_k=gap_k)
+        self._biases = group_frames([frame for frame in biases if frame.temperature_c is not None], gap_k=gap_k)
         self._made: dict[int, F4] = {}
 
-    def dark(self, choice: DarkChoice) -> F4:
-        """Median of the darks of the cell [y, x] (adu)."""
-        key = id(choice.group)
+    def dark(self, choice: DarkChoice, exposure_s: float | None = None) -> F4:
+        """Median of the darks of the cell [y, x] (adu), for a flat of ``exposure_s`` (None: that of the darks)."""
+        dark, theirs = self._median(choice.group), choice.group.exposure_s
+        if not exposure_s or not theirs or abs(exposure_s - theirs) <= SAME_EXPOSURE * theirs:
+            return dark
+        group = choice.group
+        same = (one for one in self._biases if one.set_up == group.set_up and (one.stage == group.stage or not one.stage))
+        found = nearest(same, group.temperature_c or 0.0, lambda one: _serves(one, group))
+        if found is None:
+            return dark
+        bias = self._median(found)
+        if bias.shape != dark.shape:
+            return dark
+        scaled: F4 = bias + (dark - bias) * np.float32(exposure_s / theirs)
+        return scaled
+
+    def _median(self, group: Group) -> F4:
+        key = id(group)
         if key not in self._made:
-            while len(self._made) >= 3:
+            while len(self._made) >= 4:
                 self._made.pop(next(iter(self._made)))
-            paths = [frame.path for frame in choice.group.frames]
+            paths = [frame.path for frame in group.frames]
             method = "median" if len(paths) > 2 else "mean"
             self._made[key] = combine(paths, method=method, planes=("result",), memory_bytes=32 << 20).result
         return self._made[key]
+
+
+def _serves(bias: Group, dark: Group) -> bool:
+    """Whether a bias lies near enough in temperature and dose to be told from the dark signal."""
+    near = abs((bias.temperature_c or 0.0) - (dark.temperature_c or 0.0)) <= NEAR_BIAS_K
+    return near and (bias.dose_krad is None or same_dose(bias.dose_krad, dark.dose_krad))
 
 
 def level_of(flat: F4, method: str) -> float:

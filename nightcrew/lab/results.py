@@ -59,6 +59,7 @@ class DarkMade:
     left_out: list[HeldOut] = field(default_factory=list)
     frames: list[LabFrame] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # on synthetic frames that were asked for beyond the model's domain
     bias_beyond: str = ""  # a sentence when the bias of some darks had to be extrapolated
 
 

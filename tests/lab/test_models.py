@@ -105,7 +105,7 @@ def test_a_synthetic_dark_from_a_stored_model_has_the_asked_conditions(tiny: Cam
     truth = tiny.truth["dark_rate"] * 2 ** ((25.0 - 20.0) / 6.5) * 4
     assert float(np.median(product.science)) == pytest.approx(float(np.median(truth)), rel=0.02)
     far = dark_step([], None, tmp_path / "far", replace(options, temp_single=80.0), mode="synthetic_2d_single", models=tmp_path / "one")
-    assert "outside" in far.warnings[0]
+    assert "outside" in far.notes[0]
     assert read_image_product(tmp_path / "far" / "synthetic_2d_dark_T80_E4.fits").cards["GRADE"] == "D"
 
 

@@ -217,3 +217,31 @@ def test_flats_are_combined_within_their_filter_and_state_only(tiny: Campaign, t
     made = flat_step([*mixed, *darks], tmp_path, QUICK, mode="fit_model")
     assert set(made.models) == set(made.vignetting) == {"V pre 0 kRad", "V post 40 kRad"}
     assert {master.label for master in made.masters} == set(made.models)
+
+
+def test_darks_of_another_exposure_are_scaled_so_that_hot_pixels_are_no_changes(tmp_path: Path) -> None:
+    """Flats of 0.5 and 1 s with darks of 1 s: hot pixels were taken off twice too much from the shorter ones, and counted as changed."""
+    rng = np.random.default_rng(2)
+    rate = np.full((40, 50), 10.0)
+    rate.flat[rng.choice(2000, 30, replace=False)] = 8000.0
+    frames: list[LabFrame] = []
+
+    def put(kind: str, number: int, seconds: float, light: float) -> None:
+        pixels = 3000 + rate * seconds + light * seconds + rng.normal(0, 8, rate.shape)
+        path = tmp_path / f"{kind}{number}_{seconds:g}.fits"
+        fits.writeto(path, np.rint(pixels).astype(np.uint16))
+        frames.append(lab(kind, path=path, exposure_s=seconds, timestamp_s=float(len(frames)), nx=50, ny=40, attempt="a"))
+
+    for number in range(4):
+        put("BIAS", number, 0.0, 0.0)
+        put("DARK", number, 1.0, 0.0)
+    for seconds in (0.5, 1.0):
+        for number in range(3):
+            put("FLAT", number, seconds, 20_000.0)
+    made = degradation_step(frames, tmp_path / "out", QUICK)
+    assert sum(made.classes["temperature"].values()) <= 2
+    flats = flat_step(frames, tmp_path / "flat", QUICK, mode="reduce_only")
+    assert flats.frames == 6
+    short = read_image(tmp_path / "flat" / "flat_reduced" / "a_FLAT0_0.5_FLAT_REDUCED_WITH_DARK.fits")
+    hot = rate > 1000
+    assert float(short[hot].mean()) == pytest.approx(10_000, rel=0.005)
