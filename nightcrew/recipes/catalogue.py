@@ -34,7 +34,7 @@ _ALL = (
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 2, "models", "sensor characterisation", "sensor"),
-    Recipe("lab_attempt", 1, "convert", "laboratory frames", "lab"),
+    Recipe("lab_attempt", 2, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 2, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 2, "models", "irradiation campaign", "campaign"),
     Recipe("mkid_table", 2, "mkid", "photon table", "mkid"),
