@@ -91,6 +91,7 @@ class ProductsSettings(Section):
     """Where products go."""
 
     root: ConfigPath = Field(Path("products"), description="folder of masters, reduced lights, catalogues and stacks")
+    work: ConfigPath | None = Field(None, description="scratch folder to build photon tables in, perhaps on another file system")
 
 
 class InstrumentsSettings(Section):

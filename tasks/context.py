@@ -25,6 +25,7 @@ class UnitContext:
     disk_reserve_bytes: int = 0
     remake_scopes: int = 3
     durable: bool = True
+    work: Path | None = None  # scratch, perhaps on another file system
 
     def product(self, fingerprint: str) -> ProductRow:
         """The made product of that fingerprint.

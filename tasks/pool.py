@@ -37,6 +37,7 @@ class WorkerSettings:
     disk_reserve_bytes: int
     remake_scopes: int
     durable: bool
+    work: Path | None
 
     def open(self) -> UnitContext:
         """The context of a worker."""
@@ -48,6 +49,7 @@ class WorkerSettings:
             disk_reserve_bytes=self.disk_reserve_bytes,
             remake_scopes=self.remake_scopes,
             durable=self.durable,
+            work=self.work,
         )
 
 
@@ -60,6 +62,7 @@ def _settings_of(context: UnitContext, workers: int) -> WorkerSettings:
         disk_reserve_bytes=context.disk_reserve_bytes,
         remake_scopes=context.remake_scopes,
         durable=context.durable,
+        work=context.work,
     )
 
 

@@ -58,7 +58,9 @@ def make_table(unit: SetUnit) -> SetResult:
     run = (start_us // 1_000_000, stop_us // 1_000_000) if unit.parameters["whole_run"] else None
     if run is not None:
         start_us, stop_us = window_of_run(seconds, *run)
-    made = convert_window(seconds, beam_map, start_us, stop_us, out, data_path=unit.planned.night, exposure=exposure, expected=run)
+    made = convert_window(
+        seconds, beam_map, start_us, stop_us, out, data_path=unit.planned.night, exposure=exposure, expected=run, work=unit.work
+    )
     tally, account = made.account.tally, made.account
     metrics: dict[str, Any] = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
     metrics["silent_s"] = account.silent_s

@@ -41,7 +41,8 @@ class SetUnit:
     """What a kind's unit of work gets.
 
     ``files`` are its input files, in the order of their names; ``inputs`` the folders of its input products by role
-    (``<recipe>_<key>``); ``out`` an empty folder: everything written there becomes the product.
+    (``<recipe>_<key>``); ``out`` an empty folder: everything written there becomes the product.  ``work`` is a scratch folder, which may
+    lie on another file system; what a unit leaves there is swept.
     """
 
     planned: PlannedProduct
@@ -50,6 +51,7 @@ class SetUnit:
     out: Path
     memory_bytes: int = 600_000_000
     threads: int = 2
+    work: Path | None = None
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -136,6 +138,7 @@ def make_set_product(context: UnitContext, planned: PlannedProduct) -> NewProduc
             out=part,
             memory_bytes=context.memory_bytes,
             threads=context.threads,
+            work=context.work,
         )
         result = unit_of(planned.kind, planned.recipe)(unit)
         return _published(context, planned, result, part, rows)

@@ -75,6 +75,7 @@ class Workspace:
                 threads=settings.limits.threads,
                 disk_reserve_bytes=settings.limits.disk_reserve_bytes,
                 remake_scopes=settings.night.remake_nights,
+                work=settings.products.work,
             ),
             options=set_options(settings),
         )
@@ -193,6 +194,10 @@ class Workspace:
         for folder in {path.parent for path in self.context.products_root.rglob(f"{PART_PREFIX}*")}:
             for part in part_files(folder):
                 if part.lstat().st_mtime <= limit and remove_part(part, at_work):
+                    removed += 1
+        if self.context.work is not None:
+            for path in self.context.work.glob(f"{PART_PREFIX}*"):
+                if path.lstat().st_mtime <= limit and remove_part(path, at_work):
                     removed += 1
         return removed
 

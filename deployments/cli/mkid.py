@@ -37,6 +37,7 @@ def convert(
     duration: Annotated[str, typer.Option("--duration", help="Seconds from --start.")] = "",
     flags: FlagsOption = "current",
     size: SizeOption = "",
+    work: Annotated[Path | None, typer.Option("--work", help="Scratch folder to build tables in, perhaps on another file system.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Photon tables from readout files.  Without a log or a window: one for each contiguous run of seconds."""
@@ -52,7 +53,7 @@ def convert(
     troubles += [*placed.sentences(), *(one.reason for one in listing.rejected)]
     failed = False
     rows: list[dict[str, object]] = []
-    for job, made in run_jobs(jobs, listing, placed, shown(bin_dir.resolve())):
+    for job, made in run_jobs(jobs, listing, placed, shown(bin_dir.resolve()), work=work):
         if isinstance(made, NightcrewError):
             failed = True
             rows.append({"table": job.out.name, "photons": None, "problems": [str(made)]})

@@ -53,13 +53,26 @@ def job_of_window(out: Path, start_us: int, stop_us: int) -> Job:
     return Job(out if out.suffix == ".h5" else out / f"{name}.h5", start_us, stop_us)
 
 
-def run_jobs(jobs: Sequence[Job], listing: Listing, beam_map: BeamMap, data_path: str) -> Iterator[tuple[Job, Converted | NightcrewError]]:
-    """Make the tables; one that cannot be made is answered with its reason, and the rest goes on."""
+def run_jobs(
+    jobs: Sequence[Job], listing: Listing, beam_map: BeamMap, data_path: str, *, work: Path | None = None
+) -> Iterator[tuple[Job, Converted | NightcrewError]]:
+    """Make the tables; one that cannot be made is answered with its reason, and the rest goes on.
+
+    ``work`` is a scratch folder in which tables are built, perhaps on another file system.
+    """
     for job in jobs:
         try:
             start_us, stop_us = window_of_run(listing.files, *job.run) if job.run else (job.start_us, job.stop_us)
             made = convert_window(
-                listing.files, beam_map, start_us, stop_us, job.out, data_path=data_path, exposure=job.exposure, expected=job.run
+                listing.files,
+                beam_map,
+                start_us,
+                stop_us,
+                job.out,
+                data_path=data_path,
+                exposure=job.exposure,
+                expected=job.run,
+                work=work,
             )
         except NightcrewError as error:
             yield job, error

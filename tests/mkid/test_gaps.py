@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.errors import RejectedInput
+from nightcrew.io.atomic import FinalExistsError
 from nightcrew.mkid import clock
 from nightcrew.mkid.calibrated import open_calibrated
 from nightcrew.mkid.convert import Converted, convert_window
@@ -136,3 +138,20 @@ def test_a_run_without_a_frame_is_no_table(data: bytes, reason: str, tmp_path: P
     ((_, done),) = run_jobs(jobs_of_runs(listing, tmp_path / "out"), listing, beam_map((5, 4)), "")
     assert isinstance(done, RejectedInput)
     assert reason in str(done)
+
+
+def test_a_table_may_be_built_on_another_file_system(tmp_path: Path) -> None:
+    made = make(1, start_us=START_US, span_us=1_000_000, n_photons=2000, boards=(3, 4))
+    files = write(tmp_path, made)
+    plain = convert_window(files, beam_map((5, 4)), START_US, made.stop_us, tmp_path / "plain" / "t.h5")
+    memory = Path("/dev/shm")  # noqa: S108  another file system than that of the test
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as scratch:
+        there = convert_window(files, beam_map((5, 4)), START_US, made.stop_us, tmp_path / "there" / "t.h5", work=Path(scratch))
+        assert list(Path(scratch).iterdir()) == []
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "t.h5").write_text("another table")
+        with pytest.raises(FinalExistsError):
+            convert_window(files, beam_map((5, 4)), START_US, made.stop_us, tmp_path / "other" / "t.h5", work=Path(scratch))
+        assert list(Path(scratch).iterdir()) == []
+    assert there.path.read_bytes() == plain.path.read_bytes()
+    assert (tmp_path / "other" / "t.h5").read_text() == "another table"
