@@ -166,4 +166,7 @@ def operation_quantities(found: Sequence[Operation], where: Where) -> list[Quant
         made.append(Quantity(name="operation_expected_false", value=one.expected_false, where=at))
         law = one.correlation
         made.append(determined("operation_correlation", law.r, law.why or "not determined", error=law.r_error, where=at))
+        for name, other in one.beside.items():
+            place = {**at, "with": name}
+            made.append(determined("operation_correlation", other.r, other.why or "not determined", error=other.r_error, where=place))
     return made

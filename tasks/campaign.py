@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from nightcrew.errors import Refused
 from nightcrew.irradiation.analysis import Analysis, analyse
 from nightcrew.irradiation.discover import Campaign, Wanted, find_campaigns
-from nightcrew.irradiation.grouping import make_groups
+from nightcrew.irradiation.grouping import NO_DOSE, make_groups
 from nightcrew.irradiation.masters import make_masters
 from nightcrew.irradiation.operation import Operation
 from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, stored_step
@@ -253,7 +253,7 @@ def _write_laboratory(request: CampaignRequest, tree: Tree, analysis: Analysis) 
     frames = [
         replace(known[frame.relative], caltype=frame.kind, stage=frame.stage or "", dose_krad=frame.nominal_dose_krad)
         for frame in analysis.campaign.frames
-        if frame.relative not in analysis.left_out
+        if analysis.left_out.get(frame.relative, NO_DOSE) == NO_DOSE  # the laboratory's masters need no dose
     ]
     made = masters_and_stats(frames, tree.root, threads=request.threads)
     for name in ("frame_stats.csv", "plots", "comparisons", "masters"):

@@ -126,6 +126,9 @@ def _write_tables(tree: Tree, place: str, found: Operation) -> None:
             "transient_pixels": int(((found.cumulative > 0) & ~found.persistent).sum()),
             "pearson_r": found.correlation.r if np.isfinite(found.correlation.r) else None,
             "why": found.why or found.correlation.why,
+            "beside": {
+                name: {"pearson_r": law.r if np.isfinite(law.r) else None, "why": law.why} for name, law in sorted(found.beside.items())
+            },
         },
         "numbers of the sequence",
     )

@@ -16,10 +16,14 @@ from nightcrew.irradiation.tokens import natural
 
 F8 = NDArray[np.float64]
 SAME_BEGIN_S = 1.0
+MOST_POINTS = 400
 
 
 def usual_slope(t: F8, d: F8) -> float:
-    """Median of the slopes between all pairs of points at different times (Theil 1950, Sen 1968)."""
+    """Median of the slopes between all pairs of points at different times (Theil 1950, Sen 1968), of at most ``MOST_POINTS`` of them."""
+    order = np.argsort(t, kind="stable")
+    rows = order[np.unique(np.linspace(0, len(t) - 1, min(len(t), MOST_POINTS)).astype(int))]
+    t, d = t[rows], d[rows]
     i, j = np.triu_indices(len(t), 1)
     apart = t[j] != t[i]
     return float(np.median((d[j] - d[i])[apart] / (t[j] - t[i])[apart]))

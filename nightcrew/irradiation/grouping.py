@@ -21,6 +21,7 @@ DOSE_PARTS = (3, 10)  # a beam that runs on is cut into so many parts at least a
 FRAMES_OF_A_PART = 4  # of the scarcest kind and exposure
 VISIT_PAUSE_S = 60.0  # after the beam: a longer pause, and one of ten usual ones, begins another visit
 USUAL_PAUSES = 10.0
+NO_DOSE = "nothing tells its dose: no log, no folder called <dose>kRads"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,7 +111,7 @@ def make_groups(
     Temperatures and exposures are clustered over all frames, so that jitter makes no groups; a bias has no exposure.  Frames of a dose
     step are those of its folder, else doses are clustered; frames after the beam are cut into visits by time.
     """
-    left_out = {f.relative: "nothing tells its dose" for f in frames if not math.isfinite(doses[f.relative].dose_krad)}
+    left_out = {f.relative: NO_DOSE for f in frames if not math.isfinite(doses[f.relative].dose_krad)}
     left_out |= {f.relative: "its exposure is not stated" for f in frames if f.kind != "BIAS" and f.exposure_s is None}
     kept = sorted((f for f in frames if f.relative not in left_out), key=Frame.order)
     exposed = [f for f in kept if f.kind != "BIAS"]

@@ -69,6 +69,7 @@ class Operation:
     """One sequence.  Maps [y, x]: ``cumulative`` frames in which a pixel stood out, ``persistent`` pixels; small pictures for the films.
 
     ``false_alarm``: of one value; ``expected_false``: of the whole sequence.  ``why``: why there are no outliers at all.
+    ``beside``: how the outliers follow the logs' other columns (current, voltage, power, temperature).
     """
 
     name: str
@@ -86,6 +87,7 @@ class Operation:
     correlation: Correlation
     remarks: tuple[str, ...]
     why: str = ""
+    beside: Mapping[str, Correlation] = field(default_factory=dict)
 
 
 def sequences(frames: Sequence[Frame]) -> dict[str, list[Frame]]:
@@ -146,6 +148,7 @@ def analyse_sequence(
         correlation=correlate(rate, counts),
         remarks=remarks,
         why=why,
+        beside={name: correlate(values, counts, _OF.get(name, name)) for name, values in sorted(others.items())} if not why else {},
     )
 
 
@@ -258,18 +261,20 @@ def _interpolated(log: DoseLog, absolute: F8, known: bool) -> dict[str, F8]:
     return made
 
 
-def correlate(rate: F8, outliers: NDArray[np.int64]) -> Correlation:
-    """Outliers of the frames against the dose rate; counts have Poisson errors."""
+_OF = {"current_a": "current / A", "voltage_v": "voltage / V", "temperature_c": "temperature / C", "power_w": "power / W"}
+
+
+def correlate(rate: F8, outliers: NDArray[np.int64], what: str = "dose rate / kRad/s") -> Correlation:
+    """Outliers of the frames against the dose rate, or another course called ``what`` (name / unit); counts have Poisson errors."""
+    name, _, unit = what.partition(" / ")
     good = np.isfinite(rate)
     x, y = rate[good], outliers[good].astype(np.float64)
     constant = float(y.mean()) if len(y) else float(np.mean(outliers)) if len(outliers) else math.nan
     empty = fit({"intercept": np.ones(0), "slope": np.ones(0)}, np.ones(0))
     if len(y) < 3:
-        return Correlation(
-            r=math.nan, r_error=math.nan, line=empty, constant=constant, why=f"{len(y)} frames have a dose rate, 3 are needed"
-        )
+        return Correlation(r=math.nan, r_error=math.nan, line=empty, constant=constant, why=f"{len(y)} frames have a {name}, 3 are needed")
     if np.ptp(x) <= RATE_TELLS * float(np.max(np.abs(x))):
-        same = f"the dose rate is {float(np.median(x)):.4g} kRad/s in all {len(x)} frames (to {100 * RATE_TELLS:g} %)"
+        same = f"the {name} is {float(np.median(x)):.4g} {unit} in all {len(x)} frames (to {100 * RATE_TELLS:g} %)"
         return Correlation(r=math.nan, r_error=math.nan, line=empty, constant=constant, why=same)
     law = line(x, y, np.sqrt(np.maximum(y, 1.0)))
     if not math.isfinite(law.value("slope")):

@@ -87,6 +87,9 @@ def test_courses_are_interpolated_to_the_frames(campaign: tuple[Campaign, dict[s
     times = [frame.time_s or 0.0 for frame in ordered(frames)]
     text = "TimeStamp,Amperage,Voltage\n" + "\n".join(f"{t!r},{0.1 * i},5" for i, t in enumerate((times[0], times[-1])))
     one = analyse_sequence(name, frames, Logs(), power=parse_dose_log(text, "powerLog.csv"))
+    # the current rises by half over the sequence, the voltage is the same in all frames
+    assert abs(one.beside["current_a"].r) <= 1
+    assert "the voltage is 5 V in all 8 frames" in one.beside["voltage_v"].why
     middle = (np.array(times) - times[0]) / (times[-1] - times[0])
     assert one.series.others["current_a"] == pytest.approx(0.1 * middle)
     assert set(one.series.others["voltage_v"]) == {5.0}

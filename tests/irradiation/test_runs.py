@@ -62,6 +62,16 @@ def test_no_dose_at_all_ends_with_a_report(tmp_path: Path) -> None:
     assert values["bias_dose_slope"].value is None
 
 
+def test_masters_of_the_laboratory_need_no_dose(tmp_path: Path) -> None:
+    # before and after alone, without a log: nothing tells the dose of what comes after, but a master of it needs none
+    put(tmp_path / "in", "Preirradiation/Bias", "BIAS", [1000.0] * 3)
+    put(tmp_path / "in", "Postirradiation/Bias", "BIAS", [1010.0] * 3)
+    run_campaign(CampaignRequest(root=tmp_path / "in", out=tmp_path / "out", plan="irradiation"))
+    made = sorted(path.name for path in (tmp_path / "out/masters/bias").glob("*.fits"))
+    assert any("pre" in name for name in made)
+    assert any("post" in name for name in made)
+
+
 def test_what_an_earlier_run_wrote_is_gone(tmp_path: Path) -> None:
     put(tmp_path / "in", "Preirradiation/Bias", "BIAS", [1000.0] * 3)
     put(tmp_path / "in", "Irradiation/5kRads/Bias", "BIAS", [1010.0] * 3)
