@@ -23,7 +23,7 @@ from nightcrew.errors import Refused
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_BOX_PX = 7
+_BOX_PX, _LEAST_BOX_PX = 7, 3
 _SIDEREAL_DEG_PER_DAY = 360.98564736629
 _J2000_UNIX = 946_728_000.0  # 2000-01-01 12:00 UTC
 _GMST_J2000_DEG = 280.46061837
@@ -112,7 +112,7 @@ def _turning(field: Field, start_unix_us: int, window_us: tuple[int, int], fine_
 
 @dataclass(frozen=True)
 class StarFit:
-    """A star as a round Gaussian on a flat ground; positions in pixels, errors one sigma, times sqrt(chi^2 / dof) where that is > 1."""
+    """A star as a round Gaussian on a plane; positions in pixels, errors one sigma, times sqrt(chi^2 / dof) where that is > 1."""
 
     x: float
     y: float
@@ -126,15 +126,28 @@ class StarFit:
 def find_star(rate_cps: Floats, error_cps: Floats, bad: NDArray[np.bool_], guess: tuple[float, float] | None = None) -> StarFit:
     """Fit the star nearest to ``guess`` (x, y), or the brightest, in an image [y, x]; bad pixels are left out.
 
-    ``Refused`` when there is no star that a fit ends on: name positions then.
+    First in a wide box, then in one of a full width about what was found, where a halo counts less.  ``Refused`` when there is no star
+    that a fit ends on: name positions then.
     """
+    good = ~bad & np.isfinite(rate_cps)
+    place = _brightest(rate_cps, good) if guess is None else guess
+    wide = _fit_star(rate_cps, error_cps, good, place, _BOX_PX)
+    reach = max(math.ceil(wide.fwhm_px), _LEAST_BOX_PX)
+    if reach >= _BOX_PX:
+        return wide
+    try:
+        return _fit_star(rate_cps, error_cps, good, (wide.x, wide.y), reach)
+    except Refused:  # too few usable pixels so near
+        return wide
+
+
+def _fit_star(rate_cps: Floats, error_cps: Floats, good: NDArray[np.bool_], place: tuple[float, float], reach_px: int) -> StarFit:
     from scipy.optimize import least_squares
 
-    good = ~bad & np.isfinite(rate_cps)
-    x0, y0 = _brightest(rate_cps, good) if guess is None else guess
+    x0, y0 = place
     axes: Floats = np.indices(rate_cps.shape).astype(np.float64)
     yy, xx = axes[0], axes[1]
-    near = good & (np.abs(xx - x0) <= _BOX_PX) & (np.abs(yy - y0) <= _BOX_PX)
+    near = good & (np.abs(xx - x0) <= reach_px) & (np.abs(yy - y0) <= reach_px)
     if near.sum() < _FEWEST_PIXELS:
         raise Refused(f"there are {int(near.sum())} usable pixels about x {x0:.1f}, y {y0:.1f}: too few to find a star")
     values, x, y = rate_cps[near], xx[near], yy[near]
@@ -145,21 +158,21 @@ def find_star(rate_cps: Floats, error_cps: Floats, bad: NDArray[np.bool_], guess
     def model(p: Floats) -> Floats:
         wide: Floats = p[3] ** 2
         height = p[2] / (2 * np.pi * wide)
-        shape: Floats = p[4] + height * np.exp(-0.5 * ((x - p[0]) ** 2 + (y - p[1]) ** 2) / wide)
+        shape: Floats = p[4] + p[5] * (x - x0) + p[6] * (y - y0) + height * np.exp(-0.5 * ((x - p[0]) ** 2 + (y - p[1]) ** 2) / wide)
         return shape
 
-    start = np.array([x0, y0, max(float((values - ground).sum()), 1e-6), 1.5, ground])
+    start = np.array([x0, y0, max(float((values - ground).sum()), 1e-6), 1.5, ground, 0.0, 0.0])
 
     def residuals(p: Floats) -> Floats:
         off: Floats = (model(p) - values) / sigma
         return off
 
-    found = least_squares(residuals, start, x_scale=[1, 1, abs(start[2]) + 1, 1, abs(ground) + 1])
+    found = least_squares(residuals, start, x_scale=[1, 1, abs(start[2]) + 1, 1, abs(ground) + 1, abs(ground) + 1, abs(ground) + 1])
     slope: Floats = np.asarray(found.jac, dtype=np.float64)
     worse = max(2 * float(found.cost) / max(values.size - start.size, 1), 1.0)  # speckles, a halo: what no Gaussian describes
     errors = np.sqrt(worse * np.diag(np.linalg.pinv(slope.T @ slope)))
-    px, py, flux, width, _ = found.x
-    outside = max(abs(px - x0), abs(py - y0)) > _BOX_PX
+    px, py, flux, width = found.x[:4]
+    outside = max(abs(px - x0), abs(py - y0)) > reach_px
     if not found.success or outside or not 0.3 < abs(width) < 2 * _BOX_PX or not flux > 3 * errors[2]:
         raise Refused(f"no star could be fitted about x {x0:.1f}, y {y0:.1f}")
     return StarFit(float(px), float(py), float(errors[0]), float(errors[1]), abs(width) * 2.354820045, float(flux), float(errors[2]))

@@ -257,6 +257,18 @@ def test_no_step_smears_by_more_than_a_pixel(radius: float, span_s: int) -> None
     assert rotation_edges(Field(), START_US, (5, 10), 30.0).tolist() == [5, 10]
 
 
+def test_a_halo_moves_the_star_little() -> None:
+    """A halo that is brighter on one side, as speckles make it: the core is what counts."""
+    rng = np.random.default_rng(12)
+    yy, xx = np.indices((24, 28))
+    truth = (13.4, 11.7)
+    halo = 400 / (1 + (np.hypot(xx - truth[0], yy - truth[1]) / 5) ** 2) * (1 + 0.03 * (xx - truth[0]))
+    image: NDArray[np.float64] = rng.poisson((point_source((24, 28), truth, 9000.0, 3.0) + halo) * 8) / 8
+    star = find_star(image, np.sqrt(image / 8), np.zeros(image.shape, dtype=bool))
+    assert math.hypot(star.x - truth[0], star.y - truth[1]) < 0.1
+    assert abs(star.x - truth[0]) < 4 * star.x_error
+
+
 def test_a_hot_pixel_is_no_star_and_noise_is_none() -> None:
     rng = np.random.default_rng(1)
     rate = point_source(SHAPE, (12.3, 30.6), 400.0, 3.0) + 1.0
