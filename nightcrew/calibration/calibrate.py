@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.kernels import calibrate_fallback
 from nightcrew.calibration.kernels.library import FRAME, KINDS, POINTER, Kernel, address, library, pointer
+from nightcrew.calibration.opened_frame import stored_reader
 from nightcrew.errors import Refused, RejectedInput
 
 if TYPE_CHECKING:
@@ -205,12 +206,15 @@ def calibrate_many(lights: Sequence[tuple[ImageFile, LightSink]], calibrator: Li
             raise RejectedInput(f"{image.name}: is {image.shape}, the calibration {calibrator.shape}")
     step = max(1, SLAB_PIXELS // nx)
     out = calibrator.empty(min(step, ny))
+    readers = [stored_reader(image) for image, _ in lights]
+    room: dict[str, Plane] = {}  # the lights are read into the same memory, one after the other
     for y0 in range(0, ny, step):
         y1 = min(ny, y0 + step)
         first, last = calibrator.rows_needed(y0, y1)
         part = CalibratedLight(out.science[: y1 - y0], out.uncertainty[: y1 - y0], out.mask[: y1 - y0])
-        for image, sink in lights:
-            calibrator.fill(image.read_rows(first, last), first, y0, y1, part)
+        for read, (_, sink) in zip(readers, lights, strict=True):
+            raw, zero = read(first, last, room)
+            calibrator.fill(raw, first, y0, y1, part, zero=zero)
             sink(y0, part)
 
 

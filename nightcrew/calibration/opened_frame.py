@@ -70,7 +70,7 @@ class OpenedFrame:
             self.name = source.name or image.name
             self._describe(image)
             plane = _plane(image, source.plane, self.name)
-            self._read, self.dtype, self.compressed = _file_reader(image, plane), image.dtype, image.compressed
+            self._read, self.dtype, self.compressed = stored_reader(image, plane), image.dtype, image.compressed
             shape = image.shape[-2:]
         if self.dtype.str[1:] not in DTYPES:
             raise RejectedInput(f"{self.name}: pixels of type {self.dtype} cannot be combined")
@@ -272,19 +272,23 @@ def _physical_reader(image: ImageFile, plane: int) -> Reader:
     return read
 
 
-def _file_reader(image: ImageFile, plane: int) -> Reader:
+def stored_reader(image: ImageFile, plane: int = 0) -> Reader:
     """Rows as stored, into a buffer that is used again, wherever the kernel can take them so."""
     ny, nx = image.shape[-2:]
-    zero = _stored_zero(image)
-    if zero is None:
+    decoded, stored = image.decoded, _stored_zero(image)
+    if decoded is None and stored is None:
         return _physical_reader(image, plane)
-    kind = _stored_kind(image)
+    kind, zero = decoded or (np.dtype(_stored_kind(image)), stored or 0)
 
     def read(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
-        out = buffers.get("data")
-        if out is None or len(out) < y1 - y0:
-            out = buffers["data"] = np.empty((y1 - y0, nx), kind)
-        image.raw_into(out[: y1 - y0], (plane * ny + y0) * nx)
-        return out[: y1 - y0], zero
+        room = buffers.get("data")
+        if room is None or len(room) < y1 - y0 or room.dtype != kind:
+            room = buffers["data"] = np.empty((y1 - y0, nx), kind)
+        out = room[: y1 - y0]
+        if decoded is None:
+            image.raw_into(out, (plane * ny + y0) * nx)
+        else:
+            image.decoded_into(out, y0, plane)
+        return out, zero
 
     return read

@@ -54,12 +54,13 @@ def run_slabs(frames: Sequence[OpenedFrame], work: Work, *, memory_bytes: int, t
 
 def _decode_then_work(frames: Sequence[OpenedFrame], work: Work, step: int, threads: int) -> None:
     """Threads share the frames of one slab; the work on a slab runs beside the decoding of the next."""
+    both: tuple[Buffers, Buffers] = ([{} for _ in frames], [{} for _ in frames])  # decoded into one, worked on in the other
     with ThreadPoolExecutor(threads) as pool:
         pending = None
         n_rows = frames[0].shape[0]
-        for y0 in range(0, n_rows, step):
+        for number, y0 in enumerate(range(0, n_rows, step)):
             y1 = min(n_rows, y0 + step)
-            rows = list(pool.map(lambda frame, y0=y0, y1=y1: frame.rows(y0, y1, {}), frames))
+            rows = list(pool.map(lambda frame, own, y0=y0, y1=y1: frame.rows(y0, y1, own), frames, both[number % 2]))
             if pending is not None:
                 pending.result()
             pending = pool.submit(work, y0, y1, rows)

@@ -163,6 +163,21 @@ class PixelReader:
         if got < len(view):
             raise RejectedInput(f"{self.name}: data cut short: {offset + got} of {self.hdu.data_offset + self.hdu.data_size} bytes")
 
+    @property
+    def decoded(self) -> tuple[np.dtype[Any], int] | None:
+        """Type and BZERO of what ``decoded_into`` gives: a tile-compressed image whose stored numbers serve as they are, else None."""
+        scaling = self._scaling
+        if self._tiles is None or not (scaling.identity or (scaling.unsigned and scaling.zero > 0)):
+            return None
+        return self._tiles.dtype, int(scaling.zero)
+
+    def decoded_into(self, out: Array, y0: int, plane: int = 0) -> None:
+        """Fill ``out`` with stored numbers of a tile-compressed image, in native byte order, from row ``y0`` on; see ``decoded``."""
+        if self._tiles is None:
+            raise ValueError(f"{self.name}: is not tile-compressed")
+        first = self._checked_range(y0, y0 + len(out), plane)
+        self._tiles.rows(first, first + len(out), out)
+
     def read_rows(self, y0: int, y1: int, plane: int | None = None) -> Array:
         """Physical values ``[y1-y0, nx]`` in native byte order.
 

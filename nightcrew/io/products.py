@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nightcrew.errors import RejectedInput
-from nightcrew.io.atomic import NewFile
+from nightcrew.io.atomic import NewFile, explain
 from nightcrew.io.cardtext import Card, format_card, header_block, kept_cards
 from nightcrew.io.ecsv import ecsv_bytes
 from nightcrew.io.headers import HeaderValue, scan_hdus
 from nightcrew.io.images import PixelReader
-from nightcrew.io.planes import BITPIX, SLAB_BYTES, Plane, plane_cards, pwrite_all, sha256_of, start_writeback, summed_header
+from nightcrew.io.planes import BITPIX, SLAB_BYTES, Plane, plane_cards, pwrite_all, reserve, sha256_of, start_writeback, summed_header
 from nightcrew.io.source import open_source
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class ProductWriter:
     ``shape`` is ``(ny, nx)``; ``planes`` maps EXTNAME to ``"f4"``, ``"u2"``, ``"i4"`` or ``"u1"``, the first is the primary HDU.
     ``cards`` go to the primary header and win over those of ``source_header`` (a raw header whose cards are kept but for structure,
     scaling and the keywords in ``drop``).  Cards known only at the end: ``room_for_cards`` and :meth:`add_cards`.  When the
-    ``with`` block ends the file is complete under its final name and ``written`` says what it is; after an error, or with rows
-    missing, nothing is left.
+    ``with`` block ends the file is complete under its final name and ``written`` says what it is (with ``hashed=False`` without its
+    SHA-256, which takes a second reading); after an error, or with rows missing, nothing is left.
     """
 
     def __init__(
@@ -86,8 +86,9 @@ class ProductWriter:
         planes: Mapping[str, str] | None = None,
         room_for_cards: int = 0,
         durable: bool = True,
+        hashed: bool = True,
     ) -> None:
-        self._new, self._durable = NewFile(path, durable=durable), durable
+        self._new, self._durable, self._hashed = NewFile(path, durable=durable), durable, hashed
         self._unit = unit
         self._cards = list(cards)
         self._source_header = source_header
@@ -140,6 +141,11 @@ class ProductWriter:
     def __enter__(self) -> ProductWriter:
         self._new.__enter__()
         self._fd = self._new.file.fileno()
+        try:
+            reserve(self._fd, max(plane.end_offset for plane in self._planes.values()))
+        except OSError as failure:
+            self._new.__exit__(type(failure), failure, failure.__traceback__)
+            raise explain(failure, self._new.final) from failure
         return self
 
     def write_rows(self, plane: str, y0: int, rows: Array) -> None:
@@ -170,7 +176,7 @@ class ProductWriter:
             return
         try:
             size = self._finish_file()
-            digest = sha256_of(self._fd, size)
+            digest = sha256_of(self._fd, size) if self._hashed else ""
         except BaseException as failure:
             self._new.__exit__(type(failure), failure, failure.__traceback__)
             raise

@@ -43,9 +43,10 @@ class TileReader:
         self._kept: dict[int, Array] = {}
         self._lock = threading.Lock()
 
-    def rows(self, first: int, last: int) -> Array:
-        """Stored numbers of the rows ``first:last``, counted through all planes, as ``[last-first, nx]``."""
-        out = np.empty((last - first, self.shape[-1]), self.dtype)
+    def rows(self, first: int, last: int, out: Array | None = None) -> Array:
+        """Stored numbers of the rows ``first:last``, counted through all planes, as ``[last-first, nx]``; in ``out`` where it is given."""
+        if out is None:
+            out = np.empty((last - first, self.shape[-1]), self.dtype)
         ny = self.shape[-2]
         row = first
         while row < last:

@@ -98,7 +98,10 @@ class _Task:
         ny, nx = first.hdu.shape[-2:]
         planes = dict(_EXTENSIONS[name] for name in self.names)
         unit = _unit(first, made.method)
-        with ProductWriter(out, (ny, nx), unit=unit, cards=made.cards, source_header=first.hdu.raw, drop=STALE, planes=planes) as writer:
+        raw = first.hdu.raw
+        with ProductWriter(
+            out, (ny, nx), unit=unit, cards=made.cards, source_header=raw, drop=STALE, planes=planes, hashed=False
+        ) as writer:
 
             def sink(y0: int, rows: OutRows) -> None:
                 for name in self.names:

@@ -19,6 +19,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.io import products
 from nightcrew.io.atomic import FinalExistsError, injected_faults, part_files
 from nightcrew.io.cardtext import Card
 from nightcrew.io.products import ProductWriter, read_image_product, write_image_product, write_table_product
@@ -225,3 +226,25 @@ def test_table_reads_back_with_units(tmp_path: Path) -> None:
     assert found["x"].description == "column position"
     assert list(found["name"]) == ["a", "b,'"]
     assert found.meta["recipe"] == "photometry 1"
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(products, "reserve", full)
+    with (
+        pytest.raises(TransientError, match=r"a\.fits: cannot be written now \(No space left"),
+        ProductWriter(tmp_path / "a.fits", (3, 4), unit="adu"),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_hash_the_same_bytes(tmp_path: Path) -> None:
+    for name, hashed in (("a.fits", True), ("b.fits", False)):
+        with ProductWriter(tmp_path / name, (3, 4), unit="adu", planes={"SCI": "f4"}, hashed=hashed) as writer:
+            writer.write_rows("SCI", 0, np.ones((3, 4), "f4"))
+        assert writer.written is not None
+        assert bool(writer.written.sha256) == hashed
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()

@@ -70,7 +70,7 @@ def library() -> Kernel | None:
 
 def pointer(array: NDArray[Any] | None) -> int:
     """Address of the first element, 0 for ``None``.  The caller keeps the array alive and C-contiguous."""
-    return 0 if array is None else int(array.__array_interface__["data"][0])
+    return 0 if array is None else int(array.ctypes.data)
 
 
 def address(array: NDArray[Any]) -> ctypes.c_void_p:
