@@ -152,16 +152,18 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
     regions = [region for set_up in result.set_ups for region in set_up.regions]
     if not regions:
         return "D", tuple(remark for set_up in result.set_ups for remark in set_up.remarks) or ("no usable frame",)
-    if any(set_up.remarks for set_up in result.set_ups):
-        grade = "B"
-        reasons += [remark for set_up in result.set_ups for remark in set_up.remarks]
-    if any(flat.curve.bias is None for region in regions for flat in region.flats):
-        grade = "B"
-        reasons.append("flats without a pair of biases: the read noise is not that of biases")
-    for region in regions:
-        if region.gain is None or region.gain.source != "measured":
-            grade = "C"
-            reasons.append(f"{region.region.name}: no gain measured: {region.gain_reason}")
+    for set_up in result.set_ups:
+        whose = f"{set_up.set_up.label}: " if len(result.set_ups) > 1 and set_up.regions else ""
+        if set_up.remarks:
+            grade = max(grade, "B")
+            reasons += [f"{whose}{remark}" for remark in set_up.remarks]
+        if any(flat.curve.bias is None for region in set_up.regions for flat in region.flats):
+            grade = max(grade, "B")
+            reasons.append(f"{whose}flats without a pair of biases: the read noise is not that of biases")
+        for region in set_up.regions:
+            if region.gain is None or region.gain.source != "measured":
+                grade = "C"
+                reasons.append(f"{whose}{region.region.name}: no gain measured: {region.gain_reason}")
     return grade, tuple(dict.fromkeys(reasons))
 
 
@@ -309,10 +311,13 @@ def _dark_text(set_up: SetUpResult) -> tuple[str, ...]:
             text.append(f"{region.region.name}: the dark rate doubles every {doubling} at {fit.middle_c:.1f} C.")
         for residual in region.residuals:
             trapped = residual.trapped
+            warm = "" if residual.temperature_c is None else f" at {residual.temperature_c:.1f} C"
             if trapped is not None:
                 signal = quantity(trapped.signal_e, "e-", 2, residual.trapped_error_e)
                 share = f"{100 * trapped.fraction:.2f} %"
-                text.append(f"{region.region.name}: after a flood {signal} more in {residual.exposure_s:g} s, {share} of the dark signal.")
+                text.append(
+                    f"{region.region.name}: after a flood {signal} more in {residual.exposure_s:g} s{warm}, {share} of the dark signal."
+                )
             elif residual.reason:
-                text.append(f"{region.region.name}: trapped charge is not known: {residual.reason}.")
+                text.append(f"{region.region.name}: trapped charge{warm} is not known: {residual.reason}.")
     return tuple(text)

@@ -252,7 +252,7 @@ def _residuals(region: Region, groups: Sequence[Group], noises: Sequence[Noise],
         same = [g for g in groups if g.kind == "dark" and not g.flooded and g.temperature_c == flooded.temperature_c]
         noise = min(noises, key=lambda one: apart(one.temperature_c, flooded.temperature_c), default=None)
         read = noise.adu * gain.value if noise is not None and noise.adu is not None and gain is not None else None
-        yield residual_image(flooded, same, region, gain.value if gain is not None else None, read, reason)
+        yield residual_image(flooded, same, region, None if gain is None else (gain.value, gain.error), read, reason)
 
 
 def _temperatures(groups: Sequence[Group], kind: str) -> list[float | None]:

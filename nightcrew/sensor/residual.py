@@ -29,30 +29,31 @@ class Residual:
     flooded: DarkSignal | None = None
     trapped: TrappedCharge | None = None
     trapped_error_e: float | None = None
-    flooded_error_e: float | None = None
+    flooded_error_e: float | None = None  # of the flooded signal, without that of the gain
     level_difference_e: float | None = None
     reason: str = ""
 
 
 def residual_image(
-    flooded: Group, darks: Sequence[Group], region: Region, gain_e_per_adu: float | None, read_noise_e: float | None, why_not: str
+    flooded: Group, darks: Sequence[Group], region: Region, gain: tuple[float, float] | None, read_noise_e: float | None, why_not: str
 ) -> Residual:
     """Residual bulk image of a region: what a flood of light added to the unflooded ``darks`` of its exposure and temperature.
 
-    Without a gain or a read noise, or without such darks, there is a reason instead; ``why_not`` is that of the gain.
+    ``gain`` in e-/ADU with its error, which goes into that of the trapped charge.  Without a gain or a read noise, or without such
+    darks, there is a reason instead; ``why_not`` is that of the gain.
     """
     nothing = Residual(temperature_c=flooded.temperature_c, exposure_s=flooded.exposure_s)
     partner = next((group for group in darks if same_exposure(group.exposure_s, flooded.exposure_s)), None)
-    if gain_e_per_adu is None:
+    if gain is None:
         return replace(nothing, reason=f"no gain: {why_not}")
     if read_noise_e is None:
         return replace(nothing, reason="no read noise: two biases are needed")
     if partner is None:
         return replace(nothing, reason=f"no unflooded darks of {flooded.exposure_s:g} s at this temperature to compare with")
-    return _compared(flooded, partner, region, gain_e_per_adu, read_noise_e)
+    return _compared(flooded, partner, region, *gain, read_noise_e)
 
 
-def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, read_noise_e: float) -> Residual:
+def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, gain_error: float, read_noise_e: float) -> Residual:
     pairs = [_pairs(group, region) for group in (unflooded, flooded)]
     signals: list[DarkSignal | None] = []
     errors: list[float | None] = []
@@ -79,7 +80,9 @@ def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, rea
         unflooded=signals[0],
         flooded=signals[1],
         trapped=trapped,
-        trapped_error_e=None if trapped is None else math.hypot(*(error or 0.0 for error in errors)),
+        trapped_error_e=None
+        if trapped is None
+        else math.hypot(*(error or 0.0 for error in errors), 2 * trapped.signal_e * gain_error / gain),
         flooded_error_e=errors[1],
         level_difference_e=(levels[1] - levels[0]) * gain if len(levels) == 2 else None,
         reason=reason,

@@ -11,6 +11,7 @@ import pytest
 from nightcrew.sensor.characterise import characterise
 from nightcrew.sensor.dark_signal import _slope
 from nightcrew.sensor.frames import says_flooded
+from nightcrew.simulate.sensor_set import SensorPlan
 from reports.sensor_quantities import quantities
 from tests.sensor.sets import QUICK, SMALL, check_pulls, frames_of, measured, small_plan, whole
 
@@ -33,18 +34,17 @@ def test_error_of_the_zero_level_moves_all_levels_alike() -> None:
     assert free[3] > 0.04
 
 
-def rate_pulls(plan: object, seed: int) -> dict[str, float]:
+def rate_pulls(plan: SensorPlan, seed: int) -> dict[str, float]:
     """Few biases and many darks: the biases' noise is most of the error."""
-    model = replace(SMALL, dark_spread=0.0, dark_rate_e_per_s=0.02, read_noise_e=20.0)
-    made = small_plan(model, biases=2, darks=8, dark_exposures_s=(300.0,), flat_levels=FLAT)
-    series = whole(measured(made, seed)).darks[0]
+    series = whole(measured(plan, seed)).darks[0]
     assert series.rate_adu_per_s is not None
     assert series.rate_error_adu_per_s is not None
     return {"rate": (series.rate_adu_per_s - 0.02 / 1.5) / series.rate_error_adu_per_s}
 
 
 def test_pulls_of_a_rate_from_one_exposure() -> None:
-    check_pulls(rate_pulls, small_plan(), range(1000, 1024))
+    model = replace(SMALL, dark_spread=0.0, dark_rate_e_per_s=0.02, read_noise_e=20.0)
+    check_pulls(rate_pulls, small_plan(model, biases=2, darks=8, dark_exposures_s=(300.0,), flat_levels=FLAT), range(1000, 1024))
 
 
 def test_trapped_charge_of_a_coarse_converter_holds_no_rounding() -> None:
@@ -60,6 +60,19 @@ def test_trapped_charge_of_a_coarse_converter_holds_no_rounding() -> None:
     true_gain = residual.unflooded.signal_e * (20.0 / gain.value) ** 2
     assert true_gain == pytest.approx(150.0, abs=3 * scatter)  # with the rounding in it: 183
     assert residual.trapped.signal_e == pytest.approx(100.0, abs=4 * scatter)
+
+
+def trap_pulls(plan: SensorPlan, seed: int) -> dict[str, float]:
+    residual = whole(measured(plan, seed)).residuals[0]
+    assert residual.trapped is not None
+    assert residual.trapped_error_e is not None
+    return {"trapped": (residual.trapped.signal_e - 40.0) / residual.trapped_error_e}
+
+
+def test_pulls_of_the_trapped_charge() -> None:
+    model = replace(SMALL, trapped_e=40.0, dark_rate_e_per_s=0.2)
+    plan = small_plan(model, dark_exposures_s=(300.0,), darks=4, flooded_darks=4, flat_levels=FLAT, biases=8)
+    check_pulls(trap_pulls, plan, range(1000, 1016))
 
 
 FLOODED = small_plan(SMALL, dark_exposures_s=(300.0,), flooded_darks=2, flat_levels=FLAT)

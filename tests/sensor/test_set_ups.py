@@ -48,6 +48,16 @@ def test_every_set_up_has_its_own_gain_in_the_tables() -> None:
         assert ratio.to_numpy() == pytest.approx(truth, rel=0.03)  # one gain stood for both
 
 
+def test_reasons_name_their_set_up() -> None:
+    plan = small_plan(flat_levels=LEVELS)
+    frames = with_header(frames_of(plan, 1), "a", gain_setting="100") + with_header(
+        frames_of(replace(plan, biases=1), 2), "b", gain_setting="0"
+    )
+    grade, reasons = grade_of(characterise(frames, QUICK))
+    assert grade == "B"
+    assert all("gain 0: " in reason for reason in reasons)
+
+
 def test_crop_over_amplifiers_of_other_gains_has_no_electrons() -> None:
     from nightcrew.simulate.sensor_set import preset
 
