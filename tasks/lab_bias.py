@@ -119,7 +119,9 @@ def _by_temperature(frames: Sequence[LabFrame], model: BiasModel, out: Path, opt
     if options.save_plots:
         lines = [Course(label="mean |real - synthetic|", x=courses["temperature_c"], y=courses["mae_adu"], error=courses["mae_std_adu"])]
         png = draw.courses("Bias masters against the model", "temperature / C", "mean absolute error / adu", lines)
-        draw.put(out / "evaluation" / "evaluation_summary.png", png, courses)
+        # The table of this name tells the temperatures left out; what is drawn stands in arrays.
+        arrays = {name: np.asarray(values) for name, values in courses.items()}
+        draw.put(out / "evaluation" / "evaluation_summary.png", png, arrays=arrays)
 
 
 def _evaluation_figure(path: Path, real: F4, made: F4, off: F4, share: F4) -> None:

@@ -28,9 +28,9 @@ from reports.summary import as_json
 from tasks.lab_bias import bias_step
 from tasks.lab_changes import degradation_step, structure_step
 from tasks.lab_dark import dark_step
-from tasks.lab_dark_figures import SUMMARY_2D, dark_figures
+from tasks.lab_dark_figures import dark_figures
 from tasks.lab_flats import FlatInputs, flat_step
-from tasks.lab_run import masters_of, models_of
+from tasks.lab_run import models_of
 from tests.lab.conftest import Campaign
 
 QUICK = LabOptions(save_plots=False)
@@ -352,43 +352,6 @@ def _few(frame: LabFrame) -> bool:
     if frame.caltype == "FLAT":
         return frame.exposure_s == 0.5 and (frame.temperature_c or 0) > 15
     return (frame.temperature_c or 0) > 5
-
-
-def test_every_listed_file_with_its_numbers(tiny: Campaign, tmp_path: Path) -> None:
-    """All figures have their numbers beside them, tables their columns, arrays finite values; plotted points equal what is saved."""
-    made = LabMade(title="all", frames=[frame for frame in tiny.frames if _few(frame)])
-    options = LabOptions(save_eval_fits=True)
-    masters_of(made, tmp_path, options)
-    models_of(made, tmp_path, options)
-    assert made.missing == {}
-    found = names(tmp_path)
-    for name in found:
-        if name.endswith(".png"):
-            assert {name[:-4] + ".csv", name[:-4] + ".npz"} & found, name
-        if name.endswith(".npz"):
-            with np.load(tmp_path / name) as arrays:
-                assert len(arrays.files) > 0
-        if name.endswith((".csv", ".json")) and (tmp_path / name).stat().st_size:
-            text = (tmp_path / name).read_text().lower()
-            assert "nan" not in text.replace("nanfraction", "")
-    wanted = {
-        "plots/bias_mean_vs_temp.png", "plots/dark_std_T20.0.png", "comparisons/bias_T10.0.png", "comparisons/dark_T20.0_E5.0.png",
-        "bias/bias_grouped_by_temp/master_bias_10.0C.fits", "bias/bias_masks_by_temp/synthetic_bias_10.0C.fits",
-        "bias/evaluation/evaluation_summary.png", "bias/evaluation/mae_10.0C.fits", "bias/bias_stats.json", "bias/detail_T10.0.png",
-        "bias/mean_vs_temperature.png", "dark/heatmap_mae_2d.png", "dark/heatmap_mape_2d.png", "dark/heatmap_dark_real_2d.png",
-        "dark/heatmap_dark_synthetic_2d.png", "dark/dark_model_evaluation/exp_1p00/model_evaluation_masks_all.png",
-        "dark/exp_1p00/dark_current_vs_temperature.png", "structure/mean_vs_temperature.png",
-        "outgasing_analysis/analysis_flats.csv", "outgasing_analysis/summary_plots/outliers_vs_time.png",
-        "outgasing_analysis/summary_plots/mean_std_vs_temp.png", "outgasing_analysis/sensor_plane_outliers/all_outliers_sensor_plane.png",
-    }  # fmt: skip
-    assert wanted <= found
-    with (tmp_path / "dark" / "evaluation_model_2d_summary.csv").open() as file:
-        assert tuple(csv.DictReader(file).fieldnames or ()) == SUMMARY_2D
-    with (tmp_path / "plots" / "bias_mean_vs_temp.csv").open() as file:
-        points = [float(row["mean_adu"]) for row in csv.DictReader(file)]
-    with (tmp_path / "frame_stats.csv").open() as file:
-        saved = [float(row["MEAN"]) for row in csv.DictReader(file) if row["CALTYPE"] == "BIAS"]
-    assert points == saved
 
 
 def test_no_darks_of_one_second_are_needed(tiny: Campaign, bias: Path, tmp_path: Path) -> None:
