@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nightcrew.ledger import claims
 from nightcrew.ledger.database import Database
 from nightcrew.planning.model import PlannedProduct
 from tasks.context import UnitContext
@@ -83,6 +85,12 @@ def _make_one(unit: PlannedProduct) -> list[Outcome]:
     return list(make_locally(_worker_context)([unit]))
 
 
+def _begun(context: UnitContext, units: Sequence[PlannedProduct]) -> bool:
+    """Had a worker begun one of these units?"""
+    with context.database.read() as connection:
+        return bool(claims.running(connection) & {unit.fingerprint for unit in units})
+
+
 Tell = Callable[[str, int, int], None]
 """(recipe in words, how many units are done, of how many): progress for people."""
 
@@ -97,7 +105,8 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
 
     ``start`` starts the workers at once, for a folder that is known to be large; then every set of two units goes to them.
     A worker that dies (memory, a signal) breaks the pool: what it was making is tried again by the next plan, alone and with
-    less memory, and after three deaths its claim says so.  From then on every unit is made in a worker, never here.
+    less memory, and after three deaths its claim says so.  From then on every unit is made in a worker, never here - unless
+    it was no unit that broke the pool: where workers cannot even start, everything is made here.
     """
     here = make_locally(context)
     pools: list[ProcessPoolExecutor] = []
@@ -126,12 +135,13 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
                 tell(title, len(outcomes), len(units))
         except BrokenProcessPool:
             pools.clear()
-            worth[0] = 1
+            worth[0] = 1 if _begun(context, units) else sys.maxsize
         return outcomes
 
     if start and workers > 1:
-        for _ in range(workers):
-            pool().submit(_warm_up)
+        with suppress(BrokenProcessPool):  # the first units will find out
+            for _ in range(workers):
+                pool().submit(_warm_up)
     try:
         yield make
     finally:

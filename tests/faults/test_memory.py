@@ -106,7 +106,7 @@ def test_what_never_fits_is_given_up_by_name_and_a_person_can_ask_again(lights: 
 
 
 def test_any_number_of_units_without_memory_is_given_up_in_one_run(lights: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.executor._ROUNDS", 9)  # a night has more units than a plan has rounds
+    monkeypatch.setattr("tasks.executor._ROUNDS", 7)  # a night has more units than a plan has rounds
     hungry(monkeypatch, {"reduce_light": 0})
     lights.run()
     assert {row.state for row in lights.files()} == {"done", "rejected"}
@@ -127,4 +127,13 @@ def test_a_worker_killed_for_memory_is_replaced_and_the_unit_made_smaller(bench:
     with pooled(bench.space.context, 2, start=True) as make:
         bench.space.run(scope.id, make=make)
     assert [attempt.state for attempt in attempts(bench, "bias_master")] == ["died", "done"]
+    assert {row.state for row in bench.files()} == {"done"}
+
+
+def test_workers_that_cannot_start_are_done_without(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "_start_worker", starved.start_never)
+    (scope,) = bench.scopes()
+    with pooled(bench.space.context, 2, start=True) as make:
+        bench.space.run(scope.id, make=make)
+    assert [attempt.state for attempt in attempts(bench, "bias_master")] == ["done"]
     assert {row.state for row in bench.files()} == {"done"}

@@ -58,6 +58,11 @@ def start_killed(settings: WorkerSettings) -> None:
     start_worker(settings)
 
 
+def start_never(_settings: WorkerSettings) -> None:
+    """A worker that cannot start."""
+    os._exit(3)
+
+
 def _used_bytes() -> int:
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
