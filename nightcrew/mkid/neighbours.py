@@ -38,3 +38,26 @@ def finite_median(values: Floats) -> Floats:
     low, high = np.maximum((number - 1) // 2, 0)[..., None], np.minimum(number // 2, values.shape[-1] - 1)[..., None]
     middle = (np.take_along_axis(ordered, low, axis=-1) + np.take_along_axis(ordered, high, axis=-1))[..., 0] / 2
     return np.where(number > 0, middle, np.nan)
+
+
+def lower_level(values: Floats, box_px: int = 15, stride_px: int = 4, share: float = 0.25) -> Floats:
+    """Level [y, x] that a quarter (``share``) of the values in a wide box about each pixel lie below: light without its stars.
+
+    Taken on a grid of every ``stride_px``-th pixel and interpolated; 0 where there is no value at all.
+    """
+    from scipy.ndimage import map_coordinates
+
+    half = box_px // 2
+    rows, columns = values.shape
+    beyond = (half, half + stride_px)  # so that the grid reaches past the last row and column
+    padded = np.pad(values, (beyond, beyond), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (box_px, box_px))[::stride_px, ::stride_px]
+    ordered = np.sort(windows.reshape(*windows.shape[:2], -1), axis=-1)
+    number = np.isfinite(ordered).sum(axis=-1)
+    place = np.maximum((share * (number - 1)).astype(np.intp), 0)
+    grid = np.take_along_axis(ordered, place[..., None], axis=-1)[..., 0]
+    finite = values[np.isfinite(values)]
+    grid = np.where(number > 0, grid, np.quantile(finite, share) if finite.size else 0.0)
+    y, x = np.mgrid[:rows, :columns] / stride_px
+    level: Floats = map_coordinates(grid, [y, x], order=1, mode="nearest")
+    return level

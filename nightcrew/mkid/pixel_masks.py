@@ -13,7 +13,7 @@ from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.live_time import overlap_us
 from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, PixelMasks
-from nightcrew.mkid.neighbours import box_median, box_sigma
+from nightcrew.mkid.neighbours import box_median, box_sigma, lower_level
 from nightcrew.mkid.photon_table import PhotonTable
 
 Floats = NDArray[np.float64]
@@ -129,14 +129,13 @@ def _judged(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags
 def _threshold(values: Floats, median: Floats, options: MaskOptions) -> Floats:
     """What a star on the background could bring at most: above the median by the ratio of a Gaussian's peak to its median in the box.
 
-    The background is the lower quartile of the array; the threshold is at least that, and at least the upper limit of 95 % that the
-    neighbours' counts allow.
+    The background is the lower quartile of a wide neighbourhood, as an array is seldom lit evenly; the threshold is at least that, and at
+    least the upper limit of 95 % that the neighbours' counts allow.
     """
     from scipy.special import gammaincinv
 
     ratio = _peak_ratio(options.box_px, options.fwhm_px)
-    finite = values[np.isfinite(values)]
-    background = float(np.percentile(finite, 25)) if finite.size else 0.0
+    background = lower_level(values)
     star = ratio * median - (ratio - 1) * np.minimum(background, median)
     upper = np.asarray(gammaincinv(np.nan_to_num(median) + 1, _MOST_POISSON), dtype=np.float64)
     return np.maximum(np.maximum(star, background), upper)
@@ -150,15 +149,16 @@ def _peak_ratio(box_px: int, fwhm_px: float) -> float:
 
 
 def _by_laplacian(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags, Flags]:
-    """Pixels that stick out of the plane of their four neighbours, against the scatter of the array and the photon noise."""
+    """Pixels that stick out of the plane of their four neighbours, against the photon noise and what the array scatters beyond it."""
     from scipy.ndimage import convolve, maximum_filter
 
     median = box_median(values, options.box_px)
     filled = np.where(np.isfinite(values), values, np.where(np.isfinite(median), median, 0.0))
     curved = convolve(filled, _LAPLACE, mode="nearest") / 4
-    finite = curved[np.isfinite(values)]
-    spread = _MAD_TO_SIGMA * float(np.median(np.abs(finite - np.median(finite)))) if finite.size else 0.0
-    sigma = np.maximum(spread, np.sqrt(np.maximum(np.nan_to_num(median), 1.0) * 1.25))  # own noise and a quarter of four neighbours'
+    noise = np.sqrt(np.maximum(np.nan_to_num(median), 1.0) * 1.25)  # own noise and a quarter of four neighbours'
+    pulls = (curved / noise)[np.isfinite(values)]
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(pulls - np.median(pulls)))) if pulls.size else 0.0
+    sigma = noise * max(spread, 1.0)
     significance = np.abs(curved) / sigma
     first = significance >= maximum_filter(significance, size=3)  # the neighbours of a bad pixel stick out the other way
     with np.errstate(invalid="ignore"):

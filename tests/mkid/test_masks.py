@@ -39,6 +39,20 @@ def test_planted_pixels_are_found_and_no_other(method: str) -> None:
     assert np.argwhere(bits == DEAD).tolist() == [[15, 2]]
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_bad_pixels_are_found_in_bright_and_in_dim_parts_of_the_array(method: str) -> None:
+    shape = (40, 60)
+    light = np.broadcast_to(40 * np.exp(np.log(100) * np.arange(60) / 59), shape)  # from 40 to 4000
+    image = np.random.default_rng(6).poisson(light).astype(np.float64)
+    planted = {(20, 3): 200, (30, 2): 0, (7, 56): 9000, (25, 55): 300, (12, 30): 1500}
+    for place, counts in planted.items():
+        image[place] = counts
+    bits = mask_of(image, 10.0, np.zeros(shape, dtype=np.bool_), MaskOptions(method=method))
+    assert sorted(map(tuple, np.argwhere(bits == HOT).tolist())) == [(7, 56), (12, 30), (20, 3)]
+    assert np.argwhere(bits == COLD).tolist() == [[25, 55]]
+    assert np.argwhere(bits == DEAD).tolist() == [[30, 2]]
+
+
 def test_a_star_is_not_hot() -> None:
     y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
     star = 3000 * np.exp(-0.5 * ((x - 12) ** 2 + (y - 9) ** 2) / (5 / 2.3548) ** 2)
