@@ -43,7 +43,10 @@ def _clock(text: str) -> str:
 
 
 def _expanded(path: Path) -> Path:
-    return path.expanduser()
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r} names the folder of a user whom this machine does not know") from error
 
 
 ConfigPath = Annotated[Path, AfterValidator(_expanded)]

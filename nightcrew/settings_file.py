@@ -76,7 +76,10 @@ def _find(path: Path | str | None) -> Path | None:
     if path is None and os.environ.get("NIGHTCREW_CONFIG"):
         path = os.environ["NIGHTCREW_CONFIG"]
     if path is not None:
-        return Path(path).expanduser().absolute()
+        try:
+            return Path(path).expanduser().absolute()
+        except RuntimeError as error:
+            raise Refused(f"{str(path)!r} names the folder of a user whom this machine does not know") from error
     default = Path(FILE_NAME)
     return default.absolute() if default.exists() else None
 

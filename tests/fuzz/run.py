@@ -44,15 +44,16 @@ def _one(name: str, minutes: float) -> bool:
         (corpus / f"seed-{number}").write_bytes(seed)
     before = set(found.iterdir())
     command = [sys.executable, "-m", "tests.fuzz.run", name, "--minutes", str(minutes), "--inside"]
-    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     fresh = sorted(set(found.iterdir()) - before)
-    units = re.search(r"number_of_executed_units:\s*(\d+)", done.stderr)
+    units = re.search(r"number_of_executed_units:\s*(\d+)", done.stdout)
     bad = bool(fresh or done.returncode)
     sys.stdout.write(f"{'FOUND' if bad else 'nothing':<8} {name}: {units[1] if units else 'no'} inputs in {minutes:g} min\n")
     for path in fresh:
         sys.stdout.write(f"  {path.name}: {path.read_bytes().hex()}\n")
     if bad:
-        sys.stdout.write("\n".join(f"  {line}" for line in done.stderr.splitlines()[-40:]) + "\n")
+        told = [line for line in done.stdout.splitlines() if not line.startswith(("#", "INFO"))]
+        sys.stdout.write("\n".join(f"  {line}" for line in told[-60:]) + "\n")
     return bad
 
 
@@ -63,6 +64,10 @@ def _fuzz(name: str, minutes: float) -> None:
     with atheris.instrument_imports(include=list(target.modules)):
         for seed in target.seeds():
             target.check(seed)  # imports what it reads with
+
+    def one(data: bytes) -> None:
+        target.check(data)
+
     options = [
         f"-max_total_time={round(minutes * 60)}",
         f"-max_len={MOST_BYTES}",
@@ -70,7 +75,7 @@ def _fuzz(name: str, minutes: float) -> None:
         "-rss_limit_mb=2048",
         "-print_final_stats=1",
     ]
-    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={_folder(name) / 'found'}/", str(_folder(name) / "corpus")], target.check)
+    atheris.Setup([sys.argv[0], *options, f"-artifact_prefix={_folder(name) / 'found'}/", str(_folder(name) / "corpus")], one)
     atheris.Fuzz()
 
 

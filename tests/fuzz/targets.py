@@ -33,14 +33,16 @@ class Target:
     modules: tuple[str, ...]
     may_refuse: bool = False
 
-    def check(self, data: bytes) -> None:
-        """Read the bytes; raises whatever is no answer."""
+    def check(self, data: bytes) -> str:
+        """Read the bytes: ``"read"`` or ``"refused"``; raises whatever is no answer."""
         allowed = (RejectedInput, TransientError, Refused) if self.may_refuse else (RejectedInput, TransientError)
         try:
             self.read(data)
         except allowed as error:
             if len(str(error)) < 10:  # it is shown with its control characters escaped, wherever it is shown
                 raise ValueError(f"no sentence for a person: {error!r}") from error
+            return "refused"
+        return "read"
 
     def cases(self) -> list[bytes]:
         """What was found earlier."""

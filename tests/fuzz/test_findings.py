@@ -11,6 +11,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.irradiation.dose_log import read_dose_log
 from nightcrew.lab.logs import parse_log
 from nightcrew.mkid.spectra_response import read_reference
+from nightcrew.settings import Settings
 from tests.fuzz.targets import TARGETS
 
 LONG_FIELD = "x" * 200_000  # more than Python's csv module takes
@@ -21,6 +22,13 @@ LONG_FIELD = "x" * 200_000  # more than Python's csv module takes
 def test_toml_beyond_what_python_takes_is_refused(name: str, text: str) -> None:
     with pytest.raises(Refused, match="cannot be read as TOML"):
         TARGETS[name].read(text.encode())
+
+
+def test_a_folder_of_nobody_is_refused() -> None:
+    with pytest.raises(Refused, match="whom this machine does not know"):
+        TARGETS["configuration"].read(b'[[folders]]\npath = "~nobody-of-that-name/raw"\n')
+    with pytest.raises(Refused, match="whom this machine does not know"):
+        Settings.load("~nobody-of-that-name/nightcrew.toml")
 
 
 def test_a_table_with_an_endless_field_is_rejected(tmp_path: Path) -> None:

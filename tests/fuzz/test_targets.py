@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.fuzz.targets import TARGETS, Target
 
 TEXTS = {"lab_log", "lab_config", "observing_log", "beam_map", "flat_config", "dose_log", "configuration", "profile"}
+ANSWERS = ("read", "refused")
 WORDS = [
     *(
         b"\0",
@@ -68,14 +69,14 @@ def seeds(name: str) -> list[bytes]:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_sound_bytes_are_read(name: str) -> None:
-    for seed in seeds(name):
-        TARGETS[name].check(seed)
+    answers = {TARGETS[name].check(seed) for seed in seeds(name)}
+    assert answers == ({"refused"} if name == "camera_raw" else {"read"})  # camera raw files are told from others, not read
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_was_found_stays_mended(name: str) -> None:
     for case in TARGETS[name].cases():
-        TARGETS[name].check(case)
+        assert TARGETS[name].check(case) in ANSWERS
 
 
 def mutated(target: Target, seed: int) -> bytes:
@@ -114,14 +115,14 @@ def _swap_a_word(data: bytearray, rng: random.Random) -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(seed=st.integers(0, 2**40))
 def test_spoiled_bytes_end_in_an_answer(name: str, seed: int) -> None:
-    TARGETS[name].check(mutated(TARGETS[name], seed))
+    assert TARGETS[name].check(mutated(TARGETS[name], seed)) in ANSWERS
 
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(text=st.text(max_size=300))
 def test_any_text_ends_in_an_answer(name: str, text: str) -> None:
-    TARGETS[name].check(text.encode("utf-8", "surrogatepass"))
+    assert TARGETS[name].check(text.encode("utf-8", "surrogatepass")) in ANSWERS
 
 
 @pytest.mark.slow
@@ -129,4 +130,4 @@ def test_any_text_ends_in_an_answer(name: str, text: str) -> None:
 @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**60))
 def test_spoiled_bytes_at_length(name: str, seed: int) -> None:
-    TARGETS[name].check(mutated(TARGETS[name], seed))
+    assert TARGETS[name].check(mutated(TARGETS[name], seed)) in ANSWERS
