@@ -144,7 +144,7 @@ def _dose_steps(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measure
     """Label of the dose step of each frame: its folder's dose, else a cluster's number below 0.
 
     Where a beam runs on without folders, doses are a chain: it is cut into parts, the same for all kinds, so that biases and darks of a
-    part belong together; as many parts as leave some frames of each kind and exposure in each.
+    part belong together; parts of equal numbers of frames, and as many as leave some of each kind and exposure in each.
     """
     beam = [f for f in frames if doses[f.relative].stage == "radiating"]
     labelled = {f.relative: f.nominal_dose_krad for f in beam if f.nominal_dose_krad is not None}
@@ -154,11 +154,29 @@ def _dose_steps(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measure
     scarcest = min(Counter(measures[f.relative] for f in rest).values(), default=0)
     parts = min(max(scarcest // FRAMES_OF_A_PART, DOSE_PARTS[0]), DOSE_PARTS[1])
     width = max(largest / parts, DOSE_GAP_KRAD)
-    in_order = sorted(values)
-    usual = median([b - a for a, b in itertools.pairwise(in_order)]) if len(values) > 1 else 0.0
-    found = clusters(values, max(DOSE_GAP_KRAD, USUAL_STEPS * usual), width=width)
+    order = sorted(range(len(values)), key=lambda i: (values[i], rest[i].relative))
+    usual = median([values[b] - values[a] for a, b in itertools.pairwise(order)]) if len(values) > 1 else 0.0
+    chains = clusters(values, max(DOSE_GAP_KRAD, USUAL_STEPS * usual))
+    found: list[int] = [0] * len(values)
+    number = 0
+    for _, chain in itertools.groupby(order, key=lambda i: chains[i]):
+        for part in _of_equal_number(list(chain), values, width):
+            number += 1
+            for i in part:
+                found[i] = number - 1
     quiet = {f.relative: 0.0 for f in frames if doses[f.relative].stage != "radiating"}
     return {**{k: float(v) for k, v in labelled.items()}, **{f.relative: -1.0 - n for f, n in zip(rest, found, strict=True)}, **quiet}
+
+
+def _of_equal_number(chain: list[int], values: Sequence[float], width: float) -> list[list[int]]:
+    """A chain of sorted places in as many parts as it is ``width`` wide, of equal numbers, each cut moved to the widest step near it."""
+    n = min(max(1, math.ceil((values[chain[-1]] - values[chain[0]]) / width * (1 - 1e-9))), len(chain))
+    bounds = [0, len(chain)]
+    for k in range(1, n):
+        ideal, reach = len(chain) * k / n, len(chain) / n / 8
+        near = [i for i in range(1, len(chain)) if abs(i - ideal) <= max(reach, 0.5)]
+        bounds.append(max(near, key=lambda i: (round((values[chain[i]] - values[chain[i - 1]]) / width, 6), -abs(i - ideal))))
+    return [chain[a:b] for a, b in itertools.pairwise(sorted({*bounds}))]
 
 
 def _visits(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measures: Measures) -> dict[str, int]:

@@ -216,3 +216,31 @@ def test_a_larger_campaign_within_the_stated_limits(tmp_path: Path) -> None:
     maps = make_damage(plan.sensor, 1)
     for one in found.hot.counts:
         assert one.count == pytest.approx(maps.hot_at(one.dose_krad), rel=0.03, abs=1)
+
+
+def test_a_beam_without_dose_folders_within_the_same_limits(tmp_path: Path) -> None:
+    # Irradiation/Bias and Irradiation/Darks: doses by the log alone; as one chain they were a single group, or one of each frame
+    truth = simulated(tmp_path, STRONG)["effective"]
+    beam = tmp_path / "sim" / "campaign" / "Irradiation"
+    for place, step in enumerate(sorted(beam.iterdir())):
+        for attempt in sorted(step.rglob("attempt0")):
+            target = beam / attempt.parent.relative_to(step) / f"attempt{place}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            attempt.rename(target)
+    found = analysed(tmp_path)
+    assert found.left_out == {}
+    steps = {one.group.step for one in found.masters if one.group.stage == "radiating"}
+    assert 4 <= len(steps) <= 10
+    assert all(len(one.group.frames) >= 3 for one in found.masters)
+    assert all(one.corrected for one in found.masters)
+    maps = make_damage(STRONG.sensor, 1)
+    for slope in found.slopes:
+        some = groups_of(found, slope.kind, slope.exposure_s, "pre", "radiating")
+        expected = np.polyfit([one.group.dose_krad for one in some], [level_of(one, maps) for one in some], 1)[0]
+        assert slope.value == pytest.approx(expected, rel=0.005 if slope.kind == "BIAS" else 0.01), slope.exposure_s
+    fit = found.main_fit
+    assert fit is not None
+    for key in ("B0", "alpha", "DC0", "beta", "read"):
+        assert fit.values[key] == pytest.approx(truth[key], rel=0.01), key
+    for key in NAMES:
+        assert fit.values[key] == pytest.approx(truth[key], rel=0.03), key
