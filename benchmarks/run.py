@@ -2,6 +2,9 @@
 
 Prints a table of measured ratios and limits, and exits with 1 where one falls short or an anchor (siril, ccdproc) is missing, unless
 ``--allow-absent`` is given, which prints it as not shown.  ``--write`` puts the table into docs/performance.md.
+
+Every part runs in a process of its own: the peak memory of a command begins with that of the process that starts it, and a part that
+fails takes nothing from the others.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
-from benchmarks import calibrate, campaign, combine, lab, lights, mkid, mkid_calibrations, mkid_images, pixel_fits, sensor, start
 from benchmarks.spent import ROOT, python, siril, worker
 from benchmarks.table import Line, as_text, failed
 
@@ -72,31 +77,41 @@ def ingest_lines(_data: Path, _work: Path, _repeats: int) -> list[Line]:
     return [Line(work=str(row["work"]), what="of the speed of reading and hashing", value=row["ratio"], at_least=row["target"], note=note)]
 
 
-def service_lines(data: Path, work: Path, repeats: int) -> list[Line]:
-    """The running service; imported late, since this process has to stay small while it measures the memory of others."""
-    from benchmarks import service
-
-    return service.lines(data, work, repeats)
-
-
-PARTS: dict[str, Part] = {
-    "combine": combine.lines,
-    "calibrate": calibrate.lines,
+PARTS: dict[str, Part | None] = {  # None: the function ``lines`` of the module of that name
+    "combine": None,
+    "calibrate": None,
     "headers": header_lines,
-    "pixel_fits": pixel_fits.lines,
-    "start": start.lines,
+    "pixel_fits": None,
+    "start": None,
     "planning": planning_lines,
     "ingest": ingest_lines,
-    "lights": lights.lines,
+    "lights": None,
     "night": night_lines,
-    "service": service_lines,
-    "mkid": mkid.lines,
-    "lab": lab.lines,
-    "campaign": campaign.lines,
-    "mkid_calibrations": mkid_calibrations.lines,
-    "mkid_images": mkid_images.lines,
-    "sensor": sensor.lines,
+    "service": None,
+    "mkid": None,
+    "lab": None,
+    "campaign": None,
+    "mkid_calibrations": None,
+    "mkid_images": None,
+    "sensor": None,
 }
+
+
+def measure_here(name: str, data: Path, work: Path, repeats: int) -> list[Line]:
+    """The lines of one part, measured by this process."""
+    part: Part = PARTS[name] or import_module(f"benchmarks.{name}").lines
+    return part(data, work, repeats)
+
+
+def measure_apart(name: str, data: Path, repeats: int) -> list[Line]:
+    """The same by a process of its own; one line that is SHORT where the part failed."""
+    with tempfile.TemporaryDirectory(prefix="nightcrew-bench-", dir=data) as work:
+        rows = Path(work) / "rows.json"
+        words = python("benchmarks", "--only", name, "--repeats", repeats, "--data", data, "--rows", rows)
+        done = subprocess.run(words, stdout=sys.stderr, check=False, cwd=ROOT)
+        if done.returncode or not rows.exists():
+            return [Line(work=name, what="the measurement ran", value=0.0, unit="", at_least=1, note="failed: its error is printed above")]
+        return [Line(**row) for row in json.loads(rows.read_text(encoding="utf-8"))]
 
 
 def machine() -> str:
@@ -158,16 +173,21 @@ def main() -> int:
         "--data", type=Path, default=Path(tempfile.gettempdir()) / "nightcrew-bench-data", help="where frames are made and kept (3 GB)"
     )
     parser.add_argument("--allow-absent", action="store_true")
+    parser.add_argument("--rows", type=Path, help="measure here, and write the rows as JSON into this file beside its other files")
     parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
     given = parser.parse_args()
+    if given.rows:
+        rows = [asdict(line) for name in given.only for line in measure_here(name, given.data, given.rows.parent, given.repeats)]
+        given.rows.write_text(json.dumps(rows, default=float), encoding="utf-8")  # numbers of numpy, too
+        return 0
     _as_installed()
     before = machine()
     make_data(given.data)
     found: list[Line] = []
-    with tempfile.TemporaryDirectory(prefix="nightcrew-bench-", dir=given.data) as work:
-        for name in given.only:
-            print(f"{name} ...", file=sys.stderr, flush=True)
-            found += PARTS[name](given.data, Path(work), given.repeats)
+    for name in given.only:
+        start = time.monotonic()
+        found += measure_apart(name, given.data, given.repeats)
+        print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     text = "\n".join([f"Machine: {before} (before), load after {os.getloadavg()[0]:.1f}.  {versions()}.", "", as_text(found)])
     print(text)
     if given.write:
