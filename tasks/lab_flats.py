@@ -112,7 +112,7 @@ def _reduce(
     for flat in flats:
         choice = choose_dark(flat, shelf.groups)
         if choice is None:
-            made.skipped.append((flat.path.name, f"{flat.path.name}: no dark within 5 K and 10 s"))
+            made.skipped.append((flat.path.name, f"{flat.path.name}: no dark of its set-up, stage and dose within 5 K and 10 s"))
             continue
         raw = read_image(flat.path).astype(np.float32)
         dark = shelf.dark(choice, flat.exposure_s)

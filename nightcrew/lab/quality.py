@@ -29,15 +29,17 @@ def _joined(found: Sequence[tuple[str, str]]) -> Judged:
     return worst("A", *(grade for grade, _ in found)), tuple(reason for _, reason in found)
 
 
-def _chi2(chi2: NDArray[np.float32]) -> list[tuple[str, str]]:
+def _chi2(chi2: NDArray[np.float32], freedom: float) -> list[tuple[str, str]]:
+    """What the median pixel's reduced chi^2 says, against the one that its degrees of freedom let expect (Wilson and Hilferty 1931)."""
     values = sample_pixels(chi2)
     values = values[np.isfinite(values)]
-    middle = float(np.median(values)) if values.size else float("nan")
+    expected = (1 - 2 / (9 * freedom)) ** 3 if freedom >= 1 else float("nan")
+    middle = float(np.median(values)) / expected if values.size else float("nan")
     if CHI2[0] <= middle <= CHI2[1]:
         return []
     if not np.isfinite(middle):
         return [("B", "too few frames to check it against their noise")]
-    return [("D" if middle > BAD_CHI2 else "B", f"the median pixel's reduced chi^2 is {middle:.2g}")]
+    return [("D" if middle > BAD_CHI2 else "B", f"the median pixel's reduced chi^2 is {middle:.2g} of what noise makes")]
 
 
 def _temperatures(frames: Sequence[LabFrame]) -> list[tuple[str, str]]:
@@ -59,7 +61,8 @@ def _left_out(count: int, total: int) -> list[tuple[str, str]]:
 def bias_quality(made: BiasMade) -> Judged:
     """Grade and reasons of a bias model."""
     model = made.model
-    found = [*_chi2(model.chi2), *_temperatures(made.frames), *_left_out(len(model.left_out), len(made.frames))]
+    freedom = float(np.median(model.count)) - (2 if model.sloped else 1)
+    found = [*_chi2(model.chi2, freedom), *_temperatures(made.frames), *_left_out(len(model.left_out), len(made.frames))]
     if not model.sloped:
         found.append(("B", f"{len(made.frames)} bias frames of one temperature: how it goes with temperature is not known"))
     elif len({round(float(frame.temperature_c or 0)) for frame in made.frames}) < FEW_TEMPERATURES:
@@ -81,7 +84,8 @@ def dark_quality(made: DarkMade) -> Judged:
     model = made.model
     if model is None:
         return "D", ("there is no model",)
-    found = [*_chi2(model.chi2), *_temperatures(made.frames), *_left_out(len(model.left_out), len(made.frames))]
+    freedom = float(np.median(model.count)) - (2 if model.shape.b_error is not None else 1)
+    found = [*_chi2(model.chi2, freedom), *_temperatures(made.frames), *_left_out(len(model.left_out), len(made.frames))]
     if made.bias_beyond:
         found.append(("B", made.bias_beyond))
     if model.shape.b_error is None:
