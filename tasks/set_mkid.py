@@ -159,7 +159,6 @@ def make_flat(unit: SetUnit) -> SetResult:
     quantities = flat_quantities(flat)
     grade, reasons = flat_grade(flat, calibrations.wavelength) if calibrations.wavelength else ("D", ())
     metrics = {**{one.name: one.value for one in quantities}, "notes": notes}
-    reasons = (*reasons, *unit.facts["notes"])
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
 
 
@@ -253,7 +252,7 @@ def _grade(unit: SetUnit) -> tuple[str, tuple[str, ...]]:
         elif away > _NEAR_S:
             grade = max(grade, "C" if away > _FAR_S else "B")
             reasons.append(f"the {what} is {away / 3600:.0f} hours away")
-    return grade, (*reasons, *unit.facts["notes"])
+    return grade, tuple(reasons)
 
 
 def _measurements(quantities: tuple[Quantity, ...]) -> tuple[Measurement, ...]:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
 
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.observing_log import LoggedExposure, parse_log
@@ -273,8 +272,9 @@ def _flats(builder: SetBuilder, exposures: Sequence[LoggedExposure], words: Mkid
             flats[0].name,
             products=[*(made.tables[one.name][1].fingerprint for one in flats), *masks, *sorted(darks), wavecal.planned.fingerprint],
             parameters={**words.flat(), "laser": flats[0].wavelength_nm is not None},
-            facts={"notes": [wavecal.note] if wavecal.note else [], "book_pixels": words.flat_book_pixels},
+            facts={"book_pixels": words.flat_book_pixels},
         )
+        made.problems += [f"{flats[0].name}: {wavecal.note}"] if wavecal.note else []
         made.flats.append((_middle_us(flats), planned))
 
 
@@ -288,9 +288,9 @@ def _calibrated(builder: SetBuilder, words: MkidWords, made: _Made) -> list[Plan
         if wavecal is None and not builder.quiet():
             continue
         both = [item for item in (wavecal, flat) if item is not None]
-        chosen, notes = [item.planned.fingerprint for item in both], [item.note for item in both if item.note]
-        away: dict[str, Any] = {"wavecal_away_s": wavecal.away_s if wavecal else None, "flatcal_away_s": flat.away_s if flat else None}
-        away["notes"] = notes
+        chosen = [item.planned.fingerprint for item in both]
+        made.problems += [f"{name}: {item.note}" for item in both if item.note]  # on the page; a choice that stands makes nothing anew
+        away = {"wavecal_away_s": wavecal.away_s if wavecal else None, "flatcal_away_s": flat.away_s if flat else None}
         masks = [made.masks[name].fingerprint] if name in made.masks and made.masks[name].status != "failed" else []
         inputs, parameters = [table.fingerprint, *masks, *chosen], {"linearity_step_s": words.linearity_step_s}
         made.science[name] = inputs

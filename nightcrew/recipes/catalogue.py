@@ -38,7 +38,7 @@ _ALL = (
     Recipe("lab_models", 2, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 2, "models", "irradiation campaign", "campaign"),
     Recipe("mkid_table", 2, "mkid", "photon table", "mkid"),
-    Recipe("mkid_masks", 2, "mkid", "pixel masks and cosmic rays", "mkid"),
+    Recipe("mkid_masks", 3, "mkid", "pixel masks and cosmic rays", "mkid"),
     Recipe("mkid_wavecal", 2, "mkid", "wavelength solution", "mkid"),
     Recipe("mkid_flatcal", 2, "mkid", "flat field of an array", "mkid"),
     Recipe("mkid_calibrated", 2, "mkid", "calibrated photon table", "mkid"),

@@ -34,7 +34,8 @@ def solution_of(made: Plan, science: str) -> tuple[str, list[str]]:
     (one,) = [one for one in made.products if one.recipe == "mkid_calibrated" and one.key == science]
     known = {other.fingerprint: other.key for other in made.products if other.recipe == "mkid_wavecal"}
     (used,) = [known[item.fingerprint] for item in one.inputs if item.fingerprint in known]
-    return used, one.facts["notes"]
+    (report,) = [one for one in made.products if one.recipe == "mkid_report"]
+    return used, report.facts["problems"]
 
 
 def test_a_worthless_solution_is_passed_over_for_one_that_is_further_away(tmp_path: Path) -> None:
@@ -42,7 +43,16 @@ def test_a_worthless_solution_is_passed_over_for_one_that_is_further_away(tmp_pa
     assert solution_of(planned(tmp_path, TEXTS, {"mkid_wavecal a": "C", "mkid_wavecal c": "B"}), "late") == ("c", [])
     used, notes = solution_of(planned(tmp_path, TEXTS, {"mkid_wavecal a": "B", "mkid_wavecal c": "D"}), "late")
     assert used == "a"
-    assert notes == ["the nearer wavelength solution c (grade D) was passed over for a"]
+    assert notes == ["late: the nearer wavelength solution c (grade D) was passed over for a"]
+
+
+def test_a_worthless_solution_that_comes_later_makes_nothing_anew(tmp_path: Path) -> None:
+    lines = log(*LASERS, exposure("early", "science", 6), exposure("f", "flat", 9), exposure("late", "science", 25))
+    before = planned(tmp_path / "1", {**MAP, **seconds(0, 40), **lines}, {})
+    lines = log(*LASERS, exposure("early", "science", 6), exposure("f", "flat", 9), *AGAIN, exposure("late", "science", 25))
+    after = planned(tmp_path / "2", {**MAP, **seconds(0, 40), **lines}, {"mkid_wavecal a": "A", "mkid_wavecal c": "D"})
+    kept = {one.name: one.fingerprint for one in after.products}
+    assert all(kept[one.name] == one.fingerprint for one in before.products if one.recipe != "mkid_report")
 
 
 def test_where_every_solution_is_worthless_the_nearest_is_taken(tmp_path: Path) -> None:
@@ -52,7 +62,7 @@ def test_where_every_solution_is_worthless_the_nearest_is_taken(tmp_path: Path) 
 def test_a_solution_that_a_person_marked_bad_is_passed_over(tmp_path: Path) -> None:
     used, notes = solution_of(planned(tmp_path, TEXTS, {"mkid_wavecal a": "A", "mkid_wavecal c": "A"}, bad="mkid_wavecal c"), "late")
     assert used == "a"
-    assert notes == ["the nearer wavelength solution c (marked bad) was passed over for a"]
+    assert notes == ["late: the nearer wavelength solution c (marked bad) was passed over for a"]
 
 
 @pytest.mark.parametrize(("share", "grade"), [(1.0, "A"), (0.7, "A"), (0.69, "B"), (0.3, "C"), (0.001, "D"), (0.0, "D")])
