@@ -64,14 +64,15 @@ class SensorFrame:
     def opened(self) -> Iterator[Rows]:
         """The frame's rows while the block runs.  Compressed files are decoded once and held.
 
-        :class:`UnreadableFrame` with the cause where its pixels cannot be read, in the block, too.
+        :class:`UnreadableFrame` with the cause where its pixels cannot be read, in the block, too.  What may pass (a share that is
+        away) stays a :class:`TransientError`: the frame is not to be left out for it.
         """
         try:
             with self._rows() as rows:
                 yield rows
         except UnreadableFrame:
             raise
-        except (RejectedInput, TransientError) as error:
+        except RejectedInput as error:
             raise UnreadableFrame(self, str(error)) from error
 
     @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.sensor.characterise import RegionResult, SensorResult, characterise
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.frames import SensorFrame, UnreadableFrame, Window, of_array
@@ -169,19 +171,21 @@ def test_box_outside_one_set_up_leaves_that_out() -> None:
 
 
 class _Broken(SensorFrame):
-    """A frame whose header can be read and whose pixels cannot."""
+    """A frame whose header can be read and whose pixels cannot: for good, or while the share is away."""
 
     def _rows(self) -> Any:
-        from contextlib import contextmanager
-
-        from nightcrew.errors import RejectedInput
-
         @contextmanager
         def broken() -> Any:
-            raise RejectedInput("the compressed data end too early")
+            raise RejectedInput("the compressed data end too early") if self.compressed else TransientError("the share is away")
             yield
 
         return broken()
+
+
+def test_what_may_pass_is_not_left_out() -> None:
+    frames = frames_of(small_plan(flat_levels=LEVELS), 1)
+    with pytest.raises(TransientError, match="share is away"):
+        characterise([_Broken(name="a", header=frames[0].header), *frames], QUICK)
 
 
 def test_frames_whose_pixels_cannot_be_read_are_left_out_with_the_cause() -> None:
