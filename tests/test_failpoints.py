@@ -12,7 +12,7 @@ import pytest
 
 from nightcrew import failpoints
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 REACHED = re.compile(r'failpoints\.reach\("([\w.]+)"\)')
 CODE = ("nightcrew", "tasks", "flows", "reports", "watchers", "deployments")
 

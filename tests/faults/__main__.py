@@ -46,7 +46,8 @@ class Summary:
         for item in items:
             document = getattr(getattr(item, "function", None), "__doc__", None) or ""
             words = document.strip().splitlines()[0].rstrip(".") if document.strip() else item.name.removeprefix("test_").replace("_", " ")
-            self.told[item.nodeid] = Told(words)
+            given = getattr(item, "callspec", None)
+            self.told[item.nodeid] = Told(words if given is None else f"{words} [{given.id}]")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """What became of it."""

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -147,37 +147,54 @@ def test_a_run_that_died_unheard_is_ended_and_a_healthy_one_is_not(service: Runn
     record_property("evidence", "the dead run was ended and its night started anew; a run with a unit of 90 s was left alone and completed")
 
 
-@contextmanager
-def slow_proxy(target: int, delay_s: float) -> Iterator[int]:
-    """A port of this machine's own whose every answer and every question is late."""
-    door = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
+class SlowProxy:
+    """A port of this machine's own whose every question and every answer is late."""
 
-    def pipe(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while not stop.is_set() and (data := source.recv(1 << 16)):
-                time.sleep(delay_s)
+    def __init__(self, target: int, delay_s: float) -> None:
+        self._target, self._delay_s = target, delay_s
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._door.getsockname()[1])
+        self._open: set[socket.socket] = {self._door}
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> SlowProxy:
+        self._go(self._serve)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in list(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        self._door.close()
+
+    def _go(self, target: Callable[..., None], *arguments: object) -> threading.Thread:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def _serve(self) -> None:
+        with suppress(OSError):  # the door was shut
+            while True:
+                self._go(self._converse, self._door.accept()[0])
+
+    def _converse(self, client: socket.socket) -> None:
+        with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._target)) as server:
+            self._open |= {client, server}
+            back = self._go(self._pipe, server, client)
+            self._pipe(client, server)
+            back.join()
+            self._open -= {client, server}
+
+    def _pipe(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 16):
+                time.sleep(self._delay_s)
                 sink.sendall(data)
+        with suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            sink.close()
-
-    def serve() -> None:
-        while not stop.is_set():
-            try:
-                client, _ = door.accept()
-                server = socket.create_connection(("127.0.0.1", target))
-            except OSError:
-                continue
-            for one, other in ((client, server), (server, client)):
-                threading.Thread(target=pipe, args=(one, other), daemon=True).start()
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield int(door.getsockname()[1])
-    finally:
-        stop.set()
-        door.close()
 
 
 @contextmanager
@@ -209,10 +226,12 @@ def server_of_ones_own(home: Path) -> Iterator[int]:
 def test_a_slow_server(raw: list[Path], tmp_path: Path, record_property: Record) -> None:
     """Each question to Prefect's server and each answer is 0.5 s late (a loopback proxy)."""
     (tmp_path / "prefect").mkdir()
-    with server_of_ones_own(tmp_path / "prefect") as port, slow_proxy(port, 0.5) as slow:
+    with server_of_ones_own(tmp_path / "prefect") as port, SlowProxy(port, 0.5) as slow:
         settings = configure(tmp_path / "service", [Watched("faulty")])
         assert settings.file is not None
-        settings.file.write_text(settings.file.read_text().replace("[prefect]\n", f'[prefect]\napi_url = "http://127.0.0.1:{slow}/api"\n'))
+        settings.file.write_text(
+            settings.file.read_text().replace("[prefect]\n", f'[prefect]\napi_url = "http://127.0.0.1:{slow.port}/api"\n')
+        )
         service = Running(Settings.load(settings.file))
         try:
             service.start(LIMIT_S)
