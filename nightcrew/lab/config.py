@@ -19,7 +19,8 @@ DEFAULT_SIDE = 2048
 DEFAULT_BITS = 16
 LARGEST_SIDE = 1 << 16
 MOST_BYTES = 1 << 20
-_QUANTITY_RE = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z%°µμ/^0-9()-]*)")
+# What was taken is not given back (++, *+): digits without end that do not fit must not be tried in every way.
+_QUANTITY_RE = re.compile(r"([+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?+)\s*+([A-Za-z%°µμ/^0-9()-]*+)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,3 +180,9 @@ def test_values() -> None:
     assert to_entry("true").value is True
     assert to_entry("1e999").value == "1e999"
     assert to_entry("two").value == "two"
+
+
+def test_digits_without_end_are_a_text_at_once() -> None:
+    """The time grows with the length, not with its third power: an hour for these, once."""
+    for text in ("9" * 20_000 + "!", "9" * 20_000 + " " * 20_000 + "x!", "1" + "()" * 20_000 + "!"):
+        assert to_entry(text).value == text
