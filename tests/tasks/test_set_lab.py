@@ -7,7 +7,9 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from astropy.io import fits
 
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import FolderSettings
@@ -147,3 +149,31 @@ def test_a_corrected_log_remakes_its_attempt_and_the_models_alone(bench: SetBenc
     changed = {key for key in before if before[key].fingerprint != after[key].fingerprint}
     assert len(changed) == 2
     assert "lab_models all" in changed
+
+
+def test_raws_beside_fits_of_somebody_else_and_a_frame_of_an_odd_size(bench: SetBench, files: dict[str, bytes], tmp_path: Path) -> None:
+    """The FITS stands for its raw alone; a frame that fits no other is set aside by itself."""
+    raws = sorted(name for name in files if name.endswith(".raw"))
+    taken = next(name for name in raws if "TestSection1" in name)
+    stem = Path(taken).stem
+    there = Path(taken).parent.parent / "fits"
+    cards = fits.Header({"TEMP": 0.0, "EXPTIME": 1.2e-5})
+    bodies = {}
+    odd = "set1/TestSection1/extra/fits/BiasT0_exp0.1sAt9f90.fits"
+    for place, shape in (((there / f"{stem}.fits").as_posix(), (24, 32)), (odd, (7, 9))):
+        name = Path(place).name
+        fits.writeto(tmp_path / name, np.arange(shape[0] * shape[1], dtype=np.uint16).reshape(shape) % 90 + np.uint16(3200), cards)
+        bodies[place] = (tmp_path / name).read_bytes()
+    bench.drop({**files, **bodies})
+    bench.see()
+    made = settle(bench)
+    found = states(bench)
+    assert found[taken][0] == "set_aside"
+    assert "FITS files beside it are used" in found[taken][1]
+    state, reason = found[odd]
+    assert (state, "9 x 7 pixels" in reason) == ("set_aside", True), reason
+    summary = next(row for row in made["lab_models all"].files if row.role == "summary.json")
+    body = json.loads((bench.root / "products" / summary.path).read_text())
+    quantities = {one["name"]: one["value"] for one in body["quantities"]}
+    assert (quantities["frames"], quantities["bad_frames"]) == (len(raws) + 1, 1)
+    assert made["lab_models all"].metrics["models"]["bias"]["set_up"]["offset_setting"] == "12"
