@@ -106,17 +106,15 @@ def _zero_of(
 ) -> Zero | str:
     warm = flats[0].temperature_c
     near = sorted(biases, key=lambda group: (apart(group.temperature_c, warm), biases[group] is None))
+    if not near:
+        return _without_biases(flats, darks, region, max_lag)
+    noise = biases[near[0]]
+    if noise is not None:
+        return Zero(level=noise.level, noise=noise, frames=near[0].frames)
     noisy = next((group for group in near if biases[group] is not None), None)
-    noise = None if noisy is None else biases[noisy]
-    if near and apart(near[0].temperature_c, warm) == 0 and biases[near[0]] is None:
-        remark = f"one bias alone at the flats' temperature: the offset is its level, {_whose_noise(noisy)}"
-        return Zero(level=mean_level(near[0].frames[0], region), noise=noise, frames=near[0].frames, remark=remark)
-    if noisy is not None and noise is not None:
-        return Zero(level=noise.level, noise=noise, frames=noisy.frames)
-    if near:
-        remark = f"one bias alone, of {near[0].label}: the offset is its level, {_whose_noise(None)}"
-        return Zero(level=mean_level(near[0].frames[0], region), noise=None, frames=near[0].frames, remark=remark)
-    return _without_biases(flats, darks, region, max_lag)
+    remark = f"one bias alone, {near[0].label}: the offset is its level, {_whose_noise(noisy)}"
+    level = mean_level(near[0].frames[0], region)
+    return Zero(level=level, noise=None if noisy is None else biases[noisy], frames=near[0].frames, remark=remark)
 
 
 def _whose_noise(noisy: Group | None) -> str:

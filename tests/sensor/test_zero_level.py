@@ -44,6 +44,8 @@ def test_one_bias_of_the_flats_temperature_goes_before_pairs_of_another() -> Non
     result = characterise(flats_and(zero("bias", 1), *(zero("bias", n, warm=5.0, level=OFFSET + 300) for n in (2, 3))), QUICK)
     right(result)
     assert "the noise that of" in whole(result).flats[0].curve.remarks[0]
+    near = characterise(flats_and(zero("bias", 1, warm=-12.0), *(zero("bias", n, warm=5.0, level=OFFSET + 300) for n in (2, 3))), QUICK)
+    right(near)  # a bias of 2 K away tells more of the offset than a pair of 15 K away
 
 
 def test_short_dark_stands_for_the_bias_and_the_grade_falls() -> None:
