@@ -18,7 +18,7 @@ from nightcrew.errors import RejectedInput
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.source import shown
 from nightcrew.lab.groups import SAME_EXPOSURE, Group, group_frames, nearest
-from nightcrew.lab.index import exposure_of, temperature_of
+from nightcrew.lab.index import exposure_of, in_usual_units, temperature_of
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.states import same_dose, states_of
 from nightcrew.quality.bad_pixels import smooth_level
@@ -61,8 +61,9 @@ def darks_of_file(path: Path) -> list[LabFrame]:
     for item in listed:
         file = path.parent / item
         hdu = read_hdus(file, first_only=True)[0]
-        t, _ = temperature_of(hdu.cards, file.name, ("", *file.parent.parts[-4:]))
-        exposure, _ = exposure_of(hdu.cards, file.name, ("", *file.parent.parts[-4:]))
+        cards = in_usual_units(hdu)
+        t, _ = temperature_of(cards, file.name, ("", *file.parent.parts[-4:]))
+        exposure, _ = exposure_of(cards, file.name, ("", *file.parent.parts[-4:]))
         ny, nx = hdu.shape[-2:] if len(hdu.shape) >= 2 else (0, 0)
         frame = LabFrame(path=file, caltype="DARK", temperature_c=t, exposure_s=exposure, nx=nx, ny=ny)
         found.append(replace(frame, set_up=set_up_of_cards(hdu, hdu.shape)))

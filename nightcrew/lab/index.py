@@ -12,12 +12,13 @@ import numpy as np
 
 from nightcrew.detector.set_up import set_up_of_cards
 from nightcrew.errors import RejectedInput
-from nightcrew.io.headers import HeaderValue
+from nightcrew.frames.units import to_celsius, to_seconds, unit_in_comment
+from nightcrew.io.headers import Hdu, HeaderValue
 from nightcrew.io.images import ImageFile
 from nightcrew.io.source import shown
 from nightcrew.lab import names
 from nightcrew.lab.attempts import DEFAULT_DEPTH, Attempt, find_attempts
-from nightcrew.lab.convert import Conversion, Section
+from nightcrew.lab.convert import Conversion, Section, covered
 from nightcrew.lab.records import INDEX_COLUMNS, LabFrame, to_row
 from nightcrew.lab.saturation import top_of
 from nightcrew.lab.tables import write_table
@@ -102,7 +103,7 @@ def index_frame(path: Path, attempt: Attempt, given: Given) -> LabFrame:
         with ImageFile(path) as image:
             if len(image.shape) != 2:
                 raise RejectedInput(f"{shown(path)}: is a cube, not a frame")
-            cards, shape = image.hdu.cards, image.shape
+            cards, shape = in_usual_units(image.hdu), image.shape
             set_up = set_up_of_cards(image.hdu, shape)
             depth = (
                 8
@@ -146,6 +147,20 @@ def index_frame(path: Path, attempt: Attempt, given: Given) -> LabFrame:
         highest_adu=check.highest if np.isfinite(check.highest) else None,
         saturation_adu=stated,
     )
+
+
+def in_usual_units(hdu: Hdu) -> dict[str, HeaderValue]:
+    """Cards of a frame; temperatures in C and exposures in s where the comments state another unit (``[K]``, ``(ms)``)."""
+    cards = dict(hdu.cards)
+    for key in ("TEMP", "EQTEMP", "EXPTIME"):
+        value, comment = _number(cards, key), hdu.comments.get(key, "")
+        if value is None:
+            continue
+        if key == "EXPTIME":
+            cards[key] = to_seconds(value, unit_in_comment(comment, "time") or "s")
+        else:
+            cards[key] = to_celsius(value, unit_in_comment(comment, "temperature") or "C")
+    return cards
 
 
 def _number(cards: dict[str, HeaderValue], key: str) -> float | None:
@@ -202,8 +217,10 @@ def index_sections(
         if section.caltype:
             warnings += _root_as_section(section)
         for attempt in find_attempts(section.root, search_depth=search_depth, caltype=section.caltype):
-            if attempt.raws and not attempt.fits:
-                warnings.append(f"{attempt.label}: {len(attempt.raws)} raws are not converted yet (nightcrew lab convert)")
+            done = covered(attempt.raws, attempt.fits)
+            if len(done) < len(attempt.raws):
+                left = len(attempt.raws) - len(done)
+                warnings.append(f"{attempt.label}: {left} raws are not converted yet (nightcrew lab convert)")
             for path in attempt.fits:
                 work.setdefault(path.resolve(), (path, attempt))
     with ThreadPoolExecutor(max(1, threads)) as pool:

@@ -13,13 +13,17 @@ from nightcrew.lab.convert import Section
 from nightcrew.lab.index import Given, index_sections, write_frames_index
 from nightcrew.lab.records import INDEX_COLUMNS, read_index
 from tests.lab.test_convert import stored
+from tests.lab.test_raw import attempt
 
 
 def frame(path: Path, pixels: object = None, **cards: object) -> Path:
     """A FITS frame with keywords."""
     path.parent.mkdir(parents=True, exist_ok=True)
     data = np.arange(1, 101, dtype=np.uint16).reshape(10, 10) if pixels is None else np.asarray(pixels)
-    fits.writeto(path, data, fits.Header(cards))
+    header = fits.Header()
+    for key, value in cards.items():
+        header[key] = value
+    fits.writeto(path, data, header)
     return path
 
 
@@ -128,3 +132,23 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     warnings = index_sections([Section(tmp_path)]).warnings
     assert any("no temperature" in text for text in warnings)
     assert any("no exposure" in text for text in warnings)
+
+
+@pytest.mark.parametrize(
+    ("cards", "expected"),
+    [
+        ({"TEMP": (263.15, "[K] of the detector"), "EXPTIME": (250.0, "[ms]")}, (-10.0, 0.25)),
+        ({"TEMP": (-10.0, "deg C, of the detector"), "EXPTIME": (2.0, "s, exposure")}, (-10.0, 2.0)),
+        ({"EQTEMP": (14.0, "(F)"), "EXPTIME": 3.0}, (-10.0, 3.0)),
+    ],
+)
+def test_units_in_the_comments_of_a_header_count(tmp_path: Path, cards: dict[str, object], expected: tuple[float, float]) -> None:
+    frame(tmp_path / "Darks" / "a.fits", **cards)
+    (row,) = index_sections([Section(tmp_path / "Darks", "DARK")]).frames
+    assert (row.temperature_c, row.exposure_s) == pytest.approx(expected)
+
+
+def test_raws_that_no_fits_stands_for_are_named(tmp_path: Path) -> None:
+    folder = attempt(tmp_path / "Bias" / "attempt0")
+    frame(folder / "fits" / "BiasT0_exp0.1sAt0f0.fits", TEMP=1.0)
+    assert any("1 raws are not converted yet" in text for text in index_sections([Section(tmp_path)]).warnings)
