@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -61,13 +63,11 @@ def find_cosmic_rays(
 
     :raises RejectedInput: the frame is smaller than the filters.
     """
-    from astroscrappy import detect_cosmics
-
     parameters = parameters or CosmicRayParameters()
     if min(science_e.shape) < 7:
         raise RejectedInput(f"a frame of {science_e.shape[1]} x {science_e.shape[0]} pixels is too small for a search for cosmic rays")
     work, ignored, unseen = _prepared(science_e, mask)
-    hit, _ = detect_cosmics(
+    hit, _ = _detector()(
         np.pad(work, PAD_PX, mode="reflect"),
         inmask=np.pad(unseen, PAD_PX, mode="reflect"),
         gain=gain_e,
@@ -83,6 +83,28 @@ def find_cosmic_rays(
     inner = slice(PAD_PX, -PAD_PX)
     found = np.asarray(hit, np.bool_)[inner, inner] & ~ignored
     return CosmicRays(found, int(np.count_nonzero(found)), count_groups(found))
+
+
+@lru_cache(maxsize=1)
+def _detector() -> Callable[..., tuple[Bool, NDArray[np.float32]]]:
+    """``detect_cosmics`` without its leak.
+
+    astroscrappy up to 1.3.0 takes a byte for every pixel when it widens a mask more than once, and never gives it back: 4 MB for each
+    frame of 2048^2, in a worker that lives for many nights.  Widened once it takes none, and twice once is the same.
+    """
+    from astroscrappy import astroscrappy
+
+    once = getattr(astroscrappy, "dilate5", None)
+    if once is not None:
+
+        def dilate5(marked: Bool, times: int) -> Bool:
+            for _ in range(times):
+                marked = once(marked, 1)
+            return marked
+
+        astroscrappy.dilate5 = dilate5
+    detect: Callable[..., tuple[Bool, NDArray[np.float32]]] = astroscrappy.detect_cosmics
+    return detect
 
 
 def _prepared(science_e: NDArray[np.float32], mask: NDArray[np.uint16] | None) -> tuple[NDArray[np.float32], Bool, Bool]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.lights import cosmic_rays
 from nightcrew.lights.cosmic_rays import count_groups, find_cosmic_rays, flagged
 from tests.photometry.field import add_star
 
@@ -93,3 +97,36 @@ def test_rays_at_the_edge_and_beside_bad_pixels_are_found() -> None:
     assert found[70, 71]
     assert not found[70, 70]
     assert found.sum() <= 12
+
+
+def test_masks_are_widened_as_astroscrappy_does_it() -> None:
+    from astroscrappy.utils import dilate5
+
+    widen, rng = _widen(), np.random.default_rng(3)
+    for share in (0.5, 0.02, 0.001):
+        marked = rng.random((67, 81)) < share
+        marked[0, 0] = marked[-1, -1] = True
+        for times in (1, 2, 3):
+            np.testing.assert_array_equal(widen(marked, times), dilate5(marked, times))
+
+
+def test_the_search_keeps_no_memory() -> None:
+    widen, marked = _widen(), np.zeros((2048, 2048), np.bool_)
+    widen(marked, 2)
+    before = _anonymous_kb()
+    for _ in range(8):
+        widen(marked, 2)
+    assert _anonymous_kb() - before < 8 * 1024  # astroscrappy's own keeps 32 MB of these calls
+
+
+def _widen() -> Any:
+    """What the search widens masks with."""
+    from astroscrappy import astroscrappy
+
+    cosmic_rays._detector()
+    return astroscrappy.dilate5
+
+
+def _anonymous_kb() -> int:
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
