@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from nightcrew.lab.keywords import AttemptNotes, frame_keywords, read_notes, to_
 from nightcrew.lab.raw import RawLayout, read_raw, size_problem
 from nightcrew.lab.tables import write_table
 
+_FITS_ENDING = re.compile(r"\.(fits?|fts)(\.[gf]z)?$", re.IGNORECASE)
 INDEX_NAME, REJECTED_NAME = "fits_index.csv", "rejected.csv"
 INDEX_KEYWORDS = ("CALTYPE", "FRAMENUM", "EXPTIME", "REXPTIME", "TEMP", "TEMP_0", "GAIN", "FILETEMP", "EQTEMP", "BADSIZE")
 """What ``fits_index.csv`` tells of each frame, besides PATH, where any frame has it."""
@@ -102,8 +104,8 @@ def convert_attempt(
 
 def covered(raws: Sequence[Path], fits: Sequence[Path]) -> list[Path]:
     """Raws that FITS of somebody else stand for: of the same name or, where no name is the same, all of them."""
-    stems = {path.name.split(".fit")[0].split(".fts")[0] for path in fits}
-    same = [raw for raw in raws if raw.stem in stems]
+    stems = {_FITS_ENDING.sub("", path.name).lower() for path in fits}
+    same = [raw for raw in raws if raw.stem.lower() in stems]
     return same if same or not fits else list(raws)
 
 

@@ -303,6 +303,14 @@ def test_raws_that_no_existing_fits_stands_for_are_converted(tmp_path: Path) -> 
     assert (folder / "fits" / "BiasT0_exp0.1sAt0f0.fits").read_bytes() == before
 
 
+@pytest.mark.parametrize("ending", [".fits", ".FIT", ".fits.gz", ".fts"])
+def test_a_fits_stands_for_its_raw_whatever_its_ending(ending: str) -> None:
+    raws = [Path("a/x.1.raw"), Path("a/y.RAW")]
+    assert convert.covered(raws, [Path(f"a/fits/X.1{ending}")]) == raws[:1]
+    assert convert.covered(raws, [Path("a/fits/other.fits")]) == raws
+    assert convert.covered(raws, []) == []
+
+
 def test_what_a_former_run_wrote_below_its_own_input_is_no_input(tmp_path: Path) -> None:
     from tasks.lab_run import campaign as whole
 
