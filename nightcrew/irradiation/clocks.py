@@ -17,6 +17,7 @@ from nightcrew.irradiation.tokens import natural
 F8 = NDArray[np.float64]
 SAME_BEGIN_S = 1.0
 MOST_POINTS = 400
+RESTART = 0.1
 
 
 def usual_slope(t: F8, d: F8) -> float:
@@ -47,7 +48,11 @@ def deepest_first(names: Iterable[str]) -> list[str]:
 
 
 def clocks_restart(frames: Sequence[Frame]) -> bool:
-    """Whether every dose folder's times begin before those of the one before it end: then each has its own clock."""
+    """Whether every dose folder's times begin where those of the one before it do (or earlier): then each has its own clock.
+
+    ``RESTART`` of the earlier folder's span later is the same begin; folders that only overlap (something was taken again later) have one
+    clock.
+    """
     spans: dict[tuple[str, float], tuple[float, float]] = {}
     for frame in frames:
         if frame.time_s is None or frame.nominal_dose_krad is None or frame.stage not in (None, "radiating"):
@@ -55,7 +60,7 @@ def clocks_restart(frames: Sequence[Frame]) -> bool:
         low, high = spans.get(key := (frame.campaign, frame.nominal_dose_krad), (frame.time_s, frame.time_s))
         spans[key] = (min(low, frame.time_s), max(high, frame.time_s))
     pairs = [(one, other) for one, other in itertools.pairwise(sorted(spans)) if one[0] == other[0]]
-    return bool(pairs) and all(spans[other][0] < spans[one][1] for one, other in pairs)
+    return bool(pairs) and all(spans[b][0] <= spans[a][0] + RESTART * (spans[a][1] - spans[a][0]) for a, b in pairs)
 
 
 def begin_together(frames: Sequence[Frame]) -> bool:

@@ -65,6 +65,14 @@ def test_folder_logs_with_clocks_of_their_own_are_not_mixed(numbers: bool) -> No
     assert math.isnan(post.since_end_s)
 
 
+def test_a_folder_to_which_something_was_added_later_has_no_clock_of_its_own() -> None:
+    frames = [*folder_frames(5.0, start_s=1000.0), *folder_frames(10.0, start_s=1200.0)]
+    assert not clocks_restart(frames)
+    late = dataclasses.replace(frames[9], time_s=5000.0)
+    assert not clocks_restart([*frames[:9], late, *frames[10:]])
+    assert clocks_restart([*folder_frames(5.0, start_s=3.0), *folder_frames(10.0, start_s=9.0)])
+
+
 def test_a_whole_log_says_nothing_by_time_to_clocks_that_restart() -> None:
     frames = restarted()
     log = parse_dose_log("TimeStamp,Dose\n" + "\n".join(f"{10 * i},{0.1 * i}" for i in range(200)), "radiationLog.csv")

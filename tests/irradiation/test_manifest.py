@@ -341,7 +341,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import dataclasses
 
     root = tmp_path_factory.mktemp("small")
-    plan = dataclasses.replace(PLAN, doses_krad=(5.0, 10.0), frames=3, flats=0, operation_frames=3)
+    plan = dataclasses.replace(PLAN, doses_krad=(5.0, 10.0), frames=3, flats=0, operation_frames=3, dark_exposures_s=(10.0,))
     make_irradiation(root, plan, 3)
     return root / "campaign"
 

@@ -161,7 +161,7 @@ def stack_of(root: Path, n: int) -> Group:
 def test_more_frames_need_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_frames, "MOST_OPEN", 16)
     peaks = []
-    for n in (12, 96):
+    for n in (8, 48):
         group = stack_of(tmp_path, n)
         measure(group, memory_bytes=200_000)  # imports and caches
         tracemalloc.start()
