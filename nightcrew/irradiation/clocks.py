@@ -50,7 +50,7 @@ def deepest_first(names: Iterable[str]) -> list[str]:
 def clocks_restart(frames: Sequence[Frame]) -> bool:
     """Whether every dose folder's times begin where those of the one before it do (or earlier): then each has its own clock.
 
-    ``RESTART`` of the earlier folder's span later is the same begin; folders that only overlap (something was taken again later) have one
+    ``RESTART`` of the shorter span later is the same begin; folders that only overlap (something was taken again later) have one
     clock.
     """
     spans: dict[tuple[str, float], tuple[float, float]] = {}
@@ -60,7 +60,7 @@ def clocks_restart(frames: Sequence[Frame]) -> bool:
         low, high = spans.get(key := (frame.campaign, frame.nominal_dose_krad), (frame.time_s, frame.time_s))
         spans[key] = (min(low, frame.time_s), max(high, frame.time_s))
     pairs = [(one, other) for one, other in itertools.pairwise(sorted(spans)) if one[0] == other[0]]
-    return bool(pairs) and all(spans[b][0] <= spans[a][0] + RESTART * (spans[a][1] - spans[a][0]) for a, b in pairs)
+    return bool(pairs) and all(spans[b][0] <= spans[a][0] + RESTART * min(np.ptp(spans[a]), np.ptp(spans[b])) for a, b in pairs)
 
 
 def begin_together(frames: Sequence[Frame]) -> bool:
