@@ -54,7 +54,7 @@ def truth(opened: PhotonTable, pixel: np.ndarray[Any, Any], time_us: np.ndarray[
     pixels=st.tuples(st.integers(0, 6), st.integers(0, 6)),
     missing=st.sets(st.integers(0, 3), max_size=2),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_weights_are_those_of_the_definition(
     seed: int, step_us: int, window: tuple[int, int], pixels: tuple[int, int], missing: set[int]
 ) -> None:
