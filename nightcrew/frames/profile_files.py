@@ -85,6 +85,8 @@ def _basis(file: ProfileFile, built_in: Mapping[str, ProfileFile], own: Mapping[
     wanted = file.values.get("extends")
     if wanted is None:
         wanted = name if is_own and name in built_in else GENERIC
+    if not isinstance(wanted, str):
+        raise Refused(f"{file.path}: extends: must be the name of a profile")
     found = own.get(wanted) or built_in.get(wanted)
     if found is file and is_own and name in built_in:
         found = built_in[name]

@@ -38,7 +38,7 @@ def at_once(folder: Path, absent: frozenset[str]) -> tuple[object, dict[str, tup
     return found
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.randoms(use_true_random=False), absent=st.frozensets(st.sampled_from(KINDS)), runs=st.integers(0, 6))
 def test_any_order_with_any_kind_absent(
     tmp_path_factory: pytest.TempPathFactory, order: random.Random, absent: frozenset[str], runs: int

@@ -57,6 +57,7 @@ def told(bench: Bench) -> list[str]:
 
 
 def test_a_clock_a_day_ahead_holds_nothing_up_when_it_is_right_again(raw: Path, tmp_path: Path) -> None:
+    """A clock that ran a day ahead and is put right."""
     copy = shutil.copytree(raw, tmp_path / "raw")
     bench = Bench(copy, tmp_path / "out", night=QUIET)
     late = copy / "bias-003.fit"
@@ -89,6 +90,7 @@ def test_a_clock_a_day_ahead_holds_nothing_up_when_it_is_right_again(raw: Path, 
 
 
 def test_mails_that_wait_for_a_wrong_time_are_tried_now(raw: Path, tmp_path: Path) -> None:
+    """A clock that ran a year ahead while a mail waited."""
     bench = Bench(raw, tmp_path / "out")
     bench.now = MORNING + timedelta(days=365)
     bench.see()
@@ -104,6 +106,7 @@ def test_mails_that_wait_for_a_wrong_time_are_tried_now(raw: Path, tmp_path: Pat
 
 
 def test_a_clock_that_is_right_is_left_alone(raw: Path, tmp_path: Path) -> None:
+    """No fault: times that may lie in the future."""
     bench = Bench(raw, tmp_path / "out", night=QUIET)
     bench.see()
     bench.ingest()

@@ -71,6 +71,7 @@ def test_one_odd_pixel_is_an_exposure_too() -> None:
 
 
 def test_hashing_never_waits_for_a_pipe(tmp_path: Path) -> None:
+    """A pipe in a file's place."""
     os.mkfifo(tmp_path / "light.fit")
     told: list[str] = []
 

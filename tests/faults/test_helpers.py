@@ -32,6 +32,7 @@ def written(path: Path, script: str) -> None:
 
 @pytest.mark.usefixtures("program")
 def test_an_absent_ffmpeg_is_told_once() -> None:
+    """No ffmpeg."""
     films = FilmMaker()
     assert [films.film(PICTURES) for _ in range(3)] == [None] * 3
     assert films.told() == ["There are no .mp4 films, ffmpeg is not installed: the .gif files show the same."]
@@ -49,6 +50,7 @@ def test_an_ffmpeg_that_fails_is_counted(program: Path, script: str, words: str)
 
 
 def test_an_ffmpeg_that_hangs_is_waited_for_once(program: Path) -> None:
+    """An ffmpeg that hangs."""
     written(program, "exec /bin/sleep 60")
     films = FilmMaker(seconds=0.5)
     start = time.monotonic()
@@ -59,6 +61,7 @@ def test_an_ffmpeg_that_hangs_is_waited_for_once(program: Path) -> None:
 
 
 def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> None:
+    """An ffmpeg that fails on every second film."""
     written(program, f'[ -e {tmp_path}/once ] && exit 1; echo > {tmp_path}/once; for out; do :; done; echo film > "$out"')
     films = FilmMaker()
     assert films.film(PICTURES) == b"film\n"

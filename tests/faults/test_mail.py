@@ -87,6 +87,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_a_server_that_is_down_gets_the_mail_when_it_is_back(world: World) -> None:
+    """A mail server that is down for hours."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         world.port = free.getsockname()[1]
@@ -163,6 +164,7 @@ def test_a_server_that_hangs_up_after_the_mail_may_have_it(world: World) -> None
 
 
 def test_a_slow_server_is_waited_for_only_so_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail server that takes the connection and says nothing."""
     monkeypatch.setattr(post, "Account", partial(smtp.Account, timeout_s=0.2, reply_timeout_s=0.2))
     with socket.socket() as silent:  # takes the connection and says nothing
         silent.bind(("127.0.0.1", 0))

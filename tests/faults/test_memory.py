@@ -79,6 +79,7 @@ def hungry(monkeypatch: pytest.MonkeyPatch, needs: dict[str, int]) -> list[tuple
 
 
 def test_out_of_memory_is_tried_again_with_a_quarter_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit that is out of memory twice."""
     tried = hungry(monkeypatch, {"bias_master": 50_000_000})
     (run,) = bench.run()
     assert [(memory, threads) for recipe, memory, threads in tried if recipe == "bias_master"] == [
@@ -93,6 +94,7 @@ def test_out_of_memory_is_tried_again_with_a_quarter_of_it(bench: Bench, monkeyp
 
 
 def test_what_never_fits_is_given_up_by_name_and_a_person_can_ask_again(lights: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lights that never fit into memory."""
     with pytest.MonkeyPatch.context() as poor:
         hungry(poor, {"reduce_light": 0})  # each has three tries
         lights.run()
@@ -106,6 +108,7 @@ def test_what_never_fits_is_given_up_by_name_and_a_person_can_ask_again(lights: 
 
 
 def test_any_number_of_units_without_memory_is_given_up_in_one_run(lights: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More units without memory than a plan has rounds."""
     monkeypatch.setattr("tasks.executor._ROUNDS", 7)  # a night has more units than a plan has rounds
     hungry(monkeypatch, {"reduce_light": 0})
     lights.run()
@@ -113,6 +116,7 @@ def test_any_number_of_units_without_memory_is_given_up_in_one_run(lights: Bench
 
 
 def test_a_real_limit_of_address_space(bench: Bench, raw: Path) -> None:
+    """A process with a limit of address space."""
     command = [sys.executable, "-m", "tests.support.starved", str(raw), str(bench.settings.products.root.parent)]
     done = subprocess.run(command, cwd=ROOT, check=False, timeout=120, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -121,7 +125,9 @@ def test_a_real_limit_of_address_space(bench: Bench, raw: Path) -> None:
     assert {row.state for row in bench.files()} == {"done"}
 
 
+@pytest.mark.slow
 def test_a_worker_killed_for_memory_is_replaced_and_the_unit_made_smaller(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker of a pool that the kernel kills."""
     monkeypatch.setattr(pool_module, "_start_worker", starved.start_killed)
     (scope,) = bench.scopes()
     with pooled(bench.space.context, 2, start=True) as make:
@@ -130,7 +136,9 @@ def test_a_worker_killed_for_memory_is_replaced_and_the_unit_made_smaller(bench:
     assert {row.state for row in bench.files()} == {"done"}
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_are_done_without(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes that cannot start."""
     monkeypatch.setattr(pool_module, "_start_worker", starved.start_never)
     (scope,) = bench.scopes()
     with pooled(bench.space.context, 2, start=True) as make:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -178,11 +178,13 @@ def test_the_balance_closes(night: Night) -> None:
 
 
 def test_raw_files_are_as_they_were(night: Night) -> None:
+    """The raw folder, before and after a night with every troublemaker."""
     assert raw_state(night.bench.folder) == night.before
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STATIC if kind != "directory"])
-def test_each_ends_in_its_state_with_its_reason(night: Night, kind: str) -> None:
+def test_each_ends_in_its_state_with_its_reason(night: Night, kind: str, record_property: Callable[[str, object], None]) -> None:
+    """A troublemaker among the frames of a night."""
     trouble = night.troubles[kind]
     rows = [night.row(name) for name in (trouble.path, trouble.twin) if name]
     fitting = [row for row in rows if row.state in trouble.states]
@@ -191,16 +193,19 @@ def test_each_ends_in_its_state_with_its_reason(night: Night, kind: str) -> None
         if row.state in REASONED:
             assert row.reason
             assert "a fault in Nightcrew" not in row.reason
+    record_property("evidence", f"{fitting[0].state}, {fitting[0].reason[:150]!r}")
     words = [word for word in trouble.expected_words if any(word in row.reason.lower() for row in fitting)]
     assert words or not trouble.expected_words or all(row.state == "done" for row in fitting), [row.reason for row in fitting]
 
 
 def test_a_file_that_grows_slowly_is_read_when_it_is_whole(night: Night) -> None:
+    """A file that grows slowly."""
     assert night.quick["slow.fit"] == ("", "")
     assert night.row("slow.fit").state in ("done", "degraded")
 
 
 def test_a_file_that_grows_again_is_read_again(night: Night) -> None:
+    """A file that grows again after it has settled and was read."""
     assert night.quick["grows-again.fit"][0] == "waiting"
     row = night.row("grows-again.fit")
     assert row.state in ("done", "degraded")
@@ -208,6 +213,7 @@ def test_a_file_that_grows_again_is_read_again(night: Night) -> None:
 
 
 def test_a_rewritten_file_is_the_exposure_that_it_is_now(night: Night) -> None:
+    """A file rewritten with another exposure after it was reduced."""
     row = night.row("rewritten.fit")
     assert row.state in ("done", "degraded")
     lights = [product for product in night.bench.products() if product.recipe == "reduce_light"]
@@ -217,6 +223,7 @@ def test_a_rewritten_file_is_the_exposure_that_it_is_now(night: Night) -> None:
 
 
 def test_a_renamed_file_is_one_exposure(night: Night) -> None:
+    """A file renamed after it was reduced."""
     old, new = night.row("renamed.fit"), night.row("new name.fit")
     assert old.vanished
     assert new.frame_id == old.frame_id
@@ -225,6 +232,7 @@ def test_a_renamed_file_is_one_exposure(night: Night) -> None:
 
 
 def test_files_that_went_away_say_so(night: Night) -> None:
+    """Files deleted before and while they are read, and one moved away."""
     assert (night.row("deleted-unread.fit").state, night.row("deleted-unread.fit").reason) == ("set_aside", arrivals.VANISHED_UNREAD)
     assert (night.row("deleted-read.fit").state, night.row("deleted-read.fit").reason) == ("set_aside", arrivals.VANISHED_UNREAD)
     moved = night.row("moved-away.fit")
@@ -233,12 +241,14 @@ def test_files_that_went_away_say_so(night: Night) -> None:
 
 
 def test_a_pipe_in_a_files_place_holds_nobody_up(night: Night) -> None:
+    """A pipe in the place of a file that has settled."""
     row = night.row("pipe-later.fit")
     assert row.state == "set_aside"
     assert "named pipe" in row.reason
 
 
 def test_what_never_becomes_whole_is_rejected_when_patience_ends(night: Night) -> None:
+    """A file that is never finished."""
     row = night.row("never-whole.fit")
     assert row.state == "rejected"
     assert "cut short" in row.reason
@@ -258,6 +268,7 @@ class Elements(HTMLParser):
 
 
 def test_no_name_and_no_header_does_anything_on_a_page(night: Night) -> None:
+    """HTML, scripts, templates and control characters in names and headers."""
     parser = Elements()
     parser.feed(night.pages)
     assert not parser.active
@@ -269,6 +280,7 @@ def test_no_name_and_no_header_does_anything_on_a_page(night: Night) -> None:
 
 
 def test_every_file_that_needs_a_person_is_on_the_page(night: Night) -> None:
+    """Rejected files, sought on the page."""
     rejected = [row for row in night.bench.files() if row.state == "rejected" and row.scope_id is not None]
     plain = [os.fsdecode(row.path).rpartition("/")[2] for row in rejected]
     missing = [name for name in plain if name.isascii() and re.fullmatch(r"[\w.-]+", name) and name not in night.pages]
@@ -276,6 +288,7 @@ def test_every_file_that_needs_a_person_is_on_the_page(night: Night) -> None:
 
 
 def test_nothing_was_told_as_a_fault_of_the_program(night: Night) -> None:
+    """A night with every troublemaker, sought for faults of the program."""
     with night.bench.space.database.read() as connection:
         told = [text for _, _, _, text in messages.happenings(connection, "")]
     assert [text for text in told if "fault in Nightcrew" in text] == []
