@@ -50,7 +50,7 @@ def lines(data: Path, work: Path, repeats: int, side: int = SIDE) -> list[Line]:
     make(frames, side)
     ours = Command(nightcrew("sensor", frames, "--out", out), makes=[out])
     plain = Command(python("benchmarks.sensor_plain", frames), makes=[])
-    spent = in_turns({"ours": ours}, min(repeats, 3)) | {"plain": run(plain)}  # the files are in the page cache by then; minutes, so once
+    spent = in_turns({"ours": ours}, min(repeats, 2)) | {"plain": run(plain)}  # the files are in the page cache by then; minutes, so once
     name = NAME.format(side)
     return [
         ratio(name, "faster than plain numpy + astropy", spent["plain"].wall_s, spent["ours"].wall_s, at_least=TARGET),
