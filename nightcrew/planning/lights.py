@@ -23,7 +23,7 @@ from nightcrew.recipes.parameters import as_dict
 # Lights without a target name belong together when their pointings lie closer than this.
 _SAME_FIELD_DEG = 0.2
 _facts_of = attrgetter(*LIGHT_FACTS)
-_needs_of = attrgetter(*SET_UP, "exposure_s", "filter")
+_needs_of = attrgetter(*SET_UP, "exposure_s", "filter", "trim", "overscan", "bias_subtracted")
 
 
 @dataclass
