@@ -32,7 +32,7 @@ install: $(VENV)/.installed
 # What fails there on a busy machine is run once more on its own; the first run's failures stay in the output.
 test: lint docs
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "server and not slow" $(TESTS) || $(BIN)/python -m pytest -m "server and not slow" --last-failed $(TESTS)
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "server and not slow" $(TESTS) || $(BIN)/python -m tests.again -m "server and not slow"
 
 # Property tests with examples that nobody has seen yet; `make test` repeats the same ones, so that it judges the change alone.
 explore: $(VENV)/.dev
