@@ -16,10 +16,11 @@ from datetime import timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from deployments.runs import WAITS
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, clock_back, dispatches, messages, run_signs, scopes
+from nightcrew.ledger import arrivals, claims, clock_back, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
@@ -35,7 +36,7 @@ _SWEEP_PATIENCE_S = 600.0
 _MORNING_PATIENCE_S = 600.0
 _DIED = ("Crashed", "Lost")  # how the outcome of a run begins whose process went away
 _WISHES = 3
-_PATIENCE_S = {Worker.GONE: 60.0, Worker.NONE: 1800.0}  # until a run is believed to be lost; one waits for its runner at first
+_PATIENCE_S = {Worker.GONE: 60.0, Worker.NONE: 1800.0}  # until a run that has begun is believed to be lost
 _AT_ONCE = 1  # nights, the newest first, and beside them sets: a plan fills the machine by itself, yet no set holds up the night
 
 
@@ -46,7 +47,7 @@ class Runs(Protocol):
         """Ask for a run; the id of the run.  Asked again for the same row it gives the same run."""
 
     def outcome(self, run_id: str) -> str | None:
-        """How a run ended (``Completed``, or another state with its message), None while it has not."""
+        """How a run ended (``Completed``, or another state with its message), ``WAITS`` before it begins, None while it runs."""
 
     def crash(self, run_id: str, message: str) -> None:
         """Mark a run as Crashed that has not ended and will not."""
@@ -114,7 +115,9 @@ class Dispatcher:
         if now_s < self._future_at_s:
             return
         self._future_at_s = now_s + _ALIVE_EVERY_S
-        if clock_back.mend_future(self._space.database):
+        night = self._space.settings.night
+        longest_s = max(night.quiet_s, night.group_quiet_s, *(folder.quiet_s for folder in self._space.settings.folders))
+        if clock_back.mend_future(self._space.database, longest_s):
             text = "the clock was set back: times of the ledger that lay in the future were taken for now; news may be told twice"
             _LOG.warning("%s", text)
             messages.happened(self._space.database, "service", "problem", text)
@@ -129,26 +132,33 @@ class Dispatcher:
             if not row.run_id or not self._server_may():
                 continue
             try:
-                outcome = self._runs.outcome(row.run_id) or self._lost(row)
+                outcome = self._runs.outcome(row.run_id)
+                if outcome == WAITS:
+                    self._doubted.pop(row.id, None)
+                    continue
+                outcome = outcome or self._lost(row)
             except TransientError as error:
                 self._server_failed(error)
                 return
             if outcome is not None:
-                dispatches.change(self._space.database, row.id, "ended", outcome=outcome)
+                # What a person asked for is not forgotten with the process that died over it; after three deaths it is.
+                lives = _WISHES if outcome.startswith(_DIED) else 0
+                dispatches.end(self._space.database, row, outcome, lives=lives, uncounted=Worker.NONE.value)
                 run_signs.end(self._space.database, row.run_id)
                 self._doubted.pop(row.id, None)
                 if outcome != "Completed":
-                    messages.happened(self._space.database, "service", "problem", f"the run of {row.flow} ended {outcome}", row.scope_id)
                     _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
-                    self._wish_again(row, outcome)
 
     def _lost(self, row: DispatchRow) -> str | None:
         """How a run ended that Prefect believes to be running, and that nobody works on any more; None for a healthy one.
 
-        The run's own process said who it is.  Prefect is left some time to notice by itself that it is gone.
+        The run's own process said who it is, or holds the plan of the scope.  Prefect is left some time to notice by itself
+        that it is gone.
         """
         with self._space.database.read() as connection:
             worker = run_signs.worker(connection, row.run_id)
+            if worker is Worker.NONE and row.scope_id is not None and claims.somebody_plans(connection, row.scope_id):
+                worker = Worker.LIVES
         if worker is Worker.LIVES:
             self._doubted.pop(row.id, None)
             return None
@@ -158,15 +168,6 @@ class Dispatcher:
         message = f"{worker.value}, and nobody told"
         self._runs.crash(row.run_id, message)
         return f"Crashed: {message}"
-
-    def _wish_again(self, row: DispatchRow, outcome: str) -> None:
-        """What a person asked for is not forgotten with the process that died over it; after three deaths it is."""
-        if row.scope_id is None or not row.wish or not outcome.startswith(_DIED):
-            return
-        with self._space.database.read() as connection:
-            again = dispatches.broken_off(connection, row) < _WISHES
-        if again:
-            dispatches.request(self._space.database, row.flow, row.scope_id, row.wish)
 
     def _want_ingest(self) -> None:
         database = self._space.database
@@ -229,7 +230,8 @@ class Dispatcher:
         if not self._has_room():
             return
         with database.read() as connection:
-            wanted = {scope.id: scope for scope in (*scopes.due(connection, database.now()), *scopes.unreported(connection))}
+            to_plan = {scope.id: scope for scope in scopes.due(connection, database.now())}
+            wanted = {**to_plan, **{scope.id: scope for scope in scopes.unreported(connection)}}
             due = [scope for scope in wanted.values() if scope.kind in FLOW_OF_SCOPE]
             if not due:
                 return
@@ -239,10 +241,13 @@ class Dispatcher:
         busy = {one.id for one in living}
         # Nights the newest first; of sets the one that was not asked for the longest, so that one that always grows holds up no other.
         for scope in sorted(due, key=lambda scope: asked.get(scope.id, 0)):
-            progress, of_night = (scope.planned_mark, scope.wake_at), scope.kind == "night"
-            if room[of_night] <= 0 or scope.id in busy or not self._pauses.may(scope.id, progress, self._clock()):
+            # A page that cannot be written pauses by itself: its runs move the time of the next plan, which is no progress of the page.
+            plans, of_night = scope.id in to_plan, scope.kind == "night"
+            key: Hashable = scope.id if plans else ("page", scope.id)
+            progress = (scope.planned_mark, scope.wake_at if plans else "")
+            if room[of_night] <= 0 or scope.id in busy or not self._pauses.may(key, progress, self._clock()):
                 continue
-            self._pauses.tried(scope.id, progress, self._clock())
+            self._pauses.tried(key, progress, self._clock())
             dispatches.request(database, FLOW_OF_SCOPE[scope.kind], scope.id)
             room[of_night] -= 1
 
@@ -274,8 +279,9 @@ class Dispatcher:
         morning = now.date().isoformat()
         if now < due + timedelta(seconds=_MORNING_PATIENCE_S):
             return
+        unsent = (None,) if settings.mail.transport == "none" else (None, ("queued", 0))  # where none goes out, they stay queued
         with database.read() as connection:
-            missed = messages.mail_of(connection, morning) in (None, ("queued", 0)) and messages.was_there(connection, iso(due))
+            missed = messages.mail_of(connection, morning) in unsent and messages.was_there(connection, iso(due))
         if missed and self._pauses.may("missed morning", morning, now_s):
             self._pauses.tried("missed morning", morning, now_s)
             _LOG.warning("the morning of %s has no mail yet: asked for again", morning)

@@ -22,6 +22,8 @@ from nightcrew.ledger.rows import ScopeRow
 
 _TIMEOUT_S = 20.0
 _FINAL = frozenset({"COMPLETED", "FAILED", "CRASHED", "CANCELLED"})
+WAITS = "Scheduled"
+"""What a run is that has not begun: the runner takes a few at a time, the others wait as long as it takes."""
 
 
 class UnknownToPrefectError(TransientError):
@@ -76,11 +78,13 @@ class PrefectRuns:
         return str(run["id"])
 
     def outcome(self, run_id: str) -> str | None:
-        """How the run ended; a run that the server does not know (its database was removed) is "Lost"."""
+        """How the run ended; a run that the server does not know (its database was removed) is "Lost", one that has not begun waits."""
         try:
             state = self._ask(f"/flow_runs/{urllib.parse.quote(run_id, safe='')}").get("state") or {}
         except UnknownToPrefectError:
             return "Lost: Prefect does not know the run any more"
+        if state.get("type") == "SCHEDULED":  # also called Late
+            return WAITS
         if state.get("type") not in _FINAL:
             return None
         return str(state["name"]) if state["type"] == "COMPLETED" else f"{state['name']}: {state.get('message') or 'no message'}"

@@ -171,14 +171,18 @@ def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False
     TransientError
         A page, or the mail, cannot be written for now.
     """
-    day = _day(morning) if morning else local_now(space).date()
-    own_up(space.database, day.isoformat())
+    wanted = morning or local_now(space).date().isoformat()
     with space.database.read() as connection:
-        known = [row for row in messages.mails(connection) if row.morning == day.isoformat()]
+        is_there = messages.mail_of(connection, wanted) is not None
+    wanted = wanted if is_there else _day(wanted).isoformat()  # a mail that a wrong clock made has no date for a name
+    own_up(space.database, wanted)
+    with space.database.read() as connection:
+        known = [row for row in messages.mails(connection) if row.morning == wanted]
         touched = scopes.touched_since_mail(connection)
         unsure = messages.mails(connection, "unknown")
     if known:
         return known[0]
+    day = _day(wanted)
     as_of = space.database.now()
     told = _Told()
     for row in unsure:
@@ -282,11 +286,15 @@ def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
         index_link=f"{base_link(space)}/",
     )
     message = compose(morning, sender=mail.sender, to=mail.to, sent_at=local_now(space))
+    with space.database.read() as connection:  # mails of this morning that a wrong clock made had its Message-ID
+        before = sum(row.morning.startswith(f"{morning.date} ") for row in messages.mails(connection))
+    own_id = message_id(morning.date, mail.sender, f"clock {before}" if before else "")
+    message.replace_header("Message-ID", own_id)
     failpoints.reach("mail.unqueued")
     row = messages.queue_mail(
         space.database,
         morning=day.isoformat(),
-        message_id=message_id(day.isoformat(), mail.sender, ""),
+        message_id=own_id,
         subject=str(message["Subject"]),
         message=message.as_bytes(),
     )

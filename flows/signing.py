@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from prefect.runtime import flow_run
 
@@ -11,13 +12,20 @@ from nightcrew.ledger import run_signs
 from nightcrew.ledger.database import Database
 
 _LOG = logging.getLogger("nightcrew.flows")
+_TRIES = 3
+_PAUSE_S = 2.0  # the ledger itself waits 30 s for whoever writes
 
 
 def sign_run(database: Database) -> None:
     """This process works on the current flow run; a ledger that cannot be written now does not stop it."""
     if not flow_run.id:
         return
-    try:
-        run_signs.begin(database, str(flow_run.id))
-    except TransientError as error:
-        _LOG.warning("the run could not sign in: %s", error)
+    for left in reversed(range(_TRIES)):
+        try:
+            run_signs.begin(database, str(flow_run.id))
+        except TransientError as error:
+            _LOG.warning("the run could not sign in: %s", error)
+            if left:
+                time.sleep(_PAUSE_S)
+        else:
+            return

@@ -83,7 +83,7 @@ def process_is_alive(pid: int, started: float) -> bool:
     """Is the process of that pid and start time (see :func:`start_time`) running on this host?"""
     try:
         return abs(start_time(pid) - started) < 1.0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, PermissionError):  # ours may be read; where others are hidden, it is somebody else's
         return False
     except psutil.AccessDenied:
         return True
@@ -143,6 +143,13 @@ def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: 
     except IntegrityError:
         return None  # another process was faster between our look and our insert
     return Claimed(token, scope_id, recipe, key, fingerprint)
+
+
+def somebody_plans(connection: Connection, scope_id: int) -> bool:
+    """Does a process live, or one of another host which nobody here can tell of, that holds the plan of the scope?"""
+    where = (claim.c.scope_id == scope_id, claim.c.recipe == PLAN, claim.c.state == "running")
+    rows = connection.execute(select(claim.c.host, claim.c.pid, claim.c.pid_started).where(*where)).all()
+    return any(may_live(row.host, row.pid, row.pid_started) for row in rows)
 
 
 def _lives(database: Database, where: str, pid: int, started: float, token: int, heartbeat: int, watch: Watch | None) -> bool:

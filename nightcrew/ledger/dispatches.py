@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from nightcrew.ledger.database import Database, new_id
 from nightcrew.ledger.elections import in_chunks
-from nightcrew.ledger.schema import dispatch
+from nightcrew.ledger.schema import dispatch, happening
 
 LIVING = ("new", "accepted", "running")
 
@@ -49,12 +49,16 @@ def request(database: Database, flow: str, scope_id: int | None, wish: dict[str,
     now = database.now()
     wanted = wish or {}
     with database.write() as connection:
-        for known in all_living(connection, [flow]):
-            if known.scope_id == scope_id and known.wish == wanted:
-                return known
-        values = {"flow": flow, "scope_id": scope_id, "wish": json.dumps(wanted, sort_keys=True), "created_at": now, "changed_at": now}
-        row_id = new_id(connection.execute(insert(dispatch).values(**values)))
-        return _row(connection.execute(select(dispatch).where(dispatch.c.id == row_id)).mappings().one())
+        return _request(connection, flow, scope_id, wanted, now)
+
+
+def _request(connection: Connection, flow: str, scope_id: int | None, wanted: dict[str, Any], now: str) -> DispatchRow:
+    for known in all_living(connection, [flow]):
+        if known.scope_id == scope_id and known.wish == wanted:
+            return known
+    values = {"flow": flow, "scope_id": scope_id, "wish": json.dumps(wanted, sort_keys=True), "created_at": now, "changed_at": now}
+    row_id = new_id(connection.execute(insert(dispatch).values(**values)))
+    return _row(connection.execute(select(dispatch).where(dispatch.c.id == row_id)).mappings().one())
 
 
 def change(database: Database, row_id: int, state: str, *, run_id: str | None = None, outcome: str | None = None) -> None:
@@ -66,6 +70,24 @@ def change(database: Database, row_id: int, state: str, *, run_id: str | None = 
         values["outcome"] = outcome
     with database.write() as connection:
         connection.execute(update(dispatch).where(dispatch.c.id == row_id, dispatch.c.state != "ended").values(**values))
+
+
+def end(database: Database, row: DispatchRow, outcome: str, *, lives: int = 0, uncounted: str = "") -> None:
+    """The attempt has ended.  In the same transaction the end is told, and what a person wished for a scope is asked for again.
+
+    Nothing of it is lost, whenever this process dies.  A wish is asked for again until it broke off ``lives`` times;
+    outcomes with the words ``uncounted`` do not count.
+    """
+    now = database.now()
+    with database.write() as connection:
+        ended = update(dispatch).where(dispatch.c.id == row.id, dispatch.c.state != "ended")
+        if not connection.execute(ended.values(state="ended", outcome=outcome, changed_at=now)).rowcount:
+            return
+        if outcome != "Completed":
+            text = f"the run of {row.flow} ended {outcome}"
+            connection.execute(insert(happening).values(at=now, source="service", level="problem", text=text, scope_id=row.scope_id))
+        if lives and row.scope_id is not None and row.wish and broken_off(connection, row, uncounted) < lives:
+            _request(connection, row.flow, row.scope_id, row.wish, now)
 
 
 def all_living(connection: Connection, flows: Sequence[str] | None = None) -> list[DispatchRow]:
@@ -83,11 +105,11 @@ def last_ended(connection: Connection, scope_id: int) -> DispatchRow | None:
     return _row(row) if row else None
 
 
-def broken_off(connection: Connection, row: DispatchRow) -> int:
-    """How often in a row an attempt like this one (flow, scope, wish) ended otherwise than "Completed"."""
+def broken_off(connection: Connection, row: DispatchRow, uncounted: str = "") -> int:
+    """How often in a row an attempt like this one (flow, scope, wish) ended otherwise than "Completed" or with ``uncounted`` words."""
     alike = (dispatch.c.flow == row.flow, dispatch.c.scope_id == row.scope_id, dispatch.c.wish == json.dumps(row.wish, sort_keys=True))
     statement = select(dispatch.c.outcome).where(*alike, dispatch.c.state == "ended").order_by(dispatch.c.id.desc())
-    outcomes = list(connection.execute(statement).scalars())
+    outcomes = [outcome for outcome in connection.execute(statement).scalars() if not uncounted or uncounted not in outcome]
     return next((place for place, outcome in enumerate(outcomes) if outcome == "Completed"), len(outcomes))
 
 

@@ -18,6 +18,7 @@ from nightcrew.ledger.schema import sign_of_life
 
 _START = "run "
 _KEPT = timedelta(days=30)  # signs of runs that no dispatch row asked for
+_AT_ONCE = 500
 
 
 class Worker(Enum):
@@ -38,13 +39,21 @@ def worker(connection: Connection, run_id: str) -> Worker:
     text = connection.execute(select(sign_of_life.c.text).where(sign_of_life.c.source == f"{_START}{run_id}")).scalar_one_or_none()
     if text is None:
         return Worker.NONE
+    return Worker.LIVES if _may_live(text) else Worker.GONE
+
+
+def _may_live(text: str) -> bool:
     host, pid, started = text.rsplit(" ", 2)
-    return Worker.LIVES if claims.may_live(host, int(pid), float(started)) else Worker.GONE
+    return claims.may_live(host, int(pid), float(started))
 
 
 def end(database: Database, run_id: str) -> None:
-    """The run has ended: its sign is taken away, and those that are old."""
-    before = iso(database.clock() - _KEPT)
-    mine, old = sign_of_life.c.source == f"{_START}{run_id}", sign_of_life.c.source.startswith(_START) & (sign_of_life.c.at < before)
+    """The run has ended: its sign is taken away, and those that are old and whose process is gone.
+
+    Old by a clock that may have been put forward: a run that lives keeps its sign.
+    """
+    old = sign_of_life.c.source.startswith(_START) & (sign_of_life.c.at < iso(database.clock() - _KEPT))
     with database.write() as connection:
-        connection.execute(delete(sign_of_life).where(mine | old))
+        rows = connection.execute(select(sign_of_life.c.source, sign_of_life.c.text).where(old)).all()
+        gone = [row.source for row in rows if not _may_live(row.text)][:_AT_ONCE]
+        connection.execute(delete(sign_of_life).where(sign_of_life.c.source.in_([f"{_START}{run_id}", *gone])))

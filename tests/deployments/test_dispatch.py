@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from deployments.dispatch import Dispatcher, Pauses
+from deployments.runs import WAITS
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, claims, dispatches, messages, run_signs, scopes
+from nightcrew.ledger.database import iso, utc_now
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, NightSettings, Settings
@@ -25,6 +28,7 @@ class FakeRuns:
     def __init__(self) -> None:
         self.asked: list[tuple[int, str, str]] = []
         self.outcomes: dict[str, str] = {}
+        self.waiting: set[str] = set()
         self.down = False
 
     def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
@@ -36,7 +40,7 @@ class FakeRuns:
     def outcome(self, run_id: str) -> str | None:
         if self.down:
             raise TransientError("Prefect's server cannot be asked now")
-        return self.outcomes.get(run_id)
+        return self.outcomes.get(run_id) or (WAITS if run_id in self.waiting else None)
 
     def crash(self, run_id: str, message: str) -> None:
         if self.down:
@@ -270,6 +274,46 @@ def test_a_run_that_never_signed_in_is_given_half_an_hour(world: World) -> None:
     assert world.rows[0].outcome == "Crashed: it never signed in, and nobody told"
 
 
+def test_a_run_that_waits_for_its_turn_is_never_ended(world: World) -> None:
+    world.scope()
+    world.runs.waiting.add("run-1")
+    for _ in range(5):
+        world.step(3000)
+    assert world.rows[0].state == "accepted"
+    world.runs.waiting.clear()  # its turn has come, and half an hour counts from now
+    world.step(1700)
+    world.step(1700)
+    assert world.rows[0].state == "accepted"
+    world.step(200)
+    assert world.rows[0].outcome == "Crashed: it never signed in, and nobody told"
+
+
+def test_a_run_that_could_not_sign_in_lives_while_its_plan_does(world: World) -> None:
+    scope = world.scope()
+    world.step()
+    held = claims.take(world.database, scope, claims.PLAN, "", "")
+    assert held is not None
+    for _ in range(5):
+        world.step(3000)
+    assert world.rows[0].state == "accepted"
+    claims.end(world.database, held, "done")
+    world.step(1)
+    world.step(1900)
+    assert world.rows[0].state == "ended"
+
+
+def test_a_sign_that_seems_old_stays_while_its_process_lives(world: World) -> None:
+    run_signs.begin(world.database, "alive")
+    messages.alive(world.database, "run gone", f"{claims.host()} {os.getpid()} 1.0")
+    messages.alive(world.database, "run elsewhere", "another#12345678 1 1.0")
+    world.database.clock = lambda: utc_now() + timedelta(days=400)  # a clock that was wrong is put right
+    run_signs.end(world.database, "any")
+    with world.database.read() as connection:
+        assert run_signs.worker(connection, "alive") is run_signs.Worker.LIVES
+        assert run_signs.worker(connection, "elsewhere") is run_signs.Worker.LIVES
+        assert run_signs.worker(connection, "gone") is run_signs.Worker.NONE
+
+
 def test_processes_of_another_host_are_left_alone_and_those_of_an_earlier_boot_are_not() -> None:
     assert claims.may_live("elsewhere#12345678", 1, 0.0)
     assert not claims.may_live(f"{claims.host().partition('#')[0]}#another", os.getpid(), claims.start_time(os.getpid()))
@@ -291,6 +335,54 @@ def test_a_wish_whose_run_died_is_asked_for_again_but_not_for_ever(world: World)
     world.runs.outcomes["run-4"] = "Failed: a fault that the next run has, too"
     world.step()
     assert len(world.rows) == 4
+
+
+def test_a_run_that_never_began_costs_a_wish_nothing(world: World) -> None:
+    scope = world.scope()
+    world.planned(scope)
+    dispatches.request(world.database, "night", scope, {"retry_failed": True})
+    for _ in range(5):
+        world.step()
+        world.step()
+        world.step(1900)
+    assert [row.outcome[:25] for row in world.rows[:5]] == ["Crashed: it never signed "] * 5
+    assert world.rows[5].wish == {"retry_failed": True}
+
+
+def test_an_end_is_written_with_its_notice_and_its_new_wish_or_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = world.scope()
+    world.planned(scope)
+    dispatches.request(world.database, "night", scope, {"retry_failed": True})
+    world.step()
+    world.runs.outcomes["run-1"] = "Crashed: killed"
+
+    def busy(*_: object) -> None:
+        raise TransientError("the ledger cannot be written for now")
+
+    def told() -> int:
+        with world.database.read() as connection:
+            return sum("Crashed: killed" in text for _, _, _, text in messages.happenings(connection, ""))
+
+    monkeypatch.setattr(dispatches, "_request", busy)
+    world.step()
+    assert ([row.state for row in world.rows], told()) == (["accepted"], 0)
+    monkeypatch.undo()
+    world.step()
+    assert ([row.wish for row in world.rows], told()) == ([{"retry_failed": True}] * 2, 1)
+
+
+def test_a_page_that_cannot_be_written_is_tried_ever_more_rarely_though_its_plan_waits(world: World) -> None:
+    scope = world.scope()
+    with world.database.write() as connection:
+        scopes.close(connection, scope, world.database.now())
+    for second in range(200):
+        with world.database.write() as connection:  # each run puts off what is stuck
+            mark = scopes.get(connection, scope).mark
+            scopes.planned(connection, scope, read_mark=mark, wake_at=iso(utc_now() + timedelta(seconds=600 + second)))
+        world.step()
+        for row in world.rows:
+            world.runs.outcomes[f"run-{row.id}"] = "Failed: the report folder cannot be written"
+    assert 5 <= len(world.runs.asked) <= 9
 
 
 def test_a_night_closes_only_after_a_sweep(world: World) -> None:

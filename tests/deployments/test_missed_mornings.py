@@ -11,7 +11,7 @@ from deployments.dispatch import Dispatcher
 from nightcrew.ledger import dispatches, messages
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
-from nightcrew.settings import FolderSettings, ReportsSettings, Settings, SiteSettings
+from nightcrew.settings import FolderSettings, MailSettings, ReportsSettings, Settings, SiteSettings
 from tasks.workspace import Workspace
 
 DUE = datetime(2026, 3, 15, 15, 0, tzinfo=UTC)  # 08:00 in Arizona
@@ -33,12 +33,13 @@ class NoRuns:
 class World:
     """A dispatcher whose clocks a test sets."""
 
-    def __init__(self, root: Path, began: datetime) -> None:
+    def __init__(self, root: Path, began: datetime, mail: MailSettings | None = None) -> None:
         (root / "raw").mkdir()
         settings = Settings(
             folders=(FolderSettings(path=Path("raw")),),
             site=SiteSettings(timezone="America/Phoenix"),
             reports=ReportsSettings(time="08:00"),
+            mail=mail or MailSettings(),
         ).anchored(root)
         self.now = began
         self.space = Workspace.open(settings, clock=lambda: self.now, make_tables=True)
@@ -76,6 +77,16 @@ def test_a_mail_that_nobody_began_to_send_is_sent(world: World) -> None:
     world.at(DUE)
     world.mail()
     assert world.at(DUE + timedelta(minutes=12)) == [{"morning": "2026-03-15"}]
+
+
+def test_where_no_mail_goes_out_a_morning_is_made_once(tmp_path: Path) -> None:
+    world = World(tmp_path, DUE - timedelta(minutes=30), MailSettings(transport="none"))
+    assert len(world.at(DUE + timedelta(minutes=12))) == 1
+    world.mail()  # it stays queued
+    with world.database.read() as connection:
+        (row,) = dispatches.all_living(connection)
+    dispatches.change(world.database, row.id, "ended", outcome="Completed")
+    assert len(world.at(DUE + timedelta(hours=2))) == 1
 
 
 def test_a_morning_that_has_its_mail_is_left_alone(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployments.runs import PrefectRuns
+from deployments.runs import WAITS, PrefectRuns
 from nightcrew.errors import TransientError
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
@@ -92,6 +92,8 @@ def test_a_deployment_that_is_not_served_yet_is_asked_for_again(fake: Fake) -> N
     ("state", "outcome"),
     [
         ({"type": "RUNNING", "name": "Running"}, None),
+        ({"type": "PENDING", "name": "Pending"}, None),
+        ({"type": "SCHEDULED", "name": "Late"}, WAITS),
         ({"type": "COMPLETED", "name": "Completed"}, "Completed"),
         ({"type": "CRASHED", "name": "Crashed", "message": "out of memory"}, "Crashed: out of memory"),
         ({"type": "FAILED", "name": "Failed", "message": None}, "Failed: no message"),

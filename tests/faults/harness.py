@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deployments.dispatch import Dispatcher
+from deployments.runs import WAITS
 from flows.housekeeping import tidy
 from flows.post import deliver_queued
 from flows.reporting import queue_morning, report_when_closed
@@ -129,7 +130,7 @@ class LocalRuns:
     def outcome(self, run_id: str) -> str | None:
         """See ``deployments.dispatch.Runs``."""
         state = str(self._read(self._folder / f"{run_id}.json")["state"])
-        return None if state in ("SCHEDULED", "RUNNING") else state
+        return WAITS if state == "SCHEDULED" else None if state == "RUNNING" else state
 
     def crash(self, run_id: str, message: str) -> None:
         """See ``deployments.dispatch.Runs``."""

@@ -65,7 +65,7 @@ def test_a_clock_a_day_ahead_holds_nothing_up_when_it_is_right_again(raw: Path, 
     bench.see(path for path in sorted(copy.iterdir()) if path != late)
     bench.ingest()
     bench.run()
-    queue_morning(bench.space)
+    wrong = queue_morning(bench.space)
     bench.now = MORNING
     assert bench.space.close_what_is_over() == []
     now = [bench.now]
@@ -87,6 +87,13 @@ def test_a_clock_a_day_ahead_holds_nothing_up_when_it_is_right_again(raw: Path, 
         assert len(scopes.touched_since_mail(connection)) == 1  # the mail of the wrong tomorrow does not silence today's news
     row = queue_morning(bench.space)
     assert b"2026-05-16" in row.message
+    bench.now = MORNING + timedelta(days=1)
+    real = queue_morning(bench.space)  # the real tomorrow has a mail of its own, which no server takes for the wrong one
+    assert real.morning == wrong.morning == "2026-05-18"
+    assert real.id != wrong.id
+    assert real.message_id.encode() in real.message
+    assert wrong.message_id.encode() not in real.message
+    assert queue_morning(bench.space, "2026-05-18 clock").id == wrong.id
 
 
 def test_mails_that_wait_for_a_wrong_time_are_tried_now(raw: Path, tmp_path: Path) -> None:

@@ -99,6 +99,17 @@ def test_start_times_do_not_follow_the_wall_clock() -> None:
         claims.start_time(2**22 + 1)
 
 
+def test_a_process_that_may_not_be_looked_at_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hidden(*_: object, **__: object) -> str:
+        raise PermissionError("hidepid")
+
+    own = claims.start_time(os.getpid())
+    with monkeypatch.context() as patch:
+        patch.setattr(claims.Path, "read_text", hidden)
+        alive = claims.process_is_alive(os.getpid(), own)
+    assert not alive
+
+
 def test_from_another_host_a_claim_lives_while_its_counter_moves(shelf: Shelf, scope_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
