@@ -8,7 +8,7 @@ import numpy as np
 
 from nightcrew.detector.dark_shape import DarkShape
 from nightcrew.detector.held_out import HeldOut
-from nightcrew.lab.quality import Judged, bias_quality, dark_quality
+from nightcrew.lab.quality import FEW_TEMPERATURES, Judged, bias_quality, campaign_quality, dark_quality, models_quality, temperatures_of
 from nightcrew.lab.results import BiasMade, ChangesMade, DarkMade, FlatMade, LabMade
 from nightcrew.ledger.rows import worst
 from nightcrew.planning.light_models import GRADE as LIGHT_GRADE
@@ -22,7 +22,6 @@ from reports.text import adaptive, plural
 RECIPE = "lab_models"
 UNITS = "All levels are in the units of the stored samples (adu of the raw frames): 12 bits stored x16 stay x16."
 _MOST_ROWS = 40
-FEW_TEMPERATURES = 3
 
 
 def lab_page(
@@ -30,7 +29,7 @@ def lab_page(
 ) -> AnalysisPage:
     """The page of a campaign; ``folder`` is where its files lie below the page's own folder ("" or ``models/``)."""
     warnings = made.all_warnings()
-    grade = worst(grade, *(judged[0] for judged in _judged(made).values()))
+    grade = worst(grade, campaign_quality(made)[0])
     numbers = quantities(made)
     known = {quantity.name for quantity in numbers}
     sections = [_found(made)]
@@ -55,12 +54,6 @@ def lab_page(
         files=FILES,
         commands=commands,
     )
-
-
-def _judged(made: LabMade) -> dict[str, Judged]:
-    """Grade and reasons of each model that was made."""
-    found = {} if made.bias is None else {"bias": bias_quality(made.bias)}
-    return found if made.dark is None or made.dark.model is None else {**found, "dark": dark_quality(made.dark)}
 
 
 FILES = (
@@ -99,7 +92,7 @@ def _sentence(parts: Sequence[str]) -> str:
 def _status(made: LabMade, warnings: Sequence[str]) -> AnalysisStatus:
     if made.bias is None and made.dark is None and made.flat is None:
         return "bad"
-    if any(grade > "B" for grade, _ in _judged(made).values()):
+    if any(grade > "B" for grade, _ in models_quality(made).values()):
         return "attention"
     remarks = [text for text in warnings if text not in made.warnings]  # what logs and names lack is no fault of the models
     return "attention" if remarks or made.missing or made.rejected or any(frame.bad for frame in made.frames) else "good"
@@ -113,13 +106,13 @@ def advice(made: LabMade) -> list[str]:
     bad = [frame for frame in made.frames if frame.bad]
     if bad:
         found.append(f"{plural(len(bad), 'frame')} cannot be used; first: {bad[0].path.name}: {bad[0].reason}")
-    for what, (grade, reasons) in _judged(made).items():
+    for what, (grade, reasons) in models_quality(made).items():
         if grade > "B":
             found.append(f"The {what} model has grade {grade}: {'; '.join(reasons)}.")
     if made.bias is not None:
-        clusters = {round(float(frame.temperature_c or 0)) for frame in made.bias.frames}
-        if len(clusters) < FEW_TEMPERATURES:
-            found.append(f"Take bias frames at more temperatures: {len(clusters)} say nothing about a bent course of bias(T).")
+        count = temperatures_of(made.bias.frames)
+        if count < FEW_TEMPERATURES:
+            found.append(f"Take bias frames at more temperatures: {count} say nothing about a bent course of bias(T).")
     if made.dark is not None and made.dark.model is not None:
         found += _dark_advice(made.dark)
     return found
@@ -132,6 +125,8 @@ def _dark_advice(dark: DarkMade) -> list[str]:
     found = []
     if model.shape.b_error is None:
         found.append("Take darks at a second temperature, at least 3 K away: the temperature coefficient is not determined.")
+    elif temperatures_of(dark.frames) < FEW_TEMPERATURES:
+        found.append("Take darks at a third temperature: two say nothing about the law of the temperature.")
     if model.shape.gamma_error is None:
         found.append("Take darks of a second exposure, at least 1.5 times as long: whether the signal grows in proportion is not known.")
     own = float(np.isfinite(model.db_error).mean())

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from nightcrew.calibration.combine import combine
 from nightcrew.detector.bias_model import LEAST_SPAN_K, BiasModel, fit_bias, level_bias
-from nightcrew.detector.held_out import HeldOut, bias_left_out, clusters
+from nightcrew.detector.clusters import clusters
+from nightcrew.detector.held_out import HeldOut, bias_left_out
 from nightcrew.detector.model_files import save_bias
 from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nightcrew.detector.held_out import clusters
+from nightcrew.detector.clusters import clusters
 from nightcrew.detector.set_up import short_names
 from nightcrew.detector.stack import F4
 from nightcrew.errors import RejectedInput
@@ -24,12 +24,12 @@ from nightcrew.lab.changes import (
     difference,
     in_time,
 )
-from nightcrew.lab.flats import DarkShelf, choose_dark, find_darks, level_of
+from nightcrew.lab.flats import UNSCALED, DarkShelf, choose_dark, find_darks, level_of, unscaled_sentence
 from nightcrew.lab.groups import safe, texts
 from nightcrew.lab.options import LabOptions
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.results import ChangesMade, Seen
-from nightcrew.lab.saturation import settled
+from nightcrew.lab.saturation import by_set_up
 from nightcrew.lab.tables import write_table
 from reports import lab_figures as draw
 from reports.lab_figures import Course
@@ -45,9 +45,10 @@ class _Flats:
     """Flats made comparable: dark subtracted where one fits, brought to their robust mean."""
 
     def __init__(self, frames: Sequence[LabFrame], options: LabOptions) -> None:
-        self.warnings: list[str] = []
-        self.options = options = settled(options, frames)
-        self.most_adu = SATURATED_SHARE * options.saturation_adu
+        self._no_dark = False
+        self._unscaled: set[Path] = set()
+        self.options = options
+        self._most_adu = {set_up: SATURATED_SHARE * adu for set_up, adu in by_set_up(options, frames).items()}
         self.flats = in_time(f for f in good(frames, "FLAT") if f.temperature_c is not None)
         self._shelf = DarkShelf(find_darks(frames) if options.reduce else [], gap_k=options.gap_k, biases=good(frames, "BIAS"))
         if not self.flats:
@@ -56,21 +57,28 @@ class _Flats:
     def read(self, flat: LabFrame) -> tuple[F4, float, bool]:
         """The normalised flat [y, x], its level (adu), whether a dark was subtracted; RejectedInput when it is saturated or empty."""
         pixels: F4 = read_image(flat.path).astype(np.float32)
-        saturated = pixels >= self.most_adu
+        most_adu = self._most_adu[flat.set_up]
+        saturated = pixels >= most_adu
         if float(saturated.mean()) > MOST_SATURATED:
-            raise RejectedInput(
-                f"{flat.path.name}: {100 * float(saturated.mean()):.2g} % of its pixels are at {self.most_adu:.6g} adu or above"
-            )
+            raise RejectedInput(f"{flat.path.name}: {100 * float(saturated.mean()):.2g} % of its pixels are at {most_adu:.6g} adu or above")
         choice = choose_dark(flat, self._shelf.groups)
-        dark = None if choice is None else self._shelf.dark(choice, flat.exposure_s)
+        dark, scaling = (None, UNSCALED) if choice is None else self._shelf.dark(choice, flat.exposure_s)
         if dark is not None and dark.shape == pixels.shape:
             pixels -= dark
-        elif self.options.reduce and not self.warnings:
-            self.warnings.append("some flats have no dark that fits: their bias stays in, which hides changes")
+            self._unscaled |= {flat.path} if scaling == UNSCALED else set()
+        else:
+            self._no_dark = self._no_dark or self.options.reduce
         pixels[saturated] = np.nan
         level = level_of(pixels, "robust")
         pixels /= np.float32(level)
         return pixels, level, dark is not None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was wrong with the flats that were read."""
+        absent = ["some flats have no dark that fits: their bias stays in, which hides changes"] if self._no_dark else []
+        unscaled = unscaled_sentence(len(self._unscaled), len(self.flats))
+        return [*absent, *([unscaled] if unscaled else [])]
 
     def by_kind(self) -> list[tuple[str, list[LabFrame]]]:
         """Flats that may be compared: of one filter and set-up, in time, with a word for them ("" where there is but one kind)."""

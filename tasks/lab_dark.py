@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.detector.bias_model import BiasModel
+from nightcrew.detector.clusters import clusters
 from nightcrew.detector.dark_model import DarkModel, fit_dark
 from nightcrew.detector.held_out import HeldOut, dark_left_out
 from nightcrew.detector.hits import mean_without_hits
@@ -276,8 +277,6 @@ def synthetic_dark(path: Path, model: DarkModel, temperature_c: float, exposure_
 
 def grid_of(cells: Sequence[tuple[float, float, float | None]], gap_k: float) -> tuple[list[float], list[float], NDArray[np.float64]]:
     """Temperatures, exposures and a table [temperature, exposure] of the values of cells (T, t, value); NaN where there is none."""
-    from nightcrew.detector.held_out import clusters
-
     t = [cell[0] for cell in cells]
     groups = clusters(t, gap_k=gap_k)
     rows = [float(np.mean([t[i] for i in group])) for group in groups]

@@ -22,12 +22,12 @@ from nightcrew.io.atomic import write_text
 from nightcrew.io.cardtext import Card
 from nightcrew.io.images import read_image
 from nightcrew.io.products import write_image_product
-from nightcrew.lab.flats import DarkShelf, choose_dark, darks_of_file, find_darks, level_of, star_mask
+from nightcrew.lab.flats import UNSCALED, DarkShelf, choose_dark, darks_of_file, find_darks, level_of, star_mask, unscaled_sentence
 from nightcrew.lab.groups import Group, group_frames, safe, texts
 from nightcrew.lab.options import FLAT_MODES, LabOptions, mode_of
 from nightcrew.lab.records import LabFrame, good
 from nightcrew.lab.results import FlatMade, MasterFlat
-from nightcrew.lab.saturation import settled
+from nightcrew.lab.saturation import by_set_up
 from nightcrew.lab.states import states_of
 from nightcrew.lab.tables import write_table
 from reports import lab_figures as draw
@@ -73,7 +73,6 @@ def flat_step(
     flats = [frame for frame in good(frames, "FLAT") if frame.temperature_c is not None and frame.exposure_s is not None]
     if not flats:
         raise RejectedInput("there is no usable flat with temperature and exposure")
-    options = settled(options, [frame for frame in frames if frame.set_up == flats[0].set_up])
     steps = _reduce(flats, frames, out, options, inputs, made)
     if not steps:
         raise RejectedInput(f"no flat could be reduced; first: {made.skipped[0][1]}")
@@ -108,30 +107,36 @@ def _reduce(
         listed = sorted(os.path.relpath(frame.path, out) for frame in darks)
         write_text(out / "auto_dark_files.json", json.dumps({"darks": listed}, indent=1) + "\n", durable=False, overwrite=True)
     shelf = DarkShelf(darks, gap_k=options.gap_k, biases=good(frames, "BIAS"))
+    saturation = by_set_up(options, frames)
     steps = []
+    unscaled = 0
     for flat in flats:
         choice = choose_dark(flat, shelf.groups)
         if choice is None:
             made.skipped.append((flat.path.name, f"{flat.path.name}: no dark of its set-up, stage and dose within 5 K and 10 s"))
             continue
         raw = read_image(flat.path).astype(np.float32)
-        dark = shelf.dark(choice, flat.exposure_s)
+        dark, scaling = shelf.dark(choice, flat.exposure_s)
         if dark.shape != raw.shape:
             made.skipped.append((flat.path.name, f"{flat.path.name}: its darks have another size"))
             continue
-        raw[raw >= options.saturation_adu] = np.nan
+        unscaled += scaling == UNSCALED
+        raw[raw >= saturation[flat.set_up]] = np.nan
         cards = [
             *_flat_cards(flat),
             ("FLAT_DARK", choice.group.frames[0].path.name, "first of the darks that were subtracted"),
             ("FLAT_DARK_TEMP", choice.group.temperature_c, "deg C"),
             ("FLAT_DARK_EXPT", choice.group.exposure_s, "s"),
             ("FLAT_DARK_DIFF", choice.distance, "in tolerances of 5 K and 10 s"),
+            ("FLAT_DARK_SCAL", scaling, "of the dark signal to the flat's exposure"),
             ("FLAT_PIPE_STEP", "reduced", ""),
         ]
         path = out / "flat_reduced" / f"{stem_of(flat)}_FLAT_REDUCED_WITH_DARK.fits"
         write_image_product(path, science=raw - dark, cards=cards, durable=False)
         steps.append(_Step(frame=flat, path=path))
     made.warnings += [reason for _, reason in made.skipped[:5]]
+    made.unscaled = unscaled_sentence(unscaled, len(steps))
+    made.warnings += [made.unscaled] if made.unscaled else []
     return steps
 
 

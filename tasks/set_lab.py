@@ -15,12 +15,12 @@ from nightcrew.lab.convert import convert_attempt, covered, is_ours, write_index
 from nightcrew.lab.index import Given, index_frame, what_is_missing, write_frames_index
 from nightcrew.lab.names import kind_of, kind_of_name
 from nightcrew.lab.options import LabOptions
-from nightcrew.lab.quality import Judged, bias_quality, dark_quality
+from nightcrew.lab.quality import Judged, bias_quality, campaign_quality, dark_quality
 from nightcrew.lab.raw import RawLayout
 from nightcrew.lab.records import LabFrame
 from nightcrew.lab.results import LabMade
 from nightcrew.lab.states import odd_sizes_aside, states_of
-from nightcrew.ledger.rows import Measurement, worst
+from nightcrew.ledger.rows import Measurement
 from nightcrew.planning.set_lab import ATTEMPT, MODELS, attempts_of
 from reports.lab import lab_page
 from reports.summary import Quantity
@@ -145,9 +145,8 @@ def make_models(unit: SetUnit) -> SetResult:
     page = lab_page(made, commands=unit.commands)
     measured = tuple(_measurement(q) for q in page.summary.quantities if q.name in TREND)
     metrics: dict[str, Any] = {q.name: q.value for q in reversed(page.summary.quantities) if q.name in page.key_quantities}
-    metrics["models"] = models = domains(made)
-    grade = worst("A", *(one["grade"] for one in models.values()))
-    reasons = tuple(f"{what} model: {reason}" for what, one in models.items() for reason in one["reasons"])
+    metrics["models"] = domains(made)
+    grade, reasons = campaign_quality(made)
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, left_out=left_out, measurements=measured, page=page)
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.calibration.pixel_fits import PixelFit, fit_pixels, line
+from nightcrew.detector.clusters import clusters
 from nightcrew.detector.hits import HIT_SIGMA, LEAST_FRAMES, hits_of_lines, mean_without_hits, suspects
+from nightcrew.detector.noise import pair_noise, pairs_of
 from nightcrew.detector.stack import F4, Frame, FrameStack
 from nightcrew.detector.validity import temperature_outside
 from nightcrew.errors import RejectedInput
@@ -80,8 +82,8 @@ class BiasModel:
         return made
 
     def error(self, temperature_c: float) -> F4:
-        """One standard deviation [y, x] of :meth:`value`."""
-        t = np.float32(temperature_c)
+        """One standard deviation [y, x] of :meth:`value`; without a slope it grows from the middle of the temperatures measured on."""
+        t = np.float32(temperature_c if self.sloped else temperature_c - sum(self.temperatures_c) / 2)
         both = np.float32(2 * self.correlation) * t * self.level_error * self.slope_error
         variance = self.level_error**2 + (self.slope_error * t) ** 2 + both
         made: F4 = np.sqrt(np.maximum(variance, 0))
@@ -111,8 +113,9 @@ def fit_bias(
     """Fit bias frames (files or arrays [y, x], adu) against their temperatures (C).
 
     ``exclude`` [y, x]: pixels that get NaN in every map.  Errors of a and b are those of the frames' noise, times the pixel's own
-    sqrt(chi^2) where that is above 1 by more than 3 of its errors.  RejectedInput when the frames span less than 2 K or fewer than
-    3 are usable.
+    sqrt(chi^2) where that is above 1 by more than 3 of its errors.  Chi^2 and ``frame_noise`` are by the noise of pairs of frames of one
+    temperature, where there are pairs: scatter about the line itself would make every chi^2 about 1.  RejectedInput when the frames span
+    less than 2 K or fewer than 3 are usable.
     """
     temperature = np.asarray(temperatures_c, np.float64)
     if temperature.size != len(frames) or not np.all(np.isfinite(temperature)):
@@ -120,7 +123,7 @@ def fit_bias(
     if len(frames) < 3 or np.ptp(temperature) < LEAST_SPAN_K:
         span = float(np.ptp(temperature)) if temperature.size else 0.0
         raise RejectedInput(f"{len(frames)} bias frames over {span:.3g} K: a slope needs 3 frames over at least {LEAST_SPAN_K:g} K")
-    kept, sigma, left_out, curvature = _judge(frames, temperature)
+    kept, sigma, left_out, curvature, by_pairs = _judge(frames, temperature)
     if len(kept) < 3 or np.ptp(temperature[kept]) < LEAST_SPAN_K:
         raise RejectedInput(f"only {len(kept)} of {len(frames)} bias frames agree with each other; first: {left_out[0].reason}")
     used = [frames[i] for i in kept]
@@ -131,7 +134,7 @@ def fit_bias(
     # Pixels of a CMOS sensor have noise of their own; where their scatter says so beyond chance, it counts.
     noisy = fit.scatter > 1 + 3 / np.sqrt(2.0 * max(len(kept) - 2, 1))
     fit.errors[:, noisy] *= fit.scatter[noisy]
-    chi2 = fit.scatter * fit.scatter
+    chi2 = np.square(fit.scatter / np.float32(by_pairs))
     if exclude is not None:
         for plane in (*fit.coefficients, *fit.errors, chi2):
             plane[exclude] = np.nan
@@ -144,7 +147,7 @@ def fit_bias(
         count=fit.count,
         correlation=_correlation(temperature[kept], sigma[kept]),
         temperatures_c=(float(temperature[kept].min()), float(temperature[kept].max())),
-        frame_noise=float(np.median(sigma[kept])),
+        frame_noise=float(np.median(sigma[kept])) * by_pairs,
         curvature=curvature,
         left_out=tuple(left_out),
         hits=hits,
@@ -183,7 +186,8 @@ def _without_hits(frames: Sequence[Frame], t: NDArray[np.float64], sigma: NDArra
 def level_bias(frames: Sequence[Frame], temperatures_c: Sequence[float]) -> BiasModel:
     """A model without slope from bias frames of one temperature: it holds there and within half a kelvin.
 
-    The mean of each pixel without hits.  RejectedInput for frames that span 2 K or more: their mean holds at none of their temperatures.
+    The mean of each pixel without hits.  Its slope is not known: 0 with a frame's noise per K as its error.  RejectedInput for frames that
+    span 2 K or more: their mean holds at none of their temperatures.
     """
     t = np.asarray(temperatures_c, np.float64)
     if t.size == 0 or not np.all(np.isfinite(t)) or np.ptp(t) >= LEAST_SPAN_K:
@@ -202,7 +206,7 @@ def level_bias(frames: Sequence[Frame], temperatures_c: Sequence[float]) -> Bias
         level=level,
         slope=np.zeros_like(level),
         level_error=error.astype(np.float32),
-        slope_error=np.zeros_like(level),
+        slope_error=np.full_like(level, noise),
         chi2=np.square(scatter / np.float32(noise)),
         count=count,
         correlation=0.0,
@@ -231,33 +235,53 @@ def _correlation(temperature: NDArray[np.float64], sigma: NDArray[np.float64]) -
 
 def _judge(
     frames: Sequence[Frame], temperature: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], list[LeftOut], Curvature | None]:
-    """Which frames to fit, the noise of each (adu), those left out, and the curvature, from a sample of pixels."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[LeftOut], Curvature | None, float]:
+    """From a sample of pixels: which frames to fit, the scatter of each about the line (adu), those left out, the curvature, and what
+    pairs of frames make of the scatter."""
     with FrameStack(frames) as stack:
         sample = stack.sample(SAMPLE)
         names = [stack.name(i) for i in range(len(stack))]
     good = np.ones(len(frames), bool)
     left_out: list[LeftOut] = []
     for _ in range(3):
-        shift, sigma = _residuals(sample, temperature, good)
+        shift, sigma, residual = _residuals(sample, temperature, good)
         bad = _outlying(shift, sigma, good)
         if not bad or good.sum() - len(bad) < 3:
             break
         for place, reason in bad.items():
             good[place] = False
             left_out.append(LeftOut(place, names[place], f"{names[place]}: {reason}"))
-    return np.flatnonzero(good), np.maximum(sigma, 1e-3), left_out, _curvature(shift, temperature, good)
+    by_pairs = _by_pairs(residual, temperature, sigma, good)
+    return np.flatnonzero(good), np.maximum(sigma, 1e-3), left_out, _curvature(shift, temperature, good), by_pairs
 
 
-def _residuals(sample: F4, temperature: NDArray[np.float64], good: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean level and scatter (adu) of every frame about the line through the good ones."""
+def _by_pairs(residual: F4, temperature: NDArray[np.float64], sigma: NDArray[np.float64], good: NDArray[np.bool_]) -> float:
+    """Noise by pairs of frames of one temperature over the scatter about the line, which holds what no line describes; 1 without pairs."""
+    places = np.flatnonzero(good)
+    cells = np.empty(places.size, int)
+    for number, group in enumerate(clusters(temperature[places])):
+        cells[group] = number
+    kept = residual if good.all() else residual[places]
+    ratios = []
+    for one, other in pairs_of(cells.tolist(), kept):
+        noise, _ = pair_noise(kept[one], kept[other])
+        about = float(np.mean(sigma[places[[one, other]]] ** 2))
+        if noise > 0 and about > 0:  # copies of a frame have no noise
+            ratios.append(noise**2 / about)
+    return float(np.sqrt(np.median(ratios))) if ratios else 1.0
+
+
+def _residuals(
+    sample: F4, temperature: NDArray[np.float64], good: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], F4]:
+    """Mean level and scatter (adu) of every frame about the line through the good ones, and what is left of the sample."""
     design = np.column_stack([np.ones_like(temperature), temperature])
     solve = np.linalg.pinv(design[good])
     residual = sample - (design @ (solve @ sample[good])).astype(np.float32)
     numbers = [clipped_mean_sigma(row, clip_sigma=5.0)[:2] for row in residual]
     shift, sigma = np.array(numbers, np.float64).T
     freedom = max(good.sum() - 2, 1) / good.sum()  # the line takes part of the noise away
-    return shift, np.where(good, sigma / np.sqrt(freedom), sigma)
+    return shift, np.where(good, sigma / np.sqrt(freedom), sigma), residual
 
 
 def _outlying(shift: NDArray[np.float64], sigma: NDArray[np.float64], good: NDArray[np.bool_]) -> dict[int, str]:
@@ -280,9 +304,9 @@ def _outlying(shift: NDArray[np.float64], sigma: NDArray[np.float64], good: NDAr
 
 
 def _curvature(shift: NDArray[np.float64], temperature: NDArray[np.float64], good: NDArray[np.bool_]) -> Curvature | None:
-    """Second-order term of the levels; None with fewer than three temperatures that differ by 1 K."""
+    """Second-order term of the levels; None with fewer than three clusters of temperature."""
     t, y = temperature[good], shift[good]
-    if np.unique(np.round(t)).size < 3 or t.size < 5:
+    if len(clusters(t)) < 3 or t.size < 5:
         return None
     centred = t - t.mean()
     design = np.column_stack([np.ones_like(t), centred, centred**2])

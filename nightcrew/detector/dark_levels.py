@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.detector.bias_model import BiasModel, LeftOut
+from nightcrew.detector.clusters import clusters
 from nightcrew.detector.dark_shape import DarkShape, Law, fit_shape
 from nightcrew.detector.noise import NoiseLaw, noise_law
 from nightcrew.detector.stack import F4, FrameStack
@@ -96,11 +97,10 @@ def judge_darks(
 
 
 def cell_numbers(temperatures_c: F8, exposures_s: F8, *, gap_k: float = 0.5) -> list[tuple[int, float]]:
-    """A number of the cluster of temperature (split where neighbours lie further apart than ``gap_k``) and the exposure, of each frame."""
-    order = np.argsort(temperatures_c, kind="stable")
-    steps = np.concatenate([[0], np.cumsum(np.diff(temperatures_c[order]) > gap_k)])
-    cluster = np.empty(order.size, int)
-    cluster[order] = steps
+    """A number of the cluster of temperature and the exposure, of each frame."""
+    cluster = np.empty(temperatures_c.size, int)
+    for number, group in enumerate(clusters(temperatures_c, gap_k=gap_k)):
+        cluster[group] = number
     return [(int(number), float(f"{seconds:.6g}")) for number, seconds in zip(cluster, exposures_s, strict=True)]
 
 

@@ -58,15 +58,21 @@ class DarkModel:
         return made
 
     def error(self, temperature_c: float, exposure_s: float) -> F4:
-        """One standard deviation [y, x] of :meth:`signal`, with what B leaves open."""
+        """One standard deviation [y, x] of :meth:`signal`, with what B and gamma leave open."""
         u = np.float32(self.shape.u(temperature_c))
         shared = np.float32(0.0 if self.shape.b_error is None else self.shape.b_error)
         # Where the shared B holds, its error is all there is; NaN marks those pixels.
         b_error = np.where(np.isfinite(self.db_error), self.db_error, shared)
         tilt = self.rate * b_error * u
-        variance = self.rate_error**2 + tilt**2 + 2 * self.correlation * self.rate_error * tilt
+        bend = self.rate * np.float32(self._gamma_error() * np.log(max(exposure_s, 1e-12) / self.shape.reference_s))
+        variance = self.rate_error**2 + tilt**2 + 2 * self.correlation * self.rate_error * tilt + bend**2
         made: F4 = np.sqrt(np.maximum(variance, 0)) * self._factor(temperature_c, exposure_s)
         return made
+
+    def _gamma_error(self) -> float:
+        """Error of the exponent; of one that was found and not used, its size, too.  0 where the frames do not tell it."""
+        dropped = (self.shape.measured_gamma or 0.0) - self.shape.gamma
+        return 0.0 if self.shape.gamma_error is None else float(np.hypot(self.shape.gamma_error, dropped))
 
     def outside(self, temperature_c: float, exposure_s: float) -> str:
         """Why the model does not hold for a temperature and exposure; "" where it does."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.detector.bias_model import BiasModel, fit_bias
+from nightcrew.detector.clusters import clusters
 from nightcrew.detector.dark_levels import cell_numbers
 from nightcrew.detector.dark_model import DarkModel, fit_dark
 from nightcrew.detector.stack import F4, Frame, FrameStack
@@ -17,7 +18,6 @@ from nightcrew.errors import RejectedInput
 from nightcrew.quality.statistics import clipped_mean_sigma
 
 PIXELS = 1 << 15  # evenly spread; enough for a percent of a percent of the noise
-GAP_K = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +25,8 @@ class HeldOut:
     """A cell that was left out: its mean temperature and exposure, and the measured mean frame against the prediction, over some pixels.
 
     ``mae``: mean |measured - predicted|; ``mae_std`` its scatter; ``mape``: median percent of |measured|; ``noise``: the mae that the
-    measured mean's own noise makes.  All in adu (signal without bias for darks).  ``reason``: why there is no prediction.
+    measured mean's own noise makes, ``expected`` the one that it makes together with the model's error.  ``error``: of ``measured`` -
+    ``predicted``, from the scatter over the pixels.  All in adu (signal without bias for darks).  ``reason``: why there is no prediction.
     """
 
     temperature_c: float
@@ -37,15 +38,10 @@ class HeldOut:
     mae_std: float | None = None
     mape: float | None = None
     noise: float | None = None
+    expected: float | None = None
+    error: float | None = None
     extrapolated: bool = False
     reason: str = ""
-
-
-def clusters(temperatures_c: Sequence[float], *, gap_k: float = GAP_K) -> list[NDArray[np.int64]]:
-    """Places of the frames of each cluster of temperature, from cold to warm; split where neighbours lie further apart than ``gap_k``."""
-    t = np.asarray(temperatures_c, np.float64)
-    numbers = np.array([number for number, _ in cell_numbers(t, np.zeros_like(t), gap_k=gap_k)])
-    return [np.flatnonzero(numbers == number) for number in range(int(numbers.max()) + 1)]
 
 
 def _sampled(frames: Sequence[Frame], pixels: int) -> tuple[list[F4], NDArray[np.int64]]:
@@ -59,7 +55,8 @@ def _sampled(frames: Sequence[Frame], pixels: int) -> tuple[list[F4], NDArray[np
 def compare(measured: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
     """Means over the middle nine tenths of the pixels (by prediction), mean absolute error with its scatter, median percent of measured.
 
-    Over pixels finite in both; means, since medians of whole steps are whole steps.
+    ``error``: of the difference of the means, from the scatter of the pixels.  Over pixels finite in both; means, since medians of whole
+    steps are whole steps.
     """
     good = np.isfinite(measured) & np.isfinite(predicted)
     if not good.any():
@@ -75,6 +72,7 @@ def compare(measured: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]
         "mae": float(off.mean()),
         "mae_std": float(off.std()),
         "mape": float(np.median(share)),
+        "error": float((real - model)[middle].std() / np.sqrt(middle.sum())),
     }
 
 
@@ -105,7 +103,7 @@ def bias_left_out(frames: Sequence[Frame], temperatures_c: Sequence[float], *, p
             found.append(HeldOut(temperature_c=mean_t, exposure_s=None, frames=group.size, reason=str(error)))
             continue
         real, noise = _mean_of([sample[i] for i in group])
-        found.append(_row(mean_t, None, group.size, real, model.value(mean_t), noise, edge))
+        found.append(_row(mean_t, None, group.size, real, model.value(mean_t), noise, model.error(mean_t), edge))
     return found
 
 
@@ -135,14 +133,16 @@ def dark_left_out(
             found.append(HeldOut(temperature_c=mean_t, exposure_s=exposure, frames=group.size, reason=str(error)))
             continue
         real, noise = _mean_of([np.where(sample[i] < saturation, sample[i] - part.value(float(t[i])), np.nan) for i in group])
-        predicted = model.signal(mean_t, exposure)
-        found.append(_row(mean_t, exposure, group.size, real, predicted, noise, bool(model.outside(mean_t, exposure))))
+        predicted, left = model.signal(mean_t, exposure), model.error(mean_t, exposure)
+        found.append(_row(mean_t, exposure, group.size, real, predicted, noise, left, bool(model.outside(mean_t, exposure))))
     return found
 
 
-def _row(t: float, exposure: float | None, frames: int, real: F4, predicted: F4, noise: float, edge: bool) -> HeldOut:
+def _row(t: float, exposure: float | None, frames: int, real: F4, predicted: F4, noise: float, error: F4, edge: bool) -> HeldOut:
     known = noise if np.isfinite(noise) else None
-    row = HeldOut(temperature_c=t, exposure_s=exposure, frames=frames, noise=known, extrapolated=edge)
+    both = float(np.hypot(noise, np.nanmedian(error) * np.sqrt(2 / np.pi)))
+    expected = both if np.isfinite(both) else None
+    row = HeldOut(temperature_c=t, exposure_s=exposure, frames=frames, noise=known, expected=expected, extrapolated=edge)
     return replace(row, **compare(real, predicted))  # type: ignore[arg-type]  # names of its own fields
 
 

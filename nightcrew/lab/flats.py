@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,10 @@ SHORTEST_DARK_S = 0.1
 NEAR_BIAS_K = 2.0
 STAR_SIGMA = 5.0
 STAR_GROW_PX = 3
+Scaling = Literal["same exposure", "scaled", "not scaled"]
+SAME: Scaling = "same exposure"
+SCALED: Scaling = "scaled"
+UNSCALED: Scaling = "not scaled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +104,7 @@ class DarkShelf:
 
     Where a flat's exposure is not that of its darks and there are bias frames of the same state within ``NEAR_BIAS_K``, the dark signal
     is taken in proportion to the exposure: hot pixels would else be taken off too much or too little.
+    Without such bias frames the darks are taken as they are, and said to be.
     """
 
     def __init__(self, darks: Sequence[LabFrame], *, gap_k: float, biases: Sequence[LabFrame] = ()) -> None:
@@ -107,21 +112,21 @@ class DarkShelf:
         self._biases = group_frames([frame for frame in biases if frame.temperature_c is not None], gap_k=gap_k)
         self._made: dict[int, F4] = {}
 
-    def dark(self, choice: DarkChoice, exposure_s: float | None = None) -> F4:
-        """Median of the darks of the cell [y, x] (adu), for a flat of ``exposure_s`` (None: that of the darks)."""
+    def dark(self, choice: DarkChoice, exposure_s: float | None = None) -> tuple[F4, Scaling]:
+        """Median of the darks of the cell [y, x] (adu) for a flat of ``exposure_s`` (None: that of the darks), and how it came to that."""
         dark, theirs = self._median(choice.group), choice.group.exposure_s
         if not exposure_s or not theirs or abs(exposure_s - theirs) <= SAME_EXPOSURE * theirs:
-            return dark
+            return dark, SAME
         group = choice.group
         same = (one for one in self._biases if one.set_up == group.set_up and (one.stage == group.stage or not one.stage))
         found = nearest(same, group.temperature_c or 0.0, lambda one: _serves(one, group))
         if found is None:
-            return dark
+            return dark, UNSCALED
         bias = self._median(found)
         if bias.shape != dark.shape:
-            return dark
+            return dark, UNSCALED
         scaled: F4 = bias + (dark - bias) * np.float32(exposure_s / theirs)
-        return scaled
+        return scaled, SCALED
 
     def _median(self, group: Group) -> F4:
         key = id(group)
@@ -132,6 +137,12 @@ class DarkShelf:
             method = "median" if len(paths) > 2 else "mean"
             self._made[key] = combine(paths, method=method, planes=("result",), memory_bytes=32 << 20).result
         return self._made[key]
+
+
+def unscaled_sentence(count: int, total: int) -> str:
+    """What is wrong with flats whose darks were of another exposure and not scaled; "" for none."""
+    why = f"no bias frames of their state within {NEAR_BIAS_K:g} K tell the dark signal"
+    return f"{count} of {total} flats were reduced with darks of another exposure as they are, since {why}" if count else ""
 
 
 def _serves(bias: Group, dark: Group) -> bool:

@@ -1,7 +1,8 @@
 """Frames that belong together: equal kind, stage, dose, set-up, filter (and attempt), clusters of temperature, equal exposure.
 
-Temperatures are split where neighbours lie further apart than ``GAP_K``; a group's temperature is the mean of its frames.  Names of
-files have as many digits as it takes to tell the groups apart.
+Temperatures are split where neighbours lie further apart than ``GAP_K``, and where a chain of them (a ramp) spans more than two of it; a
+group's temperature is the mean of its frames.  Exposures likewise.  Names of files have as many digits as it takes to tell the groups
+apart.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nightcrew.detector.clusters import WIDEST, narrow_parts, within
 from nightcrew.detector.set_up import SetUp, short_names
 from nightcrew.lab.records import NO_SET_UP, LabFrame
 from nightcrew.lab.states import State, states_of
@@ -70,13 +72,26 @@ def group_frames(frames: Iterable[LabFrame], *, per_attempt: bool = False, gap_k
         by_kind.setdefault(frame.caltype, []).append(frame)
     found: list[tuple[_Key, int, Group]] = []
     for kind in by_kind.values():
-        for place, cluster in enumerate(split_at_gaps(kind, lambda frame: frame.temperature_c, gap_k)):
+        for place, cluster in enumerate(_clusters(kind, lambda frame: frame.temperature_c, gap_k)):
             mean = mean_of(frame.temperature_c for frame in cluster)
             for key in {keys[id(frame)] for frame in cluster}:
                 part = [frame for frame in cluster if keys[id(frame)] == key]
-                cells = [part] if key[0] == "BIAS" else split_at_gaps(part, lambda frame: frame.exposure_s, SAME_EXPOSURE, relative=True)
+                cells = [part] if key[0] == "BIAS" else _clusters(part, lambda frame: frame.exposure_s, SAME_EXPOSURE, relative=True)
                 found += [(key, place, _group(key, mean, cell, words[key[3]])) for cell in cells]
     return [group for _, _, group in sorted(found, key=lambda item: (item[0], item[1], item[2].exposure_s or 0.0))]
+
+
+def _clusters(
+    frames: Sequence[LabFrame], value: Callable[[LabFrame], float | None], gap: float, *, relative: bool = False
+) -> list[list[LabFrame]]:
+    """Frames split at gaps of a value, and their chains where they span more than two gaps; those without a value last."""
+    found: list[list[LabFrame]] = []
+    for chain in split_at_gaps(frames, value, gap, relative=relative):
+        numbers = [number for frame in chain if (number := value(frame)) is not None]
+        width = WIDEST * gap * (max(map(abs, numbers), default=0.0) if relative else 1.0)
+        parts = narrow_parts(numbers, within(width)) if numbers else [slice(None)]
+        found += [chain[part] for part in parts]
+    return found
 
 
 def _group(key: _Key, cluster_c: float | None, frames: Sequence[LabFrame], set_up_name: str) -> Group:

@@ -87,6 +87,7 @@ class FlatMade:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     frames: int = 0
+    unscaled: str = ""  # a sentence when flats were reduced with darks of another exposure as they are
 
 
 @dataclass(frozen=True, kw_only=True)

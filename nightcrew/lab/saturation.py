@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from nightcrew.detector.set_up import SetUp
 from nightcrew.lab.options import LabOptions
 from nightcrew.lab.records import LabFrame
 
@@ -55,3 +56,9 @@ def saturation_of(frames: Sequence[LabFrame]) -> float:
 def settled(options: LabOptions, frames: Sequence[LabFrame]) -> LabOptions:
     """The options with the saturation that the frames have, where the user states none (0)."""
     return options if options.saturation_adu > 0 else replace(options, saturation_adu=saturation_of(frames))
+
+
+def by_set_up(options: LabOptions, frames: Sequence[LabFrame]) -> dict[SetUp, float]:
+    """The saturation of the frames of each set-up; what the user states holds for all."""
+    set_ups = {frame.set_up for frame in frames}
+    return {one: settled(options, [frame for frame in frames if frame.set_up == one]).saturation_adu for one in set_ups}

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from nightcrew.detector.clusters import narrow_parts
 from nightcrew.detector.set_up import SetUp, short_names
 from nightcrew.lab.names import folder_dose_krad
 from nightcrew.lab.records import LabFrame
@@ -35,7 +36,10 @@ def same_dose(one: float | None, other: float | None) -> bool:
 
 
 def doses_of(frames: Iterable[LabFrame]) -> dict[float | None, float | None]:
-    """The dose that stands for each dose of the frames: the mean of its cluster, so that readings of one step are one."""
+    """The dose that stands for each dose of the frames: the mean of its cluster, so that readings of one step are one.
+
+    A chain of readings (a log that goes on during the irradiation) is cut until each is one with the mean of its part.
+    """
     values = sorted({frame.dose_krad for frame in frames if frame.dose_krad is not None})
     found: dict[float | None, float | None] = {None: None}
     clusters: list[list[float]] = []
@@ -44,10 +48,15 @@ def doses_of(frames: Iterable[LabFrame]) -> dict[float | None, float | None]:
             clusters[-1].append(value)
         else:
             clusters.append([value])
-    for cluster in clusters:
+    for cluster in [chain[part] for chain in clusters for part in narrow_parts(chain, _one_step)]:
         mean = cluster[0] if len(cluster) == 1 else float(f"{sum(cluster) / len(cluster):.6g}")
         found |= dict.fromkeys(cluster, mean)
     return found
+
+
+def _one_step(doses: Sequence[float]) -> bool:
+    mean = sum(doses) / len(doses)
+    return same_dose(doses[0], mean) and same_dose(doses[-1], mean)
 
 
 def states_of(frames: Sequence[LabFrame]) -> list[State]:

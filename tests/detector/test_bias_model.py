@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from nightcrew.detector.bias_model import fit_bias
-from nightcrew.detector.held_out import bias_left_out, clusters
+from nightcrew.detector.clusters import clusters
+from nightcrew.detector.held_out import bias_left_out
 from nightcrew.detector.model_files import load_bias, save_bias
 from nightcrew.errors import RejectedInput
 from tests.detector.made import biases
@@ -69,6 +70,21 @@ def test_a_bent_course_is_flagged() -> None:
     assert curvature is not None
     assert curvature.significant
     assert curvature.value == pytest.approx(0.02, rel=0.05)
+
+
+def test_a_course_of_the_pixels_that_no_line_describes_shows_in_chi2() -> None:
+    """Noise from the scatter about the line itself made every median chi^2 about 1."""
+    rng = np.random.default_rng(6)
+    t = np.repeat([0.0, 10.0, 20.0, 30.0], 4)
+    bow = rng.choice([-0.02, 0.02], (64, 64))
+    for size, low, high in ((0.0, 0.9, 1.1), (1.0, 3.0, 8.0)):
+        frames = [(1000 + x + size * bow * (x - 15) ** 2 + rng.normal(0, 1, bow.shape)).astype(np.float32) for x in t]
+        model = fit_bias(frames, t.tolist())
+        assert model.left_out == ()
+        assert low < float(np.median(model.chi2)) < high
+        assert model.frame_noise == pytest.approx(1, rel=0.05)
+    alone = fit_bias(frames[::4], [0.0, 10.0, 20.0, 30.0])
+    assert alone.frame_noise > 1.5  # no pairs: the scatter about the line
 
 
 def test_weights_follow_the_frames_noise() -> None:

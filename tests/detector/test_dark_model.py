@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -120,6 +121,19 @@ def test_a_real_gamma_is_found_and_used() -> None:
     truth = darks(gamma=-0.08).maps.dark(20.0, 10.0)
     assert float(np.median(model.signal(20.0, 10.0))) == pytest.approx(float(np.median(truth)), rel=0.01)
     assert fitted(darks(gamma=-0.08), free_gamma=False).shape.gamma_error is None
+
+
+def test_errors_hold_what_gamma_leaves_open() -> None:
+    model = usual()
+    shape = replace(model.shape, gamma=0.0, gamma_error=0.003, measured_gamma=0.01)
+    dropped = replace(model, shape=shape)
+    plain = replace(model, shape=replace(shape, gamma_error=None, measured_gamma=None))
+    for t, seconds in ((20.0, 20.0), (25.0, 1.0)):
+        added = np.sqrt(dropped.error(t, seconds).astype(float) ** 2 - plain.error(t, seconds).astype(float) ** 2)
+        expected = math.hypot(0.003, 0.01) * abs(math.log(seconds / shape.reference_s)) * np.abs(model.signal(t, seconds))
+        np.testing.assert_allclose(added, expected, rtol=0.01, atol=0.1)
+    same = (20.0, shape.reference_s)
+    np.testing.assert_array_equal(dropped.error(*same), plain.error(*same))
 
 
 def test_weak_pixels_share_one_b_and_say_so() -> None:

@@ -86,6 +86,8 @@ def test_a_level_of_one_temperature_holds_there_only_and_of_several_there_is_non
     assert model.hits == pytest.approx(hit.sum(), rel=0.05)
     assert not model.sloped
     assert model.outside(10.4) == ""
+    np.testing.assert_allclose(model.error(10.0), model.level_error, rtol=1e-6)
+    np.testing.assert_allclose(model.error(10.4), np.hypot(model.level_error, 0.4 * model.frame_noise), rtol=1e-4)
     assert "outside the 10 to 10 C" in model.outside(11.0)
     with pytest.raises(RejectedInput, match="no common level"):
         level_bias([made.frames[0], made.frames[-1]], [-10.0, 30.0])

@@ -12,6 +12,7 @@ from astropy.io import fits
 
 from nightcrew.detector.set_up import SetUp
 from nightcrew.errors import RejectedInput
+from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import read_image
 from nightcrew.lab.convert import Section
 from nightcrew.lab.flats import choose_dark, find_darks
@@ -20,7 +21,7 @@ from nightcrew.lab.index import index_sections
 from nightcrew.lab.options import LabOptions
 from nightcrew.lab.records import LabFrame, read_index
 from nightcrew.lab.results import LabMade
-from nightcrew.lab.saturation import saturation_of, top_of
+from nightcrew.lab.saturation import by_set_up, saturation_of, top_of
 from nightcrew.lab.states import odd_sizes_aside, of_state, one_state, states_of
 from tasks.lab_bias import bias_step
 from tasks.lab_changes import degradation_step, structure_step
@@ -113,6 +114,19 @@ def test_readings_of_one_dose_are_one_and_the_folder_counts_first() -> None:
     assert [group.dose_krad for group in group_frames(log)] == [pytest.approx(5.01), pytest.approx(10.05)]
     ramp = [lab("BIAS", attempt=f"Irradiation/{d}kRads/a", stage="radiating", dose_krad=d - n) for d in (5, 10) for n in (4.9, 2.0, 0.0)]
     assert [state.dose_krad for state in states_of(ramp)] == [5.0] * 3 + [10.0] * 3
+
+
+def test_a_ramp_of_dose_or_temperature_is_not_one_cell() -> None:
+    """Readings 1 % apart: from neighbour to neighbour 10 and 20 kRad were one dose."""
+    doses = [10 * 1.01**n for n in range(71)]
+    ramp = [lab("BIAS", stage="radiating", dose_krad=dose) for dose in doses]
+    for dose, state in zip(doses, states_of(ramp), strict=True):
+        assert dose == pytest.approx(state.dose_krad, rel=0.021)
+    assert len(set(states_of(ramp))) < 40
+    cooling = [lab("DARK", temperature_c=20 - 0.3 * n, exposure_s=5.0) for n in range(60)]
+    for group in group_frames(cooling):
+        t = [frame.temperature_c or 0.0 for frame in group.frames]
+        assert 0.2 < max(t) - min(t) <= 1.0 + 1e-9
 
 
 def test_bias_and_darks_of_a_model_are_of_one_state() -> None:
@@ -241,7 +255,31 @@ def test_darks_of_another_exposure_are_scaled_so_that_hot_pixels_are_no_changes(
     made = degradation_step(frames, tmp_path / "out", QUICK)
     assert sum(made.classes["temperature"].values()) <= 2
     flats = flat_step(frames, tmp_path / "flat", QUICK, mode="reduce_only")
-    assert flats.frames == 6
+    assert (flats.frames, flats.unscaled) == (6, "")
     short = read_image(tmp_path / "flat" / "flat_reduced" / "a_FLAT0_0.5_FLAT_REDUCED_WITH_DARK.fits")
     hot = rate > 1000
     assert float(short[hot].mean()) == pytest.approx(10_000, rel=0.005)
+
+
+def test_flats_of_several_set_ups_have_their_own_saturation_and_darks_that_were_not_scaled_are_told(tmp_path: Path) -> None:
+    """The end of the scale of the first set-up, 4095, left no pixel of the second one's flats."""
+    rng = np.random.default_rng(5)
+    frames: list[LabFrame] = []
+    for gain, top, level in (("1", 4095.0, 2000.0), ("2", 65_535.0, 30_000.0)):
+        for kind, seconds, mean in (("DARK", 1.0, 300.0), ("FLAT", 0.5, level), ("FLAT", 0.5, level)):
+            path = tmp_path / f"{gain}{kind}{len(frames)}.fits"
+            fits.writeto(path, np.rint(rng.normal(mean, 5, (20, 24))).astype(np.uint16))
+            about = {"exposure_s": seconds, "timestamp_s": float(len(frames)), "nx": 24, "ny": 20, "attempt": "a"}
+            frames.append(lab(kind, path=path, set_up=SetUp(gain_setting=gain), step_adu=1, highest_adu=top, **about))
+    assert sorted(by_set_up(QUICK, frames).values()) == [4095.0, 65_535.0]
+    assert set(by_set_up(replace(QUICK, saturation_adu=9.0), frames).values()) == {9.0}
+    made = flat_step(frames, tmp_path / "flat", QUICK, mode="reduce_only")
+    sentence = "4 of 4 flats were reduced with darks of another exposure as they are"
+    assert made.unscaled.startswith(sentence)
+    assert made.warnings == [made.unscaled]
+    reduced = sorted((tmp_path / "flat" / "flat_reduced").glob("*.fits"))
+    assert all(np.isfinite(read_image(path)).all() for path in reduced)
+    assert {read_hdus(path, first_only=True)[0].cards["FLAT_DARK_SCAL"] for path in reduced} == {"not scaled"}
+    changes = degradation_step(frames, tmp_path / "out", QUICK)
+    assert [text.startswith(sentence) for text in changes.warnings] == [True]
+    assert len(changes.seen) == 8

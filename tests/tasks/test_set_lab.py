@@ -110,6 +110,15 @@ def test_a_campaign_that_comes_in_pieces_is_converted_as_it_comes_and_modelled_w
     assert quantities["frames"]["value"] == len(raws)
     assert quantities["doubling_temperature"]["value"] == pytest.approx(6.5, abs=0.3)
     assert quantities["bias_slope"]["value"] == pytest.approx(6.4, abs=0.3)
+    assert model.grade == "B"  # of two temperatures
+
+
+def test_a_set_of_which_no_model_can_be_made_has_grade_d(bench: SetBench, files: dict[str, bytes]) -> None:
+    """Darks without bias frames: nothing was made, and the set had grade A."""
+    bench.drop({name: data for name, data in files.items() if "TestSection2/" in name})
+    bench.see()
+    model = settle(bench)["lab_models all"]
+    assert (model.grade, model.metrics["models"]) == ("D", {})
 
 
 def test_a_quiet_set_is_taken_with_its_gaps_named_and_a_short_raw_is_rejected(bench: SetBench, files: dict[str, bytes]) -> None:
