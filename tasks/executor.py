@@ -145,7 +145,8 @@ class _Run:
             if ready:
                 batch = _first_kind(ready)
                 careful = self._cautious(batch)
-                if self._do(careful) and careful != batch:
+                done = self._do(careful)
+                if careful != batch and any(outcome.state == "died" for outcome in done):
                     rounds -= 1  # of these there may be many; each ends after three deaths
             elif self._settled(seen, plan):
                 break

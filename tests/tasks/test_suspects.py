@@ -55,3 +55,26 @@ def test_what_ran_beside_a_deadly_unit_is_made(bench: Bench) -> None:
     assert "died 3 times" in lights[b"crew-1-B-001.fit"].reason
     assert [row.state for name, row in sorted(lights.items()) if name != b"crew-1-B-001.fit"] == ["done"] * 3
     assert len(alone) >= 4
+
+
+def test_what_is_lost_as_often_as_it_is_made_alone_comes_to_an_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.executor._ROUNDS", 5)
+    sizes: list[int] = []
+    real = make_locally(bench.space.context)
+
+    def make(units: Sequence[PlannedProduct]) -> list[Outcome]:
+        """From the first two on: they are said to be made, and never are; at first a process dies over one."""
+        if not sizes and len(units) == 1:
+            return list(real(units))
+        sizes.append(len(units))
+        assert len(sizes) < 20
+        if len(sizes) == 1:
+            held = claims.take(bench.space.database, units[0].scope_id, units[0].recipe, units[0].key, units[0].fingerprint)
+            assert held is not None
+            claims.end(bench.space.database, held, "died")
+        return [Outcome(unit.recipe, unit.key, unit.fingerprint, "made") for unit in units]
+
+    (scope,) = bench.scopes()
+    bench.space.run(scope.id, make=make)
+    assert sizes[0] > 1
+    assert sizes[1:] == [1] * (len(sizes) - 1) != []
