@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.costs import star_forecast
@@ -62,16 +63,18 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         sections += _Sections(part, source, head).all()
         needs += [head + text for text in _needs(part)]
     names = {quantity.name for quantity in quantities}
+    grade, reasons = grade_of(source.parts, quantities)
+    status = _status(source.parts)
     return AnalysisPage(
         kind="campaign",
         title=source.title,
         verdict=" ".join(_verdict(part, several) for part in source.parts),
-        status=_status(source.parts),
-        needs_person=tuple(needs[:MOST_REMARKS]),
+        status="attention" if status == "good" and reasons else status,
+        needs_person=tuple(dict.fromkeys([*reasons, *needs]))[:MOST_REMARKS],
         summary=Summary(
             recipe="campaign_analysis",
             inputs=tuple(source.inputs),
-            grade="A" if _status(source.parts) == "good" else "B",
+            grade="B" if grade == "A" and status != "good" else grade,
             quantities=tuple(distinct(quantities)),
             warnings=tuple(dict.fromkeys(text for part in source.parts for text in (*part.remarks, *part.absent))),
         ),
@@ -80,6 +83,25 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
         commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
     )
+
+
+def grade_of(parts: Sequence[PagePart], quantities: Sequence[Quantity]) -> tuple[Literal["A", "B", "C"], list[str]]:
+    """How far the numbers can be trusted, and why not farther.
+
+    C: no key quantity was determined (frames before the beam alone, or nothing at all).  B: one of them is undetermined, or something
+    makes them less sure than their errors say (``Analysis.doubts``).  Plans that make masters alone, and sequences, ask for none of them.
+    """
+    asked = [part for part in parts if part.plan not in ("standard", "irradiation", "operation")]
+    doubts = [f"{text}." for part in parts if part.analysis is not None for text in part.analysis.doubts]
+    if not asked:
+        return ("B" if doubts else "A"), doubts
+    values = {name: [one.value for one in quantities if one.name == name] for name in KEY_QUANTITIES}
+    lacking = [name for name, found in values.items() if not found or None in found]
+    if all(value is None for found in values.values() for value in found):
+        return "C", ["No key quantity was determined.", *doubts]
+    if lacking:
+        doubts.insert(0, f"Key quantities that are undetermined, at least in part: {', '.join(lacking)}.")
+    return ("B" if doubts else "A"), doubts
 
 
 def distinct(quantities: Sequence[Quantity]) -> list[Quantity]:
@@ -303,11 +325,18 @@ class _Sections:
             )
             tables.append(AnalysisTable(title=f"{self.head}Hot pixels", columns=columns, rows=tuple(rows), note=note))
         healing: list[tuple[Cell, ...]] = [
-            (h.kind.lower(), _exposed(h.kind, h.exposure_s), _n(h.fit.time_constant_s), _n(h.recovered), h.fit.why)
+            (
+                h.kind.lower(),
+                _exposed(h.kind, h.exposure_s),
+                _n(h.fit.time_constant_s),
+                _n(h.recovered),
+                _n(h.recovered_error),
+                "; ".join(filter(None, (h.fit.why, h.recovered_why))),
+            )
             for h in analysis.healing
         ]
         if healing:
-            heads = ("kind", "exposure / s", "time constant / s", "recovered part", "why not")
+            heads = ("kind", "exposure / s", "time constant / s", "recovered part", "its error", "why not")
             tables.append(AnalysisTable(title=f"{self.head}Annealing", columns=heads, rows=tuple(healing)))
         figures = self._figure("damage/hot_pixels", "Growth of hot pixels")
         figures += self._figure("damage/dark_distribution", "Distribution of the dark signal")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from nightcrew.irradiation.analysis import Analysis
-from nightcrew.irradiation.costs import costs, of_longest, photometric_precision, star_forecast
+from nightcrew.irradiation.costs import costs, of_longest, photometric_precision, star_forecast, star_limit_loss
 from nightcrew.irradiation.operation import Operation
 from nightcrew.irradiation.star_noise import Star
 from reports.summary import Plain, Quantity, determined
@@ -113,7 +113,7 @@ def _healing(analysis: Analysis, where: Where) -> Iterator[Quantity]:
         at = _here(where, **more)
         why = one.fit.why or "no time constant"
         yield determined("annealing_time", one.fit.time_constant_s, why, error=one.fit.time_constant_error_s, unit="s", where=at)
-        yield determined("recovered_fraction", one.recovered, "one visit after the beam, or none before it", where=at)
+        yield determined("recovered_fraction", one.recovered, one.recovered_why or "not determined", error=one.recovered_error, where=at)
 
 
 def _precision(analysis: Analysis, where: Where) -> Iterator[Quantity]:
@@ -123,7 +123,8 @@ def _precision(analysis: Analysis, where: Where) -> Iterator[Quantity]:
     for point in points:
         at = _here(where, dose_krad=point.dose_krad, stage=point.stage)
         why = "the bias leaves no head-room"
-        yield determined("magnitude_error", point.magnitude.mean, why, error=point.magnitude.std, unit="mag", where=at)
+        spread = f"no error: nothing tells that of the noise; exposures of the step differ by {point.magnitude.std:.3g} mag (rms)"
+        yield _with_remark(determined("magnitude_error", point.magnitude.mean, why, unit="mag", where=at), spread)
     for one in of_longest(costs(analysis)):
         at = _here(where, dose_krad=one.dose_krad, stage=one.stage, exposure_s=one.exposure_s)
         yield determined("dynamic_range", one.range.dynamic_range_16, "no range", unit="adu", where=at)
@@ -149,8 +150,7 @@ def _star(analysis: Analysis, star: Star, predict_krad: Sequence[float], where: 
         limit = determined("star_limit", one.limiting_magnitude, reason, error=one.limiting_magnitude_error, unit="mag", where=at)
         yield from (_with_remark(spread, beyond), _with_remark(limit, beyond))
     first, last = found[0], found[-1]
-    loss = first.limiting_magnitude - last.limiting_magnitude
-    error = math.hypot(first.limiting_magnitude_error, last.limiting_magnitude_error)
+    loss, error = star_limit_loss(analysis, star, first, last)
     at = _here(where, dose_krad=last.dose_krad)
     lost = determined("star_limit_loss", loss, last.why or first.why or "not determined", error=error, unit="mag", where=at)
     yield _with_remark(lost, extrapolated(analysis, last.dose_krad))

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.irradiation.annealing import Annealing, fit_annealing, recovered
+from nightcrew.irradiation.annealing import Annealing, Recovered, fit_annealing, recovered_part
 from nightcrew.irradiation.discover import Campaign
 from nightcrew.irradiation.hits import LEAST_FRAMES, hot_from, unrejected
 from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask, no_tail
-from nightcrew.irradiation.joint import JointFit, NoiseShape, Observations, fit_joint
+from nightcrew.irradiation.joint import NAMES, JointFit, NoiseShape, Observations, fit_joint
 from nightcrew.irradiation.least_squares import Fit
 from nightcrew.irradiation.masters import Master, read_map
 from nightcrew.irradiation.response import (
+    NOMINAL,
     Level,
     RateModel,
     Shift,
@@ -31,11 +32,17 @@ from nightcrew.irradiation.response import (
 GAIN_TELLS = 5.0  # a fitted gain counts where its inverse is so many standard errors above 0: known to 20 %
 HOT_FALSE = 0.03  # of the hot pixels: where more than these (and one) may be hits, there is no number
 HEALS = 4.0  # standard errors of the healed part: above, levels after the beam are not in the joint fit
+MOVES = 3.0  # standard errors of a parameter: where frames after the beam move it farther, they are not in the joint fit
+DRIFT_C, DRIFT_R = 0.3, 0.8  # range of the temperatures, and their correlation with dose, from which on a slope may be theirs
+DOUBLES_C = 6.0  # a dark current doubles every so many Kelvin, usually
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Slope:
-    """Growth of a kind and exposure per kRad; NaN with its reason in ``remark``, which otherwise says what the number holds."""
+    """Growth of a kind and exposure per kRad; NaN with its reason in ``remark``, which otherwise says what the number holds.
+
+    ``warmth``: what the temperature may have done to it, where it follows the dose (also in ``remark``).
+    """
 
     kind: str
     exposure_s: float
@@ -43,6 +50,7 @@ class Slope:
     value: float
     error: float
     remark: str
+    warmth: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +90,8 @@ class Healing:
     error_adu: NDArray[np.float64]
     fit: Annealing
     recovered: float
+    recovered_error: float = math.nan
+    recovered_why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +107,10 @@ class Joint:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Analysis:
-    """Results of one campaign.  ``bins``: temperature of each bin; ``main_bin``: the one with most frames, which the page shows."""
+    """Results of one campaign.  ``bins``: temperature of each bin; ``main_bin``: the one with most frames, which the page shows.
+
+    ``doubts``: remarks on what makes the numbers less sure than their errors say.
+    """
 
     campaign: Campaign
     masters: tuple[Master, ...]
@@ -114,6 +127,7 @@ class Analysis:
     healing: tuple[Healing, ...]
     left_out: Mapping[str, str]
     remarks: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
     def levels(self, *, bin_number: int | None = None) -> list[Level]:
         """Usable groups of a temperature bin (default: the main one) as points of the response, first visit after the beam only."""
@@ -169,8 +183,10 @@ def analyse(
     main = max(counts, key=lambda place: (len(counts[place]), -place), default=0)
     in_bin = {place: [one for one in masters if one.group.temperature_bin == place] for place in bins}
     healing = _healing(in_bin.get(main, []))
-    joint = {place: _joint(inside, bins[place], healing if place == main else (), gain_e_per_adu) for place, inside in in_bin.items()}
+    joint = {place: _joint(inside, bins[place], _healing(inside), gain_e_per_adu) for place, inside in in_bin.items()}
     levels = levels_of(in_bin.get(main, []))
+    slopes = tuple(slope for place, inside in in_bin.items() for slope in _slopes(levels_of(inside), bins[place]))
+    doubts = _doubts(masters, slopes)
     return Analysis(
         campaign=campaign,
         masters=tuple(masters),
@@ -178,7 +194,7 @@ def analyse(
         main_bin=main,
         step_adu=step_adu,
         gain_e_per_adu=gain_e_per_adu,
-        slopes=tuple(slope for place, inside in in_bin.items() for slope in _slopes(levels_of(inside), bins[place])),
+        slopes=slopes,
         rate_models=tuple(_rate_models(levels)),
         dose_models=tuple(_dose_models(levels)),
         shifts=tuple(shift for kind, exposure in _kinds(levels) for shift in shifts(levels, kind, exposure)),
@@ -186,8 +202,29 @@ def analyse(
         hot=_hot(in_bin.get(main, [])),
         healing=healing,
         left_out=dict(left_out),
-        remarks=(*campaign.remarks, *remarks, *(text for one in joint.values() for text in one.remarks)),
+        remarks=(*doubts, *campaign.remarks, *remarks, *(text for one in joint.values() for text in one.remarks)),
+        doubts=doubts,
     )
+
+
+def _doubts(masters: Sequence[Master], slopes: Sequence[Slope]) -> tuple[str, ...]:
+    """What makes the numbers less sure than their errors say: nominal doses, biases of another stage, temperatures that follow the dose."""
+    found = []
+    nominal = sum(one.group.nominal for one in masters)
+    if nominal:
+        found.append(f"{NOMINAL}, in {nominal} of {len(masters)} groups")
+    borrowed = [one for one in masters if one.bias is not None and one.bias.group.stage != one.group.stage]
+    if borrowed:
+        found.append(f"{len(borrowed)} of the darks' masters had a bias of another stage removed")
+    carried = [one for one in masters if one.bias is not None and one not in borrowed and one.bias.group.step != one.group.step]
+    if carried:
+        found.append(f"{len(carried)} of the darks' masters had a bias of another dose removed, carried by the biases' growth")
+    found += [
+        f"{slope.kind.lower()}{f' {slope.exposure_s:g} s' if slope.kind == 'DARK' else ''}: {slope.warmth}"
+        for slope in slopes
+        if slope.warmth
+    ]
+    return tuple(found)
 
 
 def _kinds(levels: Sequence[Level]) -> list[tuple[str, float]]:
@@ -201,8 +238,29 @@ def _slopes(levels: Sequence[Level], temperature_c: float) -> list[Slope]:
     for kind, exposure in _kinds(levels):
         used = [one for one in chosen(levels, kind=kind, exposure_s=exposure) if one.stage != "post"]
         value, error, remark = dose_slope(used)
-        made.append(Slope(kind=kind, exposure_s=exposure, temperature_c=temperature_c, value=value, error=error, remark=remark))
+        warmth = warmth_of(used) if math.isfinite(value) else ""
+        remark = "; ".join(filter(None, (remark, warmth)))
+        made.append(
+            Slope(kind=kind, exposure_s=exposure, temperature_c=temperature_c, value=value, error=error, remark=remark, warmth=warmth)
+        )
     return made
+
+
+def warmth_of(levels: Sequence[Level]) -> str:
+    """What the temperature may have done to a slope over dose; "" where it does not follow the dose."""
+    known = [one for one in levels if math.isfinite(one.temperature_c)]
+    dose, warm = (np.array(x) for x in ([one.dose_krad for one in known], [one.temperature_c for one in known]))
+    if len(known) < 2 or np.ptp(dose) == 0 or np.ptp(warm) <= DRIFT_C:
+        return ""
+    r = float(np.corrcoef(dose, warm)[0, 1])
+    if not abs(r) > DRIFT_R:
+        return ""
+    per_krad = float(np.polyfit(dose, warm, 1)[0])
+    text = f"the temperature changes by {per_krad:.3g} K/kRad with the dose (over {np.ptp(warm):.2g} K, r = {r:.2f}): "
+    if known[0].kind != "DARK":
+        return f"{text}a level that changes by 1 adu/K adds {per_krad:.3g} adu/kRad to the slope"
+    adds = float(np.mean([one.mean for one in known])) * math.log(2) / DOUBLES_C * per_krad
+    return f"{text}a dark current that doubles every {DOUBLES_C:g} K adds {adds:.3g} adu/kRad to the slope"
 
 
 def _rate_models(levels: Sequence[Level]) -> list[RateModel]:
@@ -233,11 +291,23 @@ def _healing(masters: Sequence[Master]) -> tuple[Healing, ...]:
     after = [one for one in masters if one.group.stage == "post" and one.corrected and math.isfinite(one.group.since_end_s)]
     for kind, exposure in _kinds([one.level() for one in after]):
         used = sorted((one for one in after if _is(one, kind, exposure)), key=lambda one: one.group.since_end_s)
-        before = [one.mean for one in masters if one.group.stage == "pre" and one.corrected and _is(one, kind, exposure)]
+        before = [(one.mean, one.error) for one in masters if one.group.stage == "pre" and one.corrected and _is(one, kind, exposure)]
         t, y, e = (np.array(x) for x in zip(*((one.group.since_end_s, one.mean, one.error) for one in used), strict=True))
-        gone = recovered(before[0], float(y[0]), float(y[-1])) if before and len(y) > 1 else math.nan
+        gone = Recovered(math.nan, math.nan, "one visit after the beam, or none before it")
+        if before and len(y) > 1:
+            gone = recovered_part(before[0], (float(y[0]), float(e[0])), (float(y[-1]), float(e[-1])))
         made.append(
-            Healing(kind=kind, exposure_s=exposure, since_s=t, level_adu=y, error_adu=e, fit=fit_annealing(t, y, e), recovered=gone)
+            Healing(
+                kind=kind,
+                exposure_s=exposure,
+                since_s=t,
+                level_adu=y,
+                error_adu=e,
+                fit=fit_annealing(t, y, e),
+                recovered=gone.part,
+                recovered_error=gone.error,
+                recovered_why=gone.why,
+            )
         )
     return tuple(made)
 
@@ -260,13 +330,26 @@ def _joint(masters: Sequence[Master], temperature_c: float, healing: Sequence[He
     if not used:
         return Joint(temperature_c=temperature_c, fit=None, observations=None, masters=(), remarks=tuple(remarks))
     data = observe(used)
+    fit = fit_joint(data, gain_e_per_adu=gain)
+    quiet = [one for one in used if one.group.stage != "post"]
+    if len(quiet) < len(used) and any(one.group.stage == "radiating" for one in quiet):
+        other = fit_joint(without := observe(quiet), gain_e_per_adu=gain)
+        moved = _moved(fit, other)
+        if moved:
+            remarks.append(f"frames after the beam move {', '.join(moved)} by more than {MOVES:g} errors, so they are not in the joint fit")
+            used, data, fit = quiet, without, other
     return Joint(
         temperature_c=temperature_c,
-        fit=fit_joint(data, gain_e_per_adu=gain),
+        fit=fit,
         observations=data,
         masters=tuple(used),
         remarks=tuple(remarks),
     )
+
+
+def _moved(fit: JointFit, other: JointFit) -> list[str]:
+    """Parameters that two fits tell apart by more than ``MOVES`` errors of the second, of those that both determine."""
+    return [name for name in NAMES if abs(fit.values[name] - other.values[name]) > MOVES * other.errors[name]]
 
 
 def observe(masters: Sequence[Master]) -> Observations:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 F8 = NDArray[np.float64]
 LEAST_TIMES = 4
 FARTHEST = 30.0  # logarithm: farther from the span of the data no time constant is tried
+DAMAGED = 3.0  # standard errors that a damage must have for a part of it to be told
 LONGEST = 5.0  # a time constant beyond this many spans of the data cannot be told from a slope
 
 
@@ -87,3 +88,23 @@ def fit_annealing(since_s: Sequence[float] | F8, level: Sequence[float] | F8, er
 def recovered(before: float, first_after: float, last_after: float) -> float:
     """Part of the damage that is gone: 1 - (last - before) / (first - before); NaN without damage."""
     return 1 - (last_after - before) / (first_after - before) if first_after != before else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Part of the damage that is gone, with its error; NaN with the reason in ``why``."""
+
+    part: float
+    error: float
+    why: str = ""
+
+
+def recovered_part(before: tuple[float, float], first_after: tuple[float, float], last_after: tuple[float, float]) -> Recovered:
+    """The recovered part of levels with their errors; undetermined unless the damage exceeds ``DAMAGED`` of its errors."""
+    (b, b_error), (first, first_error), (last, last_error) = before, first_after, last_after
+    damage, damage_error = first - b, math.hypot(b_error, first_error)
+    if not math.isfinite(damage) or not math.isfinite(damage_error) or not abs(damage) > DAMAGED * damage_error:
+        return Recovered(math.nan, math.nan, f"the damage, {damage:.3g} +- {damage_error:.2g} adu, does not exceed {DAMAGED:g} errors")
+    part = recovered(b, first, last)
+    error = math.hypot(last_error, (1 - part) * first_error, part * b_error) / abs(damage)
+    return Recovered(part, error)

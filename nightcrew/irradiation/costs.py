@@ -19,7 +19,7 @@ from nightcrew.irradiation.precision import (
     precision_maps,
     relative_precision,
 )
-from nightcrew.irradiation.star_noise import Forecast, Star, forecast
+from nightcrew.irradiation.star_noise import Forecast, Star, forecast, limit_loss
 
 FORECAST_DOSES = 5
 COURSE_DOSES = 41
@@ -142,6 +142,16 @@ def star_forecast(analysis: Analysis, star: Star, doses_krad: Sequence[float] = 
     largest = max((one.group.dose_krad for one in analysis.masters), default=0.0)
     asked = list(doses_krad) or [largest * n / (FORECAST_DOSES - 1) for n in range(FORECAST_DOSES)]
     return forecast(fit, star, sorted(set(asked)), gain_e_per_adu=gain, gain_error_e_per_adu=analysis.gain_error_e_per_adu), ""
+
+
+def star_limit_loss(analysis: Analysis, star: Star, first: Forecast, last: Forecast) -> tuple[float, float]:
+    """What the limit loses from one forecast to the other, with its error; NaN where one of them cannot be told."""
+    gain, _ = analysis.gain
+    fit = analysis.main_fit
+    if gain is None or fit is None or first.why or last.why:
+        return math.nan, math.nan
+    error = analysis.gain_error_e_per_adu
+    return limit_loss(fit, star, first.dose_krad, last.dose_krad, gain_e_per_adu=gain, gain_error_e_per_adu=error)
 
 
 def star_course(analysis: Analysis, star: Star, doses_krad: Sequence[float] = ()) -> list[Forecast]:

@@ -48,6 +48,11 @@ class Group:
     visit: int = 0
     mean_exposure_s: float = math.nan
 
+    @property
+    def nominal(self) -> bool:
+        """Whether the dose of a frame is its folder's, spread over the step, because no log tells it."""
+        return any(one.source == "nominal" for one in self.doses)
+
 
 def clusters(values: Sequence[float], gap: float, *, relative: bool = False, width: float = math.inf) -> list[int]:
     """Number of the cluster of each value: sorted values are cut where the step exceeds ``gap`` (or gap times the value).
@@ -150,17 +155,18 @@ def _dose_steps(frames: Sequence[Frame], doses: Mapping[str, FrameDose], measure
     labelled = {f.relative: f.nominal_dose_krad for f in beam if f.nominal_dose_krad is not None}
     rest = [f for f in beam if f.relative not in labelled]
     values = [doses[f.relative].dose_krad for f in rest]
-    largest = max(values, default=0.0)
     scarcest = min(Counter(measures[f.relative] for f in rest).values(), default=0)
     parts = min(max(scarcest // FRAMES_OF_A_PART, DOSE_PARTS[0]), DOSE_PARTS[1])
-    width = max(largest / parts, DOSE_GAP_KRAD)
     order = sorted(range(len(values)), key=lambda i: (values[i], rest[i].relative))
     usual = median([values[b] - values[a] for a, b in itertools.pairwise(order)]) if len(values) > 1 else 0.0
     chains = clusters(values, max(DOSE_GAP_KRAD, USUAL_STEPS * usual))
+    together = [list(chain) for _, chain in itertools.groupby(order, key=lambda i: chains[i])]
+    # of what the beam gave while it ran on, not of the largest dose: a chain may begin far from 0
+    width = max(sum(values[chain[-1]] - values[chain[0]] for chain in together) / parts, DOSE_GAP_KRAD)
     found: list[int] = [0] * len(values)
     number = 0
-    for _, chain in itertools.groupby(order, key=lambda i: chains[i]):
-        for part in _of_equal_number(list(chain), values, width):
+    for chain in together:
+        for part in _of_equal_number(chain, values, width):
             number += 1
             for i in part:
                 found[i] = number - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from nightcrew.io.cardtext import Card
 from nightcrew.io.products import read_image_product, write_image_product
 from nightcrew.irradiation.grouping import Group
 from nightcrew.irradiation.response import Level, dose_model
-from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, Maps, Stack, measure
+from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, Maps, Stack, measure, pooled_drift
 
 F4 = NDArray[np.float32]
 LATE_ERROR = 0.5  # of the estimate of what pixels add that became hot in a group's last frames
@@ -74,6 +74,8 @@ class Master:
             noise=math.sqrt(noise.variance) if noise.variance >= 0 else math.nan,
             noise_error=noise.variance_error / (2 * math.sqrt(noise.variance)) if noise.variance > 0 else math.nan,
             n_frames=len(group.frames),
+            dose_error_krad=group.dose_error_krad,
+            nominal=group.nominal,
         )
 
 
@@ -115,7 +117,25 @@ def make_masters(
             made.append(_write_dark(group, path, rule, step_adu, memory_bytes, remarks))
         elif group.kind != "BIAS":
             made.append(_write_plain(group, path, step_adu, memory_bytes))
-    return made, remarks
+    return with_pooled_drift(made), remarks
+
+
+def with_pooled_drift(masters: Sequence[Master]) -> list[Master]:
+    """Masters with errors that hold at least the drift that all groups of their kind show: a few frames do not tell their own."""
+    stacks = {id(one): stack for one, stack in zip(masters, pooled_drift([one.stack for one in masters]), strict=True)}
+    made: dict[int, Master] = {}
+
+    def wider(one: Master) -> Master:
+        if id(one) not in made:
+            more, bias = stacks[id(one)].level_error ** 2 - one.stack.level_error**2, one.bias
+            if bias is not None:
+                bias = wider(bias)
+                more += bias.error**2 - (one.bias.error**2 if one.bias is not None else 0.0)
+            error = math.sqrt(one.error**2 + more) if more > 0 else one.error
+            made[id(one)] = replace(one, stack=stacks[id(one)], error=error, bias=bias)
+        return made[id(one)]
+
+    return [wider(one) for one in masters]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +150,9 @@ def bias_growths(biases: Sequence[Master]) -> dict[int, BiasGrowth]:
     """Line of the bias' level over dose in each temperature bin, in all stages (no exposure, so no part of the dose rate)."""
     made = {}
     for place in sorted({one.group.temperature_bin for one in biases}):
-        found = dose_model([one.level() for one in biases if one.group.temperature_bin == place and one.group.visit == 0])
+        # errors of the doses are counted where a bias is carried, see _carried
+        inside = [one.level() for one in biases if one.group.temperature_bin == place and one.group.visit == 0]
+        found = dose_model(inside, dose_errors=False)
         made[place] = BiasGrowth(found.value("slope"), found.error("slope"))
     return made
 

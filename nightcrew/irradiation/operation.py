@@ -28,6 +28,7 @@ from nightcrew.irradiation.tokens import natural
 
 F8 = NDArray[np.float64]
 LEAST_FRAMES = 3
+SAME_C = 0.5  # a temperature that changes by less is the same in all frames
 _SAMPLE_ROWS = 16
 _BYTES_A_VALUE = 60
 _FILM_SIDE = 256
@@ -273,8 +274,10 @@ def correlate(rate: F8, outliers: NDArray[np.int64], what: str = "dose rate / kR
     empty = fit({"intercept": np.ones(0), "slope": np.ones(0)}, np.ones(0))
     if len(y) < 3:
         return Correlation(r=math.nan, r_error=math.nan, line=empty, constant=constant, why=f"{len(y)} frames have a {name}, 3 are needed")
-    if np.ptp(x) <= RATE_TELLS * float(np.max(np.abs(x))):
-        same = f"the {name} is {float(np.median(x)):.4g} {unit} in all {len(x)} frames (to {100 * RATE_TELLS:g} %)"
+    # a temperature in Celsius has no zero that a part of it could be taken of
+    least, to = (SAME_C, f"{SAME_C:g} K") if unit == "C" else (RATE_TELLS * float(np.max(np.abs(x))), f"{100 * RATE_TELLS:g} %")
+    if np.ptp(x) <= least:
+        same = f"the {name} is {float(np.median(x)):.4g} {unit} in all {len(x)} frames (to {to})"
         return Correlation(r=math.nan, r_error=math.nan, line=empty, constant=constant, why=same)
     law = line(x, y, np.sqrt(np.maximum(y, 1.0)))
     if not math.isfinite(law.value("slope")):

@@ -6,8 +6,8 @@ All differences have one sign: irradiated minus reference, positive when the irr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from nightcrew.irradiation.least_squares import Fit, fit, line
 
 F8 = NDArray[np.float64]
 RATE_TELLS = 0.02  # part of the dose rates that level and dose must leave unexplained: rates are not known better
+ROUNDS = 4  # of a line whose weights hold its own slope
+NOMINAL = "doses are the folders' nominal ones, spread in time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +25,8 @@ class Level:
     """Level and noise of one group of frames; units of the stored samples, kRad, kRad/s, s, Celsius.
 
     ``mean`` of the group's pixels with its standard error ``mean_error`` (NaN: not known), ``std`` over pixels and frames (population),
-    ``noise``: temporal noise of a pixel in one frame (NaN: fewer than two frames), with its error.
+    ``noise``: temporal noise of a pixel in one frame (NaN: fewer than two frames), with its error.  ``dose_error_krad``: of the group's
+    mean dose; ``nominal``: no log told it, so its error is common to all such groups besides.
     """
 
     stage: str
@@ -38,6 +41,8 @@ class Level:
     noise: float = math.nan
     noise_error: float = math.nan
     n_frames: int = 1
+    dose_error_krad: float = 0.0
+    nominal: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,10 +63,36 @@ def _columns(levels: Sequence[Level]) -> tuple[F8, F8, F8, F8, F8 | None]:
     return dose, rate, mean, std, errors if np.all(np.isfinite(errors) & (errors > 0)) and len(errors) else None
 
 
-def dose_model(levels: Sequence[Level]) -> Fit:
-    """MEAN = intercept + slope DOSE; weighted by the groups' errors where all are known."""
+def dose_model(levels: Sequence[Level], *, dose_errors: bool = True) -> Fit:
+    """MEAN = intercept + slope DOSE; weighted by the groups' errors where all are known, those of their doses included if asked."""
     dose, _, mean, _, errors = _columns(levels)
-    return line(dose, mean, errors)
+    if not dose_errors:
+        return line(dose, mean, errors)
+    return _with_dose_errors(lambda at, sigma: line(at, mean, sigma), "slope", levels, errors)
+
+
+def _with_dose_errors(law: Callable[[F8, F8 | None], Fit], slope: str, levels: Sequence[Level], errors: F8 | None) -> Fit:
+    """A law of the level, made of doses and errors, with the errors of the doses in its weights and errors.
+
+    Each group's own counts through the slope (effective variance).  Nominal doses may besides all be too small or too large together
+    (frames taken at the end of every step): what such a shift by one standard error changes is added to the covariance.
+    """
+    dose = np.array([one.dose_krad for one in levels])
+    spread = np.nan_to_num(np.array([one.dose_error_krad for one in levels]))
+    found, sigma = law(dose, errors), errors
+    if not np.any(spread > 0):
+        return found
+    if errors is not None:
+        for _ in range(ROUNDS):
+            if not math.isfinite(found.value(slope)):
+                return found
+            sigma = np.hypot(errors, found.value(slope) * spread)
+            found = law(dose, sigma)
+    nominal = np.array([one.nominal for one in levels])
+    if not nominal.any():
+        return found
+    change = np.nan_to_num(law(dose + np.where(nominal, spread, 0.0), sigma).values - found.values)
+    return replace(found, covariance=found.covariance + np.outer(change, change))
 
 
 def rate_model(levels: Sequence[Level], kind: str, exposure_s: float | None) -> RateModel:
@@ -74,7 +105,7 @@ def rate_model(levels: Sequence[Level], kind: str, exposure_s: float | None) -> 
     return RateModel(
         kind=kind,
         exposure_s=exposure_s,
-        mean=_over_dose_and_rate("a", dose, rate, mean, errors),
+        mean=_with_dose_errors(lambda at, sigma: _over_dose_and_rate("a", at, rate, mean, sigma), "a1", levels, errors),
         std=_over_dose_and_rate("b", dose, rate, std, None),
     )
 
@@ -106,8 +137,16 @@ def on_rate(levels: Sequence[Level]) -> tuple[Fit, Fit]:
 def dose_slope(levels: Sequence[Level]) -> tuple[float, float, str]:
     """Change of the level per kRad with its error: from the law with the rate where that is determined, else from the line.
 
-    Returns (NaN, NaN, reason) when it is not determined.  Where a rate is unknown the line over dose is taken, and the remark says so.
+    Returns (NaN, NaN, reason) when it is not determined.  Where a rate is unknown the line over dose is taken, and the remark says so, as
+    it does where doses are nominal.
     """
+    value, error, remark = _dose_slope(levels)
+    if math.isfinite(value) and any(one.nominal for one in levels):
+        remark = "; ".join(filter(None, (remark, NOMINAL)))
+    return value, error, remark
+
+
+def _dose_slope(levels: Sequence[Level]) -> tuple[float, float, str]:
     if any(math.isnan(one.rate_krad_per_s) for one in levels):
         found = dose_model(levels)
         why = "the dose rate is not known everywhere, so its part is in the slope"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ F4 = NDArray[np.float32]
 F8 = NDArray[np.float64]
 DEFAULT_MEMORY_BYTES = 192 << 20
 _ROWS = 256
+OWN_DRIFT = 4  # frames from which on a group tells a drift of its own
 _STEADY = 0.003  # part of the hits that may be lost with pixels that only seem to have become hot
 _BYTES_A_VALUE = 28  # a slab's value as float32, its sorted copy, masks and squares
 _TRIMMED = (0.01, 0.80)  # part of the histogram that tells the level of a frame: hits are above it
@@ -52,9 +53,10 @@ class Stack:
 
     ``raw_mean``, ``raw_std``: of all pixels of all frames (population).  ``noise``: temporal, hits included.  ``mean``: of the master (hits
     taken out).  ``variance``: temporal without hits (NaN for one frame).  ``level_error``, ``raw_level_error``: standard errors of both
-    means, ``drift_adu``: scatter of the frames' levels beyond the noise.  ``hits``: values taken out, a pixel and frame.  ``late_hot_adu``:
-    what pixels that became hot in the last frames would add to the mean, had they not been taken for hits; an estimate by those that
-    became hot before (NaN: none).  ``noise`` is without pixels that became hot on the way, which is no noise.
+    means, ``drift_adu``: scatter of the frames' levels beyond the noise; ``drift_chi2``, ``drift_freedom``: what the levels tell of it.
+    ``hits``: values taken out, a pixel and frame.  ``late_hot_adu``: what pixels that became hot in the last frames would add to the mean,
+    had they not been taken for hits; an estimate by those that became hot before (NaN: none).  ``noise`` is without pixels that became
+    hot on the way, which is no noise.
     """
 
     group: Group
@@ -70,6 +72,8 @@ class Stack:
     drift_adu: float
     hits: float
     late_hot_adu: float = 0.0
+    drift_chi2: float = 0.0
+    drift_freedom: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +223,8 @@ class _Work:
         # one frame tells no noise: its scatter over the pixels, fixed pattern included, is the safe side
         formal = (variance if variance >= 0 else raw_variance) / (self.n * pixels)
         raw_formal = noise.level_variance if noise.level_variance >= 0 else formal
-        drift = _drift(group, levels, variance / pixels)
+        chi2, freedom = _scatter(group, levels, variance / pixels)
+        drift = _drift(chi2, freedom, variance / pixels) if self.n >= OWN_DRIFT else 0.0
         return Stack(
             group=group,
             shape=self.shape,
@@ -234,18 +239,51 @@ class _Work:
             drift_adu=drift,
             hits=hits,
             late_hot_adu=self._risen / pixels * late_part(self.n) if self._risen and by_chance < _STEADY else 0.0,
+            drift_chi2=chi2,
+            drift_freedom=freedom,
         )
 
 
-def _drift(group: Group, levels: F8, variance: float) -> float:
-    """Scatter of the frames' levels about their line over dose, where it is more than the noise explains (else 0)."""
-    if len(levels) < 4 or not variance > 0:
+def _scatter(group: Group, levels: F8, variance: float) -> tuple[float, int]:
+    """Chi-square of the frames' levels about their line over dose, and its degrees of freedom (0: nothing told)."""
+    if len(levels) < 2 or not variance > 0:
+        return 0.0, 0
+    found = line(np.array([one.dose_krad for one in group.doses]), levels, np.full(len(levels), math.sqrt(variance)))
+    return (found.chi2, found.freedom) if found.freedom > 0 else (0.0, 0)
+
+
+def _drift(chi2: float, freedom: int, variance: float) -> float:
+    """Scatter beyond that of the noise, where it is more than chance explains (else 0)."""
+    if freedom < 1 or not improbable(chi2, freedom):
         return 0.0
-    doses = np.array([one.dose_krad for one in group.doses])
-    found = line(doses, levels, np.full(len(levels), math.sqrt(variance)))
-    if found.freedom < 1 or not improbable(found.chi2, found.freedom):
+    return math.sqrt(max(chi2 / freedom - 1, 0.0) * variance)
+
+
+def pooled_drift(stacks: Sequence[Stack]) -> list[Stack]:
+    """Stacks with the larger of their own drift and that of all of their kind together, in their errors, too.
+
+    A group of a few frames cannot tell its drift, but many such groups can: their chi-squares are added up.
+    """
+    pooled = {kind: _pooled([one for one in stacks if one.group.kind == kind]) for kind in {one.group.kind for one in stacks}}
+    return [_widened(one, pooled[one.group.kind]) for one in stacks]
+
+
+def _pooled(stacks: Sequence[Stack]) -> float:
+    """Drift that the frames of all groups show, each group weighted by what it tells."""
+    told = [one for one in stacks if one.drift_freedom > 0]
+    freedom = sum(one.drift_freedom for one in told)
+    if not freedom or not improbable(sum(one.drift_chi2 for one in told), freedom):
         return 0.0
-    return math.sqrt(max(found.chi2 / found.freedom - 1, 0.0) * variance)
+    excess = sum((one.drift_chi2 - one.drift_freedom) * one.variance / (one.shape[0] * one.shape[1]) for one in told)
+    return math.sqrt(max(excess / freedom, 0.0))
+
+
+def _widened(one: Stack, drift_adu: float) -> Stack:
+    if drift_adu <= one.drift_adu:
+        return one
+    more = (drift_adu**2 - one.drift_adu**2) / len(one.group.frames)
+    level, raw = math.sqrt(one.level_error**2 + more), math.sqrt(one.raw_level_error**2 + more)
+    return replace(one, drift_adu=drift_adu, level_error=level, raw_level_error=raw)
 
 
 def stored_step(paths: Sequence[Path]) -> float:

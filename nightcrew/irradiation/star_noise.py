@@ -100,6 +100,23 @@ def forecast(
     return [_one(fit, star, dose, needed, gain) for dose in doses_krad]
 
 
+def limit_loss(
+    fit: JointFit, star: Star, first_krad: float, last_krad: float, *, gain_e_per_adu: float, gain_error_e_per_adu: float = 0.0
+) -> tuple[float, float]:
+    """What the limiting magnitude loses from one dose to another, and its error.
+
+    Both limits are of one fit and one gain, so their errors largely cancel: the difference is propagated, not the two limits.
+    """
+    gain_error = gain_error_e_per_adu if math.isfinite(gain_error_e_per_adu) else 0.0
+    needed = [2, 3, 5, *([6] if star.rate_krad_per_s > 0 else [])]
+
+    def loss(theta: F8, gain: float) -> float:
+        first, last = (limiting_magnitude(star, _variance(star, theta, gain, dose)) for dose in (first_krad, last_krad))
+        return first - last
+
+    return loss(fit.linear, gain_e_per_adu), _spread(fit, needed, (gain_e_per_adu, gain_error), loss)
+
+
 def _known(fit: JointFit, place: int) -> bool:
     return bool(np.isfinite(fit.linear[place]))
 
@@ -118,41 +135,46 @@ def _unknown(dose: float, why: str) -> Forecast:
     )
 
 
-def _one(fit: JointFit, star: Star, dose: float, needed: list[int], gain_and_error: tuple[float, float]) -> Forecast:
+def _variance(star: Star, theta: F8, gain: float, dose_krad: float) -> float:
+    """Variance of a pixel of background in e-^2 by the linear parameters of a fit."""
+    dark = gain * (theta[2] + theta[3] * dose_krad)
+    hits = gain**2 * theta[6] if star.rate_krad_per_s > 0 else 0.0
+    read = gain * math.sqrt(max(theta[5], 0.0))
+    return pixel_variance_e2(star, dark_e_per_s=dark, read_e=read, hits_e2_per_krad=hits)
+
+
+def _spread(fit: JointFit, needed: list[int], gain_and_error: tuple[float, float], value: Callable[[F8, float], float]) -> float:
+    """Standard error of a value of the fit's parameters and the gain."""
     gain, gain_error = gain_and_error
+    gradient = np.zeros(len(needed))
+    for place, index in enumerate(needed):
+        width = math.sqrt(max(float(fit.covariance[index, index]), 0.0)) or 1e-6 * (abs(float(fit.linear[index])) + 1e-9)
+        up, down = fit.linear.copy(), fit.linear.copy()
+        up[index] += width
+        down[index] -= width
+        gradient[place] = (value(up, gain) - value(down, gain)) / (2 * width)
+    part = fit.covariance[np.ix_(needed, needed)]
+    by_gain = (value(fit.linear, gain + gain_error) - value(fit.linear, gain - gain_error)) / 2
+    return math.hypot(math.sqrt(max(float(gradient @ part @ gradient), 0.0)), by_gain)
 
-    def variance(theta: F8, gain: float) -> float:
-        dark = gain * (theta[2] + theta[3] * dose)
-        hits = gain**2 * theta[6] if star.rate_krad_per_s > 0 else 0.0
-        read = gain * math.sqrt(max(theta[5], 0.0))
-        return pixel_variance_e2(star, dark_e_per_s=dark, read_e=read, hits_e2_per_krad=hits)
 
-    def spread(value: Callable[[F8, float], float]) -> float:
-        gradient = np.zeros(len(needed))
-        for place, index in enumerate(needed):
-            width = math.sqrt(max(float(fit.covariance[index, index]), 0.0)) or 1e-6 * (abs(float(fit.linear[index])) + 1e-9)
-            up, down = fit.linear.copy(), fit.linear.copy()
-            up[index] += width
-            down[index] -= width
-            gradient[place] = (value(up, gain) - value(down, gain)) / (2 * width)
-        part = fit.covariance[np.ix_(needed, needed)]
-        by_gain = (value(fit.linear, gain + gain_error) - value(fit.linear, gain - gain_error)) / 2
-        return math.hypot(math.sqrt(max(float(gradient @ part @ gradient), 0.0)), by_gain)
+def _one(fit: JointFit, star: Star, dose: float, needed: list[int], gain_and_error: tuple[float, float]) -> Forecast:
+    gain = gain_and_error[0]
 
     def error_at(theta: F8, gain: float) -> float:
-        return star_magnitude_error(star, variance(theta, gain))
+        return star_magnitude_error(star, _variance(star, theta, gain, dose))
 
     def limit_at(theta: F8, gain: float) -> float:
-        return limiting_magnitude(star, variance(theta, gain))
+        return limiting_magnitude(star, _variance(star, theta, gain, dose))
 
     dark = float(fit.linear[2] + fit.linear[3] * dose)
     level = float(fit.linear[0] + fit.linear[1] * dose) if _known(fit, 0) and _known(fit, 1) else math.nan
     return Forecast(
         dose_krad=dose,
         magnitude_error=error_at(fit.linear, gain),
-        magnitude_error_error=spread(error_at),
+        magnitude_error_error=_spread(fit, needed, gain_and_error, error_at),
         limiting_magnitude=limit_at(fit.linear, gain),
-        limiting_magnitude_error=spread(limit_at),
+        limiting_magnitude_error=_spread(fit, needed, gain_and_error, limit_at),
         dark_e_per_s=gain * dark,
         peak_adu=level + (dark + star.sky_e_per_s / gain) * star.exposure_s + star.peak_fraction * star.electrons / gain,
     )

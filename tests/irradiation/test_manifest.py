@@ -331,6 +331,7 @@ def test_the_summary_names_everything(full: tuple[Path, CampaignResult]) -> None
         (t, k) for t in ("first_pre", "last_post") for k in ("bias", "dark")
     }
     assert {q.where["dose_krad"] for q in found.quantities if q.name == "star_limit"} == {0.0, 60.0}
+    assert all(q.error is None and "no error" in q.note for q in found.quantities if q.name == "magnitude_error")
     page = (out / "report.html").read_text()
     assert "What is absent" in page
     assert "adu/kRad" in page

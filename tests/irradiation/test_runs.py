@@ -60,6 +60,7 @@ def test_no_dose_at_all_ends_with_a_report(tmp_path: Path) -> None:
     assert values["gain"].value is None
     assert values["gain"].note
     assert values["bias_dose_slope"].value is None
+    assert result.page.summary.grade == "C"
 
 
 def test_masters_of_the_laboratory_need_no_dose(tmp_path: Path) -> None:
@@ -76,10 +77,12 @@ def test_what_an_earlier_run_wrote_is_gone(tmp_path: Path) -> None:
     put(tmp_path / "in", "Preirradiation/Bias", "BIAS", [1000.0] * 3)
     put(tmp_path / "in", "Irradiation/5kRads/Bias", "BIAS", [1010.0] * 3)
     out = tmp_path / "out"
+    grades: list[str] = []
 
     def run(stages: tuple[str, ...]) -> set[str]:
         result = run_campaign(CampaignRequest(root=tmp_path / "in", out=out, plan="radiation", stages=stages))  # type: ignore[arg-type]
         write_analysis(result.page, out)
+        grades.append(result.page.summary.grade)
         return files_of(out)
 
     first = run(("pre", "radiating"))
@@ -88,6 +91,7 @@ def test_what_an_earlier_run_wrote_is_gone(tmp_path: Path) -> None:
     listed = set(json.loads((out / LIST_NAME).read_text())["files"])
     assert first - listed == {LIST_NAME}
     second = run(("pre",))
+    assert grades == ["B", "C"]  # doses by the folders alone; before the beam nothing is known of damage
     assert not any(name.startswith("radiating/") or "radiating_minus_pre" in name for name in second)
     assert (out / "notes.txt").read_text() == "mine"
     fresh = tmp_path / "fresh"
