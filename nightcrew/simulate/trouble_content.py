@@ -149,7 +149,7 @@ def _pack_with_zeros(spot: Spot, content: bytes) -> Path:
 
 
 _HTML = "<script>alert(1)</script><img src=x onerror=alert(2)>"
-_TEMPLATE = "{{ 7*7 }}{% include '/etc/passwd' %}${7*7}".replace("'", '"')
+_TEMPLATE = "{{ 7919*7907 }}{% include '/etc/passwd' %}${7919*7907}".replace("'", '"')
 
 KINDS: tuple[TroubleKind, ...] = (
     TroubleKind(
