@@ -1,4 +1,7 @@
-"""Calibrating 20 lights of 2048^2 with uncertainty and mask: against ccdproc, and the time to copy as many bytes."""
+"""Calibrating 20 lights of 2048^2 with uncertainty and mask: against ccdproc, and the time to copy as many bytes.
+
+It measures the engine with ten lights side by side (``calibrate_many``); the service calibrates light by light, from planes in memory.
+"""
 
 from __future__ import annotations
 

@@ -39,6 +39,8 @@ class FlatModels:
         if "bias_model" in roles and self.bias is not None:
             found += [(self.bias.level, 1.0), (self.bias.slope, t)]
         if "dark_model" in roles and self.dark is not None and self.signal is not None:
+            if not (seconds > 0 and self.exposure_s > 0):
+                raise RejectedInput(f"a dark model needs a flat's exposure above 0, not {seconds:g} s")
             shape = self.dark.shape
             found.append((self.signal, float(shape.factor(t, seconds) / shape.factor(self.temperature_c, self.exposure_s))))
         return found
@@ -53,7 +55,8 @@ def flat_models(context: UnitContext, planned: PlannedProduct) -> FlatModels | N
     used = {role for roles in planned.parameters["corrections"].values() for role in roles}
     frames = [one.frame.header for one in planned.inputs if one.frame is not None]
     t = float(np.median([header.temperature_c for header in frames if header.temperature_c is not None]))
-    seconds = float(np.median([header.exposure_s for header in frames if header.exposure_s is not None]))
+    exposures = [header.exposure_s for header in frames if header.exposure_s is not None and header.exposure_s > 0]
+    seconds = float(np.median(exposures)) if exposures else 0.0
     bias = load_bias(context.file(row, "bias/bias_model/bias_model.json").parent) if "bias_model" in used else None
     dark = load_dark(context.file(row, "dark/dark_model_2d/dark_model.json").parent) if "dark_model" in used else None
     # Pixels' own coefficients hardly differ over the few degrees of a night's flats: the shared law takes them from there.

@@ -77,7 +77,7 @@ class OpenedFrame:
         self._window = _checked_window(source.window, shape, self.name)
         x0, x1, y0, y1 = self._window
         self.shape = (y1 - y0, x1 - x0)
-        self._full_width = x0 == 0 and x1 == shape[1]
+        self._full_width, self._stored_width = x0 == 0 and x1 == shape[1], shape[1]
         self._mask = self._extra(source.mask, shape, "mask")
         self._sigma = self._extra(source.uncertainty, shape, "uncertainty")
 
@@ -120,6 +120,12 @@ class OpenedFrame:
     def has_uncertainty(self) -> bool:
         """Whether the frame has an uncertainty of its own."""
         return self._sigma is not None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that ``rows`` holds of one row: the whole stored row, and what is cut out of it for a narrower window."""
+        pixel = int(self.dtype.itemsize) + 2 * (self._mask is not None) + 4 * (self._sigma is not None)
+        return pixel * (int(self._stored_width) + (0 if self._full_width else int(self.shape[1])))
 
     def park(self) -> None:
         """Close a plainly stored file for now; it is opened again whenever rows are asked for."""
@@ -194,7 +200,7 @@ class OpenedFrame:
             place = self._parked.place
             return None if place is None else (place[0], place[1], PARKED, place[2])
         image = self._main
-        zero = None if image is None else _stored_zero(image)
+        zero = None if image is None else image.stored_zero
         if image is None or zero is None or image.descriptor is None:
             return None
         ny, nx = image.shape[-2:]
@@ -239,17 +245,6 @@ def _array_reader(array: Array, name: str) -> Reader:
     return read
 
 
-def _stored_zero(image: ImageFile) -> int | None:
-    """BZERO of rows that can be used as stored; ``None`` where they have to be scaled or decoded first."""
-    cards = image.hdu.cards
-    if image.hdu.kind == "TILE" or image.dtype.itemsize * 8 != abs(int(cards["BITPIX"] or 0)):
-        return None
-    zero = float(cards.get("BZERO", 0.0) or 0.0)
-    if image.dtype.kind == "u" and image.dtype.itemsize > 1:
-        return int(zero)
-    return 0 if float(cards.get("BSCALE", 1.0) or 1.0) == 1.0 and zero == 0 else None
-
-
 def _ready(plane: Array | str | int | None, kind: str) -> bool:
     """Whether the kernel can take a plane as it is."""
     if plane is None:
@@ -275,7 +270,7 @@ def _physical_reader(image: ImageFile, plane: int) -> Reader:
 def stored_reader(image: ImageFile, plane: int = 0) -> Reader:
     """Rows as stored, into a buffer that is used again, wherever the kernel can take them so."""
     ny, nx = image.shape[-2:]
-    decoded, stored = image.decoded, _stored_zero(image)
+    decoded, stored = image.decoded, image.stored_zero
     if decoded is None and stored is None:
         return _physical_reader(image, plane)
     kind, zero = decoded or (np.dtype(_stored_kind(image)), stored or 0)

@@ -18,16 +18,11 @@ Buffers = list[dict[str, NDArray[Any]]]
 
 
 def rows_per_slab(frames: Sequence[OpenedFrame], memory_bytes: int, threads: int) -> int:
-    """Rows that fit: raw rows of all frames in every thread stay within ``memory_bytes`` (at least one row)."""
-    ny, nx = frames[0].shape
-    row_bytes = sum(_bytes_per_pixel(frame) for frame in frames) * nx
+    """Rows that fit: raw rows of all frames, as they are stored, stay within ``memory_bytes`` in every thread (at least one row)."""
+    ny = frames[0].shape[0]
+    row_bytes = sum(frame.row_bytes for frame in frames)
     wanted = min(SLAB_BYTES, memory_bytes // threads) // row_bytes
     return max(1, min(wanted, -(-ny // threads)))
-
-
-def _bytes_per_pixel(frame: OpenedFrame) -> int:
-    extra = 2 * (frame.source.mask is not None) + 4 * (frame.source.uncertainty is not None)
-    return int(frame.dtype.itemsize) + extra
 
 
 def run_slabs(frames: Sequence[OpenedFrame], work: Work, *, memory_bytes: int, threads: int) -> None:

@@ -112,6 +112,14 @@ def differs(model: Mapping[str, str], frame: SetUp, stated: Mapping[str, str]) -
     return ""
 
 
+def not_compared(model: Mapping[str, str], frame: SetUp, stated: Mapping[str, str]) -> str:
+    """A sentence when neither side states its camera or its gain setting: two empty values are equal, and prove nothing; else ""."""
+    unsaid = [name for name in ("camera", "gain_setting") if not (stated.get(name, model.get(name, "")) or getattr(frame, name))]
+    if not unsaid:
+        return ""
+    return f"{' and '.join(_WORDS[name] for name in unsaid)}: stated neither by the frame nor by the model's frames, so not compared"
+
+
 def short_names(set_ups: Iterable[SetUp]) -> dict[SetUp, str]:
     """A short word for each of several set-ups, of what differs between them; "" for a single one."""
     distinct = sorted(set(set_ups))

@@ -54,6 +54,7 @@ class Scaling:
         self.blank = blank if bitpix > 0 and isinstance(blank, int) and not isinstance(blank, bool) else None
         self.identity = self.scale == 1.0 and self.zero == 0.0
         self.unsigned = self.scale == 1.0 and (bitpix, self.zero) in _UNSIGNED
+        self.as_stored = self.identity or (self.unsigned and self.zero > 0)  # with an integer added, stored numbers are the values
         self.dtype = self._physical_dtype()
 
     def _physical_dtype(self) -> np.dtype[Any]:
@@ -164,12 +165,16 @@ class PixelReader:
             raise RejectedInput(f"{self.name}: data cut short: {offset + got} of {self.hdu.data_offset + self.hdu.data_size} bytes")
 
     @property
+    def stored_zero(self) -> int | None:
+        """BZERO of what ``raw_into`` gives where the stored numbers serve as they are; None where they are scaled or tile-compressed."""
+        return int(self._scaling.zero) if self._tiles is None and self._scaling.as_stored else None
+
+    @property
     def decoded(self) -> tuple[np.dtype[Any], int] | None:
         """Type and BZERO of what ``decoded_into`` gives: a tile-compressed image whose stored numbers serve as they are, else None."""
-        scaling = self._scaling
-        if self._tiles is None or not (scaling.identity or (scaling.unsigned and scaling.zero > 0)):
+        if self._tiles is None or not self._scaling.as_stored:
             return None
-        return self._tiles.dtype, int(scaling.zero)
+        return self._tiles.dtype, int(self._scaling.zero)
 
     def decoded_into(self, out: Array, y0: int, plane: int = 0) -> None:
         """Fill ``out`` with stored numbers of a tile-compressed image, in native byte order, from row ``y0`` on; see ``decoded``."""

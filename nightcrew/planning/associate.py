@@ -17,7 +17,7 @@ from typing import Any
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import worst
-from nightcrew.planning.groups import EQUAL_FACTS, Equal, equal_keys, exposure_text, temperature_text
+from nightcrew.planning.groups import EQUAL_FACTS, Equal, equal_keys, exposure_text, known_temperature, temperature_text
 from nightcrew.planning.model import Choice, Considered
 
 Judged = tuple[str, tuple[str, ...]]
@@ -83,11 +83,10 @@ class Need:
 
 def need_of(recipe: str, header: FrameHeader) -> Need:
     """What a frame of this header needs of a recipe."""
-    temperature = None if header.temperature_c is None else round(header.temperature_c, 2)
     return Need(
         recipe,
         equal_keys(header),
-        temperature,
+        known_temperature(header),
         header.time_utc[:13],
         header.exposure_s if recipe == "dark_master" else None,
         header.filter if recipe == "flat_master" else "",

@@ -42,6 +42,11 @@ def equal_keys(header: FrameHeader) -> Equal:
     return (header.camera, header.detector, header.geometry, header.gain_setting, header.offset_setting, header.readout_mode)
 
 
+def known_temperature(header: FrameHeader) -> float | None:
+    """Sensor temperature in C to 0.01; None when it is not known.  Frames that share a decision are told apart no finer than this."""
+    return None if header.temperature_c is None else round(header.temperature_c, 2) + 0.0  # -0.0 would print as another number
+
+
 def by_key(items: Iterable[T], key: Callable[[T], object]) -> list[list[T]]:
     """Items with equal keys together, groups sorted by their key's text."""
     groups: dict[object, list[T]] = defaultdict(list)

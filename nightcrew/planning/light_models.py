@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nightcrew.detector.set_up import differs, set_up_of_header
+from nightcrew.detector.set_up import differs, not_compared, set_up_of_header
 from nightcrew.detector.validity import exposure_outside, extrapolated, temperature_outside
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import ProductRow, worst
+from nightcrew.planning.groups import known_temperature
 
 MODEL_ROLE = "detector_model"
 """Role of a laboratory set's models among the inputs of a light or a flat master."""
@@ -28,17 +29,23 @@ class ModelChoice:
 
 
 def choose_model(row: ProductRow | None, rules: Rules, header: FrameHeader, what: str) -> ModelChoice:
-    """Use the laboratory's model of the bias or dark, grade C or the model's own where that is worse; grade D where there is none."""
+    """Use the laboratory's model of the bias or dark, grade C or the model's own where that is worse; grade D where there is none.
+
+    Temperatures are judged and told to 0.01 C: lights of one such temperature share the decision, whichever comes first.
+    """
     models = {} if row is None else row.metrics.get("models") or {}
-    why = "it is not made" if row is None else model_fails(models, header, what, {str(k): v for k, v in rules.laboratory_setup.items()})
+    stated = {str(k): v for k, v in rules.laboratory_setup.items()}
+    why = "it is not made" if row is None else model_fails(models, header, what, stated)
     if row is None or why:
         return ModelChoice(
             "", "D", (f"the {what} model of the laboratory set {rules.laboratory or '(none is named)'} cannot serve: {why}",)
         )
     known = models[what]
     reasons = [f"no {what} fits: made by the model of the laboratory set {rules.laboratory}"]
+    reasons.append(not_compared(known["set_up"], set_up_of_header(header), stated))
     reasons += [f"the {what} model: {reason}" for reason in known["reasons"]]
-    beyond = "" if header.temperature_c is None else extrapolated(what, header.temperature_c, *known["temperatures_c"])
+    temperature_c = known_temperature(header)
+    beyond = "" if temperature_c is None else extrapolated(what, temperature_c, *known["temperatures_c"])
     return ModelChoice(row.fingerprint, worst(GRADE, str(known["grade"])), tuple(filter(None, (*reasons, beyond))))
 
 
@@ -52,8 +59,11 @@ def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str, state
         return "the set has no such model"
     if "set_up" not in known or "grade" not in known:
         return "the set does not tell what its frames were taken with; make it again"
-    if header.temperature_c is None or header.exposure_s is None:
+    temperature_c = known_temperature(header)
+    if temperature_c is None or header.exposure_s is None:
         return "the frame's temperature or exposure is not known"
+    if what == "dark" and header.exposure_s <= 0:
+        return f"an exposure of {header.exposure_s:g} s has no dark signal"
     if header.overscan is not None:
         return "the frame has an overscan, and laboratory frames keep theirs: its level would be taken off twice"
     if what == "bias" and header.bias_subtracted:
@@ -64,5 +74,5 @@ def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str, state
     if other := differs(known["set_up"], set_up_of_header(header), stated or {}):
         return other
     low, high = known["temperatures_c"]
-    outside = temperature_outside(what, header.temperature_c, low, high, no_slope=known.get("no_slope", False))
+    outside = temperature_outside(what, temperature_c, low, high, no_slope=known.get("no_slope", False))
     return outside or (exposure_outside(header.exposure_s, known["exposures_s"][1]) if what == "dark" else "")

@@ -14,7 +14,7 @@ from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.fingerprints import LIGHT_FACTS, canonical_light
-from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text, in_order, mid_time, plain, split_at_gaps
+from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text, in_order, known_temperature, mid_time, plain, split_at_gaps
 from nightcrew.planning.light_models import MODEL_ROLE, choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
@@ -169,8 +169,7 @@ class LightPlanner:
 
     def _calibration(self, header: FrameHeader) -> Calibration:
         """Frames that association cannot tell apart share one decision."""
-        temperature = None if header.temperature_c is None else round(header.temperature_c, 2)
-        key = (_needs_of(header), temperature, header.time_utc[:13])
+        key = (_needs_of(header), known_temperature(header), header.time_utc[:13])
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = calibrate(self.builder, header)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
+from nightcrew.planning.flat_corrections import Correction, correction_of, merged_reasons
 from nightcrew.planning.groups import (
     EQUAL_FACTS,
     by_key,
@@ -24,7 +24,7 @@ from nightcrew.planning.groups import (
     split_at_gaps,
     temperature_text,
 )
-from nightcrew.planning.light_models import MODEL_ROLE, choose_model
+from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import Choice, Input, PlannedProduct
 from nightcrew.recipes.parameters import as_dict
 
@@ -223,66 +223,6 @@ def plan_flats(builder: Builder) -> None:
         builder.offer(group, draft_of)
 
 
-Correction = tuple[dict[str, str], str, tuple[str, ...], str, tuple[Choice, ...]]
-
-
-def correction_of(builder: Builder, frame: FrameRow) -> Correction:
-    """(role -> fingerprint, grade, reasons, what is missing, choices) of the dark correction of a flat.
-
-    Exact dark: A or B by temperature and age.  Otherwise bias and the thermal rate scaled to the flat's exposure: B,
-    since a flat's dark signal is small against its light.  With models of a laboratory (where the rules allow it), or with a
-    bias alone: C.  Nothing: D.
-    """
-    header, choose = frame.header, builder.association.choose
-    dark = choose(need_of("dark_master", header))
-    bias = choose(need_of("bias_master", header))
-    if dark.found:
-        roles = {"dark": dark.fingerprint}
-        if builder.facts_of_choice(dark.fingerprint).get("bias") == "kept":
-            return roles, dark.grade, dark.reasons, "", (dark,)
-        if bias.found:
-            return {**roles, "bias": bias.fingerprint}, worst(dark.grade, bias.grade), (*dark.reasons, *bias.reasons), "", (dark, bias)
-    thermal = choose(need_of("thermal_master", header))
-    text = exposure_text(header.exposure_s)
-    if bias.found and thermal.found and header.exposure_s is not None:
-        grade = worst("B", bias.grade, thermal.grade)
-        reasons = (f"flats of {text}: dark scaled from the thermal rate", *bias.reasons, *thermal.reasons)
-        return {"bias": bias.fingerprint, "thermal": thermal.fingerprint}, grade, reasons, "", (dark, bias, thermal)
-    modelled = _modelled(builder, frame, bias)
-    if modelled is not None:
-        return (*modelled, (dark, bias, thermal))
-    if bias.found:
-        return (
-            {"bias": bias.fingerprint},
-            worst("C", bias.grade),
-            (f"flats of {text}: no dark, bias only",),
-            f"dark {text}",
-            (dark, bias, thermal),
-        )
-    return {}, "D", (f"flats of {text}: neither dark nor bias",), f"dark {text} or bias", (dark, bias, thermal)
-
-
-def _modelled(builder: Builder, frame: FrameRow, bias: Choice) -> tuple[dict[str, str], str, tuple[str, ...], str] | None:
-    """The correction of a flat with a laboratory's models of what is missing; None where the rules allow none, or none serves."""
-    rules, models = builder.snapshot.rules, builder.snapshot.models
-    roles: dict[str, str] = {"bias": bias.fingerprint} if bias.found else {}
-    grades, reasons = [bias.grade] if bias.found else [], list(bias.reasons) if bias.found else []
-    for what, policy in (("bias", "" if bias.found else rules.bias_missing), ("dark", rules.dark_missing)):
-        chosen = choose_model(models, rules, frame.header, what) if policy == "model" else None
-        if chosen is not None and chosen.fingerprint:
-            roles[f"{what}_model"] = chosen.fingerprint
-            grades.append(chosen.grade)
-            reasons += chosen.reasons
-        elif what == "bias" and not bias.found:
-            return None
-    if not any(role.endswith("_model") for role in roles):
-        return None
-    text = exposure_text(frame.header.exposure_s)
-    missing = f"dark {text}" if bias.found else f"dark {text} or bias"
-    said = (f"flats of {text}: corrected by models of the laboratory", *(reason for reason in reasons if "made by the model" not in reason))
-    return roles, worst(*grades), said, missing
-
-
 def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters: dict[str, Any], frames: Sequence[FrameRow]) -> Draft:
     rules, group = builder.snapshot.rules, in_order(frames)
     inputs = _frame_inputs("flat", group)
@@ -309,24 +249,6 @@ def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters
         reasons=tuple(merged_reasons([r for f in group for r in corrections[f.id][2]])),
         choices=tuple(choices.values()),
     )
-
-
-_DISTANCE = re.compile(r"^(.*: )(\d+\.\d) C (from the frame's temperature)$")
-
-
-def merged_reasons(reasons: Sequence[str]) -> list[str]:
-    """One sentence a master instead of one a frame: of temperature distances the largest, with how many frames it holds for."""
-    farthest: dict[str, tuple[float, int]] = {}
-    rest: list[str] = []
-    for reason in reasons:
-        found = _DISTANCE.match(reason)
-        if found is None:
-            rest.append(reason)
-            continue
-        distance, count = farthest.get(found[1], (0.0, 0))
-        farthest[found[1]] = (max(distance, float(found[2])), count + 1)
-    said = [f"{head}up to {far:.1f} C from the temperature of {n} frames" for head, (far, n) in farthest.items()]
-    return sorted({*said, *rest})
 
 
 def plan_camera_numbers(builder: Builder) -> None:

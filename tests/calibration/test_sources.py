@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nightcrew.calibration import opening
 from nightcrew.calibration.combine import combine
 from nightcrew.calibration.pixel_fits import fit_pixels, line
+from nightcrew.calibration.slabs import rows_per_slab
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput, TransientError
 
@@ -67,6 +68,38 @@ def _bytes_of(hdu: Any) -> bytes:
     data: bytes = hdu.data.astype(">i2").tobytes()
     header: str = hdu.header.tostring()
     return header.encode() + data + b"\0" * (-len(data) % 2880)
+
+
+@pytest.mark.parametrize(("zero", "level"), [("'32768,0'", 32778.0), ("'0,5'", 10.5), ("32768", 32778.0)])
+def test_a_zero_with_a_decimal_comma_is_a_number(zero: str, level: float, tmp_path: Path) -> None:
+    paths = []
+    for number in range(3):
+        hdu = fits.PrimaryHDU(np.full(SHAPE, 10, np.int16))
+        hdu.header["BZERO"] = "here"
+        paths.append(tmp_path / f"comma{number}.fits")
+        paths[-1].write_bytes(_bytes_of(hdu).replace(b"'here    '", zero.encode().ljust(10), 1))
+    np.testing.assert_array_equal(combine(paths, method="mean").result, np.full(SHAPE, level, np.float32))
+
+
+def test_slabs_of_a_narrow_window_count_the_rows_as_they_are_stored(tmp_path: Path) -> None:
+    wide = (np.arange(64 * 4096) % 60_000).astype(np.uint16).reshape(64, 4096)
+    path = tmp_path / "wide.fits.fz"
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(wide, compression_type="RICE_1")]).writeto(path)
+    window, memory_bytes, threads = (8, 24, 0, 64), 1 << 18, 2
+    frames = opening.open_all([ArraySource(data=path, window=window)] * 3)
+    try:
+        step = rows_per_slab(frames, memory_bytes, threads)
+        held = 0
+        for frame in frames:
+            buffers: dict[str, NDArray[Any]] = {}
+            rows = frame.rows(0, step, buffers)
+            held += rows.data.nbytes + sum(buffer.nbytes for buffer in buffers.values())
+    finally:
+        opening.close_all(frames)
+    assert held * threads <= memory_bytes
+    assert held * threads > memory_bytes / 2
+    got = combine([ArraySource(data=path, window=window)] * 3, threads=threads, memory_bytes=memory_bytes)
+    np.testing.assert_array_equal(got.result, wide[:, 8:24].astype(np.float32))
 
 
 def test_compressed_files_equal_plain_ones(tmp_path: Path) -> None:
