@@ -11,6 +11,7 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResul
 from nightcrew.sensor.frames import SensorFrame, Window
 from nightcrew.sensor.hot_growth import HotGrowth, Place, growth, read_hot_pixels
 from nightcrew.sensor.sensor_data import SensorData
+from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
 from reports import sensor_tables
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
 from reports.sensor_figures import charts_of, drawn
@@ -142,7 +143,8 @@ def summary_of(result: SensorResult, frames: Sequence[SensorFrame], grown: Seque
     grade, reasons = grade_of(result)
     inputs = tuple({"name": frame.name, "sha256": frame.sha256} for frame in frames)
     everything = (*quantities(result), *growth_quantities(grown, several=len(result.set_ups) > 1))
-    return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=everything, warnings=(*reasons, *_warnings(result)))
+    warnings = tuple(dict.fromkeys((*reasons, *_warnings(result))))
+    return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=everything, warnings=warnings)
 
 
 def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
@@ -152,6 +154,9 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
     regions = [region for set_up in result.set_ups for region in set_up.regions]
     if not regions:
         return "D", tuple(remark for set_up in result.set_ups for remark in set_up.remarks) or ("no usable frame",)
+    if result.grouping.remarks:
+        grade = "B"
+        reasons += result.grouping.remarks
     for set_up in result.set_ups:
         whose = f"{set_up.set_up.label}: " if len(result.set_ups) > 1 and set_up.regions else ""
         if set_up.remarks:
@@ -160,6 +165,10 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
         if any(flat.curve.bias is None for region in set_up.regions for flat in region.flats):
             grade = max(grade, "B")
             reasons.append(f"{whose}flats without a pair of biases: the read noise is not that of biases")
+        few = [flat for region in set_up.regions for flat in region.flats if flat.curve.fit is not None and flat.curve.fit.a00 is None]
+        if few:
+            grade = max(grade, "B")
+            reasons.append(f"{whose}too few levels of light for the gain: {NO_BRIGHT_FAT}")
         for region in set_up.regions:
             if region.gain is None or region.gain.source != "measured":
                 grade = "C"

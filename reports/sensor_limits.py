@@ -45,10 +45,15 @@ def _maxima(
     """``rate`` in e-/s of a stored pixel."""
     read = _read_noise_e(region, warm)
     for here, pixels in _binned(at(where, warm), binning):
-        if read is None or rate is None or rate <= 0:
-            yield determined("max_practical_exposure", None, _no_limit(region, reason, rate), unit="s", where=here)
+        share = pixels / (binning[0] * binning[1])
+        if read is None or rate is None:
+            missing = "" if rate is not None else reason or "no dark rate"
+            yield determined("max_practical_exposure", None, _no_limit(region, warm, missing), unit="s", where=here)
             continue
-        value = maximum_practical_exposure_s(read[0], rate * pixels / (binning[0] * binning[1]))
+        if rate <= (error or 0.0):
+            yield determined("max_practical_exposure", None, _at_least(read[0], rate, error, share), unit="s", where=here)
+            continue
+        value = maximum_practical_exposure_s(read[0], rate * share)
         relative = math.hypot(2 * read[1] / read[0], (error or 0.0) / rate)
         yield Quantity(name="max_practical_exposure", value=value, error=value * relative, unit="s", where=here)
 
@@ -61,12 +66,20 @@ def _read_noise_e(region: RegionResult, warm: float | None) -> tuple[float, floa
     return noise.adu * region.gain.value, (noise.adu_error or 0.0) * region.gain.value
 
 
-def _no_limit(region: RegionResult, reason: str, rate: float | None) -> str:
+def _no_limit(region: RegionResult, warm: float | None, no_rate: str) -> str:
     if region.gain is None:
         return f"no gain: {region.gain_reason}"
-    if rate is None:
-        return reason or "no dark rate"
-    return "no read noise" if rate > 0 else "the dark rate is not above 0"
+    if no_rate:
+        return no_rate
+    noise = region.noise_at(warm)
+    return f"no read noise: {noise.bias.hidden}" if noise is not None and noise.bias.hidden else "no read noise"
+
+
+def _at_least(read_noise_e: float, rate: float, error: float | None, share: float) -> str:
+    """Why a rate that is not above its error gives no limit, and what it still tells."""
+    most = (max(rate, 0.0) + 2 * (error or 0.0)) * share
+    longer = f": the limit lies above {maximum_practical_exposure_s(read_noise_e, most):.0f} s (two errors)" if most > 0 else ""
+    return f"the dark rate is not above its error{longer}"
 
 
 def _flooded(region: RegionResult, residual: Residual, where: Where, binning: Binning) -> Iterator[Quantity]:
@@ -77,8 +90,12 @@ def _flooded(region: RegionResult, residual: Residual, where: Where, binning: Bi
             why = residual.reason or "the flooded darks hold no signal"
             yield determined("max_practical_exposure", None, why, unit="s", where=here)
             continue
-        rate = signal.signal_e / residual.exposure_s
-        value = maximum_practical_exposure_s(read[0], rate * pixels / (binning[0] * binning[1]))
+        rate, share = signal.signal_e / residual.exposure_s, pixels / (binning[0] * binning[1])
+        error = (residual.flooded_error_e or 0.0) / residual.exposure_s
+        if rate <= error:
+            yield determined("max_practical_exposure", None, _at_least(read[0], rate, error, share), unit="s", where=here)
+            continue
+        value = maximum_practical_exposure_s(read[0], rate * share)
         relative = math.hypot(2 * read[1] / read[0], (residual.flooded_error_e or 0.0) / signal.signal_e)
         yield Quantity(name="max_practical_exposure", value=value, error=value * relative, unit="s", where=here)
 

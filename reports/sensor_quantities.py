@@ -12,6 +12,7 @@ from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
 from nightcrew.sensor.hot_growth import HotGrowth
 from nightcrew.sensor.options import SensorOptions
+from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
 from reports.sensor_limits import limits
 from reports.sensor_where import Where, at, dark_rate_e, text_of
 from reports.summary import Quantity, determined
@@ -49,7 +50,8 @@ def _gains(region: RegionResult, where: Where) -> Iterator[Quantity]:
     for flat in region.flats:
         fit, here = flat.curve.fit, at(where, flat.temperature_c)
         reason = flat.curve.reason or "no gain"
-        yield determined("gain", fit.gain if fit else None, reason, error=flat.curve.gain_error, unit="e-/adu", where=here)
+        found = determined("gain", fit.gain if fit else None, reason, error=flat.curve.gain_error, unit="e-/adu", where=here)
+        yield with_note(found, NO_BRIGHT_FAT if fit is not None and fit.a00 is None else "")
         a00 = fit.a00 if fit else None
         why = reason if fit is None else "too few levels of light for the brighter-fatter term"
         yield determined("a00", a00, why, error=fit.a00_error if fit else None, unit="1/e-", where=here)
@@ -80,9 +82,10 @@ def _noises(region: RegionResult, groups: Sequence[Group], where: Where) -> Iter
         yield determined("read_noise", None, "no biases", unit="e-", where=where)
     for noise in region.noises:
         here, gain = at(where, noise.temperature_c), region.gain
-        hidden = "the biases do not vary: rounding to whole numbers hides the noise"
+        hidden = noise.bias.hidden or "the biases do not vary: rounding to whole numbers hides the noise"
         yield determined("read_noise_adu", noise.adu, hidden, error=noise.adu_error, unit="adu", where=here)
-        yield determined("bias_level", noise.bias.level, "", error=noise.bias.drift, unit="adu", where=here)
+        level = None if noise.bias.cut_off else noise.bias.level
+        yield determined("bias_level", level, hidden, error=noise.bias.drift, unit="adu", where=here)
         value = error = None
         if noise.adu is not None and gain is not None and noise.adu_error is not None:
             value = noise.adu * gain.value

@@ -138,12 +138,10 @@ def _set_up(set_up: SetUp, groups: tuple[Group, ...], options: SensorOptions, te
         return SetUpResult(set_up=set_up, groups=groups, regions=(), remarks=(f"{set_up.label or 'the camera'}: not measured: {error}",))
     if not any(group.kind == "bias" for group in groups):
         remarks.append("no biases: there is no read noise, and the offset is that of darks no longer than the flats, if there are any")
-    warm = {group.temperature_c for group in groups if group.kind != "bias"}
     cold = {group.temperature_c for group in groups if group.kind == "bias"}
     if cold:
-        remarks += [
-            f"no biases at {t:.1f} C: those of the nearest temperature are used" for t in sorted(t for t in warm - cold if t is not None)
-        ]
+        lit = [t for t in _temperatures(groups, "flat") if t is not None and t not in cold]
+        remarks += [f"no biases at {t:.1f} C: those of the nearest temperature are used for the flats" for t in lit]
     results = []
     for region in regions:
         tell(f"{set_up.label or 'camera'}, {region.name}")
@@ -163,9 +161,10 @@ def _regions(groups: Sequence[Group], options: SensorOptions) -> tuple[Region, .
 
 def _region(region: Region, groups: Sequence[Group], options: SensorOptions, remarks: list[str]) -> RegionResult:
     noises = _noises(region, groups, options)
+    remarks += [f"{region.name}: {noise.bias.hidden}" for noise in noises if noise.bias.hidden]
     flats = _flats(region, groups, noises, options, remarks)
     gain, reason = _gain(flats, groups)
-    darks = _darks(region, groups, noises)
+    darks = _darks(region, groups, noises, remarks)
     good = [series for series in darks if series.rate_adu_per_s is not None and series.temperature_c is not None]
     fit = arrhenius(
         [s.mean_temperature_c for s in good if s.mean_temperature_c is not None],
@@ -220,10 +219,10 @@ def _saturation(flats: Sequence[Group]) -> float | None:
 
 
 def _gain(flats: Sequence[FlatResult], groups: Sequence[Group]) -> tuple[Gain | None, str]:
-    """The measured gain with the smallest error; else what the headers say."""
-    measured = [(flat.curve.gain_error, flat.curve.fit.gain) for flat in flats if flat.curve.fit is not None]
+    """The measured gain with the smallest error, of curves with the brighter-fatter term if there are any; else what the headers say."""
+    measured = [(flat.curve.fit.a00 is None, flat.curve.gain_error, flat.curve.fit.gain) for flat in flats if flat.curve.fit is not None]
     if measured:
-        error, value = min(measured)
+        _, error, value = min(measured)
         return Gain(value=value, error=error, source="measured"), ""
     reason = flats[0].curve.reason if flats else "no flats"
     stated = [frame.header.gain_e_per_adu for group in groups for frame in group.frames if frame.header.gain_e_per_adu]
@@ -232,17 +231,25 @@ def _gain(flats: Sequence[FlatResult], groups: Sequence[Group]) -> tuple[Gain | 
     return None, reason
 
 
-def _darks(region: Region, groups: Sequence[Group], noises: Sequence[Noise]) -> tuple[DarkSeries, ...]:
+def _darks(region: Region, groups: Sequence[Group], noises: Sequence[Noise], remarks: list[str]) -> tuple[DarkSeries, ...]:
     series = []
     for warm in _temperatures(groups, "dark"):
         darks = [g for g in groups if g.kind == "dark" and not g.flooded and g.temperature_c == warm]
         longest = max((g.exposure_s for g in darks), default=0.0)
         worth = sorted((g for g in darks if g.exposure_s >= SHORTEST_DARK * longest), key=lambda g: g.exposure_s)[-MOST_DARK_EXPOSURES:]
         bias = next((g for g in groups if g.kind == "bias" and g.temperature_c == warm), None)
+        if bias is None and darks:  # the shortest stands for the bias, however short it is
+            zero = min(darks, key=lambda g: g.exposure_s)
+            worth = worth if zero in worth else [zero, *worth]
+            stands = f"{zero.label} stands for them in the dark rate" if len(worth) > 1 else f"{zero.label} alone tells no dark rate"
+            remarks.append(f"no biases at the temperature of the darks: {stands}")
         noise = min(noises, key=lambda one: apart(one.temperature_c, warm), default=None)
         drift = noise.bias.drift if noise is not None else 0.0
         whole = region.name == "whole"
         series.append(dark_series(worth, bias, region, drift_adu=drift, keep_map=whole))
+        if noise is None and series[-1].rate_adu_per_s is not None:
+            where = "" if warm is None else f" at {warm:.1f} C"
+            remarks.append(f"{region.name}: no pair of biases tells how their level drifts: the error of the dark rate{where} lacks that")
     return tuple(one for one in series if one.points or one.reason != "no darks")
 
 

@@ -197,12 +197,16 @@ def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, 
     if len(points) < 2:
         return f"{len(points)} levels of light in one filter: EMVA 1288 needs at least two"
     dark: list[tuple[float, float]] = []
-    pairing, measured = PairOptions(scale=False), dict[int, tuple[float, float]]()
+    pairing, measured = PairOptions(scale=False, flatten_bands=False), dict[int, tuple[float, float]]()
     for point in points:
         same = next((g for g in darks if len(g.frames) > 1 and same_exposure(g.exposure_s, point.exposure_s)), None)
         if same is not None and id(same) not in measured:
             pair = pair_statistics(same.frames[0], same.frames[1], region.windows, 0.0, pairing)
+            if pair.floor is not None and pair.floor.clipped:
+                return f"{same.label}: values below {pair.floor.lowest:g} ADU are cut off, and with them the dark noise"
             measured[id(same)] = (pair.level, pair.variance)
+        if same is None and zero.noise is not None and zero.noise.cut_off:
+            return zero.noise.hidden
         if same is None and zero.noise is None:
             return "no pair of biases, and not every exposure of the flats has its darks"
         dark.append(measured[id(same)] if same is not None else (zero.level, zero.noise.variance if zero.noise is not None else 0.0))

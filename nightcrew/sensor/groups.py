@@ -12,6 +12,7 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.sensor.frames import SensorFrame, in_order
 
 TEMPERATURE_TOLERANCE_C = 0.5
+SAME_EXPOSURE = 1e-3  # of the exposure: what a shutter's measured time differs by from frame to frame
 LEAST_FRAMES = 2  # two frames make a difference, and only differences tell noise from pattern
 KINDS = ("bias", "dark", "flat", "light")
 Lights = Literal["leave out", "as flats", "keep"]
@@ -51,8 +52,8 @@ class SetUp:
 class Group:
     """Frames of one set-up that are equal in everything but time.
 
-    ``temperature_c`` is the median of the frames' temperature bin (None: not in the headers); ``reason`` is empty when the
-    group is large enough, else it says what lacks.
+    ``temperature_c`` is the median of the frames' temperature bin (None: not in the headers), ``exposure_s`` that of their exposures;
+    ``reason`` is empty when the group is large enough, else it says what lacks.
     """
 
     set_up: SetUp
@@ -99,8 +100,19 @@ class Grouping:
 
 
 def same_exposure(one_s: float, other_s: float) -> bool:
-    """Whether two exposure times are one, but for how they were written: a microsecond or a ten-thousandth apart."""
-    return abs(one_s - other_s) <= max(1e-6, 1e-4 * max(one_s, other_s))
+    """Whether two exposure times are one, but for how they were measured or written: a microsecond or a thousandth apart."""
+    return abs(one_s - other_s) <= max(1e-6, SAME_EXPOSURE * max(one_s, other_s))
+
+
+def one_exposure(exposures_s: Iterable[float]) -> dict[float, float]:
+    """Each exposure -> the median of those that are one with it, to 6 digits.  Every cluster lies within the tolerance of its shortest."""
+    clusters: list[list[float]] = []
+    for value in sorted(exposures_s):
+        if clusters and same_exposure(clusters[-1][0], value):
+            clusters[-1].append(value)
+        else:
+            clusters.append([value])
+    return {value: float(f"{median(members):.6g}") for members in clusters for value in members}  # 0.1 + 0.2 is 0.3
 
 
 def temperature_bins(temperatures_c: Iterable[float], tolerance_c: float = TEMPERATURE_TOLERANCE_C) -> dict[float, float]:
@@ -118,7 +130,7 @@ def temperature_bins(temperatures_c: Iterable[float], tolerance_c: float = TEMPE
 def group_frames(frames: Sequence[SensorFrame], *, tolerance_c: float = TEMPERATURE_TOLERANCE_C, lights: Lights = "leave out") -> Grouping:
     """Group by set-up, kind, temperature bin, exposure, filter and flood; never by exposure alone, so darks and flats stay apart."""
     left_out: list[tuple[str, str]] = []
-    members: dict[tuple[SetUp, str, float | None, float, str, bool], list[SensorFrame]] = defaultdict(list)
+    equal: dict[tuple[SetUp, str, float | None, str, bool], list[SensorFrame]] = defaultdict(list)
     usable = []
     for frame in frames:
         if reason := _unusable(frame, lights):
@@ -130,12 +142,12 @@ def group_frames(frames: Sequence[SensorFrame], *, tolerance_c: float = TEMPERAT
         header, set_up = frame.header, SetUp.of(frame.header)
         kind = "flat" if header.kind == "light" and lights == "as flats" else header.kind
         warm = None if header.temperature_c is None else bins[set_up][header.temperature_c]
-        exposure_s = 0.0 if kind == "bias" else float(f"{header.exposure_s or 0.0:.6g}")  # 0.1 + 0.2 is 0.3
         light = header.filter if kind in ("flat", "light") else ""
-        members[set_up, kind, warm, exposure_s, light, frame.flooded and kind == "dark"].append(frame)
+        equal[set_up, kind, warm, light, frame.flooded and kind == "dark"].append(frame)
     groups = [
         _judged(Group(set_up=s, kind=k, temperature_c=t, exposure_s=e, filter=f, flooded=fl, frames=in_order(found)))
-        for (s, k, t, e, f, fl), found in members.items()
+        for (s, k, t, f, fl), several in equal.items()
+        for e, found in _by_exposure(several, k).items()
     ]
     groups.sort(
         key=lambda g: (
@@ -148,6 +160,14 @@ def group_frames(frames: Sequence[SensorFrame], *, tolerance_c: float = TEMPERAT
         )
     )
     return Grouping(groups=tuple(groups), left_out=tuple(left_out), remarks=remarks)
+
+
+def _by_exposure(frames: Sequence[SensorFrame], kind: str) -> dict[float, list[SensorFrame]]:
+    times = [0.0 if kind == "bias" else frame.header.exposure_s or 0.0 for frame in frames]
+    typical, found = one_exposure(times), dict[float, list[SensorFrame]]()
+    for frame, time in zip(frames, times, strict=True):
+        found.setdefault(typical[time], []).append(frame)
+    return found
 
 
 def _unusable(frame: SensorFrame, lights: Lights) -> str:

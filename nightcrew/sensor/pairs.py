@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +32,8 @@ MAX_LAG = 8
 ROUNDING_VARIANCE = 1 / 12
 """ADU^2, of rounding to whole numbers (EMVA 1288 R4, eq. 8)."""
 MOST_STEP = 256
+MOST_AT_FLOOR = 1e-3
+"""Of pixels at the lowest number: more, and their noise is cut off there."""
 STRIP_BYTES = 1 << 19  # of one strip in float32: its temporaries stay in the second-level cache
 _SAMPLE_PIXELS = 1 << 16
 _LEAST_SAMPLE_ROWS = 16
@@ -41,6 +43,36 @@ Strip = NDArray[np.float32]
 Places = NDArray[np.intp]
 
 
+@dataclass(slots=True)
+class Floor:
+    """The ``lowest`` value of the good pixels, how many have it, how many lie within a step above it, and of how many."""
+
+    lowest: float = math.inf
+    at: int = 0
+    above: int = 0
+    of: int = 0
+
+    def add(self, values: Array, step: float) -> None:
+        """Count ``values`` (finite ones)."""
+        if values.size:
+            lowest = float(values.min())
+            at = int(np.count_nonzero(values <= lowest))
+            self.merge(Floor(lowest, at, int(np.count_nonzero(values <= lowest + step)) - at, int(values.size)), step)
+
+    def merge(self, other: Floor, step: float) -> None:
+        """Count what ``other`` counted."""
+        low, high = (self, other) if self.lowest <= other.lowest else (other, self)
+        apart = high.lowest - low.lowest if high.of else math.inf
+        at = low.at + (high.at if apart == 0 else 0)
+        above = low.above + (high.above if apart == 0 else high.at if apart <= step else 0)
+        self.lowest, self.at, self.above, self.of = low.lowest, at, above, low.of + high.of
+
+    @property
+    def clipped(self) -> bool:
+        """Whether values below the lowest were cut off: more than 0.1 % stand at it, and it is 0 or they pile up there."""
+        return self.at > MOST_AT_FLOOR * self.of and (self.lowest == 0 or self.at > 0.5 * self.above)
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairStatistics:
     """What two frames of equal exposure tell of one region, in ADU.
@@ -48,7 +80,7 @@ class PairStatistics:
     ``level`` is the mean signal above the offset that belongs to ``variance`` (temporal, of one frame), with its 1-sigma
     ``variance_error``; ``covariances`` [lag_y, lag_x] are those of one frame (element [0, 0] is the variance), None when not asked for.
     ``bands`` tells of rows or columns that vary as a whole.  ``rounding``: what rounding to whole numbers adds to the variance, 0 for
-    frames of other numbers.
+    frames of other numbers.  ``floor`` counts values at the lowest number, None where frames were scaled (flats).
     """
 
     names: tuple[str, str]
@@ -64,6 +96,7 @@ class PairStatistics:
     covariances: NDArray[np.float64] | None
     bands: Bands | None
     rounding: float
+    floor: Floor | None = None
 
     @property
     def saturated_fraction(self) -> float:
@@ -135,6 +168,7 @@ class _Sums:
     clipped: int = 0
     saturated: int = 0
     defects: int = 0
+    floor: Floor = field(default_factory=Floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +180,7 @@ class _Part:
     bands: Bands | None
     offset_adu: float
     clip_sigma: float
+    flattened: bool
 
 
 def _part(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOptions) -> _Part:
@@ -156,7 +191,7 @@ def _part(a: Rows, b: Rows, window: Window, offset_adu: float, options: PairOpti
     if options.flatten_bands and bands is not None and bands.found:  # rare: everything once more, without them
         sums, covariances, _ = _passed(a, b, window, limits, options, bands)
         freedom = bands.freedom(*window.shape)
-    return _Part(sums, limits, freedom, covariances, bands, offset_adu, options.clip_sigma)
+    return _Part(sums, limits, freedom, covariances, bands, offset_adu, options.clip_sigma, options.flatten_bands)
 
 
 def _passed(
@@ -208,6 +243,11 @@ def _rounding(stored: Array) -> float:
     return ROUNDING_VARIANCE * step**2
 
 
+def step_of(rounding: float) -> float:
+    """The step of numbers that were rounded so; 1 for those that were not."""
+    return round(math.sqrt(rounding / ROUNDING_VARIANCE)) if rounding > 0 else 1.0
+
+
 def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOptions, bands: Strip | None) -> tuple[Strip, Places]:
     """The strip's difference about its centre, 0 where a pixel is not good, and the places of those; the sums grow."""
     with np.errstate(invalid="ignore", over="ignore"):  # pixels without a number are looked for below
@@ -227,6 +267,10 @@ def _strip(one: Array, two: Array, limits: _Limits, sums: _Sums, options: PairOp
     bad |= level_bad
     places = np.flatnonzero(bad)
     difference.reshape(-1)[places] = 0.0
+    if not options.scale:
+        good = ~bad
+        for image in (one, two):
+            sums.floor.add(image[good], step_of(limits.rounding))
     sums.n += difference.size - places.size
     sums.first += _sum_of_good(one, places)
     sums.second += _sum_of_good(two, places)
@@ -296,7 +340,15 @@ def _together(parts: Sequence[_Part], names: tuple[str, str]) -> PairStatistics:
         covariances=_covariances(parts),
         bands=max((part.bands for part in parts if part.bands is not None), key=lambda bands: bands.strength, default=None),
         rounding=min(part.limits.rounding for part in parts),
+        floor=_floor(parts),
     )
+
+
+def _floor(parts: Sequence[_Part]) -> Floor | None:
+    counted, step = Floor(), step_of(min(part.limits.rounding for part in parts))
+    for part in parts:
+        counted.merge(part.sums.floor, step)
+    return counted if counted.of else None
 
 
 def _scale(part: _Part) -> float:
@@ -312,7 +364,11 @@ def _variance(part: _Part) -> tuple[float, float]:
     mean, mean_square = sums.d / sums.n, sums.d2 / sums.n
     variance = (mean_square - mean**2) * sums.n / (sums.n - 1)
     spread = math.sqrt(max(sums.d4 / sums.n - mean_square**2, 0.0) / sums.n)
-    return variance * _scale(part), spread * _scale(part)
+    error = spread * _scale(part)
+    if part.bands is not None and part.bands.found and not part.flattened:  # whole rows vary: of them there are few
+        few = [(part.bands.row_rms, part.bands.rows.size), (part.bands.column_rms, part.bands.columns.size)]
+        error = math.hypot(error, *(rms**2 * math.sqrt(2 / count) for rms, count in few))
+    return variance * _scale(part), error
 
 
 def _covariances(parts: Sequence[_Part]) -> NDArray[np.float64] | None:

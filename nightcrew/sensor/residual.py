@@ -47,7 +47,7 @@ def residual_image(
     if gain is None:
         return replace(nothing, reason=f"no gain: {why_not}")
     if read_noise_e is None:
-        return replace(nothing, reason="no read noise: two biases are needed")
+        return replace(nothing, reason="no read noise from biases")
     if partner is None:
         return replace(nothing, reason=f"no unflooded darks of {flooded.exposure_s:g} s at this temperature to compare with")
     return _compared(flooded, partner, region, *gain, read_noise_e)
@@ -90,7 +90,7 @@ def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, gai
 
 
 def _pairs(group: Group, region: Region) -> list[PairStatistics]:
-    options, frames = PairOptions(scale=False), group.frames
+    options, frames = PairOptions(scale=False, flatten_bands=False), group.frames
     found = [pair_statistics(frames[i], frames[i + 1], region.windows, 0.0, options) for i in range(0, len(frames) - 1, 2)]
     return [pair for pair in found if pair.used > 1]
 

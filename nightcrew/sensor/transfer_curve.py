@@ -15,7 +15,7 @@ from nightcrew.sensor.linearity import Linearity, straightened
 from nightcrew.sensor.pairs import ROUNDING_VARIANCE
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.robust import stretch_of
-from nightcrew.sensor.turn_off import TurnOff, fall, turn_off
+from nightcrew.sensor.turn_off import Fall, TurnOff, fall, turn_off
 from nightcrew.sensor.zero_level import BiasNoise
 
 F8 = NDArray[np.float64]
@@ -27,6 +27,7 @@ MOST_SATURATED = 1e-3
 BRIGHT_FAT_FROM_E = 10_000.0
 """Largest signal from which on a curve is fitted with the full covariance model."""
 LEAST_FOR_COVARIANCES = 6
+NO_BRIGHT_FAT = "brighter-fatter effect not taken into account"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +82,12 @@ def transfer_curve(
     """Fit the points of a region.  ``saturation_adu`` is the signal above the offset where the numbers end."""
     ordered = tuple(sorted(points, key=lambda point: (point.signal, point.exposure_s)))
     turn, falling = turn_off(ordered, saturation_adu), fall(ordered)
-    ceiling = min(falling.signal if falling is not None else math.inf, saturation_adu if saturation_adu is not None else math.inf)
-    fitted = np.array([_usable(point, ceiling) for point in ordered], np.bool_)
+    highest = min(_below_fall(ordered, falling), FIT_BELOW * (saturation_adu if saturation_adu is not None else math.inf))
+    fitted = np.array([_usable(point, highest) for point in ordered], np.bool_)
     alpha = linearity.alpha_per_adu if linearity is not None and linearity.curved and linearity.alpha_per_adu is not None else 0.0
     chosen = [point for point, used in zip(ordered, fitted, strict=True) if used]
     fit = line = None
-    reason = _why_not(ordered, chosen, bias)
+    reason = _why_not(ordered, chosen, bias, highest)
     notes = list(remarks)
     if falling is not None and turn is None:
         lost = f"{100 * falling.drop:.2g} %"
@@ -102,6 +103,8 @@ def transfer_curve(
             notes.append("the response is curved: signals and variances were straightened before the fit")
         if not (math.isfinite(fit.gain) and 0 < fit.gain_error < fit.gain / LEAST_SIGMA):
             fit, line, reason = None, None, "the variance does not grow with the signal: no gain"
+        elif fit.a00 is None:
+            notes.append(f"{len(chosen)} level{'s' if len(chosen) > 1 else ''} of light: {NO_BRIGHT_FAT}")
     noise, noise_error = _read_noise(bias, fit)
     return TransferCurve(
         region=region.name,
@@ -137,16 +140,37 @@ def without_curve(region: Region, reason: str) -> TransferCurve:
     )
 
 
-def _usable(point: CurvePoint, ceiling: float) -> bool:
-    lit = point.variance > 0 and point.signal > 0 and math.isfinite(point.relative_error) and point.relative_error > 0
-    return lit and point.signal <= FIT_BELOW * ceiling and point.saturated_fraction <= MOST_SATURATED
+def _below_fall(points: Sequence[CurvePoint], falling: Fall | None) -> float:
+    """The highest signal that is fit to be fitted before the variance falls.
+
+    85 % of the last one before the fall.  That one itself, where none of its pixels is saturated and the next lies so far above that
+    it is below 85 % of what pixels were seen to hold: the fall is somewhere in that gap.
+    """
+    if falling is None:
+        return math.inf
+    whole = all(point.saturated_fraction == 0 for point in points if point.signal <= falling.signal)
+    return falling.signal if whole and falling.signal <= FIT_BELOW * falling.beyond else FIT_BELOW * falling.signal
 
 
-def _why_not(points: Sequence[CurvePoint], chosen: Sequence[CurvePoint], bias: BiasNoise | None) -> str:
+def _lit(point: CurvePoint) -> bool:
+    return point.variance > 0 and point.signal > 0 and math.isfinite(point.relative_error) and point.relative_error > 0
+
+
+def _usable(point: CurvePoint, highest: float) -> bool:
+    return _lit(point) and point.signal <= highest and point.saturated_fraction <= MOST_SATURATED
+
+
+def _why_not(points: Sequence[CurvePoint], chosen: Sequence[CurvePoint], bias: BiasNoise | None, highest: float) -> str:
     if not points:
         return "no pair of flats"
     if not chosen:
-        return "all flats are saturated, or hold no light"
+        good = [point for point in points if _lit(point) and point.saturated_fraction <= MOST_SATURATED]
+        if good:
+            least = min(point.signal for point in good)
+            near = "too close to saturation or to the fall of the variance"
+            return f"the dimmest flats ({least:.0f} ADU) are {near}: flats below {highest:.0f} ADU are needed"
+        full = [point for point in points if point.saturated_fraction > MOST_SATURATED]
+        return "all flats are saturated" if len(full) == len(points) else "the flats are saturated, or hold no light"
     if bias is None and len(chosen) < 2:
         return "one level of light and no pair of biases: the read noise cannot be told from the photon noise"
     return ""
@@ -156,20 +180,41 @@ def _data(points: Sequence[CurvePoint], bias: BiasNoise | None, alpha: float) ->
     raw = np.array([point.signal for point in points])
     signal, slope = straightened(raw, alpha)
     found = [point.covariances for point in points]
-    silent = bias is not None and bias.variance <= 0 and len(points) > 1  # constant biases tell nothing of the noise
+    hidden = bias is not None and (bias.variance <= 0 or bias.cut_off)
+    silent = hidden and len(points) > 1  # constant biases, and those that are cut off, tell nothing of the noise
+    rows, columns = _taken_out(points, bias)
     covariances = None if any(one is None for one in found) else np.array(found) * (slope**2)[:, None, None]
     return CurveData(
         signal=signal,
         variance=np.array([point.variance for point in points]) * slope**2,
         relative_error=np.array([point.relative_error for point in points]),
         floor_slope=slope**2,
-        bias_variance=None if silent or bias is None else bias.variance,
+        bias_variance=None if silent or bias is None else max(bias.variance - rows - columns, 0.0),
         bias_error=None if silent or bias is None else bias.variance_error,
         covariances=covariances,
-        bias_covariances=None if bias is None else bias.covariances,
+        bias_covariances=None if bias is None or silent else _without(bias.covariances, rows, columns),
         pixels=np.array([point.pixels for point in points]),
         bias_pixels=0.0 if bias is None else float(sum(pair.used for pair in bias.pairs)),
     )
+
+
+def _taken_out(points: Sequence[CurvePoint], bias: BiasNoise | None) -> tuple[float, float]:
+    """What of the biases' rows and columns is not in flats whose bands were taken out, in ADU^2."""
+    if bias is None:
+        return 0.0, 0.0
+    bands = [pair.bands for point in points for pair in point.pairs if pair.bands is not None]
+    rows, columns = any(one.found_rows for one in bands), any(one.found_columns for one in bands)
+    return bias.row_power if rows else 0.0, bias.column_power if columns else 0.0
+
+
+def _without(covariances: F8 | None, rows: float, columns: float) -> F8 | None:
+    """Covariances of pixels without what their row and column have in common."""
+    if covariances is None or not (rows or columns):
+        return covariances
+    left = covariances.copy()
+    left[0, :] -= rows
+    left[:, 0] -= columns
+    return left
 
 
 def _fit(data: CurveData, points: Sequence[CurvePoint], bootstrap: int, seed: int) -> CurveFit:

@@ -40,6 +40,7 @@ class Fall:
     """
 
     signal: float
+    beyond: float  # the first signal after it
     upper: float
     drop: float
 
@@ -54,7 +55,8 @@ def fall(points: Sequence[CurvePoint]) -> Fall | None:
             beyond = ordered[place:]
             if max(one.variance for one in beyond) < highest:
                 upper = max(one.signal + 3 * math.sqrt(max(one.variance, 0.0) / max(one.pixels, 1.0)) for one in beyond)
-                return Fall(signal=ordered[place - 1].signal, upper=upper, drop=1 - min(one.variance for one in beyond) / highest)
+                drop = 1 - min(one.variance for one in beyond) / highest
+                return Fall(signal=ordered[place - 1].signal, beyond=point.signal, upper=upper, drop=drop)
         if point.variance > highest:
             highest, error = point.variance, own
     return None

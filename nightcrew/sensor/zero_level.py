@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.sensor.curve_fit import HIDDEN_BELOW
 from nightcrew.sensor.curve_points import combined
 from nightcrew.sensor.frames import SensorFrame
 from nightcrew.sensor.groups import Group
-from nightcrew.sensor.pairs import DEFECT_SIGMA, PairOptions, PairStatistics, pair_statistics
+from nightcrew.sensor.pairs import DEFECT_SIGMA, ROUNDING_VARIANCE, Floor, PairOptions, PairStatistics, pair_statistics, step_of
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.robust import clipped_moments
 
@@ -43,15 +44,56 @@ class BiasNoise:
         return np.asarray(np.mean(found, axis=0)) if found else None
 
     @property
+    def row_power(self) -> float:
+        """What rows that vary as a whole add to the variance, in ADU^2."""
+        return float(np.mean([pair.bands.row_rms**2 if pair.bands is not None else 0.0 for pair in self.pairs]))
+
+    @property
+    def column_power(self) -> float:
+        """What columns that vary as a whole add to the variance, in ADU^2."""
+        return float(np.mean([pair.bands.column_rms**2 if pair.bands is not None else 0.0 for pair in self.pairs]))
+
+    @property
+    def floor(self) -> Floor:
+        """The lowest value of all pairs and how many pixels have it."""
+        counted = Floor()
+        for pair in self.pairs:
+            if pair.floor is not None:
+                counted.merge(pair.floor, step_of(self.rounding))
+        return counted
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the biases' lower values are cut off, so that neither level nor noise is theirs."""
+        return self.floor.clipped and (self.floor.lowest == 0 or not self._rounded)
+
+    @property
+    def _rounded(self) -> bool:
+        return self.variance <= HIDDEN_BELOW / ROUNDING_VARIANCE * self.rounding
+
+    @property
+    def hidden(self) -> str:
+        """Why there is no read noise, "" when there is."""
+        if self.cut_off:
+            share, lowest = f"{100 * self.floor.at / self.floor.of:.2g} %", f"{self.floor.lowest:g} ADU"
+            return f"{share} of the biases' pixels stand at {lowest}, the lowest: their noise and level are cut off there"
+        if self.variance <= 0:
+            return "the biases do not vary at all: rounding or clipping hides their noise"
+        if self._rounded:
+            most = math.sqrt(HIDDEN_BELOW / ROUNDING_VARIANCE - 1) * math.sqrt(self.rounding)
+            return f"rounding hides the noise of the biases: it is below {most:.2g} ADU"
+        return ""
+
+    @property
     def read_noise_adu(self) -> tuple[float, float] | None:
-        """Read noise in ADU and its error, the rounding taken out; None where that leaves nothing."""
+        """Read noise in ADU and its error, the rounding taken out; None where it is ``hidden``."""
         rest = self.variance - self.rounding
-        return (math.sqrt(rest), self.variance_error / (2 * math.sqrt(rest))) if rest > 0 else None
+        return (math.sqrt(rest), self.variance_error / (2 * math.sqrt(rest))) if rest > 0 and not self.hidden else None
 
 
 def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int, threads: int = 1) -> BiasNoise | None:
     """Level and temporal variance of biases from all disjoint pairs; None with fewer than two."""
-    options = PairOptions(max_lag=max_lag, scale=False)
+    options = PairOptions(max_lag=max_lag, scale=False, flatten_bands=False)  # what rows do together is read noise, too
 
     def measured(place: int) -> PairStatistics:
         return pair_statistics(frames[place], frames[place + 1], region.windows, 0.0, options)

@@ -11,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from nightcrew.frames.profiles import load_profiles
-from nightcrew.sensor.characterise import RegionResult, characterise
+from nightcrew.sensor.characterise import RegionResult, SensorResult, characterise
 from nightcrew.sensor.frames import Scan, Window, scan
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.simulate.sensor import SensorModel, build_sensor
+from reports.sensor import grade_of
 from tests.realdata import folder
 from tests.sensor.sets import whole
 
@@ -28,8 +29,12 @@ def frames() -> Scan:
 
 
 @lru_cache(maxsize=1)
+def result() -> SensorResult:
+    return characterise(frames().frames, SensorOptions(box=MIDDLE, max_lag=2, bootstrap=0))
+
+
 def region() -> RegionResult:
-    return whole(characterise(frames().frames, SensorOptions(box=MIDDLE, max_lag=2, bootstrap=0)))
+    return whole(result())
 
 
 def test_flats_are_found_although_labelled_lights() -> None:
@@ -135,6 +140,12 @@ def test_gain_and_read_noise() -> None:
     noise = region().noises[-1].adu
     assert noise is not None
     assert noise * gain.value == pytest.approx(13.5, rel=0.05)
+
+
+def test_one_level_of_light_is_grade_b() -> None:
+    grade, reasons = grade_of(result())
+    assert grade == "B"
+    assert reasons == ("too few levels of light for the gain: brighter-fatter effect not taken into account",)
 
 
 def test_dark_rates_are_those_of_the_readme() -> None:

@@ -73,6 +73,18 @@ def test_quantities_equal_the_definitions() -> None:
     assert row["offset_correction"] == 2.0
 
 
+def test_fixed_pattern_equals_its_definition() -> None:
+    pattern = np.random.default_rng(99).normal(0, 200, SHAPE)
+    flats = [
+        of_array(image(20_000, 130, n) + pattern, name=f"f{n}", kind="flat", exposure_s=5.0, temperature_c=-10.0) for n in range(2)
+    ]  # fmt: skip
+    crops = [np.asarray(one.data, np.float64)[50:150, 100:200] for one in flats]
+    row = row_of(tables([frame("bias", 1), frame("bias", 2), *flats]), "flat")
+    total, delta = np.mean([crop.std() for crop in crops]), (crops[1] - crops[0]).std()
+    assert row["FPN"] == pytest.approx(math.sqrt(total**2 - delta**2 / 2))
+    assert row["FPN"] == pytest.approx(200, rel=0.05)
+
+
 def test_data_set_holds_the_crop_of_every_frame() -> None:
     table = tables(usual()).data_set
     first = table.iloc[0]
