@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAP_K = 0.5
-WIDEST = 2.0  # gaps: no cluster spans more
+WIDEST = 3.0  # gaps: no cluster spans more; a temperature that is held to 0.2 K (rms) is one
 
 
 def clusters(temperatures_c: Sequence[float] | NDArray[np.float64], *, gap_k: float = GAP_K) -> list[NDArray[np.int64]]:
     """Places of the frames of each cluster of temperature, from cold to warm.
 
-    Split where neighbours lie further apart than ``gap_k``, and where a chain of neighbours spans more than two of it.
+    Split where neighbours lie further apart than ``gap_k``, and where a chain of neighbours spans more than three of it.
     """
     t = np.asarray(temperatures_c, np.float64)
     order = np.argsort(t, kind="stable")

@@ -1,6 +1,6 @@
 """Frames that belong together: equal kind, stage, dose, set-up, filter (and attempt), clusters of temperature, equal exposure.
 
-Temperatures are split where neighbours lie further apart than ``GAP_K``, and where a chain of them (a ramp) spans more than two of it; a
+Temperatures are split where neighbours lie further apart than ``GAP_K``, and where a chain of them (a ramp) spans more than three of it; a
 group's temperature is the mean of its frames.  Exposures likewise.  Names of files have as many digits as it takes to tell the groups
 apart.
 """
@@ -84,7 +84,7 @@ def group_frames(frames: Iterable[LabFrame], *, per_attempt: bool = False, gap_k
 def _clusters(
     frames: Sequence[LabFrame], value: Callable[[LabFrame], float | None], gap: float, *, relative: bool = False
 ) -> list[list[LabFrame]]:
-    """Frames split at gaps of a value, and their chains where they span more than two gaps; those without a value last."""
+    """Frames split at gaps of a value, and their chains where they span more than three gaps; those without a value last."""
     found: list[list[LabFrame]] = []
     for chain in split_at_gaps(frames, value, gap, relative=relative):
         numbers = [number for frame in chain if (number := value(frame)) is not None]

@@ -17,13 +17,13 @@ def test_a_ramp_is_cut_into_even_parts() -> None:
     ramp = np.arange(0, 10.1, 0.25)
     found = clusters(ramp)
     spans = [float(np.ptp(ramp[group])) for group in found]
-    assert max(spans) <= 1.0
+    assert max(spans) <= 1.5
     assert min(spans) >= 0.25
     assert len({cell for cell, _ in cell_numbers(ramp, np.ones_like(ramp))}) == len(found)
 
 
 def test_a_cut_lies_at_the_widest_step_near_the_middle() -> None:
-    assert [group.tolist() for group in clusters([0.0, 0.3, 0.6, 1.05, 1.3])] == [[0, 1, 2], [3, 4]]
+    assert [group.tolist() for group in clusters([0.0, 0.45, 0.9, 1.38, 1.6])] == [[0, 1, 2], [3, 4]]
 
 
 @given(st.lists(st.floats(-60, 60), max_size=40), st.floats(0.05, 5))
