@@ -75,13 +75,19 @@ def undisturbed(watched: Path, root: Path) -> Undisturbed:
 
 def live_once(settings: Settings, number: int, failpoint: str, kill_after_s: float | None, morning: str = DAY) -> int:
     """A life in a child process; its exit status (``-9`` killed, 0 everything done, 1 a fault)."""
-    child = os.fork()
-    if child == 0:
-        _child(settings, number, failpoint, morning)
+    child = begin_life(settings, number, failpoint, morning)
     if kill_after_s is not None:
         time.sleep(kill_after_s)
         os.kill(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def begin_life(settings: Settings, number: int, failpoint: str = "", morning: str = DAY) -> int:
+    """A life in a child process, which is this process's own: its number."""
+    child = os.fork()
+    if child == 0:
+        _child(settings, number, failpoint, morning)
+    return child
 
 
 def _child(settings: Settings, number: int, failpoint: str, morning: str) -> None:
@@ -122,6 +128,12 @@ def a_night_of_kills(watched: Path, root: Path, want: Undisturbed, tale: Tale, p
             if place not in ("", "the end"):
                 plan.insert(0, place)  # it was not reached any more
             break
+        else:
+            tale.faults.append(f"{root.name}: life {number} ended with {status}")
+            return
+    else:
+        tale.faults.append(f"{root.name}: none of {_LIVES} lives came to its end")
+        return
     tale.nights += 1
     _look(settings, number, want, tale, root.name)
 
@@ -148,7 +160,9 @@ def _now(settings: Settings, want: Undisturbed) -> list[str]:
 
 def _look(settings: Settings, number: int, want: Undisturbed, tale: Tale, name: str) -> None:
     """Compare what is left with the undisturbed night, and see that the report tells what it can know."""
-    live_once(settings, 0, "", None, NEXT_DAY)  # the next morning comes
+    status = live_once(settings, 0, "", None, NEXT_DAY)  # the next morning comes
+    if status != 0:
+        tale.faults.append(f"{name}: the life of the next day ended with {status}")
     life = Life(settings, number)
     found = [*differences(want.picture, picture_of(life.space)), *broken_promises(life.space, want.picture)]
     found += [f"{path} is owned by no product" for path in unowned(life.space)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.faults import lives
 
 ROOT = Path(__file__).resolve().parents[2]
 Record = Callable[[str, object], None]
@@ -36,6 +40,16 @@ def record(tale: dict[str, Any], record_property: Record) -> None:
         f"{tale['kills']} kills in {tale['nights']} nights at {len(tale['at'])} places, {tale['told']} ended runs told, "
         f"{tale['given_up']} retries asked for, {tale['unknown_mails']} mails of unknown fate told; products, balance and pages the same",
     )
+
+
+@pytest.mark.parametrize(("status", "said"), [(-signal.SIGKILL, "none of 60 lives came to its end"), (-signal.SIGSEGV, "ended with -11")])
+def test_a_night_that_never_ends_is_no_survived_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, said: str) -> None:
+    want = lives.Undisturbed(None, {}, [], 1.0)  # type: ignore[arg-type]  # never looked at
+    tale = lives.Tale()
+    monkeypatch.setattr(lives, "_disturbed", lambda *_: int(status))
+    lives.a_night_of_kills(tmp_path, tmp_path / "night", want, tale, [], random.Random(1))
+    assert len(tale.faults) == 1
+    assert said in tale.faults[0]
 
 
 def test_sigkill_at_each_boundary_of_a_night(tmp_path: Path, record_property: Record) -> None:
