@@ -124,7 +124,7 @@ def _paint_weights(axes: Axes, flat: FlatSolution, pixel: tuple[int, int]) -> No
     axes.errorbar(nm, flat.weights[:, y, x], yerr=flat.weight_error[:, y, x], fmt=".", color=COLOURS[0], markersize=3, linewidth=0.8)
     fine = np.linspace(nm[0], nm[-1], 80)
     rows = np.broadcast_to(flat.coefficients[y, x], (fine.size, flat.coefficients.shape[-1]))
-    axes.plot(fine, polynomial_weights(rows, fine, flat.range_nm), color=COLOURS[5], linewidth=1.0)
+    axes.plot(fine, polynomial_weights(rows, np.clip(fine, *flat.own_nm[y, x]), flat.range_nm), color=COLOURS[5], linewidth=1.0)
     axes.set_ylim(*_WEIGHTS)
     dress(axes, f"x {x}, y {y}: weights", "nm", "")
 

@@ -23,6 +23,8 @@ def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSectio
     plots = [_image_plot(found.drizzled)]
     text = [f"{len(found.positions)} positions, {found.drizzled.n_shots} images added. North is up, east is left.", *products.remarks]
     if products.speckles is not None and products.ratio is not None:
+        how = "are weighted by the flat field" if products.speckles_weighted else "are as counted: pixels differ in sensitivity"
+        text.append(f"Rates of the speckle maps {how}.")
         try:
             plots.append(_speckle_plot(products.speckles, products.ratio))
         except EmptyFigureError as error:

@@ -37,6 +37,7 @@ def make_dither(unit: SetUnit) -> SetResult:
         step_s = float(unit.parameters.get("linearity_step_s") or 0.0) or None
         positions.append((table, read_calibrations([*shared, *own], linearity_step_s=step_s)))
     made = make_dither_products(positions, unit.out, name=unit.planned.key)
+    told = tuple(dict.fromkeys((*made.remarks, *reasons, *unit.told)))
     quantities = dither_quantities(made)
     grade = "A" if not reasons else "D" if any("no" in reason.split()[:3] for reason in reasons) else "B"
     inputs = tuple({"file": path.name, "sha256": sha256_of(path)} for path in (*(table for table, _ in positions), *shared))
@@ -45,8 +46,8 @@ def make_dither(unit: SetUnit) -> SetResult:
         title=unit.planned.key,
         verdict=f"Dither {made.name}: {len(positions)} positions on one grid",
         status="attention" if made.remarks or grade == "D" else "good",
-        needs_person=made.remarks,
-        summary=Summary(recipe="mkid_dither", inputs=inputs, grade=grade, quantities=quantities, warnings=made.remarks),
+        needs_person=told,
+        summary=Summary(recipe="mkid_dither", inputs=inputs, grade=grade, quantities=quantities, warnings=told),
         key_quantities=tuple(one.name for one in quantities),
         sections=dither_sections(made, unit.out),
         files=made.files,

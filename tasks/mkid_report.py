@@ -47,7 +47,8 @@ def make_report(unit: SetUnit) -> SetResult:
         for one in quantities
         if one.name in ("solved_fraction", "energy_resolution", "flat_weight_scatter")
     )
-    return SetResult(metrics=metrics, measurements=trends, page=page)
+    failed = tuple(f"not made: {reason}" for reason in found.failed)
+    return SetResult(grade=found.grade, grade_reasons=failed, metrics=metrics, measurements=trends, page=page)
 
 
 def _table(folder: Path) -> TableFacts:

@@ -225,6 +225,7 @@ def make_images(unit: SetUnit) -> SetResult:
     calibrations = read_calibrations(solutions, linearity_step_s=step_s)
     made = make_science_products(table, calibrations, wishes, unit.out, name=unit.planned.key)
     grade, reasons = _grade(unit)
+    told = tuple(dict.fromkeys((*made.remarks, *reasons, *unit.told)))
     quantities = quantities_of(made)
     inputs = tuple({"file": path.name, "sha256": sha256_of(path)} for path in (table, *solutions))
     page = AnalysisPage(
@@ -232,8 +233,8 @@ def make_images(unit: SetUnit) -> SetResult:
         title=unit.planned.key,
         verdict=f"{made.name}: image and cubes of {int(made.image.counts.sum())} photons",
         status="attention" if made.remarks or grade in ("C", "D") else "good",
-        needs_person=made.remarks,
-        summary=Summary(recipe="mkid_images", inputs=inputs, grade=grade, quantities=quantities, warnings=made.remarks),
+        needs_person=told,
+        summary=Summary(recipe="mkid_images", inputs=inputs, grade=grade, quantities=quantities, warnings=told),
         key_quantities=tuple(one.name for one in quantities if one.name in ("photons", "median_rate", "median_ic", "median_is")),
         sections=sections_of(made, unit.out),
         files=made.files,

@@ -14,7 +14,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class SetUnit:
     memory_bytes: int = 600_000_000
     threads: int = 2
     work: Path | None = None
+    told: tuple[str, ...] = ()  # what lowers the grades of its input products
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -139,6 +140,7 @@ def make_set_product(context: UnitContext, planned: PlannedProduct) -> NewProduc
             memory_bytes=context.memory_bytes,
             threads=context.threads,
             work=context.work,
+            told=_told(rows),
         )
         result = unit_of(planned.kind, planned.recipe)(unit)
         return _published(context, planned, result, part, rows)
@@ -154,10 +156,12 @@ def _folders(context: UnitContext, planned: PlannedProduct, rows: Sequence[Produ
 
 
 def _published(context: UnitContext, planned: PlannedProduct, result: SetResult, part: Path, rows: Sequence[ProductRow]) -> NewProduct:
+    grade = worst(result.grade, *(row.grade for row in rows))
+    reasons = (*result.grade_reasons, *(reason for reason in _told(rows) if reason not in result.grade_reasons))
     if result.page is not None:
         from reports.analysis import write_analysis
 
-        write_analysis(result.page, part)
+        write_analysis(_graded(result.page, grade, reasons), part)
     json.dumps([result.metrics, [m.where for m in result.measurements]], allow_nan=False)  # before anything gets its final name
     folder = naming.set_folder(planned)
     files = _listed(part, folder, durable=context.durable)
@@ -165,14 +169,31 @@ def _published(context: UnitContext, planned: PlannedProduct, result: SetResult,
         raise ValueError(f"{planned.name}: its unit wrote no file")
     failpoints.reach("set.half_written")
     _named(part, context.products_root / folder, durable=context.durable)
-    inherited = tuple(dict.fromkeys(reason for row in rows for reason in row.grade_reasons))
     return NewProduct(
         files=files,
         metrics=result.metrics,
-        grade=worst(result.grade, *(row.grade for row in rows)),
-        grade_reasons=(*result.grade_reasons, *(reason for reason in inherited if reason not in result.grade_reasons)),
+        grade=grade,
+        grade_reasons=reasons,
         files_left_out=dict(result.left_out),
         measurements=result.measurements,
+    )
+
+
+def _told(rows: Sequence[ProductRow]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(reason for row in rows for reason in row.grade_reasons))
+
+
+def _graded(page: AnalysisPage, grade: str, reasons: tuple[str, ...]) -> AnalysisPage:
+    """The page with the grade that the ledger gives: no better than what the product was made of, and with the reasons that lower it."""
+    if worst(page.summary.grade, grade) == page.summary.grade:
+        return page
+    warnings = (*page.summary.warnings, *(reason for reason in reasons if reason not in page.summary.warnings))
+    told = (*page.needs_person, *(reason for reason in reasons if reason not in page.needs_person))
+    return replace(
+        page,
+        status="attention" if page.status == "good" and grade in ("C", "D") else page.status,
+        needs_person=told,
+        summary=replace(page.summary, grade=grade, warnings=warnings),
     )
 
 

@@ -123,7 +123,8 @@ def _speckles_of(
     valid = sum(int(one.maps.valid.sum()) for one in made)
     rates, ratio = combine_maps(made)
     sky = sky_cards(rates.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale_mas)
-    write_dither(out, replace(found, drizzled=rates, bins=None), sky=sky, planes=("Ic", "Is"), overwrite=overwrite)
+    note = ("SPECRATE", "flat field" if made[0].weight is not None else "as counted", "sensitivity of the pixels in the rates")
+    write_dither(out, replace(found, drizzled=rates, bins=None), sky=sky, cards=[note], planes=("Ic", "Is"), overwrite=overwrite)
     beside = out.with_name(f"{out.stem}_ratio{out.suffix}")
     write_dither(beside, replace(found, drizzled=ratio, bins=None), sky=sky, planes=("Ic / Is",), unit="", overwrite=overwrite)
     return {"files": [out.name, beside.name], "valid": valid, "pixels_and_steps": sum(one.maps.valid.size for one in made)}

@@ -218,6 +218,11 @@ class CalibratedTable:
         chosen[(place < 0) | ~solution.solved.ravel()[place]] = np.nan
         return wavelengths_nm(raw.first, phase_deg, chosen)
 
+    @cached_property
+    def _own_nm(self) -> NDArray[np.float64]:
+        flat = self.calibrations.flat
+        return np.empty((0, 2)) if flat is None else flat.own_nm
+
     def _flat_weights(self, raw: PixelPhotons, wavelength_nm: NDArray[np.float32], wanted: range) -> NDArray[np.float32]:
         flat = self.calibrations.flat
         if flat is None:
@@ -225,7 +230,8 @@ class CalibratedTable:
         place = places_of(self.resid, flat.resid).ravel()[wanted.start : wanted.stop]
         chosen = flat.coefficients.reshape(-1, flat.coefficients.shape[-1])[place]
         chosen[place < 0] = np.nan
-        return flat_weights(raw.first, wavelength_nm, chosen, flat.range_nm)  # 1 for pixels without a weight: they are flagged
+        own_nm = self._own_nm.reshape(-1, 2)[place]  # of pixels that the flat does not know it does not matter
+        return flat_weights(raw.first, wavelength_nm, chosen, flat.range_nm, own_nm)  # 1 for pixels without a weight: they are flagged
 
     def _kept(self, raw: PixelPhotons) -> NDArray[np.bool_] | None:
         masks, cosmic = self.calibrations.masks, self.calibrations.cosmic

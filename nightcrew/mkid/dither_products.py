@@ -36,6 +36,7 @@ class DitherProducts:
     speckles: Drizzled | None  # Ic, Is (and Ip)
     ratio: Drizzled | None
     remarks: tuple[str, ...]
+    speckles_weighted: bool = False  # by the flat field; rates of maps are as counted otherwise
 
 
 def dither_of(columns: Mapping[str, str]) -> str:
@@ -66,13 +67,24 @@ def make_dither_products(positions: Sequence[tuple[Path, Calibrations]], out: Pa
 
     write_dither(out / DITHER, found, sky=sky_of(found.drizzled))
     files = [(DITHER, "combined dither: rate, error, counts, exposure")]
+    weighted = all(calibrations.flat is not None for _, calibrations in positions)
     speckles, ratio = _speckles(positions, told, found, remarks) if told.wishes.speckles else (None, None)
     if speckles is not None and ratio is not None:
         planes = ("Ic", "Is", "Ip")[: speckles.rate_cps.shape[0]]
-        write_dither(out / DITHER_SPECKLES, Dithered(speckles, found.positions, None), sky=sky_of(speckles), planes=planes)
+        note: Card = ("SPECRATE", "flat field" if weighted else "as counted", "sensitivity of the pixels in the rates")
+        maps = Dithered(speckles, found.positions, None)
+        write_dither(out / DITHER_SPECKLES, maps, sky=sky_of(speckles), cards=[note], planes=planes)
         write_dither(out / DITHER_RATIO, Dithered(ratio, found.positions, None), sky=sky_of(ratio), planes=("Ic / Is",), unit="")
         files += [(DITHER_SPECKLES, f"{', '.join(planes)} of the dither, in this order"), (DITHER_RATIO, "Ic / Is of the dither")]
-    return DitherProducts(name=name, files=tuple(files), combined=found, speckles=speckles, ratio=ratio, remarks=tuple(remarks))
+    return DitherProducts(
+        name=name,
+        files=tuple(files),
+        combined=found,
+        speckles=speckles,
+        ratio=ratio,
+        remarks=tuple(remarks),
+        speckles_weighted=weighted,
+    )
 
 
 def _log(table: CalibratedTable) -> dict[str, str]:

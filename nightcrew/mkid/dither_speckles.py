@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.mkid import flags as f
 from nightcrew.mkid.calibrated import CalibratedTable
 from nightcrew.mkid.dither import Field, rotation_edges
 from nightcrew.mkid.dither_combine import farthest_px
@@ -27,6 +28,7 @@ class PlacedMaps:
     maps: SpeckleMaps
     star_px: tuple[float, float]
     angles_deg: tuple[float, ...]  # [step]
+    weight: Floats | None = None  # [y, x]: mean weight of the flat field in each pixel; None: rates are as counted
 
 
 def place_maps(
@@ -46,12 +48,28 @@ def place_maps(
     edges_us = rotation_edges(field, table.start_us, span, farthest_px(table.shape, star_px), smear_px)
     maps = make_maps(table, rules, edges_us, method=method)
     middles_s = (table.start_us + (edges_us[1:] + edges_us[:-1]) / 2) / 1e6
-    return PlacedMaps(maps=maps, star_px=star_px, angles_deg=tuple(field.angle_deg(middles_s).tolist()))
+    return PlacedMaps(maps=maps, star_px=star_px, angles_deg=tuple(field.angle_deg(middles_s).tolist()), weight=mean_weights(table))
+
+
+def mean_weights(table: CalibratedTable) -> Floats | None:
+    """Mean weight [y, x] that the flat field gives the photons of a pixel, NaN where it has none; None without a flat field."""
+    if table.calibrations.flat is None:
+        return None
+    flat_alone = replace(table.calibrations, linearity_step_s=None)  # the fits see the dead time themselves
+    flat_only = CalibratedTable(table.table, flat_alone)
+    weights, counts = np.zeros(table.n_pixels), np.zeros(table.n_pixels)
+    for slab in flat_only.slabs():
+        weights += np.bincount(slab.pixel, slab.weight, table.n_pixels)
+        counts += np.bincount(slab.pixel, minlength=table.n_pixels)
+    known = (counts > 0) & ((table.flag.ravel() & f.bit("flatcal.bad")) == 0)
+    mean: Floats = np.where(known, weights / np.where(known, counts, 1.0), np.nan).reshape(table.shape)
+    return mean
 
 
 def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tuple[Drizzled, Drizzled]:
     """Ic, Is (and Ip) of several positions on one grid, and the ratio Ic / Is of the combined ones beside them.
 
+    Rates and errors are those of a pixel of mean sensitivity where the maps were placed with a flat field, and as counted otherwise.
     Pixels that are not valid are left out; the others count by their exposure.  A pixel whose Is stands at 0 counts as Is would be without
     that bound (and Ic by so much more, as their sum is what is known best): averages of values that end at 0, or of those above 0 alone,
     are too great.
@@ -61,6 +79,8 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
         seconds = np.diff(one.maps.edges_us) / 1e6
         for step, angle in enumerate(one.angles_deg):
             values, variance = _planes(one.maps, step)
+            if one.weight is not None:
+                values, variance = values * one.weight, variance * one.weight**2
             usable = one.maps.valid[step] & np.isfinite(values).all(axis=0) & np.isfinite(variance).all(axis=0)
             exposure = np.where(usable, seconds[step], 0.0)
             shots.append(Shot(rate_cps=values, variance=variance, exposure_s=exposure, star_px=one.star_px, angle_deg=angle))

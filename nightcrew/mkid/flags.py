@@ -39,6 +39,7 @@ FLAGS: dict[str, str] = {
 PROBLEM = (
     "beammap.noDacTone",
     "beammap.noResonator",
+    "flatcal.bad",
     "pixcal.hot",
     "pixcal.cold",
     "pixcal.dead",
@@ -50,7 +51,7 @@ PROBLEM = (
     "wavecal.no_histograms",
     "wavecal.not_attempted",
 )
-"""Pixels with one of these are left out of images unless the user says otherwise."""
+"""Pixels with one of these are left out of images unless the user says otherwise; ``flatcal.bad`` is set only while a flat is applied."""
 
 CURRENT = ("", "noDacTone", "failed", "yFailed", "xFailed", "double", "wrongFeedline", "duplicatePixel")
 OLDER = ("", "failed", "yFailed", "xFailed", "wrongFeedline")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 _MOST_TILT = 4.0  # of a sensitivity about the pixel's mean
+_PLACES = 33  # of a pixel's range at which its polynomial is looked at
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class FlatPolynomials:
     coefficients: Floats  # [y, x, degree + 1]
     covariance: Floats  # [y, x, degree + 1, degree + 1]
     range_nm: Floats  # [2]
-    bad: Flags  # [y, x]: no more weights than the polynomial has coefficients less one
+    bad: Flags  # [y, x]: no more weights than the polynomial has coefficients less one, or a polynomial that is not above 0
 
 
 def fit_polynomials(centres_nm: Floats, weights: Floats, errors: Floats, good: Flags, sensitivity: Floats, degree: int) -> FlatPolynomials:
@@ -45,6 +46,22 @@ def fit_polynomials(centres_nm: Floats, weights: Floats, errors: Floats, good: F
     return FlatPolynomials(
         coefficients.reshape(shape), covariance.reshape(*shape, degree + 1), np.array([low, high]), bad.reshape(rows, columns)
     )
+
+
+def without_negative(polynomials: FlatPolynomials, own_nm: Floats) -> FlatPolynomials:
+    """The same with pixels bad whose polynomial is not above 0 everywhere between ``own_nm`` [y, x, 2]: a weight of 0 hides photons."""
+    low, high = polynomials.range_nm
+    ends = np.clip((own_nm - (low + high) / 2) / max((high - low) / 2, 1e-9), -1, 1)
+    bad = polynomials.bad.copy()
+    coefficients, covariance = polynomials.coefficients.copy(), polynomials.covariance.copy()
+    for part in np.linspace(0, 1, _PLACES):
+        t = ends[..., 0] + part * (ends[..., 1] - ends[..., 0])
+        value = np.zeros_like(t)
+        for power in range(coefficients.shape[-1] - 1, -1, -1):
+            value = value * t + polynomials.coefficients[..., power]
+        bad |= ~(value > 0)
+    coefficients[bad], covariance[bad] = np.nan, np.nan
+    return replace(polynomials, coefficients=coefficients, covariance=covariance, bad=bad)
 
 
 def _solved(powers: Floats, value: Floats, inverse: Floats, degree: int) -> tuple[Floats, Floats, Flags]:

@@ -64,6 +64,11 @@ class FlatSolution:
         good: NDArray[np.bool_] = self.weight_flag == 0
         return good
 
+    @property
+    def own_nm(self) -> Floats:
+        """[y, x, 2]: wavelengths between which the pixel has weights; ends of ``range_nm`` where it lacks none beyond them."""
+        return own_ranges_nm(self.centres_nm, self.good, self.range_nm)
+
     def write(self, final: Path, *, overwrite: bool = False) -> None:
         """Write as HDF5 (:mod:`nightcrew.mkid.solution_file`)."""
         arrays = {name: (np.asarray(getattr(self, name)), about) for name, about in _ABOUT.items()}
@@ -78,7 +83,7 @@ _ABOUT = {
     "weight_error": "[bin, y, x]: standard deviation",
     "weight_flag": "[bin, y, x]: index into the attribute weight_flags",
     "spectrum_cps": "[bin, y, x]: counts per second of the flat, dark subtracted",
-    "coefficients": "[y, x, degree + 1]: weight = sum c_i t^i, t = (wavelength - middle) / half of range_nm; the ends hold outside",
+    "coefficients": "[y, x, degree + 1]: weight = sum c_i t^i, t = (wavelength - middle) / half of range_nm; the pixel's ends hold outside",
     "coefficient_covariance": "[y, x, degree + 1, degree + 1]",
     "range_nm": "[2]: wavelengths of t = -1 and t = 1",
     "chunk_start_us": "[chunk]: Unix time",
@@ -95,6 +100,23 @@ def read_flat_solution(path: Path) -> FlatSolution:
     with SolutionFile(path, FLAT) as file:
         arrays = file.shaped([name for name in _ABOUT if name != "flag"])
         return FlatSolution(**arrays, flag=file.flag(), provenance=file.provenance)
+
+
+def own_ranges_nm(centres_nm: Floats, good: NDArray[np.bool_], range_nm: Floats) -> Floats:
+    """[y, x, 2]: first and last of the bins in which a pixel is ``good`` [bin, y, x]; the range's ends where no pixel has a bin beyond.
+
+    A polynomial says nothing of wavelengths at which the pixel had no weight.
+    """
+    own = np.empty((*good.shape[1:], 2))
+    own[...] = range_nm
+    used = np.flatnonzero(good.any(axis=(1, 2)))
+    if not used.size:
+        return own
+    some = good.any(axis=0)
+    first, last = good.argmax(axis=0), good.shape[0] - 1 - good[::-1].argmax(axis=0)
+    low, high = some & (first > used[0]), some & (last < used[-1])
+    own[..., 0][low], own[..., 1][high] = centres_nm[first[low]], centres_nm[last[high]]
+    return own
 
 
 def polynomial_weights(coefficients: Floats, wavelength_nm: Floats, range_nm: Floats) -> Floats:

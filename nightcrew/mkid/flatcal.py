@@ -17,8 +17,8 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibrated
 from nightcrew.mkid.flat_combine import Combined, Measured, combine
 from nightcrew.mkid.flat_cubes import FlatInput, chunk_windows, chunks_of, dark_rate, energy_bins_nm
-from nightcrew.mkid.flat_fit import FlatPolynomials, fit_polynomials
-from nightcrew.mkid.flat_solution import FlatSolution, polynomial_weights
+from nightcrew.mkid.flat_fit import FlatPolynomials, fit_polynomials, without_negative
+from nightcrew.mkid.flat_solution import FlatSolution, own_ranges_nm, polynomial_weights
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -98,6 +98,7 @@ def flat_field(
     rough = fit_polynomials(centres_nm, weight, error, kind == GOOD, combined.sensitivity, options.degree)
     weight, error = _normalised(weight, error, rough, centres_nm)
     polynomial = fit_polynomials(centres_nm, weight, error, kind == GOOD, combined.sensitivity, options.degree)
+    polynomial = without_negative(polynomial, own_ranges_nm(centres_nm, kind == GOOD, polynomial.range_nm))
     flags = np.where(polynomial.bad, np.uint32(f.bit("flatcal.bad")), np.uint32(0))
     inside = (flag == 0).any(axis=(1, 2))
     some = ~polynomial.bad & (kind[inside] != GOOD).any(axis=0)

@@ -16,7 +16,7 @@ from nightcrew.errors import Refused
 from nightcrew.mkid import clock
 from nightcrew.mkid import words as w
 from nightcrew.mkid.gaps import FrameTimes
-from nightcrew.mkid.losses import FrameCounters
+from nightcrew.mkid.losses import BoardLoss, FrameCounters
 from nightcrew.mkid.tally import Tally, Word
 
 BLOCK_WORDS = 1 << 17  # 1 MB: a block and what is made of it stay in the cache
@@ -165,6 +165,10 @@ class StreamParser:
         if gap:
             self._counters.restart()
         return photons
+
+    def by_board(self, gaps_us: list[tuple[int, int]]) -> dict[int, BoardLoss]:
+        """As :meth:`nightcrew.mkid.losses.FrameCounters.by_board`."""
+        return self._counters.by_board(gaps_us)
 
     def _parse(self, block: w.Words, heads: NDArray[np.intp]) -> Photons:
         if not block.size:

@@ -38,22 +38,31 @@ def wavelengths_nm(first: NDArray[np.int64], phase_deg: Singles, coefficients: N
 
 
 def flat_weights(
-    first: NDArray[np.int64], wavelength_nm: Singles, coefficients: NDArray[np.float64], range_nm: NDArray[np.float64]
+    first: NDArray[np.int64],
+    wavelength_nm: Singles,
+    coefficients: NDArray[np.float64],
+    range_nm: NDArray[np.float64],
+    own_nm: NDArray[np.float64] | None = None,
 ) -> Singles:
     """Weights of the same photons from ``coefficients`` [pixel, power] in t = (wavelength - middle) / half of ``range_nm``.
 
-    The ends hold beyond the range, a weight is never below 0, and is 1 where the pixel has no coefficients or the photon no wavelength.
+    The ends hold beyond the range, and those of a pixel's ``own_nm`` [pixel, 2] where they are narrower.  A weight is never below 0, and is
+    1 where the pixel has no coefficients or the photon no wavelength.
     """
     found = np.empty(wavelength_nm.size, dtype=np.float32)
     powers = coefficients.astype(np.float32).T
     low_nm, high_nm = float(range_nm[0]), float(range_nm[1])
     middle, half = np.float32((low_nm + high_nm) / 2), np.float32(max((high_nm - low_nm) / 2, 1e-9))
+    ends = None if own_nm is None else np.clip((own_nm.astype(np.float32) - middle) / half, -1, 1).T
     with np.errstate(invalid="ignore"):
         for low, high, rows in _blocks(first):
             counts = np.diff(first[low : high + 1])
             t = wavelength_nm[rows] - middle
             t /= half
             np.clip(t, -1, 1, out=t)
+            if ends is not None:
+                np.maximum(t, np.repeat(ends[0, low:high], counts), out=t)
+                np.minimum(t, np.repeat(ends[1, low:high], counts), out=t)
             value = np.repeat(powers[-1, low:high], counts)
             for power in powers[-2::-1]:
                 value *= t

@@ -1,4 +1,4 @@
-"""Grades of photon tables, by what is missing, and of solutions, by how many of the pixels that could have one do have one."""
+"""Grades of photon tables, by the share that is missing, and of solutions, by how many of the pixels that could have one do have one."""
 
 from __future__ import annotations
 
@@ -17,24 +17,52 @@ SHARES = (("A", 0.7), ("B", 0.4), ("C", 0.1))
 NOT_FITTED = ("beammap.noDacTone", "beammap.failed", "beammap.double", "beammap.duplicatePixel", "beammap.noResonator")
 """Pixels that the beam map rules out."""
 
-LOST = 0.01
-"""Share of the frames or photons that are lost, from which a table is worth less."""
+LOST = (("D", 0.5), ("C", 0.1), ("B", 0.01))
+"""Grade of a table, and the share of it that is lost or missing from which on it is given."""
+WHOLE = 0.97
+"""Share of the pixels with a solution below which the share is told, whatever the grade."""
 
 Grade = tuple[str, tuple[str, ...]]
 
 
 def table_grade(report: Mapping[str, Any]) -> Grade:
-    """B, with everything that is to be said, where time is missing or more than a hundredth was lost or not understood; from its report."""
+    """Grade of a table by its report, with everything that is to be said where it is not A.
+
+    What counts is the share that is lost or missing: time without frames with the loss of the worst board, or photons that were not
+    understood; the slightest missing time makes a B.  More photons without a place than with one are D: the beam map is of another array.
+    """
     words = report.get("words", {})
-    photons, frames = int(words.get("photons", 0)), int(words.get("frames", 0))
+    photons, unmapped = int(words.get("photons", 0)), int(words.get("unmapped", 0))
     unused = sum(int(words.get(kind, 0)) for kind in ("unknown", "orphan", "misdated", "repeated"))
-    poor = (
-        bool(report.get("missing_seconds") or report.get("gaps_us"))
-        or sum(words.get("lost_frames", {}).values()) > LOST * max(frames, 1)
-        or unused > LOST * max(photons + unused, 1)
-        or int(words.get("unmapped", 0)) > photons  # every array has channels without a place; so many mean the map of another one
-    )
-    return ("B", tuple(report.get("sentences", []))) if poor else ("A", ())
+    share = max(1 - (1 - _missing(report)) * (1 - _worst_board(report)), unused / max(photons + unused, 1))
+    grade = next((grade for grade, least in LOST if share > least or (share == least and grade != "B")), "A")
+    if grade == "A" and (report.get("missing_seconds") or report.get("gaps_us")):
+        grade = "B"
+    reasons = tuple(report.get("sentences", [])) if grade != "A" else ()
+    if unmapped > photons:  # every array has channels without a place; so many mean the map of another one
+        told = f"{unmapped} photons are of channels without a place and only {photons} of pixels: is the beam map of this array?"
+        return "D", (told, *report.get("sentences", []))
+    return grade, reasons
+
+
+def _missing(report: Mapping[str, Any]) -> float:
+    """Share of the time in which no board sent a frame; 0 where the window is not known."""
+    window, gaps = report.get("window_us"), report.get("gaps_us")
+    if not window:
+        return 0.0
+    missing_us = len(report.get("missing_seconds", [])) * 1_000_000 if gaps is None else sum(stop - start for start, stop in gaps)
+    return min(float(missing_us) / max(int(window[1]) - int(window[0]), 1), 1.0)
+
+
+def _worst_board(report: Mapping[str, Any]) -> float:
+    """Share of its frames that the worst board lost; from the mean number of frames of a board where each one's is not known."""
+    words = report.get("words", {})
+    known = [float(one["share_lost"]) for one in (report.get("boards") or {}).values()]
+    if known:
+        return max(known)
+    lost = [int(count) for count in words.get("lost_frames", {}).values()]
+    each = int(words.get("frames", 0)) / max(len(lost), 1)
+    return max((count / max(count + each, 1.0) for count in lost), default=0.0)
 
 
 def grade_of_share(share: float) -> str:
@@ -58,4 +86,4 @@ def flat_grade(flat: FlatSolution, solution: WavelengthSolution) -> Grade:
 def _grade(number: int, able: int, what: str, those: str) -> Grade:
     share = number / able if able else 0.0
     grade = grade_of_share(share)
-    return grade, () if grade == "A" else (f"{number} of the {able} pixels that {those} {what} ({100 * share:.0f} %)",)
+    return grade, () if share >= WHOLE else (f"{number} of the {able} pixels that {those} {what} ({100 * share:.0f} %)",)

@@ -9,11 +9,14 @@ from pathlib import Path
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid import clock
+from nightcrew.mkid.losses import BoardLoss
 from nightcrew.mkid.packets import Photons, StreamParser
 from nightcrew.mkid.seconds import Rejected, SecondFile, SecondReader, wanted_seconds
 from nightcrew.mkid.tally import Tally
 
 _MOST_SHOWN = 10
+_MOST_KEPT = 1000  # silences of a board
+_LOW = 0.01  # share of its frames that a board lost, from which it is told by how much the rates of its pixels are low
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Account:
     files: list[SecondFile] = field(default_factory=list)
     early_firmware: bool = False  # times within a tick may go backwards by a tick
     gaps_us: list[tuple[int, int]] | None = None  # stretches without a frame of any board; None: not known
+    boards: dict[int, BoardLoss] = field(default_factory=dict)  # those whose frames come all the time
+    window_us: tuple[int, int] | None = None
 
     @property
     def silent_s(self) -> float:
@@ -38,6 +43,7 @@ class Account:
         """Forget what is missing outside the files ``[first, stop)`` of a run, which were parsed in a wider window."""
         self.missing_seconds = [second for second in self.missing_seconds if first <= second < stop]
         self.tail_missing = False
+        self.window_us = None
         if self.gaps_us is not None:
             self.gaps_us = [gap for gap in self.gaps_us if gap[0] > (first - 1) * 1_000_000 and gap[1] < (stop + 1) * 1_000_000]
 
@@ -50,6 +56,16 @@ class Account:
             "rejected": [{"file": one.name, "reason": one.reason} for one in self.rejected],
             "early_firmware": self.early_firmware,
             "gaps_us": None if self.gaps_us is None else [list(gap) for gap in self.gaps_us],
+            "window_us": None if self.window_us is None else list(self.window_us),
+            "boards": {
+                str(board): {
+                    "frames": one.frames,
+                    "share_lost": one.share,
+                    "silent_s": one.silent_s,
+                    "silences_us": [list(stretch) for stretch in one.silences_us[:_MOST_KEPT]],
+                }
+                for board, one in sorted(self.boards.items())
+            },
             "sentences": self.sentences(),
         }
 
@@ -63,6 +79,13 @@ class Account:
         if tally.lost:
             lost = ", ".join(f"{count} on board {board}" for board, count in sorted(tally.lost_frames.items()) if count)
             said.append(f"{tally.lost} frames were lost: {lost}")
+        for board, one in sorted(self.boards.items()):
+            if one.silences_us:
+                when = _stretches(list(one.silences_us))
+                silent = f"board {board} was silent for {one.silent_s:.3f} s while others were not: {when}"
+                said.append(f"{silent}; the rates of its pixels are low by {100 * one.share:.1f} %")
+            elif one.share > _LOW:
+                said.append(f"board {board} lost frames: the rates of its pixels are low by {100 * one.share:.1f} %")
         counted = (
             (tally.orphan, "photons have no frame header"),
             (tally.unknown, "words lie outside the array"),
@@ -126,7 +149,8 @@ class PhotonStream:
         self._has_tail = expected is None
         self._tolerance_s = tolerance_s
         self._parser = StreamParser(shape, start_us, stop_us, tolerance_s=tolerance_s)
-        self.account = Account(self._parser.tally, early_firmware=start_us < clock.MENDED_FIRMWARE_UNIX * 1_000_000)
+        early = start_us < clock.MENDED_FIRMWARE_UNIX * 1_000_000
+        self.account = Account(self._parser.tally, early_firmware=early, window_us=(start_us, stop_us))
 
     def stored_bytes(self) -> int:
         """Size of the files of the window."""
@@ -146,7 +170,9 @@ class PhotonStream:
                 self._miss(second)
                 yield self._parser.finish()
         yield self._parser.finish()
-        self.account.gaps_us = self._parser.frame_times.gaps()
+        gaps_us = self.account.gaps_us = self._parser.frame_times.gaps()
+        if gaps_us is not None:
+            self.account.boards = self._parser.by_board(gaps_us)
 
     def _miss(self, second: int) -> None:
         if second in self._expected:

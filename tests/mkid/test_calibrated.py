@@ -93,6 +93,18 @@ def test_flat_weights_hold_beyond_their_range_and_bad_pixels_are_flagged(tmp_pat
     with open_calibrated(path, Calibrations(wavelength=linear_solution(MAP), flat=flat_of([1.0, 0.5], bad=1))) as opened:
         assert opened.photons().weight == pytest.approx([1.25, 0.5, 1.5, 1.0], abs=1e-3)
         assert opened.flag.ravel()[1] == f.bits(("flatcal.bad",))
+        assert np.flatnonzero(~opened.usable).tolist() == [1]  # a weight of 1 would be a guess
+    with open_calibrated(path, Calibrations(wavelength=linear_solution(MAP))) as opened:
+        assert opened.usable.all()
+
+
+def test_a_polynomial_holds_where_the_weights_of_the_pixel_end(tmp_path: Path) -> None:
+    """The second pixel has a weight in the first bin alone: what its polynomial says of the other one is not known."""
+    path = table(tmp_path / "t.h5", MAP, [0, 1, 1], [1, 2, 3], [-HC_EV_NM / nm / 0.02 for nm in (1150, 1150, 850)])
+    flat = flat_of([1.0, 0.5])
+    flat.weight_flag[1, 0, 1] = 1
+    with open_calibrated(path, Calibrations(wavelength=linear_solution(MAP), flat=flat)) as opened:
+        assert opened.photons().weight == pytest.approx([1.375, 0.75, 0.625], abs=1e-3)  # 900 nm is the middle of that bin
 
 
 def test_cosmic_rays_and_masks_take_photons_and_exposure(tmp_path: Path) -> None:

@@ -16,17 +16,19 @@ from typer.testing import CliRunner
 
 from deployments.cli.mkid import app
 from nightcrew.errors import Refused
+from nightcrew.mkid import flags as f
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.dither import Field
 from nightcrew.mkid.dither_combine import field_of
 from nightcrew.mkid.dither_log import read_logs
 from nightcrew.mkid.dither_products import make_dither_products
-from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, place_maps
+from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, mean_weights, place_maps
 from nightcrew.mkid.speckle import SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.simulate import speckle as light
 from nightcrew.simulate.speckle_scene import point_source
-from tests.mkid.made_tables import START_US, beam_map, table
+from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
+from tests.mkid.test_calibrated import flat_of
 
 Floats = NDArray[np.float64]
 SHAPE = (20, 25)
@@ -70,6 +72,46 @@ def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) ->
     elif is_ < 1:
         zeros, dropped = found.parameters_cps[:, 1].mean(), found.parameters_cps[found.parameters_cps[:, 1] > 0, 1].mean()
         assert min(zeros, dropped) > 3 * abs(values.mean())  # what it would be
+
+
+def test_maps_are_of_a_pixel_of_mean_sensitivity_where_there_is_a_flat_field(tmp_path: Path) -> None:
+    flat = flat_of([1.0])
+    flat.coefficients[0, 1] = 2.5
+    flat.coefficients[2, 2] = np.nan
+    flat.flag[2, 2] = f.bits(("flatcal.bad",))
+    n = 20
+    path = table(tmp_path / "t.h5", beam_map(), np.arange(n), np.arange(n) + 1, -60.0)
+    solved = linear_solution(beam_map())
+    with open_calibrated(path, Calibrations(wavelength=solved, flat=flat, linearity_step_s=1.0)) as opened:
+        weight = mean_weights(opened)
+    with open_calibrated(path, Calibrations(wavelength=solved)) as opened:
+        assert mean_weights(opened) is None
+    assert weight is not None
+    assert weight[0, :3] == pytest.approx([1.0, 2.5, 1.0])
+    assert np.isnan(weight[2, 2])
+
+
+def test_weights_scale_maps_and_their_errors() -> None:
+    pytest.importorskip("drizzle")
+    one, two = np.full((2, 1, 6, 6), 4.0), np.full((1, 6, 6), 4.0)
+    maps: Any = SimpleNamespace(
+        edges_us=np.array([0, 10_000_000]),
+        rules=SpeckleRules(),
+        parameters_cps=one,
+        errors_cps=one / 8,
+        limits_cps=one,
+        covariance_cps2=two * 0,
+        free_is_cps=two,
+        free_is_error_cps=two / 8,
+        valid=np.ones((1, 6, 6), np.bool_),
+    )
+    place: dict[str, Any] = {"maps": maps, "star_px": (2.5, 2.5), "angles_deg": (0.0,)}
+    plain, ratio = combine_maps([PlacedMaps(**place)])
+    scaled, same = combine_maps([PlacedMaps(**place, weight=np.full((6, 6), 3.0))])
+    seen = plain.exposure_s > 0
+    assert scaled.rate_cps[:, seen] == pytest.approx(3 * plain.rate_cps[:, seen])
+    assert scaled.variance[:, seen] == pytest.approx(9 * plain.variance[:, seen])
+    assert same.rate_cps[:, seen] == pytest.approx(ratio.rate_cps[:, seen])
 
 
 def turning() -> Field:
@@ -123,6 +165,7 @@ def test_a_wish_of_any_position_counts_and_the_ratio_has_no_unit(tmp_path: Path)
         assert hdus[0].header["CTYPE1"] == "RA---TAN"
     with fits.open(tmp_path / "out" / "dither_speckles.fits") as hdus:
         assert (hdus[0].header["PLANE1"], hdus[0].header["PLANE2"], hdus[0].header["BUNIT"]) == ("Ic", "Is", "ct / s")
+        assert hdus[0].header["SPECRATE"] == "as counted"
 
 
 def test_the_command_combines_speckle_maps_too(tmp_path: Path) -> None:

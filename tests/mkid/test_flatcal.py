@@ -13,7 +13,8 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.flat_cubes import FlatInput, chunks_of, energy_bins_nm
-from nightcrew.mkid.flat_solution import read_flat_solution
+from nightcrew.mkid.flat_fit import FlatPolynomials, without_negative
+from nightcrew.mkid.flat_solution import own_ranges_nm, read_flat_solution
 from nightcrew.mkid.flatcal import BELOW, INFINITE, FlatOptions, flat_field
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 from tests.mkid.made_tables import beam_map, linear_solution, table
@@ -191,3 +192,17 @@ def test_bins_are_of_equal_energy() -> None:
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Refused, match="flat field:"):
         replace(OPTIONS, **wrong)  # type: ignore[arg-type]  # what a user may write
+
+
+def test_a_polynomial_that_is_not_above_zero_gives_no_weights() -> None:
+    """A weight of 0 would hide the photons; beyond the pixel's own weights the polynomial does not matter."""
+    coefficients = np.array([[[1.0, 0.5], [0.5, 1.0], [0.5, 1.0]]])
+    polynomials = FlatPolynomials(coefficients, np.zeros((1, 3, 2, 2)), np.array([800.0, 1200.0]), np.zeros((1, 3), np.bool_))
+    good = np.ones((5, 1, 3), np.bool_)
+    good[:2, 0, 2] = False
+    own = own_ranges_nm(np.linspace(800, 1200, 5), good, polynomials.range_nm)
+    assert own[0].tolist() == [[800, 1200], [800, 1200], [1000, 1200]]
+    found = without_negative(polynomials, own)
+    assert found.bad.tolist() == [[False, True, False]]
+    assert np.isnan(found.coefficients[0, 1]).all()
+    assert np.array_equal(found.coefficients[0, [0, 2]], coefficients[0, [0, 2]])

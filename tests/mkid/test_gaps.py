@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
 from nightcrew.io.atomic import FinalExistsError
 from nightcrew.mkid import clock
+from nightcrew.mkid import words as w
 from nightcrew.mkid.calibrated import open_calibrated
 from nightcrew.mkid.convert import Converted, convert_window
 from nightcrew.mkid.gaps import FrameTimes
@@ -22,6 +24,8 @@ from nightcrew.mkid.packets import StreamParser
 from nightcrew.mkid.phase_histogram import fill
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.seconds import sort_out
+from nightcrew.mkid.solution_grades import table_grade
+from nightcrew.mkid.stream import Account
 from nightcrew.mkid.table_info import describe
 from tests.mkid.made_tables import beam_map
 from tests.mkid.streams import SECOND_US, make, rows_of, write
@@ -62,6 +66,55 @@ def test_a_readout_that_sends_few_frames_tells_nothing() -> None:
     found = FrameTimes(START_US, START_US + 5_000_000)
     found.add(START_US + np.arange(0, 5_000_000, 40_000))
     assert found.gaps() is None
+
+
+def without_board(words: NDArray[np.uint64], starts: list[int], board: int, at: tuple[int, int]) -> NDArray[np.uint64]:
+    """The words of a stream without the frames of one board between two ticks since its begin."""
+    frames = [words[a:b] for a, b in itertools.pairwise([*starts, words.size])]
+    heads = words[starts]
+    ticks = w.ticks(heads).astype(np.int64)
+    ticks -= ticks.min()
+    gone = (w.boards(heads) == board) & (ticks >= at[0]) & (ticks < at[1])
+    return np.concatenate([frame for frame, dropped in zip(frames, gone.tolist(), strict=True) if not dropped])
+
+
+@pytest.mark.parametrize("at", [(2000, 6096), (2000, 10_192), (2000, 5000), (0, 4096), (7904, 12_000)])
+def test_a_board_that_falls_silent_is_told_and_counted_by_time(at: tuple[int, int]) -> None:
+    """A counter that went round says that nothing was lost: the frames' own times say how often it did."""
+    made = make(2, start_us=START_US, span_us=6_000_000, n_photons=3000, boards=(3, 4))
+    kept = without_board(made.stretch.words, made.stretch.frame_at.tolist(), 4, at)
+    dropped = made.stretch.frame_at.size - int((kept >= w.FIRST_HEADER).sum())
+    assert dropped >= at[1] - at[0]
+    parser = StreamParser(made.shape, made.start_us, made.stop_us)
+    parser.feed(kept.astype(">u8"), SECOND + 3)
+    parser.finish()
+    gaps = parser.frame_times.gaps()
+    assert gaps == []
+    found = parser.by_board(gaps)
+    assert parser.tally.lost_frames[3] == 0
+    assert parser.tally.lost_frames[4] == pytest.approx(dropped, rel=0.02)
+    ((start_us, stop_us),) = found[4].silences_us
+    assert (start_us - START_US, stop_us - START_US) == pytest.approx((at[0] * 500, at[1] * 500), abs=500)
+    assert found[3].silences_us == ()
+    assert found[4].share == pytest.approx((at[1] - at[0]) / 12_000, rel=0.05)
+    account = Account(parser.tally, gaps_us=gaps, boards=found, window_us=(made.start_us, made.stop_us))
+    assert any("board 4 was silent for" in told and "rates of its pixels are low by" in told for told in account.sentences())
+    assert table_grade(account.plain())[0] == ("D" if at[1] - at[0] > 6000 else "C")
+
+
+def test_silence_of_all_boards_counts_against_none() -> None:
+    made = make(2, start_us=START_US, span_us=6_000_000, n_photons=3000, boards=(3, 4))
+    kept = without_board(made.stretch.words, made.stretch.frame_at.tolist(), 4, (3000, 7096))
+    starts = np.flatnonzero(kept >= w.FIRST_HEADER).tolist()
+    parser = StreamParser(made.shape, made.start_us, made.stop_us)
+    parser.feed(without_board(kept, starts, 3, (3000, 7096)).astype(">u8"), SECOND + 3)
+    parser.finish()
+    gaps = parser.frame_times.gaps()
+    assert gaps is not None
+    assert len(gaps) == 1
+    found = parser.by_board(gaps)
+    assert parser.tally.lost >= 2 * 4096
+    assert [(one.silences_us, one.share < 0.01) for one in found.values()] == [((), True)] * 2
 
 
 def converted(folder: Path, *, lag_us: int, without: tuple[int, ...] = ()) -> Converted:

@@ -14,9 +14,11 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid.set_words import words_of
 from nightcrew.mkid.solution_grades import flat_grade, table_grade, wavelength_grade
 from nightcrew.mkid.wavelength_solution import WavelengthSolution
-from reports.analysis import write_analysis
+from reports.analysis import AnalysisPage, write_analysis
 from reports.mkid import CalibratedFacts, MkidSet, TableFacts, build
 from reports.mkid_wavecal import drawn, resolutionimage, rhistogram, rvsf
+from reports.summary import Summary, parse
+from tasks.set_units import _graded
 from tests.mkid.made_tables import beam_map, linear_solution
 from tests.mkid.test_calibrated import flat_of
 
@@ -125,13 +127,18 @@ def test_one_figure_without_anything_to_show_costs_the_others_nothing() -> None:
 def test_grades_are_of_the_pixels_that_could_be_solved() -> None:
     flag = MAP.flag.copy()
     flag.ravel()[10:] = f.bit("beammap.noDacTone")
-    assert wavelength_grade(solution(8), flag) == ("A", ())
+    assert wavelength_grade(solution(8), flag) == ("A", ("8 of the 10 pixels that the beam map places have a wavelength solution (80 %)",))
+    assert wavelength_grade(solution(20), flag) == ("A", ())
     assert wavelength_grade(solution(8), MAP.flag) == (
         "B",
         ("8 of the 20 pixels that the beam map places have a wavelength solution (40 %)",),
     )
     assert wavelength_grade(solution(0), MAP.flag)[0] == "D"
-    assert flat_grade(flat_of([1.0], bad=3), solution(20)) == ("A", ())
+    assert flat_grade(flat_of([1.0]), solution(20)) == ("A", ())
+    assert flat_grade(flat_of([1.0], bad=3), solution(20)) == (
+        "A",
+        ("19 of the 20 pixels that have wavelengths have flat-field weights (95 %)",),
+    )
     assert flat_grade(flat_of([1.0], bad=3), solution(0))[0] == "D"
 
 
@@ -144,12 +151,25 @@ def test_grades_are_of_the_pixels_that_could_be_solved() -> None:
         ({"missing_seconds": [5]}, "B"),
         ({"words": {**WORDS, "orphan": 5, "unknown": 8}}, "B"),
         ({"words": {**WORDS, "orphan": 5, "lost_frames": {"3": 6}}}, "B"),
-        ({"words": {**WORDS, "orphan": 5, "unmapped": 2000}}, "B"),
+        ({"gaps_us": [[0, 100]], "window_us": [0, 1000]}, "C"),
+        ({"gaps_us": [[0, 90]], "window_us": [0, 1000]}, "B"),
+        ({"gaps_us": [[0, 500]], "window_us": [0, 1000]}, "D"),
+        ({"missing_seconds": [5, 6], "window_us": [0, 10_000_000]}, "C"),
+        ({"boards": {"3": {"share_lost": 0.3}, "4": {"share_lost": 0.0}}}, "C"),
+        ({"boards": {"3": {"share_lost": 0.3}}, "gaps_us": [[0, 300]], "window_us": [0, 1000]}, "D"),
+        ({"words": {**WORDS, "orphan": 5, "lost_frames": {"3": 250, "4": 0}}}, "D"),
     ],
 )
 def test_tables_of_which_something_is_missing_are_worth_less(changes: dict[str, Any], grade: str) -> None:
     report = {"words": {**WORDS, "orphan": 5, "lost_frames": {"3": 1}}, "sentences": ["so it is"], **changes}
     assert table_grade(report) == (grade, () if grade == "A" else ("so it is",))
+
+
+def test_a_table_of_channels_without_a_place_is_worth_nothing() -> None:
+    grade, reasons = table_grade({"words": {**WORDS, "orphan": 5, "unmapped": 2000}, "sentences": ["so it is"]})
+    assert grade == "D"
+    assert "2000 photons are of channels without a place" in reasons[0]
+    assert reasons[1:] == ("so it is",)
 
 
 @pytest.mark.parametrize(
@@ -159,3 +179,14 @@ def test_tables_of_which_something_is_missing_are_worth_less(changes: dict[str, 
 def test_tiny_steps_of_time_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(Refused):
         words_of(wrong)
+
+
+@pytest.mark.parametrize(("own", "ledger", "status"), [("A", "D", "attention"), ("A", "B", "good"), ("C", "C", "good"), ("A", "A", "good")])
+def test_a_page_has_the_grade_of_the_ledger(own: str, ledger: str, status: str, tmp_path: Path) -> None:
+    summary = Summary(recipe="mkid_images", inputs=(), grade=own, quantities=())
+    page = AnalysisPage(kind="mkid", title="t", verdict="v", status="good", summary=summary, key_quantities=(), sections=())
+    write_analysis(_graded(page, ledger, ("the table lost a board",)), tmp_path)
+    found = parse((tmp_path / "summary.json").read_text())
+    assert found.grade == ledger
+    assert found.warnings == (("the table lost a board",) if own != ledger else ())
+    assert _graded(page, ledger, ()).status == status

@@ -111,6 +111,9 @@ def test_a_run_becomes_tables_solutions_and_a_page(run: dict[str, bytes], tmp_pa
     assert (folder(bench, made["mkid_images late"]) / "image.fits").is_file()
     report = folder(bench, made["mkid_report all"])
     summary = parse((report / "summary.json").read_text())
+    for row in made.values():  # a page says what the ledger says
+        page = folder(bench, row) / "summary.json"
+        assert not page.is_file() or parse(page.read_text()).grade == row.grade
     names = {one.name for one in summary.quantities}
     assert {"photons", "lost_frames", "solved_fraction", "energy_resolution", "flat_weight_scatter", "bad_pixels"} <= names
     assert {one.where["wavelength_nm"] for one in summary.quantities if one.name == "energy_resolution"} == {850.0, 1100.0, 1375.0}
@@ -122,6 +125,7 @@ def test_a_run_becomes_tables_solutions_and_a_page(run: dict[str, bytes], tmp_pa
 @pytest.mark.slow
 def test_a_nearer_solution_makes_only_what_it_touches_anew(run: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nightcrew.mkid.solution_grades.SHARES", (("A", 0.0),))  # the new lasers have next to no light
+    monkeypatch.setattr("tasks.set_mkid.table_grade", lambda _: ("A", ()))
     bench = bench_of(tmp_path)
     put(bench, run)
     first = settle(bench)
@@ -157,7 +161,7 @@ def test_missing_seconds_wait_then_are_reported_and_hostile_ones_do_not_stop_the
     assert "mkid_table laser_850" in early
     made = settle(bench)
     poor = made["mkid_table laser_1100"]
-    assert poor.grade == "B"
+    assert poor.grade in ("C", "D")  # two of some three seconds
     assert poor.metrics["missing_seconds"] == 2
     assert states(bench)["notes.bin"][0] == "rejected"
     report = json.loads((folder(bench, made["mkid_report all"]) / "summary.json").read_text())
