@@ -112,8 +112,8 @@ def test_a_run_becomes_tables_solutions_and_a_page(run: dict[str, bytes], tmp_pa
     report = folder(bench, made["mkid_report all"])
     summary = parse((report / "summary.json").read_text())
     for row in made.values():  # a page says what the ledger says
-        page = folder(bench, row) / "summary.json"
-        assert not page.is_file() or parse(page.read_text()).grade == row.grade
+        told = folder(bench, row) / "summary.json"
+        assert not told.is_file() or parse(told.read_text()).grade == row.grade
     names = {one.name for one in summary.quantities}
     assert {"photons", "lost_frames", "solved_fraction", "energy_resolution", "flat_weight_scatter", "bad_pixels"} <= names
     assert {one.where["wavelength_nm"] for one in summary.quantities if one.name == "energy_resolution"} == {850.0, 1100.0, 1375.0}
