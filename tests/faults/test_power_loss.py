@@ -13,7 +13,7 @@ import pytest
 
 from tests.faults.conftest import Peace
 from tests.faults.harness import Life, settings_of
-from tests.faults.lives import live_once
+from tests.faults.lives import begin_life
 from tests.faults.mounts import copy_at_once, ext4, make_ext4
 from tests.faults.picture import broken_promises, differences, picture_of, unowned
 
@@ -29,21 +29,23 @@ def disks_of_a_night(peace: Peace, folder: Path, seed: int) -> list[Path]:
     copies: list[Path] = []
     with ext4(image, folder / "disk") as disk:
         os.sync()
-        child = os.fork()
-        if child == 0:
-            os._exit(max(0, live_once(settings_of(peace.watched, disk), 0, "", None)))
+        child = begin_life(settings_of(peace.watched, disk), 0)
+        ended = None
         try:
-            while os.waitpid(child, os.WNOHANG)[0] == 0:
+            while ended is None:
                 time.sleep(rng.uniform(0.1, 0.5))
-                os.kill(child, signal.SIGSTOP)
+                os.kill(child, signal.SIGSTOP)  # the night itself stands still, not only who waits for it
                 copy = folder / f"copy-{len(copies)}.img"
                 if copy_at_once(image, copy):
                     copies.append(copy)
                 os.kill(child, signal.SIGCONT)
-            child = 0
+                gone, status = os.waitpid(child, os.WNOHANG)
+                ended = os.waitstatus_to_exitcode(status) if gone else None
         finally:
-            if child:
+            if ended is None:
                 os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+    assert ended == 0
     return copies
 
 
