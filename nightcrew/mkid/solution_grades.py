@@ -19,6 +19,8 @@ NOT_FITTED = ("beammap.noDacTone", "beammap.failed", "beammap.double", "beammap.
 
 LOST = (("D", 0.5), ("C", 0.1), ("B", 0.01))
 """Grade of a table, and the share of it that is lost or missing from which on it is given."""
+FEW = 1000
+"""Photons without a place that mean nothing: a short dark of a few noisy channels."""
 WHOLE = 0.97
 """Share of the pixels with a solution below which the share is told, whatever the grade."""
 
@@ -39,7 +41,7 @@ def table_grade(report: Mapping[str, Any]) -> Grade:
     if grade == "A" and (report.get("missing_seconds") or report.get("gaps_us")):
         grade = "B"
     reasons = tuple(report.get("sentences", [])) if grade != "A" else ()
-    if unmapped > photons:  # every array has channels without a place; so many mean the map of another one
+    if unmapped > max(photons, FEW):  # every array has channels without a place; so many mean the map of another one
         told = f"{unmapped} photons are of channels without a place and only {photons} of pixels: is the beam map of this array?"
         return "D", (told, *report.get("sentences", []))
     return grade, reasons
