@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -105,7 +106,7 @@ def test_a_process_that_may_not_be_looked_at_is_another_one(monkeypatch: pytest.
 
     own = claims.start_time(os.getpid())
     with monkeypatch.context() as patch:
-        patch.setattr(claims.Path, "read_text", hidden)
+        patch.setattr(Path, "read_text", hidden)
         alive = claims.process_is_alive(os.getpid(), own)
     assert not alive
 
