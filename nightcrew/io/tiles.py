@@ -40,8 +40,19 @@ class TileReader:
         self._decode = tilecodecs.decoder(self.codec)
         self._ragged = any(n % t for n, t in zip(self.shape, self.tile, strict=True))
         self._worth_keeping = math.prod(self.tile[:-1]) > 1
+        self._rice_in_runs = self._takes_runs()
         self._kept: dict[int, Array] = {}
         self._lock = threading.Lock()
+
+    def _takes_runs(self) -> bool:
+        """Whether the kernel decodes many tiles at once: a tile is a row (as programs write them), its pixels are stored as they are."""
+        codec = self.codec
+        if not codec.algorithm.startswith("RICE") or codec.quantised or codec.bitpix != 8 * codec.byte_pixels:
+            return False
+        from nightcrew.calibration.kernels import rice
+
+        row = self.tile[-1] == self.shape[-1] and not self._worth_keeping
+        return row and not self._table.holders.any() and rice.available()
 
     def rows(self, first: int, last: int, out: Array | None = None) -> Array:
         """Stored numbers of the rows ``first:last``, counted through all planes, as ``[last-first, nx]``; in ``out`` where it is given."""
@@ -63,6 +74,9 @@ class TileReader:
         high, wide, across = self.tile[-2], self.tile[-1], self.grid[-1]
         ty0, ty1 = y0 // high, -(-y1 // high)
         start = self._number_of((*index, ty0, 0))
+        if self._rice_in_runs and out.flags.c_contiguous and out.dtype == self.dtype:
+            self._rice_rows(start, out)
+            return
         tiles = self._tiles(start, start + (ty1 - ty0) * across)
         for ty in range(ty0, ty1):
             top, bottom = max(y0, ty * high), min(y1, (ty + 1) * high)
@@ -110,6 +124,20 @@ class TileReader:
             for i in range(done, stop):
                 at = begins[i] - begin
                 yield self._one(numbers[i], data[at : at + lengths[i]])
+            done = stop
+
+    def _rice_rows(self, first: int, out: Array) -> None:
+        """Tiles from ``first`` on, one a row of ``out``."""
+        from nightcrew.calibration.kernels import rice
+
+        places = slice(first, first + len(out))
+        begins, lengths = self._table.begins[places], self._table.lengths[places]
+        as_begins, as_lengths, done = begins.tolist(), lengths.tolist(), 0
+        while done < len(out):
+            begin, stop, data = self._read_run(as_begins, as_lengths, done)
+            damaged = rice.decode_run(data, begins[done:stop] - begin, lengths[done:stop], self.codec.block_size, out[done:stop])
+            if damaged is not None:
+                raise self._table.fault(f"tile {first + done + damaged} is damaged: its stream ends before its pixels do")
             done = stop
 
     def _read_run(self, begins: list[int], lengths: list[int], start: int) -> tuple[int, int, Array]:

@@ -48,7 +48,8 @@ class Kernel:
         self.values, self.select = found.nightcrew_values, found.nightcrew_select
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
         self.fit_images, self.fit_room = found.nightcrew_fit_images, found.nightcrew_fit_room
-        for room in (self.combine_room, self.fit_room):
+        self.rice = found.nightcrew_rice
+        for room in (self.combine_room, self.fit_room, self.rice):
             room.restype = ctypes.c_int64
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size, found.nightcrew_fit_size)
         self.frame_size, self.task_size, self.light_size, self.fit_size = (int(size()) for size in sizes)
