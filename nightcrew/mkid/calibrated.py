@@ -160,12 +160,12 @@ class CalibratedTable:
     def exposure_s(self, start_us: int = 0, stop_us: int | None = None) -> NDArray[np.float64]:
         """Time [y, x] for which each pixel was read out and not masked, within a half-open range of times.
 
-        Missing seconds, cosmic rays and the steps of the pixel mask are taken off; dead time is not, since the linearity weight is for it
-        (:meth:`live_s` for exposures without that weight).
+        Gaps, silences of the pixel's board, cosmic rays and the steps of the pixel mask are taken off; dead time is not, since the
+        linearity weight is for it (:meth:`live_s` for exposures without that weight).
         """
         stop = self.stop_us - self.start_us if stop_us is None else stop_us
         window = (self.start_us + start_us, self.start_us + stop)
-        return exposure_s(window, self.lost, self.calibrations.masks, self._mask_places, self.shape)
+        return exposure_s(window, self.lost, self.table.silences, self.calibrations.masks, self._mask_places)
 
     def live_s(self, start_us: int = 0, stop_us: int | None = None) -> NDArray[np.float64]:
         """:meth:`exposure_s` less the dead time of the photons that were counted in it."""
@@ -176,9 +176,15 @@ class CalibratedTable:
 
     @cached_property
     def lost(self) -> Stretches:
-        """Stretches [n, 2] of Unix microseconds that count for no pixel: missing seconds and cosmic rays."""
+        """Stretches [n, 2] of Unix microseconds that count for no pixel: gaps of the readout and cosmic rays."""
         cosmic = self.calibrations.cosmic
         return self._lost if cosmic is None else joined(self._lost, np.stack([cosmic.start_us, cosmic.stop_us], axis=1))
+
+    def lost_of(self, pixel: int) -> Stretches:
+        """:attr:`lost`, and the silences of the board that reads a pixel (y * columns + x)."""
+        silences = self.table.silences
+        board = int(silences.board.flat[pixel])
+        return joined(self.lost, silences.of_board(board)) if board in silences.boards else self.lost
 
     def photons(self, pixels: range | None = None, start_us: int | None = None, stop_us: int | None = None) -> CalibratedPhotons:
         """Photons of a range of pixels (y * columns + x) and a half-open range of times since the start; all of them by default."""

@@ -58,6 +58,7 @@ def convert_window(
         head,
         _checked(stream),
         report=lambda: {**account.plain(), "sentences": [*beam_map.sentences(), *account.sentences()]},
+        silences=lambda: account.silences(beam_map.shape),
         inputs=lambda: [(one.second, one.size, one.sha256) for one in account.files],
         expected_per_s=stream.stored_bytes() / 8 / ((stop_us - start_us) / 1e6),
     )

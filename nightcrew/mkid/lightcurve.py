@@ -97,8 +97,11 @@ def star_share(table: CalibratedTable, window_us: tuple[int, int], x: float, y: 
 
 
 def bad_stretches(table: CalibratedTable, pixel: int) -> Stretches:
-    """When a pixel did not count, [n, 2] half-open, in microseconds since the start of the table: gaps, cosmic rays, its masked steps."""
-    parts = [table.lost]
+    """When a pixel did not count, [n, 2] half-open, in microseconds since the start of the table.
+
+    Gaps, silences of its board, cosmic rays and its masked steps.
+    """
+    parts = [table.lost_of(pixel)]
     masks = table.calibrations.masks
     if masks is not None:
         place = int(places_of(table.resid, masks.resid).ravel()[pixel])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.mkid.live_time import overlaps_us
+from nightcrew.mkid.live_time import Stretches, joined, overlaps_us
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 
 Numbers = NDArray[np.int64]
@@ -28,7 +28,11 @@ def linearity_weights(table: PhotonTable, raw: PixelPhotons, step_us: int, dead_
     begins = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     known, lengths = key[begins], np.diff(begins, append=key.size)
     counts = _counts(table, raw, known, lengths, (low, high), step_us)
-    share = np.minimum(counts * dead_time_us * _per_live_us(table, known % (high - low) + low, step_us), _MOST_LOSS)
+    inverse = _per_live_us(table, table.lost, known % (high - low) + low, step_us)
+    for pixels, silent in table.silences.within(table.start_us, table.stop_us):
+        own = np.flatnonzero(pixels.ravel()[known // (high - low) + raw.first_pixel])
+        inverse[own] = _per_live_us(table, joined(table.lost, silent), known[own] % (high - low) + low, step_us)
+    share = np.minimum(counts * dead_time_us * inverse, _MOST_LOSS)
     return np.repeat((1.0 / (1.0 - share)).astype(np.float32), lengths)
 
 
@@ -63,12 +67,12 @@ def _add(counts: Numbers, known: Numbers, key: Numbers, more: Numbers) -> None:
     counts += np.bincount(at[hit], more[hit], counts.size).astype(np.int64)
 
 
-def _per_live_us(table: PhotonTable, step: Numbers, step_us: int) -> NDArray[np.float64]:
-    """1 / time of each step that the readout saw; 0 where it is too little for a rate."""
+def _per_live_us(table: PhotonTable, lost: Stretches, step: Numbers, step_us: int) -> NDArray[np.float64]:
+    """1 / time of each step without what is lost; 0 where it is too little for a rate."""
     steps, place = np.unique(step, return_inverse=True)
     edges = np.minimum(np.stack([steps, steps + 1], axis=1) * step_us, table.stop_us - table.start_us)
     length_us = edges[:, 1] - edges[:, 0]
-    live_us = length_us - overlaps_us(table.lost, (edges + table.start_us).ravel())[::2]
+    live_us = length_us - overlaps_us(lost, (edges + table.start_us).ravel())[::2]
     least = _LEAST_LIVE if table.report.get("gaps_us") is None else _LEAST_MEASURED
     inverse = np.where((live_us >= least * length_us) & (live_us > 0), 1 / np.maximum(live_us, 1), 0.0)
     return np.asarray(inverse[place.reshape(-1)], dtype=np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.mkid.mask_solution import PixelMasks
+from nightcrew.mkid.silences import Silences
 
 Stretches = NDArray[np.int64]
 """[n, 2]: half-open stretches of Unix microseconds."""
@@ -58,13 +59,28 @@ def overlaps_us(stretches: Stretches, edges_us: NDArray[np.int64]) -> NDArray[np
     return result
 
 
+def seen_s(window_us: tuple[int, int], lost: Stretches, silences: Silences) -> NDArray[np.float64]:
+    """Seconds [y, x] of a window of Unix time in which the readout saw each pixel: ``lost`` and the silences of its board taken off."""
+    return exposure_s(window_us, lost, silences, None, np.empty(0, dtype=np.intp))
+
+
 def exposure_s(
-    window_us: tuple[int, int], lost: Stretches, masks: PixelMasks | None, places: NDArray[np.intp], shape: tuple[int, int]
+    window_us: tuple[int, int], lost: Stretches, silences: Silences, masks: PixelMasks | None, places: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """Seconds [y, x] of a window of Unix time that count for each pixel.
+    """Seconds [y, x] of a window of Unix time that count for each pixel: the gaps of every pixel, and those of one board's, taken off.
 
     ``places`` are the flat places of the pixels in the masks, -1 for those that the masks do not know.
     """
+    shape = (silences.board.shape[0], silences.board.shape[1])
+    total = _exposure_s(window_us, lost, masks, places, shape)
+    for pixels, silent in silences.within(*window_us):
+        total[pixels] = _exposure_s(window_us, joined(lost, silent), masks, places, shape)[pixels]
+    return total
+
+
+def _exposure_s(
+    window_us: tuple[int, int], lost: Stretches, masks: PixelMasks | None, places: NDArray[np.intp], shape: tuple[int, int]
+) -> NDArray[np.float64]:
     start_us, stop_us = window_us
     if masks is None:
         return np.full(shape, max(stop_us - start_us - overlap_us(lost, start_us, stop_us), 0) / 1e6)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.mkid import words as w
+from nightcrew.mkid.frame_memory import FrameMemory
 from nightcrew.mkid.tally import Tally
 
 _BOARDS = 256
 _HALF = w.FRAME_NUMBERS // 2
-_REMEMBERED = 1 << 16  # frames among which a copy is looked for
 _SILENT_US = 100_000  # a board that says nothing for longer is silent; a gap of all boards is never longer without being seen
 _LEAST_HEARD = 20  # frames of a board, from which its rate of frames is known
 _LEAST_RATE = 0.5  # frames in half a millisecond; a board that sends fewer may be silent without a loss
@@ -41,7 +40,8 @@ class BoardLoss:
 
     frames: int
     silences_us: tuple[tuple[int, int], ...]  # stretches in which other boards sent frames and this one did not
-    share: float  # of its frames, or of the time, that is lost: by so much the rates of its pixels are low
+    share: float  # of its frames, or of the time, that is lost
+    share_heard: float = 0.0  # of its frames that is lost while it was not silent: by so much the rates of its pixels are low
 
     @property
     def silent_s(self) -> float:
@@ -73,15 +73,17 @@ class FrameCounters:
         self._heard = np.zeros(_BOARDS, dtype=np.int64)  # frames that came soon after another one,
         self._heard_us = np.zeros(_BOARDS, dtype=np.int64)  # and the time from one to the next of them
         self._silences: dict[int, list[_Silence]] = {}
-        self._before: deque[tuple[w.Words, Times]] = deque()  # headers and times of the last frames, in the order of the stream
-        self._n_before = 0
+        self._memory = FrameMemory()
 
     def restart(self) -> None:
         """Forget the counters: what follows is not the continuation of what was."""
         self._number[:] = -1
 
-    def follow(self, headers: w.Words, times_us: Times) -> NDArray[np.bool_]:
-        """Count what is lost between these frames, in the order of the stream; True where a frame came before."""
+    def follow(self, headers: w.Words, times_us: Times, oldest_us: int) -> NDArray[np.bool_]:
+        """Count what is lost between these frames, in the order of the stream; True where a frame came before.
+
+        From here on no frame comes whose time is before ``oldest_us``.
+        """
         repeated = np.zeros(headers.size, dtype=np.bool_)
         if not headers.size:
             return repeated
@@ -90,32 +92,19 @@ class FrameCounters:
         board, number, time_us = boards[order], w.frame_numbers(headers)[order], times_us[order]
         steps = self._steps(board, number, time_us)
         back = ((number - steps.number - 1) & (w.FRAME_NUMBERS - 1)) >= _HALF
-        back |= time_us < steps.time_us
         back &= steps.number >= 0
+        back |= time_us < steps.time_us  # across a missing second, too
         if back.any():  # late frames, a long silence, or copies
-            repeated = self._copies(headers, times_us, int(time_us[back].min()))
+            suspected = np.flatnonzero(times_us >= int(time_us[back].min()))
+            repeated[suspected] = self._memory.copies(headers[suspected], times_us[suspected])
             kept = ~repeated[order]
             board, number, time_us = board[kept], number[kept], time_us[kept]
             steps = self._steps(board, number, time_us)
-        self._remember(headers, times_us)
+        self._memory.forget(oldest_us)
+        self._memory.add(headers[~repeated], times_us[~repeated])
         if board.size:
             self._count(steps, board, number, time_us)
         return repeated
-
-    def _copies(self, headers: w.Words, times_us: Times, earliest_us: int) -> NDArray[np.bool_]:
-        """Frames whose header, which names board, number and time, was seen before: since ``earliest_us``, which no copy is before."""
-        parts = [before[at_us >= earliest_us] for before, at_us in self._before]
-        known = np.concatenate(parts) if parts else headers[:0]
-        every = np.concatenate([known, headers])
-        _, first, inverse = np.unique(every, return_index=True, return_inverse=True)
-        copies: NDArray[np.bool_] = (first[inverse.reshape(-1)] != np.arange(every.size))[known.size :]
-        return copies & (times_us >= earliest_us)
-
-    def _remember(self, headers: w.Words, times_us: Times) -> None:
-        self._before.append((headers, times_us))
-        self._n_before += headers.size
-        while self._n_before > _REMEMBERED and len(self._before) > 1:
-            self._n_before -= self._before.popleft()[0].size
 
     def _steps(self, board: NDArray[np.uint8], number: Times, time_us: Times) -> _Earlier:
         """The frame before each one of the same board."""
@@ -185,19 +174,24 @@ class FrameCounters:
             first_us, last_us = int(self._first_us[board]), int(self._time_us[board]) + w.TICK_US
             before, after = _Silence(start_us, first_us, 0), _Silence(last_us, stop_us, 0)
             silences: list[tuple[int, int]] = []
-            in_gaps = 0.0
+            in_gaps = in_silences = 0.0
             for one in (before, *self._silences.get(board, []), after):
                 parts = _apart(max(one.start_us, start_us), min(one.stop_us, stop_us), gaps_us, ends)
                 silent_us = sum(stop - start for start, stop in parts)
                 in_gaps += one.lost * (1 - silent_us / max(one.stop_us - one.start_us, 1))
-                silences += [part for part in parts if part[1] - part[0] > _SILENT_US]
+                long = [part for part in parts if part[1] - part[0] > _SILENT_US]
+                silences += long
+                long_us = sum(stop - start for start, stop in long)
+                in_silences += one.lost * long_us / max(one.stop_us - one.start_us, 1)
                 if one is before or one is after:
-                    frames = sum(stop - start for start, stop in parts if stop - start > _SILENT_US) * max(rate, 1.0) / w.TICK_US
-                    self._tally.lost_frames[board] += round(frames)
+                    frames = round(long_us * max(rate, 1.0) / w.TICK_US)
+                    self._tally.lost_frames[board] += frames
+                    in_silences += frames
             frames_lost = max(self._tally.lost_frames[board] - in_gaps, 0.0)
+            lost_heard = max(frames_lost - in_silences, 0.0)
             inside = int(self._inside[board])
             share = max(frames_lost / max(frames_lost + inside, 1.0), sum(stop - start for start, stop in silences) / live_us)
-            found[board] = BoardLoss(inside, tuple(silences), min(share, 1.0))
+            found[board] = BoardLoss(inside, tuple(silences), min(share, 1.0), lost_heard / max(lost_heard + inside, 1.0))
         return found
 
 

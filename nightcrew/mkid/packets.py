@@ -17,6 +17,7 @@ from nightcrew.mkid import clock
 from nightcrew.mkid import words as w
 from nightcrew.mkid.gaps import FrameTimes
 from nightcrew.mkid.losses import BoardLoss, FrameCounters
+from nightcrew.mkid.silences import NEW, PixelBoards
 from nightcrew.mkid.tally import Tally, Word
 
 BLOCK_WORDS = 1 << 17  # 1 MB: a block and what is made of it stay in the cache
@@ -132,7 +133,7 @@ class StreamParser:
         tolerance_s: float = clock.TOLERANCE_S,
     ) -> None:
         self.tally = Tally()
-        self._table = place_table(shape)
+        self._boards = PixelBoards(place_table(shape), shape[0] * shape[1])
         self._window = (start_us, stop_us)
         self._tolerance_s = tolerance_s
         self._counters = FrameCounters(self.tally, start_us, stop_us)
@@ -166,6 +167,11 @@ class StreamParser:
             self._counters.restart()
         return photons
 
+    @property
+    def board_of_pixel(self) -> NDArray[np.int16]:
+        """Board of every pixel, y * columns + x, that a photon came of; -1 of the others."""
+        return self._boards.of_pixel
+
     def by_board(self, gaps_us: list[tuple[int, int]]) -> dict[int, BoardLoss]:
         """As :meth:`nightcrew.mkid.losses.FrameCounters.by_board`."""
         return self._counters.by_board(gaps_us)
@@ -173,11 +179,12 @@ class StreamParser:
     def _parse(self, block: w.Words, heads: NDArray[np.intp]) -> Photons:
         if not block.size:
             return Photons.none()
-        codes = self._scratch.codes(block, self._table)
+        codes = self._scratch.codes(block, self._boards.table)
         headers = block[heads]
         times_us, dated = clock.unix_us(w.ticks(headers), self._second, self._tolerance_s)
         repeated = np.zeros(heads.size, dtype=np.bool_)
-        repeated[dated] = self._counters.follow(headers[dated], times_us[dated])
+        oldest_us = self._second * 1_000_000 - round(self._tolerance_s * 1e6)  # before it nothing agrees with the file's name
+        repeated[dated] = self._counters.follow(headers[dated], times_us[dated], oldest_us)
         self.frame_times.add(times_us[dated])
         self._count_frames(heads, dated, repeated)
         starts, lengths = self._lay_out(block, heads, codes)
@@ -186,6 +193,8 @@ class StreamParser:
             before = (self._second + 1) * 1_000_000 <= self._window[0]  # older than a file that is itself before the window
             _lose(codes[: lengths[0]], Word.OUTSIDE if before else Word.ORPHAN)
         self._spoil(codes, heads, np.append(heads[1:], block.size), dated, repeated)
+        if int(codes.max()) >= NEW:
+            self._boards.learn(block, codes, headers, lengths)
         return self._collect(block, codes, times_us, lengths)
 
     def _count_frames(self, heads: NDArray[np.intp], dated: NDArray[np.bool_], repeated: NDArray[np.bool_]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused
-from nightcrew.mkid.live_time import overlap_us
+from nightcrew.mkid.live_time import seen_s
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.words import DEGREE_PER_PHASE_UNIT, PHASE_LIMITS
 
@@ -30,7 +30,7 @@ class PhaseHistograms:
     counts: NDArray[np.uint32]  # [pixel, bin]
     photons: Counts  # [pixel], of the table
     kept: Counts  # [pixel], in the histogram, or above phase 0
-    duration_s: float  # gaps of the readout taken off
+    duration_s: NDArray[np.float64]  # [pixel], gaps of the readout and silences of the pixel's board taken off
 
     @property
     def rate_cps(self) -> NDArray[np.float64]:
@@ -67,9 +67,8 @@ def fill(table: PhotonTable, *, dead_us: int = 0, within_us: tuple[int, int] | N
         keep = _apart(slab, latest_us, dead_us) if dead_us else None
         count_heights(slab, keep, places, counts)
     kept = counts.sum(axis=1, dtype=np.int64)
-    silent_us = overlap_us(table.lost, table.start_us + start_us, table.start_us + stop_us)
-    duration_s = max((stop_us - start_us - silent_us) / 1e6, 1e-6)
-    return PhaseHistograms(counts[:, :BINS], photons, kept, duration_s)
+    duration_s = seen_s((table.start_us + start_us, table.start_us + stop_us), table.lost, table.silences).ravel()
+    return PhaseHistograms(counts[:, :BINS], photons, kept, np.maximum(duration_s, 1e-6))
 
 
 def _apart(slab: PixelPhotons, latest_us: Counts, dead_us: int) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.live_time import lost_of, overlap_us
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.table_writer import FORMAT, VERSION
 from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
 
@@ -151,9 +152,19 @@ class PhotonTable:
         """Stretches [n, 2] of Unix microseconds that the readout did not see, in order and apart."""
         return lost_of(self.report)
 
+    @cached_property
+    def silences(self) -> Silences:
+        """Boards that were silent while others were not, and their pixels; nothing in a table that knows of no boards."""
+        if "boards/of_pixel" not in self._file or "boards/silences" not in self._file:
+            return Silences.none(self.shape)
+        board, rows = self._file["boards/of_pixel"], self._file["boards/silences"]
+        if board.shape != self.shape or rows.ndim != 2 or rows.shape[1] != 3 or rows.nbytes > _MOST_BYTES:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, its boards are of another array")
+        return Silences(board[:].astype(np.int16), rows[:].astype(np.int64))
+
     @property
     def live_s(self) -> float:
-        """Length of the window, less what the readout did not see."""
+        """Length of the window, less what the readout did not see; a board's own silences are not taken off."""
         return (self.stop_us - self.start_us - overlap_us(self.lost, self.start_us, self.stop_us)) / 1e6
 
     @property

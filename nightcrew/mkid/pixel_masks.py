@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
-from nightcrew.mkid.live_time import overlap_us
+from nightcrew.mkid.live_time import overlap_us, seen_s
 from nightcrew.mkid.mask_solution import COLD, DEAD, HOT, PixelMasks
 from nightcrew.mkid.neighbours import box_median, box_sigma, lower_level
 from nightcrew.mkid.photon_table import PhotonTable
@@ -24,6 +24,7 @@ _MOST_BITS = 1 << 28  # of masks over all steps
 _NOT_THERE = ("beammap.noDacTone", "beammap.noResonator")
 _FWHM_PER_SIGMA = 2.354820045
 _MAD_TO_SIGMA = 1.482602218505602
+_LEAST_SHARE = 0.02  # of a step that a pixel's board was heard, below which the pixel is not judged
 _MOST_POISSON = 0.95  # upper limit of the neighbourhood's expectation
 _LAPLACE = np.array([[0.0, -1.0, 0.0], [-1.0, 4.0, -1.0], [0.0, -1.0, 0.0]])
 
@@ -52,7 +53,8 @@ class MaskOptions:
 def find_masks(table: PhotonTable, options: MaskOptions) -> PixelMasks:
     """Masks of a table, one for each step of time.
 
-    Counts of a step are turned into counts of the whole step where seconds are missing.  Pixels without a tone or resonator are dead.
+    A pixel whose board was silent for a part of a step is judged by what it counted in the rest of it, and as in the step before where
+    there is no rest.  Pixels without a tone or resonator are dead.
     """
     edges = _edges(table, options.step_s)
     lost = table.lost
@@ -61,10 +63,13 @@ def find_masks(table: PhotonTable, options: MaskOptions) -> PixelMasks:
     for step in range(edges.size - 1):
         low, high = int(edges[step]), int(edges[step + 1])
         live_s = (high - low - overlap_us(lost, low, high)) / 1e6
+        before = bits[step - 1] if step else np.where(absent, DEAD, np.uint8(0))
         if live_s > 0:
-            bits[step] = mask_of(_counts(table, low, high), live_s, absent, options)
+            share = seen_s((low, high), lost, table.silences) / live_s
+            bits[step] = mask_of(_counts(table, low, high), live_s, absent, options, share)
+            bits[step] = np.where(share < _LEAST_SHARE, before, bits[step])
         else:
-            bits[step] = bits[step - 1] if step else np.where(absent, DEAD, np.uint8(0))
+            bits[step] = before
     what = {"name": shown(table.path), "start_us": table.start_us, "stop_us": table.stop_us}
     what["seconds"] = [sha256 for _, _, sha256 in table.inputs]
     provenance: dict[str, Any] = {"parameters": asdict(options), "inputs": [what]}
@@ -86,11 +91,15 @@ def _counts(table: PhotonTable, start_us: int, stop_us: int) -> Floats:
     return table.counts(start_us - table.start_us, stop_us - table.start_us).astype(np.float64)
 
 
-def mask_of(counts: Floats, live_s: float, absent: Flags, options: MaskOptions) -> NDArray[np.uint8]:
+def mask_of(counts: Floats, live_s: float, absent: Flags, options: MaskOptions, share: Floats | None = None) -> NDArray[np.uint8]:
     """Bits [y, x] of :data:`~nightcrew.mkid.mask_solution.REASONS` for one image of ``counts``, taken in ``live_s`` seconds.
 
-    ``absent`` pixels are dead whatever they count.  The image is not changed.
+    ``absent`` pixels are dead whatever they count.  The image is not changed.  ``share`` [y, x] is how much of the time each pixel was
+    heard: its counts are those of so much, with the noise of so many.
     """
+    share = np.ones_like(counts) if share is None else share
+    heard = share >= _LEAST_SHARE
+    counts = np.where(heard, counts / np.where(heard, share, 1.0), 0.0)
     silent = ~absent & (counts == 0)
     ignored = absent | silent
     hot, cold = np.zeros_like(absent), np.zeros_like(absent)
@@ -98,25 +107,25 @@ def mask_of(counts: Floats, live_s: float, absent: Flags, options: MaskOptions) 
         hot = ~ignored & (counts / live_s > options.most_cps)
     for _ in range(options.most_rounds):
         values = np.where(ignored | hot | cold, np.nan, counts)
-        more_hot, more_cold = _judged(counts, values, options)
+        more_hot, more_cold = _judged(counts, values, options, 1 / np.where(heard, share, 1.0))
         more_hot, more_cold = more_hot & ~ignored & ~hot & ~cold, more_cold & ~ignored & ~hot & ~cold
         if not (more_hot.any() or more_cold.any()):
             break
         hot, cold = hot | more_hot, cold | more_cold
-    expected = box_median(np.where(ignored | hot | cold, np.nan, counts), options.box_px)
+    expected = box_median(np.where(ignored | hot | cold, np.nan, counts), options.box_px) * share
     dead = absent | (silent & (np.nan_to_num(expected) >= options.dead_sigma**2))
     cold |= silent & ~dead & (np.nan_to_num(expected) >= 1) & (np.nan_to_num(expected) > options.n_sigma * np.sqrt(np.nan_to_num(expected)))
     bits: NDArray[np.uint8] = (hot * HOT | (cold & ~dead) * COLD | dead * DEAD).astype(np.uint8)
     return bits
 
 
-def _judged(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags, Flags]:
-    """Hot and cold pixels among the finite ``values``."""
+def _judged(counts: Floats, values: Floats, options: MaskOptions, per_count: Floats) -> tuple[Flags, Flags]:
+    """Hot and cold pixels among the finite ``values``, of which one photon is ``per_count`` [y, x]."""
     if options.method == "laplacian":
-        return _by_laplacian(counts, values, options)
+        return _by_laplacian(counts, values, options, per_count)
     median = box_median(values, options.box_px)
     spread = box_sigma(values, median, options.box_px)
-    sigma = np.maximum(spread, np.sqrt(np.maximum(median, 1.0)))  # at least the photon noise
+    sigma = np.maximum(spread, np.sqrt(np.maximum(median, 1.0) * per_count))  # at least the photon noise
     with np.errstate(invalid="ignore"):
         cold: Flags = counts - median < -options.n_sigma * sigma
         if options.method == "median":
@@ -148,14 +157,14 @@ def _peak_ratio(box_px: int, fwhm_px: float) -> float:
     return float(1 / np.median(np.exp(-0.5 * (x**2 + y**2) / (fwhm_px / _FWHM_PER_SIGMA) ** 2)))
 
 
-def _by_laplacian(counts: Floats, values: Floats, options: MaskOptions) -> tuple[Flags, Flags]:
+def _by_laplacian(counts: Floats, values: Floats, options: MaskOptions, per_count: Floats) -> tuple[Flags, Flags]:
     """Pixels that stick out of the plane of their four neighbours, against the photon noise and what the array scatters beyond it."""
     from scipy.ndimage import convolve, maximum_filter
 
     median = box_median(values, options.box_px)
     filled = np.where(np.isfinite(values), values, np.where(np.isfinite(median), median, 0.0))
     curved = convolve(filled, _LAPLACE, mode="nearest") / 4
-    noise = np.sqrt(np.maximum(np.nan_to_num(median), 1.0) * 1.25)  # own noise and a quarter of four neighbours'
+    noise = np.sqrt(np.maximum(np.nan_to_num(median), 1.0) * (per_count + 0.25))  # own noise and a quarter of four neighbours'
     pulls = (curved / noise)[np.isfinite(values)]
     spread = _MAD_TO_SIGMA * float(np.median(np.abs(pulls - np.median(pulls)))) if pulls.size else 0.0
     sigma = noise * max(spread, 1.0)

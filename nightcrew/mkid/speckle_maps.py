@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import MissingCalibration, Refused
 from nightcrew.mkid.calibrated import CalibratedPhotons, CalibratedTable
 from nightcrew.mkid.lightcurve import bad_stretches
+from nightcrew.mkid.live_time import joined
 from nightcrew.mkid.speckle import SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.mkid.speckle_intervals import fit_intervals, intervals_of
@@ -193,7 +194,7 @@ class _Step:
         Gaps shorter than a bin (cosmic rays) break nothing: an interval that spans one is hardly longer, while leaving out those that do,
         which are longer than others, would make the light seem brighter.
         """
-        lost, masks = self._table.lost, self._table.calibrations.masks
+        lost, masks = joined(self._table.lost, self._table.table.silences.rows[:, 1:]), self._table.calibrations.masks
         breaks = [lost[lost[:, 1] - lost[:, 0] >= self._bin_us, 0], *([] if masks is None else [masks.edges_us[1:-1].astype(np.int64)])]
         return np.sort(np.concatenate(breaks)) - self._table.start_us - self._window_us[0]
 

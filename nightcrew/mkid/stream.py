@@ -6,12 +6,16 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid import clock
 from nightcrew.mkid.losses import BoardLoss
 from nightcrew.mkid.packets import Photons, StreamParser
 from nightcrew.mkid.seconds import Rejected, SecondFile, SecondReader, wanted_seconds
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.tally import Tally
 
 _MOST_SHOWN = 10
@@ -32,12 +36,19 @@ class Account:
     gaps_us: list[tuple[int, int]] | None = None  # stretches without a frame of any board; None: not known
     boards: dict[int, BoardLoss] = field(default_factory=dict)  # those whose frames come all the time
     window_us: tuple[int, int] | None = None
+    board_of_pixel: NDArray[np.int16] | None = None  # [y, x]; -1: no photon of it came
 
     @property
     def silent_s(self) -> float:
         """Time of the window without a frame; by the missing seconds where it could not be measured."""
         gaps = self.gaps_us
         return float(len(self.missing_seconds)) if gaps is None else sum(stop - start for start, stop in gaps) / 1e6
+
+    def silences(self, shape: tuple[int, int]) -> Silences:
+        """Boards that were silent alone, and the pixels that they read."""
+        if self.board_of_pixel is None:
+            return Silences.none(shape)
+        return Silences.of(self.board_of_pixel, {board: one.silences_us for board, one in self.boards.items()})
 
     def of_run(self, first: int, stop: int) -> None:
         """Forget what is missing outside the files ``[first, stop)`` of a run, which were parsed in a wider window."""
@@ -61,6 +72,7 @@ class Account:
                 str(board): {
                     "frames": one.frames,
                     "share_lost": one.share,
+                    "share_lost_heard": one.share_heard,
                     "silent_s": one.silent_s,
                     "silences_us": [list(stretch) for stretch in one.silences_us[:_MOST_KEPT]],
                 }
@@ -82,10 +94,10 @@ class Account:
         for board, one in sorted(self.boards.items()):
             if one.silences_us:
                 when = _stretches(list(one.silences_us))
-                silent = f"board {board} was silent for {one.silent_s:.3f} s while others were not: {when}"
-                said.append(f"{silent}; the rates of its pixels are low by {100 * one.share:.1f} %")
-            elif one.share > _LOW:
-                said.append(f"board {board} lost frames: the rates of its pixels are low by {100 * one.share:.1f} %")
+                silent = f"board {board} was silent for {one.silent_s:.3f} s while others were not"
+                said.append(f"{silent}, which is no exposure of its pixels: {when}")
+            if one.share_heard > _LOW:
+                said.append(f"board {board} lost frames: the rates of its pixels are low by {100 * one.share_heard:.1f} %")
         counted = (
             (tally.orphan, "photons have no frame header"),
             (tally.unknown, "words lie outside the array"),
@@ -95,11 +107,19 @@ class Account:
             (tally.bytes_over, "bytes stand behind the last whole word of a file"),
         )
         said += [f"{count} {what}" for count, what in counted if count]
+        said += self._same_bytes()
         if self.tail_missing:
             said.append("the second after the window is missing: words that were written late are not there")
         if self.early_firmware:
             said.append("recorded with early firmware: photons near a rollover may be one half millisecond early")
         return said + [one.reason for one in self.rejected]
+
+    def _same_bytes(self) -> list[str]:
+        """Files that are copies of others under the name of another second."""
+        first: dict[str, int] = {}
+        pairs = [(first.setdefault(one.sha256, one.second), one.second) for one in self.files]
+        told = "hold the same bytes, which count once: the other second is missing"
+        return [f"{one}.bin and {other}.bin {told}" for one, other in pairs if one != other]
 
 
 def seconds_missing(number: int) -> str:
@@ -144,7 +164,7 @@ class PhotonStream:
         if stop_us <= start_us:
             raise Refused("the window ends before it begins")
         self.start_us, self.stop_us = start_us, stop_us
-        self._files = files
+        self._files, self._shape = files, shape
         self._expected = range(*(expected or (start_us // 1_000_000, -(-stop_us // 1_000_000))))
         self._has_tail = expected is None
         self._tolerance_s = tolerance_s
@@ -173,6 +193,7 @@ class PhotonStream:
         gaps_us = self.account.gaps_us = self._parser.frame_times.gaps()
         if gaps_us is not None:
             self.account.boards = self._parser.by_board(gaps_us)
+        self.account.board_of_pixel = self._parser.board_of_pixel.reshape(self._shape)
 
     def _miss(self, second: int) -> None:
         if second in self._expected:

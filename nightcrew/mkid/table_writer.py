@@ -25,6 +25,7 @@ from nightcrew.mkid.beam_map import BeamMap
 from nightcrew.mkid.columns import ColumnWriter
 from nightcrew.mkid.order import by_pixel
 from nightcrew.mkid.packets import Photons
+from nightcrew.mkid.silences import Silences
 
 FORMAT, VERSION = "nightcrew photon table", 1
 _SLAB_ROWS = 1 << 21  # aimed at
@@ -87,12 +88,13 @@ def write_table(
     *,
     report: Callable[[], Mapping[str, object]],
     inputs: Callable[[], list[tuple[int, int, str]]],
+    silences: Callable[[], Silences] | None = None,
     expected_per_s: float = 0.0,
 ) -> int:
     """Write a table and return the number of its photons.
 
-    ``report`` and ``inputs`` (second, size, sha256) are asked for when the photons have ended.  The file appears whole or not at all,
-    and never in place of another (:class:`nightcrew.io.atomic.NewFile`).
+    ``report``, ``inputs`` (second, size, sha256) and ``silences`` are asked for when the photons have ended.  The file appears whole or
+    not at all, and never in place of another (:class:`nightcrew.io.atomic.NewFile`).
     """
     import h5py
 
@@ -102,7 +104,7 @@ def write_table(
                 writer = _TableWriter(file, head, slab_period_us(expected_per_s))
                 for block in photons:
                     writer.add(block)
-                writer.close(report(), inputs())
+                writer.close(report(), inputs(), silences() if silences else None)
         except OSError as error:
             if error.errno is None:  # HDF5 keeps the number to itself
                 raise TransientError(f"{shown(final)}: cannot be written now ({error})") from error
@@ -153,7 +155,7 @@ class _TableWriter:
         if sum(block.pixel.size for block in self._waiting) >= _MOST_ROWS:
             self._close_slab(None)
 
-    def close(self, report: Mapping[str, object], inputs: list[tuple[int, int, str]]) -> None:
+    def close(self, report: Mapping[str, object], inputs: list[tuple[int, int, str]], silences: Silences | None) -> None:
         self._close_slab(None)
         for column in self._columns.values():
             column.close()
@@ -161,6 +163,8 @@ class _TableWriter:
         rows = np.array(inputs, dtype=[("second", "i8"), ("size", "i8"), ("sha256", "S64")])
         self._file.create_dataset("inputs", data=rows)
         self._file.create_dataset("report", data=json.dumps(report, sort_keys=True, allow_nan=False))
+        if silences is not None:
+            _write_boards(self._file, silences)
         self._file.attrs["photons"] = self.n_photons
 
     def _close_slab(self, boundary_us: int | None) -> None:
@@ -210,6 +214,14 @@ def _write_beam_map(file: Any, beam_map: BeamMap) -> None:
     group.attrs["about"] = "arrays are [y, x]; bits of flag are named, from bit 0 on, by the attribute flags of the file"
     for name, values in (("map", beam_map.resid), ("flag", beam_map.flag)):
         group.create_dataset(name, data=values, compression="gzip", compression_opts=1, shuffle=True)
+
+
+def _write_boards(file: Any, silences: Silences) -> None:
+    group = file.create_group("boards")
+    board = group.create_dataset("of_pixel", data=silences.board, compression="gzip", compression_opts=1, shuffle=True)
+    board.attrs["about"] = "[y, x]: board that reads the pixel, learnt from its first photon; -1: no photon came"
+    rows = group.create_dataset("silences", data=silences.rows)
+    rows.attrs["about"] = "[n, 3]: board, begin and end (Unix time in us) of a stretch in which others sent frames and this one did not"
 
 
 class _Index:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +54,28 @@ class Readout:
     """Several boards that count their frames.  Every tick of a board has at least one frame, be it empty.
 
     ``epoch_us`` is the start of the year in which the readout was started; ``wraps`` makes the ticks wrap as old firmware did.
+    ``silences`` are stretches (index of a board, begin, end, in Unix microseconds) in which the frames of a board do not arrive.
     """
 
-    def __init__(self, boards: list[int], epoch_us: int, *, wraps: bool = False, first_numbers: Ints | None = None) -> None:
+    def __init__(
+        self,
+        boards: list[int],
+        epoch_us: int,
+        *,
+        wraps: bool = False,
+        first_numbers: Ints | None = None,
+        silences: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
         self.boards = np.array(boards, dtype=np.int64)
         self._epoch_us = epoch_us
         self._wraps = wraps
+        self._silences = silences
         self._number = np.zeros(len(boards), np.int64) if first_numbers is None else first_numbers.astype(np.int64)
 
     def stretch(self, events: Events, start_us: int, stop_us: int, rng: np.random.Generator | None = None, loss: float = 0.0) -> Stretch:
         """The stream of ``[start_us, stop_us)``, whole ticks, with a fraction ``loss`` of the frames lost.
 
-        The first and last frames of a stretch are never lost, so that every loss can be found.
+        The first and last frames of a stretch are never lost, so that every loss can be found, but in a silence of their board.
         """
         first_tick, n_ticks, n_boards = (start_us - self._epoch_us) // w.TICK_US, (stop_us - start_us) // w.TICK_US, self.boards.size
         tick = (events.time_us - self._epoch_us) // w.TICK_US - first_tick
@@ -80,6 +91,9 @@ class Readout:
         rank = np.arange(order.size) - (np.cumsum(counts) - counts)[group[order]]
         frame_of = first_frame[group[order]] + rank // w.MOST_WORDS
         sent = self._sent(frame_group // n_boards, n_ticks, rng, loss)
+        for board, silent_us, heard_us in self._silences:
+            at_us = (frame_group // n_boards + first_tick) * w.TICK_US + self._epoch_us
+            sent &= (frame_group % n_boards != board) | (at_us < silent_us) | (at_us >= heard_us)
         length = np.where(sent, photons + 1 + last, 0)
         sequence = np.lexsort((frame_group % n_boards, part, frame_group // n_boards))
         start = np.empty(frame_group.size, dtype=np.int64)

@@ -48,6 +48,7 @@ class MkidPlan:
     duplicate_fraction: float = 0.005  # channels that have the place of their neighbour
     unmapped_cps: float = 100.0  # of each board, from channels without a place
     loss: float = 0.0005  # of the frames
+    silences: tuple[tuple[int, float, float], ...] = ()  # a board, from 0 on, and seconds since start_unix in which its frames are lost
     writer_lag_ms: int = 130  # the writer's clock is late
     tear_words: int = 90  # a file ends up to so many words before or after a frame's end
 

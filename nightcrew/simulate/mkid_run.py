@@ -59,7 +59,9 @@ def make_run(
     array, table = make_array(plan, seed), timetable(plan)
     seconds = range(plan.start_unix, -(-table[-1].stop_us // SECOND_US) + 1)
     writer = _SecondsWriter(out / DATA_FOLDER)
-    readout = Readout(list(range(110, 110 + plan.boards)), clock.year_start_us(_utc(plan.start_unix).year))
+    begin_us = plan.start_unix * SECOND_US
+    silences = [(board, begin_us + round(low * 1e6), begin_us + round(high * 1e6)) for board, low, high in plan.silences]
+    readout = Readout(list(range(110, 110 + plan.boards)), clock.year_start_us(_utc(plan.start_unix).year), silences=silences)
     lost, counts = np.zeros(plan.boards, np.int64), {"photons": 0, "delivered": 0}
     with NewFile(out / TRUTH_TABLE_NAME, durable=False) as new, _TruthTable(new.part, array, keep_photons) as truth:
         for done, second in enumerate(seconds):

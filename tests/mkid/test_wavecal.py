@@ -139,7 +139,7 @@ def test_photons_that_follow_closely_are_left_out_also_across_slabs(tmp_path: Pa
     path = table(tmp_path / "t.h5", beam_map(), [0] * 6, times, -20.3, duration_s=100.0, missing=[1_606_000_001])
     with PhotonTable(path) as opened:
         found = fill(opened, dead_us=500)
-    assert (found.photons[0], found.kept[0], found.duration_s) == (6, 3, 99.0)
+    assert (found.photons[0], found.kept[0], found.duration_s[0]) == (6, 3, 99.0)
     assert np.flatnonzero(found.counts[0]).tolist() == [int(20.3 / BIN_DEG)]
     assert found.time_s[0] == pytest.approx(49.5)
 
