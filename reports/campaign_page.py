@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.costs import star_forecast
 from nightcrew.irradiation.operation import Operation
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell

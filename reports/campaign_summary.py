@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.costs import costs, of_longest, photometric_precision, star_forecast, star_limit_loss
 from nightcrew.irradiation.operation import Operation
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.star_noise import Star
 from reports.summary import Plain, Quantity, determined
 

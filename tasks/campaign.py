@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nightcrew.errors import Refused
-from nightcrew.irradiation.analysis import Analysis, analyse
+from nightcrew.irradiation.analysis import analyse
 from nightcrew.irradiation.discover import Campaign, Wanted, find_campaigns
 from nightcrew.irradiation.grouping import NO_DOSE, make_groups
 from nightcrew.irradiation.masters import make_masters
 from nightcrew.irradiation.operation import Operation
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.stacks import DEFAULT_MEMORY_BYTES, stored_step
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES, Stage

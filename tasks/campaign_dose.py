@@ -9,10 +9,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.least_squares import Fit
 from nightcrew.irradiation.masters import Master
 from nightcrew.irradiation.response import Level, RateModel, chosen, exposures, frame_rates, on_rate, std_on_mean
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.tokens import STAGES
 from reports.campaign_plots import COLOURS, Axis, Series, curve_png, fitted, panels_png, stage_series
 from tasks.campaign_files import Tree, short

@@ -8,9 +8,10 @@ from statistics import NormalDist
 import numpy as np
 
 from nightcrew.calibration.pixel_fits import fit_pixels, line
-from nightcrew.irradiation.analysis import Analysis, Joint
-from nightcrew.irradiation.joint import JointFit, Observations
+from nightcrew.irradiation.joint import JointFit
 from nightcrew.irradiation.masters import Master, read_map
+from nightcrew.irradiation.observations import Observations
+from nightcrew.irradiation.results import Analysis, Joint
 from reports.campaign_plots import Axis, Series, curve_png, map_png
 from tasks.campaign_files import Tree
 

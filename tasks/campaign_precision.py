@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.costs import (
     Cost,
     bit_depths,
@@ -21,6 +20,7 @@ from nightcrew.irradiation.costs import (
 )
 from nightcrew.irradiation.masters import Master, read_map
 from nightcrew.irradiation.precision import METRICS, Relative, zones
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES
 from reports.campaign_plots import Axis, Series, curve_png, map_png, panels_png, stage_series

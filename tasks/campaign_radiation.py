@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.frames import Frame
 from nightcrew.irradiation.masters import Master, read_map
 from nightcrew.irradiation.response import chosen, exposures
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.tokens import STAGES
 from reports.campaign_plots import Axis, Series, curve_png, map_png, panels_png, stage_series
 from tasks.campaign_files import Tree, short

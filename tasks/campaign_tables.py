@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.irradiation.analysis import Analysis, HotPixels
 from nightcrew.irradiation.frames import in_time_order
 from nightcrew.irradiation.hot_pixels import hot_mask
 from nightcrew.irradiation.masters import Master, read_map
+from nightcrew.irradiation.results import Analysis, HotPixels
 from reports.campaign_plots import Axis, Series, curve_png, map_png, stage_series
 from tasks.campaign_files import Tree
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nightcrew.irradiation.annealing import Annealing, Recovered, fit_annealing, recovered_part
+from nightcrew.irradiation.annealing import Recovered, fit_annealing, recovered_part
 from nightcrew.irradiation.discover import Campaign
 from nightcrew.irradiation.hits import LEAST_FRAMES, hot_from, unrejected
-from nightcrew.irradiation.hot_pixels import Growth, HotLimit, Tail, exponential_tail, growth, hot_limit, hot_mask, no_tail
-from nightcrew.irradiation.joint import NAMES, JointFit, NoiseShape, Observations, fit_joint
+from nightcrew.irradiation.hot_pixels import HotLimit, exponential_tail, growth, hot_limit, hot_mask, no_tail
+from nightcrew.irradiation.joint import JointFit, fit_joint
+from nightcrew.irradiation.joint_names import NAMES
 from nightcrew.irradiation.least_squares import Fit
 from nightcrew.irradiation.masters import Master, read_map
+from nightcrew.irradiation.observations import observe
 from nightcrew.irradiation.response import (
     NOMINAL,
     Level,
     RateModel,
-    Shift,
     chosen,
     dose_model,
     dose_slope,
@@ -28,142 +27,13 @@ from nightcrew.irradiation.response import (
     rate_model,
     shifts,
 )
+from nightcrew.irradiation.results import Analysis, Healing, HotCount, HotPixels, Joint, Slope, levels_of
 
-GAIN_TELLS = 5.0  # a fitted gain counts where its inverse is so many standard errors above 0: known to 20 %
 HOT_FALSE = 0.03  # of the hot pixels: where more than these (and one) may be hits, there is no number
 HEALS = 4.0  # standard errors of the healed part: above, levels after the beam are not in the joint fit
 MOVES = 3.0  # standard errors of a parameter: where frames after the beam move it farther, they are not in the joint fit
 DRIFT_C, DRIFT_R = 0.3, 0.8  # range of the temperatures, and their correlation with dose, from which on a slope may be theirs
 DOUBLES_C = 6.0  # a dark current doubles every so many Kelvin, usually
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Slope:
-    """Growth of a kind and exposure per kRad; NaN with its reason in ``remark``, which otherwise says what the number holds.
-
-    ``warmth``: what the temperature may have done to it, where it follows the dose (also in ``remark``).
-    """
-
-    kind: str
-    exposure_s: float
-    temperature_c: float
-    value: float
-    error: float
-    remark: str
-    warmth: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HotCount:
-    """Hot pixels of a master; ``dose_krad``: of the frame from which on a pixel must be hot to be counted (see ``hits.hot_from``).
-
-    ``count`` is None where hits cannot be told from hot pixels; ``why`` says why.
-    """
-
-    stage: str
-    dose_krad: float
-    count: int | None
-    tail: Tail
-    master: Master
-    why: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class HotPixels:
-    """Hot pixels of the darks of one exposure and temperature, by one limit; ``why``: why there are none."""
-
-    limit: HotLimit | None
-    exposure_s: float
-    counts: tuple[HotCount, ...]
-    growth: Growth | None
-    why: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Healing:
-    """Annealing of a kind and exposure: levels against the time since the end of the beam."""
-
-    kind: str
-    exposure_s: float
-    since_s: NDArray[np.float64]
-    level_adu: NDArray[np.float64]
-    error_adu: NDArray[np.float64]
-    fit: Annealing
-    recovered: float
-    recovered_error: float = math.nan
-    recovered_why: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Joint:
-    """The joint fit of one temperature, its observations and the masters that they are."""
-
-    temperature_c: float
-    fit: JointFit | None
-    observations: Observations | None
-    masters: tuple[Master, ...]
-    remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Analysis:
-    """Results of one campaign.  ``bins``: temperature of each bin; ``main_bin``: the one with most frames, which the page shows.
-
-    ``doubts``: remarks on what makes the numbers less sure than their errors say.
-    """
-
-    campaign: Campaign
-    masters: tuple[Master, ...]
-    bins: Mapping[int, float]
-    main_bin: int
-    step_adu: float
-    gain_e_per_adu: float | None
-    slopes: tuple[Slope, ...]
-    rate_models: tuple[RateModel, ...]
-    dose_models: tuple[tuple[str, float | None, Fit], ...]
-    shifts: tuple[Shift, ...]
-    joint: Mapping[int, Joint]
-    hot: HotPixels
-    healing: tuple[Healing, ...]
-    left_out: Mapping[str, str]
-    remarks: tuple[str, ...]
-    doubts: tuple[str, ...] = ()
-
-    def levels(self, *, bin_number: int | None = None) -> list[Level]:
-        """Usable groups of a temperature bin (default: the main one) as points of the response, first visit after the beam only."""
-        place = self.main_bin if bin_number is None else bin_number
-        return levels_of([one for one in self.masters if one.group.temperature_bin == place])
-
-    @property
-    def gain(self) -> tuple[float | None, str]:
-        """Gain in e-/ADU and where it is from; None with the reason."""
-        if self.gain_e_per_adu is not None:
-            return self.gain_e_per_adu, "given"
-        k, error = (math.nan, math.nan) if (fit := self.main_fit) is None else (fit.values["k"], fit.errors["k"])
-        if not k > 0 or not math.isfinite(error):
-            return None, "no gain was given, and the noise of the darks does not tell it"
-        if k < GAIN_TELLS * error:
-            return None, f"no gain was given, and the noise of the darks tells it only to {100 * error / k:.2g} %"
-        return 1 / k, "from the noise of the darks"
-
-    @property
-    def gain_error_e_per_adu(self) -> float:
-        """Standard error of the gain: 0 of one that was given, NaN where there is none."""
-        gain, _ = self.gain
-        if gain is None or self.gain_e_per_adu is not None:
-            return math.nan if gain is None else 0.0
-        return self.main_fit.errors["k"] * gain**2 if self.main_fit is not None else math.nan
-
-    @property
-    def main_fit(self) -> JointFit | None:
-        """The joint fit of the temperature with most frames; None where there is none."""
-        joint = self.joint.get(self.main_bin)
-        return joint.fit if joint is not None else None
-
-
-def levels_of(masters: Sequence[Master]) -> list[Level]:
-    """Masters that are what their kind should be, as points of the response; later visits after the beam are left to annealing."""
-    return [one.level() for one in masters if one.corrected and one.group.visit == 0]
 
 
 def analyse(
@@ -212,7 +82,7 @@ def _doubts(masters: Sequence[Master], slopes: Sequence[Slope]) -> tuple[str, ..
     found = []
     nominal = sum(one.group.nominal for one in masters)
     if nominal:
-        found.append(f"{NOMINAL}, in {nominal} of {len(masters)} groups")
+        found.append(f"{NOMINAL}, in {nominal} of {len(masters)} groups; their dose rates, and so q and sigma_q, are no better")
     borrowed = [one for one in masters if one.bias is not None and one.bias.group.stage != one.group.stage]
     if borrowed:
         found.append(f"{len(borrowed)} of the darks' masters had a bias of another stage removed")
@@ -350,34 +220,6 @@ def _joint(masters: Sequence[Master], temperature_c: float, healing: Sequence[He
 def _moved(fit: JointFit, other: JointFit) -> list[str]:
     """Parameters that two fits tell apart by more than ``MOVES`` errors of the second, of those that both determine."""
     return [name for name in NAMES if abs(fit.values[name] - other.values[name]) > MOVES * other.errors[name]]
-
-
-def observe(masters: Sequence[Master]) -> Observations:
-    """Masters as observations of the joint model: levels and noise with their hits, bias included; a bias has no exposure worth a dose."""
-
-    def column(values: Sequence[float]) -> NDArray[np.float64]:
-        return np.array(values, dtype=np.float64)
-
-    stacks = [one.stack for one in masters]
-    return Observations(
-        dose_krad=column([s.group.dose_krad for s in stacks]),
-        rate_krad_per_s=np.nan_to_num(column([s.group.rate_krad_per_s for s in stacks])),
-        exposure_s=column([0.0 if s.group.kind == "BIAS" else s.group.mean_exposure_s for s in stacks]),
-        signal_adu=column([s.raw_mean for s in stacks]),
-        variance_adu2=column([s.noise.variance for s in stacks]),
-        # frames that are equal in every pixel have no noise at all: their level is then known to a millionth
-        signal_error_adu=column([s.raw_level_error or 1e-6 * max(1.0, abs(s.raw_mean)) for s in stacks]),
-        variance_error_adu2=column([s.noise.variance_error for s in stacks]),
-        covariance_adu3=column([s.noise.covariance for s in stacks]),
-        dose_error_krad=column([s.group.dose_error_krad for s in stacks]),
-        shape=NoiseShape(
-            frames=column([len(s.group.frames) for s in stacks]),
-            pixels=column([s.shape[0] * s.shape[1] for s in stacks]),
-            drift_adu=column([s.drift_adu / math.sqrt(len(s.group.frames)) for s in stacks]),
-            third_adu3=column([s.noise.third for s in stacks]),
-            fourth_adu4=column([s.noise.fourth for s in stacks]),
-        ),
-    )
 
 
 def _hot(masters: Sequence[Master]) -> HotPixels:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nightcrew.irradiation.analysis import Analysis
 from nightcrew.irradiation.bit_depth import BitDepth, sweep
 from nightcrew.irradiation.masters import Master, read_maps
 from nightcrew.irradiation.precision import (
@@ -19,6 +18,7 @@ from nightcrew.irradiation.precision import (
     precision_maps,
     relative_precision,
 )
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.star_noise import Forecast, Star, forecast, limit_loss
 
 FORECAST_DOSES = 5

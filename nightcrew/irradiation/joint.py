@@ -19,60 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused
+from nightcrew.irradiation.joint_errors import dose_shift, variance_model, whiten, with_model_errors
+from nightcrew.irradiation.joint_names import named
 from nightcrew.irradiation.least_squares import improbable, part_left
+from nightcrew.irradiation.observations import Observations
 from nightcrew.irradiation.response import RATE_TELLS
 
 F8 = NDArray[np.float64]
 LINEAR = ("B0", "alpha", "DC0", "beta", "q", "read2", "hits2")  # hits2 = q^2 + sigma_q^2
-NAMES = ("B0", "alpha", "DC0", "beta", "q", "sigma_q", "read", "k")
 NULL = 1e-7  # singular values below this part of the largest belong to directions that the data say nothing of
 TOUCHED = 1e-4  # a parameter with such a part in one of those directions is undetermined
 LINEAR_NAMES = ("B0", "alpha", "DC0", "beta", "q", "read", "sigma_q", "k")  # what each linear parameter is called for people
 ROUNDS = 30
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NoiseShape:
-    """Of every group: frames, pixels, scatter of the level beyond the noise (adu), third and fourth cumulant of a pixel's noise.
-
-    Few hits make a group's noise and its error small together; weights from each group's own noise would then favour the groups
-    with too few hits, and q would come out too small.  With this the errors in the beam are those of the model, its cumulants
-    pooled over all groups.
-    """
-
-    frames: F8
-    pixels: F8
-    drift_adu: F8
-    third_adu3: F8
-    fourth_adu4: F8
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Observations:
-    """One entry a group of frames; arrays of one length.
-
-    ``signal_adu`` mean level, bias included; ``variance_adu2`` temporal variance of a pixel (NaN: not measured).
-    ``signal_error_adu``, ``variance_error_adu2``: standard errors, ``covariance_adu3`` between the two; ``dose_error_krad``.
-    ``shape``: what lets the fit work out the errors of groups in the beam itself.
-    """
-
-    dose_krad: F8
-    rate_krad_per_s: F8
-    exposure_s: F8
-    signal_adu: F8
-    variance_adu2: F8
-    signal_error_adu: F8
-    variance_error_adu2: F8
-    covariance_adu3: F8
-    dose_error_krad: F8
-    shape: NoiseShape | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse columns of different lengths."""
-        columns = [column for name, column in vars(self).items() if name != "shape"]
-        columns += list(vars(self.shape).values()) if self.shape is not None else []
-        if len({len(column) for column in columns}) != 1:
-            raise Refused("the columns of the observations differ in length")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,40 +84,6 @@ def _variance_rows(data: Observations, theta: F8) -> F8:
     return np.column_stack([zero, zero, theta[7] * t, theta[7] * d * t, zero, np.ones_like(d), r * t, dark])
 
 
-def _variance_model(data: Observations, theta: F8) -> F8:
-    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
-    return np.asarray(theta[5] + theta[7] * (theta[2] + theta[3] * d) * t + theta[6] * r * t)
-
-
-@dataclass(frozen=True, eq=False)
-class _Whitened:
-    """Levels first, then variances; ``factor`` [row, row] times a vector of both has unit covariance."""
-
-    factor: F8
-    good: NDArray[np.bool_]
-
-
-def _whiten(data: Observations, theta: F8) -> _Whitened:
-    """Inverse Cholesky factors of the 2 x 2 covariance of each group; errors of the dose count through the slopes."""
-    n = len(data.dose_krad)
-    by_dose = (np.nan_to_num(theta[1]) + np.nan_to_num(theta[3]) * data.exposure_s) * data.dose_error_krad
-    a = np.hypot(data.signal_error_adu, by_dose)
-    b, cross = data.variance_error_adu2, data.covariance_adu3
-    has_variance = np.isfinite(data.variance_adu2) & np.isfinite(b) & (b > 0)
-    factor = np.zeros((2 * n, 2 * n))
-    place = np.arange(n)
-    a = np.where(a > 0, a, np.nan)  # a level without an error says nothing of how well it is known: it is left out
-    factor[place, place] = np.nan_to_num(1 / a)
-    both = has_variance & np.isfinite(a)
-    rho = np.where(both, np.clip(np.nan_to_num(cross) / (np.where(both, a, 1) * np.where(both, b, 1)), -0.95, 0.95), 0.0)
-    rest = np.sqrt(1 - rho**2)
-    safe = np.where(has_variance, b, 1.0)
-    factor[n + place, place] = np.where(both, -rho / (rest * np.where(both, a, 1)), 0)
-    factor[n + place, n + place] = np.where(has_variance, 1 / (rest * safe), 0)
-    good = np.concatenate([np.isfinite(data.signal_adu) & np.isfinite(a) & (a > 0), has_variance])
-    return _Whitened(factor, good)
-
-
 def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> JointFit:
     """Fit all parameters together.
 
@@ -167,7 +91,8 @@ def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> Joi
     Parameters that the groups do not determine (no frame in the beam, one exposure only, one dose only, dose rates that differ from a line
     over dose by less than ``RATE_TELLS`` ...) are NaN with their reason, and so are those whose error is more than what is measured: their
     part of the level (or noise) at the largest exposure is uncertain by more than the range of all levels (or the largest noise).
-    Errors are scaled up by sqrt(chi^2 / freedom) where that chi^2 is less probable than 1e-3.
+    Errors are scaled up by sqrt(chi^2 / freedom) where that chi^2 is less probable than 1e-3.  Nominal doses of one folder are wrong
+    together, and besides all of them may be: what such a shift by one standard error changes is added to the covariance.
     """
     if not len(data.dose_krad):
         raise Refused("there is no group of frames to fit")
@@ -179,13 +104,13 @@ def fit_joint(data: Observations, *, gain_e_per_adu: float | None = None) -> Joi
         theta = _start(data, theta)
     for _ in range(1 if data.shape is None else 4):
         for _ in range(ROUNDS):
-            new, null, inverse, residual = _step(data, theta, free_k=free_k)
-            moved = float(np.max(np.abs(new - theta) / (np.abs(new) + 1e-9)))
-            theta = new
+            step = _step(data, theta, free_k=free_k)
+            moved = float(np.max(np.abs(step.theta - theta) / (np.abs(step.theta) + 1e-9)))
+            theta = step.theta
             if moved < 1e-12:
                 break
-        data = _with_model_errors(data, theta)
-    return _finish(data, theta, null, inverse, residual, free_k=free_k, flat=flat)
+        data = with_model_errors(data, theta)
+    return _finish(data, step, free_k=free_k, flat=flat)
 
 
 def _plain_rates(data: Observations) -> tuple[Observations, bool]:
@@ -205,34 +130,9 @@ def _plain_rates(data: Observations) -> tuple[Observations, bool]:
     return replace(data, rate_krad_per_s=rates), True
 
 
-def _with_model_errors(data: Observations, theta: F8) -> Observations:
-    """Errors of the groups in the beam as the model has them (see :class:`NoiseShape`); the others keep their own."""
-    shape = data.shape
-    if shape is None:
-        return data
-    weight, hits = shape.frames * shape.pixels, data.rate_krad_per_s * data.exposure_s
-    k, dark = theta[7], (theta[2] + theta[3] * data.dose_krad) * data.exposure_s
-    beam = (hits > 0) & (shape.frames > 1)
-    known = beam & np.isfinite(shape.third_adu3) & np.isfinite(shape.fourth_adu4)
-    if not known.any():
-        return data
-    total = float(np.sum((weight * hits)[known]))
-    third = float(np.sum((weight * (shape.third_adu3 - dark * k**2))[known])) / total
-    fourth = float(np.sum((weight * (shape.fourth_adu4 - dark * k**3))[known])) / total
-    variance = np.maximum(_variance_model(data, theta), 1e-9)
-    kappa3, kappa4 = dark * k**2 + third * hits, np.maximum(dark * k**3 + fourth * hits, 0.0)
-    of_variance = (kappa4 / shape.frames + 2 * variance**2 / np.maximum(shape.frames - 1, 1)) / shape.pixels
-    return replace(
-        data,
-        signal_error_adu=np.where(beam, np.hypot(shape.drift_adu, np.sqrt(variance / weight)), data.signal_error_adu),
-        variance_error_adu2=np.where(beam, np.sqrt(of_variance), data.variance_error_adu2),
-        covariance_adu3=np.where(beam, kappa3 / weight, data.covariance_adu3),
-    )
-
-
 def _start(data: Observations, theta: F8) -> F8:
     """Linear parameters with k = 1, then k from what their dark charge explains of the noise."""
-    first, *_ = _step(data, theta, free_k=False)
+    first = _step(data, theta, free_k=False).theta
     rows = np.column_stack(
         [np.ones_like(data.dose_krad), data.rate_krad_per_s * data.exposure_s, (first[2] + first[3] * data.dose_krad) * data.exposure_s]
     )
@@ -243,12 +143,25 @@ def _start(data: Observations, theta: F8) -> F8:
     return first
 
 
-def _step(data: Observations, theta: F8, *, free_k: bool) -> tuple[F8, F8, F8, F8]:
-    """One Gauss-Newton step: new parameters, null directions [parameter, direction], pseudo-inverse, whitened residuals."""
-    white = _whiten(data, theta)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Step:
+    """A Gauss-Newton step: new parameters, null directions [parameter, direction], pseudo-inverse, whitened residuals.
+
+    ``together``: change of the parameters when all nominal doses are one standard error too small together.
+    """
+
+    theta: F8
+    null: F8
+    inverse: F8
+    residual: F8
+    together: F8
+
+
+def _step(data: Observations, theta: F8, *, free_k: bool) -> _Step:
+    white = whiten(data, theta)
     variance_rows = _variance_rows(data, theta)
     jacobian = np.vstack([_signal_rows(data), variance_rows])
-    model = np.concatenate([_signal_rows(data) @ theta, _variance_model(data, theta)])
+    model = np.concatenate([_signal_rows(data) @ theta, variance_model(data, theta)])
     measured = np.concatenate([data.signal_adu, np.nan_to_num(data.variance_adu2)])
     matrix = (white.factor @ jacobian)[white.good]
     if not free_k:
@@ -260,12 +173,19 @@ def _step(data: Observations, theta: F8, *, free_k: bool) -> tuple[F8, F8, F8, F
     s = np.concatenate([s, np.zeros(len(theta) - len(s))]) if len(s) < len(theta) else s
     kept = s > NULL * s.max()
     back = vt[kept].T / s[kept]
-    new = theta + (back @ (u[:, : len(s)][:, kept[: u.shape[1]]].T @ residual)) / size
-    inverse = back @ back.T / np.outer(size, size)
-    return new, vt[~kept].T, inverse, residual
+    solve = (back @ u[:, : len(s)][:, kept[: u.shape[1]]].T) / size[:, None]
+    shift = (white.factor @ np.where(white.good, dose_shift(data, theta), 0.0))[white.good]
+    return _Step(
+        theta=theta + solve @ residual,
+        null=vt[~kept].T,
+        inverse=back @ back.T / np.outer(size, size),
+        residual=residual,
+        together=-solve @ shift,
+    )
 
 
-def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, *, free_k: bool, flat: bool = False) -> JointFit:
+def _finish(data: Observations, step: _Step, *, free_k: bool, flat: bool = False) -> JointFit:
+    theta, null, residual = step.theta, step.null, step.residual
     free = 8 if free_k else 7
     touched = np.any(np.abs(null) > TOUCHED, axis=1) if null.size else np.zeros(8, bool)
     if not free_k:
@@ -273,12 +193,12 @@ def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, 
     chi2 = float(residual @ residual)
     freedom = len(residual) - (free - (null.shape[1] - (0 if free_k else 1)))
     scale = math.sqrt(chi2 / freedom) if freedom > 0 and improbable(chi2, freedom) else 1.0
-    covariance = inverse * scale**2
+    covariance = step.inverse * scale**2 + np.outer(step.together, step.together)
     vague = _vague(data, theta, covariance) & ~touched
     touched = touched | vague
     linear = np.where(touched, np.nan, theta)
     covariance = np.where(touched[:, None] | touched[None, :], np.nan, covariance)
-    values, errors, why = _named(data, linear, covariance, touched)
+    values, errors, why = named(data, linear, covariance, touched)
     for place, name in enumerate(LINEAR_NAMES):
         if name in why and vague[place]:
             why[name] = f"{name}: its error is larger than the range of all that was measured"
@@ -286,7 +206,7 @@ def _finish(data: Observations, theta: F8, null: F8, inverse: F8, residual: F8, 
             part = f"{100 * RATE_TELLS:g} %"
             why[name] = f"{name}: the dose rates differ from a line over dose by less than {part}, so hits look like dark current"
     signal = data.signal_adu - _signal_rows(data) @ theta
-    variance = data.variance_adu2 - _variance_model(data, theta)
+    variance = data.variance_adu2 - variance_model(data, theta)
     return JointFit(
         values=values,
         errors=errors,
@@ -314,67 +234,3 @@ def _vague(data: Observations, theta: F8, covariance: F8) -> NDArray[np.bool_]:
     )
     error = np.sqrt(np.maximum(np.nan_to_num(np.diag(covariance)), 0.0))
     return np.asarray(error * reach > np.array([levels] * 5 + [noise] * 3), dtype=bool)
-
-
-def _named(
-    data: Observations, theta: F8, covariance: F8, touched: NDArray[np.bool_]
-) -> tuple[dict[str, float], dict[str, float], dict[str, str]]:
-    """Parameters as people ask for them: read = sqrt(read2), sigma_q = sqrt(hits2 - q^2)."""
-    values, errors = dict.fromkeys(NAMES, math.nan), dict.fromkeys(NAMES, math.nan)
-    why: dict[str, str] = {}
-    for place, name in ((0, "B0"), (1, "alpha"), (2, "DC0"), (3, "beta"), (4, "q"), (7, "k")):
-        values[name] = float(theta[place])
-        errors[name] = math.sqrt(covariance[place, place]) if covariance[place, place] >= 0 else math.nan
-        if touched[place]:
-            why[name] = _why(name, data)
-    _root("read", theta[5], np.eye(8)[5], covariance, (values, errors, why), "the noise at exposure 0 comes out negative", data)
-    gradient = np.zeros(8)
-    gradient[6], gradient[4] = 1.0, -2 * theta[4]
-    _root(
-        "sigma_q",
-        theta[6] - theta[4] ** 2,
-        gradient,
-        covariance,
-        (values, errors, why),
-        "the noise in the beam is less than q alone makes",
-        data,
-    )
-    return values, errors, why
-
-
-def _root(
-    name: str,
-    square: float,
-    gradient: F8,
-    covariance: F8,
-    out: tuple[dict[str, float], dict[str, float], dict[str, str]],
-    negative: str,
-    data: Observations,
-) -> None:
-    values, errors, why = out
-    used = gradient != 0
-    if not math.isfinite(square):
-        why[name] = _why(name, data)
-    elif square <= 0:
-        why[name] = f"{name}: {negative}"
-    else:
-        values[name] = math.sqrt(square)
-        part = gradient[used] @ covariance[np.ix_(used, used)] @ gradient[used]
-        errors[name] = math.sqrt(max(part, 0.0)) / (2 * values[name])
-
-
-def _why(name: str, data: Observations) -> str:
-    """The plainest thing that the groups lack for a parameter."""
-    d, r, t = data.dose_krad, data.rate_krad_per_s, data.exposure_s
-    if name in ("sigma_q", "read", "k") and not np.any(np.isfinite(data.variance_adu2)):
-        return f"{name}: no group has two frames of the same kind, so there is no temporal noise"
-    if name in ("q", "sigma_q") and not np.any(r * t > 0):
-        return f"{name}: no exposure in the beam with a known dose rate"
-    if name in ("alpha", "beta", "B0", "DC0") and np.ptp(d) <= 1e-9 * max(1.0, float(np.max(np.abs(d)))) and d[0] != 0:
-        return f"{name}: all groups have the dose {d[0]:.6g} kRad"
-    if name in ("alpha", "beta") and np.ptp(d) <= 1e-9:
-        return f"{name}: no group has a dose above 0"
-    if np.ptp(t) <= 1e-9 * max(1.0, float(np.max(t))) or (name in ("DC0", "beta", "q", "sigma_q") and len(np.unique(t)) < 2):
-        return f"{name}: all groups have the exposure {t[0]:.6g} s"
-    there = f"{len(d)} with {len(np.unique(d))} doses, {len(np.unique(r))} rates, {len(np.unique(t))} exposures"
-    return f"{name}: the groups ({there}) do not tell it apart"

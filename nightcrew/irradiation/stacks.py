@@ -176,6 +176,7 @@ class _Work:
         self.maps = Maps(np.empty(shape, np.float32), np.empty(shape, np.float32))
         self._moments, self._risen_moments, self._risen = Moments(n), Moments(n), 0.0
         self._sum, self._variance, self._hits = 0.0, 0.0, 0
+        self._left = np.zeros(n)  # of each frame, over all pixels: its values less their pixel's mean, without hits
         self._variance_pixels = 0
         self._pixels = 0  # with a value in every frame
 
@@ -199,6 +200,8 @@ class _Work:
             self._risen += found.risen * values.shape[1]
         left = values - clean
         left[hits] = 0
+        self._left += left.sum(axis=1, dtype=np.float64)
+        self._left -= left[:, found.became_hot].sum(axis=1, dtype=np.float64)
         square = np.einsum("ij,ij->j", left, left, dtype=np.float64)
         count = self.n - hits.sum(axis=0)
         good = (count > 1) & ~found.became_hot
@@ -223,7 +226,8 @@ class _Work:
         # one frame tells no noise: its scatter over the pixels, fixed pattern included, is the safe side
         formal = (variance if variance >= 0 else raw_variance) / (self.n * pixels)
         raw_formal = noise.level_variance if noise.level_variance >= 0 else formal
-        chi2, freedom = _scatter(group, levels, variance / pixels)
+        # levels of all pixels without hits: a trimmed level scatters more than the noise of all of them says
+        chi2, freedom = _scatter(group, levels + self._left / pixels, variance / pixels)
         drift = _drift(chi2, freedom, variance / pixels) if self.n >= OWN_DRIFT else 0.0
         return Stack(
             group=group,

@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from nightcrew.irradiation.analysis import Analysis, analyse
+from nightcrew.irradiation.analysis import analyse
 from nightcrew.irradiation.discover import Campaign, find_campaigns
 from nightcrew.irradiation.grouping import make_groups
 from nightcrew.irradiation.masters import make_masters
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.stacks import stored_step
 from nightcrew.simulate.campaign import make_irradiation
 from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nightcrew.irradiation.joint import Observations
+from nightcrew.irradiation.observations import Observations
 
 TRUTH = {"B0": 300.0, "alpha": 2.0, "DC0": 24.0, "beta": 0.9, "q": 300.0, "sigma_q": 200.0, "read": 8.0}
 

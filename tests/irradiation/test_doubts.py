@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from nightcrew.irradiation.analysis import analyse, warmth_of
 from nightcrew.irradiation.annealing import recovered_part
@@ -19,6 +21,7 @@ from nightcrew.irradiation.joint import fit_joint
 from nightcrew.irradiation.masters import make_masters
 from nightcrew.irradiation.operation import correlate
 from nightcrew.irradiation.response import NOMINAL, Level, dose_slope
+from nightcrew.irradiation.stacks import Stack, measure, pooled_drift
 from nightcrew.irradiation.star_noise import Star, forecast, limit_loss, limiting_magnitude, pixel_variance_e2
 from nightcrew.simulate.campaign_plan import DamagedSensor
 from reports.campaign_page import PagePart, grade_of
@@ -105,6 +108,36 @@ def test_a_few_frames_whose_level_drifts_have_the_error_of_it(tmp_path: Path) ->
         assert one.error == pytest.approx(expected * (1 if one.bias is None else math.sqrt(2)), rel=0.2)
         assert one.bias is None or any(one.bias is other for other in masters)
     assert analyse(campaign, masters, {}).doubts == ()
+
+
+def stacks(root: Path, *, drift: float, groups: int, n: int) -> list[Stack]:
+    """Groups of frames of 20 x 20 pixels, noise 20, a fixed pattern of 100, and levels that drift by ``drift`` from frame to frame."""
+    rng, made = np.random.default_rng(7), []
+    head = fits.PrimaryHDU(np.zeros((20, 20), np.float32)).header.tostring().encode()
+    root.mkdir()
+    for g in range(groups):
+        pattern = 1000 + 100 * rng.standard_normal((20, 20))
+        some = [frame(f"{g}_{k}", stage="pre") for k in range(n)]
+        for k, one in enumerate(some):
+            image = pattern + 20 * rng.standard_normal((20, 20)) + drift * rng.standard_normal()
+            some[k] = replace(one, path=root / f"{g}_{k}.fits")
+            some[k].path.write_bytes((head + image.astype(">f4").tobytes()).ljust(2 * 2880, b"\0"))
+        (group,) = make_groups(some, assign_doses(some, Logs()).doses)[0]
+        made.append(measure(group)[0])
+    return pooled_drift(made)
+
+
+def test_pure_noise_is_no_drift(tmp_path: Path) -> None:
+    # the level of a trimmed histogram scatters more than the mean of all pixels: by a quarter in its square, which was taken for drift
+    found = stacks(tmp_path / "steady", drift=0.0, groups=6, n=41)
+    freedom = sum(one.drift_freedom for one in found)
+    assert freedom == 240
+    assert sum(one.drift_chi2 for one in found) == pytest.approx(freedom, abs=4 * math.sqrt(2 * freedom))
+    assert [one.drift_adu for one in found] == [0.0] * 6
+    drifts = stacks(tmp_path / "drifts", drift=3.0, groups=20, n=5)
+    # 20 groups of 4 degrees of freedom: the variance of the levels is known to 16 %, its root to 8 %
+    assert np.median([one.drift_adu for one in drifts]) == pytest.approx(3.0, rel=0.3)
+    assert all(one.level_error == pytest.approx(math.hypot(1, one.drift_adu) / math.sqrt(5), rel=0.1) for one in drifts)
 
 
 def test_a_part_of_no_damage_is_no_number() -> None:

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.errors import Refused
-from nightcrew.irradiation.joint import NAMES, Observations, fit_joint
+from nightcrew.irradiation.joint import fit_joint
+from nightcrew.irradiation.joint_names import NAMES
+from nightcrew.irradiation.observations import TOLD, Observations
 from tests.irradiation.observations import TRUTH, exact
 
 
 def picked(data: Observations, keep: np.ndarray) -> Observations:
-    return Observations(**{name: column[keep] for name, column in vars(data).items() if name != "shape"})
+    return Observations(**{name: column[keep] for name, column in vars(data).items() if column is not None})
 
 
 def test_exact_data_give_the_truth() -> None:
@@ -124,6 +126,50 @@ def test_errors_of_given_noise_are_right() -> None:
         pulls[seed] = [(found.values[name] - truth[name]) / found.errors[name] for name in NAMES]
     assert np.all(np.abs(pulls.mean(axis=0)) < 4 / math.sqrt(n))
     assert np.all(np.abs(pulls.std(axis=0) - 1) < 4 / math.sqrt(2 * n))
+
+
+def of_nominal_doses(rng: np.random.Generator, part: float) -> tuple[Observations, np.ndarray]:
+    """Before and in the beam; doses wrong by ``part`` of their step: half of the variance a folder's, half a group's; all besides."""
+    data = exact(gain=2.0)
+    data = picked(data, np.arange(15))
+    doses, folder = np.unique(data.dose_krad, return_inverse=True)
+    error = np.concatenate([[0.0], part * np.diff(doses)])
+    of_folder, of_all = rng.standard_normal(len(doses)), rng.standard_normal()
+    shift = error[folder] * ((of_folder[folder] + rng.standard_normal(len(folder))) / math.sqrt(2) + of_all)
+    wrong = dataclasses.replace(
+        noisy(rng, data),
+        dose_error_krad=error[folder],
+        nominal_step=np.where(folder > 0, folder, TOLD),
+    )
+    t, beta = data.exposure_s, TRUTH["beta"]
+    return dataclasses.replace(
+        wrong,
+        signal_adu=wrong.signal_adu + (TRUTH["alpha"] + beta * t) * shift,
+        variance_adu2=wrong.variance_adu2 + beta * t * shift / 2,
+    ), folder
+
+
+def test_doses_that_are_wrong_by_folders_are_in_the_errors() -> None:
+    # as errors of each group by itself pulls of alpha were 2.4 wide, of beta 1.4
+    n, names, truth = 80, [name for name in NAMES if name != "sigma_q"], {**TRUTH, "k": 0.5}
+    pulls = []
+    for seed in range(n):
+        data, _ = of_nominal_doses(np.random.default_rng(seed), 0.1)
+        found = fit_joint(data)
+        pulls.append([(found.values[name] - truth[name]) / found.errors[name] for name in names])
+    assert np.all(np.abs(np.mean(pulls, axis=0)) < 4 / math.sqrt(n))
+    assert np.all(np.abs(np.std(pulls, axis=0) - 1) < 4 / math.sqrt(2 * n))
+
+
+def test_a_shift_of_all_nominal_doses_is_in_the_errors() -> None:
+    # frames taken at the end of every step: the nominal doses, spread over the step, are all too small
+    data, folder = of_nominal_doses(np.random.default_rng(1), 0.0)
+    steps = np.diff(np.unique(data.dose_krad), prepend=0.0)[folder]
+    late = dataclasses.replace(data, dose_krad=data.dose_krad - 0.4 * steps, dose_error_krad=steps / math.sqrt(12))
+    found = fit_joint(late, gain_e_per_adu=2.0)
+    for name in ("alpha", "beta"):
+        assert abs(found.values[name] - TRUTH[name]) < 2 * found.errors[name]
+        assert 0.02 * TRUTH[name] < found.errors[name] < TRUTH[name]
 
 
 def test_a_misfit_widens_the_errors() -> None:

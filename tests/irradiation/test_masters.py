@@ -12,13 +12,14 @@ import pytest
 from astropy.io import fits
 
 from nightcrew.irradiation import open_frames
-from nightcrew.irradiation.analysis import Analysis, analyse
+from nightcrew.irradiation.analysis import analyse
 from nightcrew.irradiation.costs import costs, photometric_precision, star_forecast
 from nightcrew.irradiation.discover import find_campaigns
 from nightcrew.irradiation.grouping import Group, make_groups
 from nightcrew.irradiation.hits import mean_without_hits, unrejected
 from nightcrew.irradiation.joint import fit_joint
 from nightcrew.irradiation.masters import make_masters, unique_names
+from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.stacks import measure
 from nightcrew.irradiation.star_noise import Star, forecast
 from nightcrew.simulate.campaign_plan import DamagedSensor
