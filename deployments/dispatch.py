@@ -37,6 +37,7 @@ _MORNING_PATIENCE_S = 600.0
 _DIED = ("Crashed", "Lost")  # how the outcome of a run begins whose process went away
 _WISHES = 3
 _PATIENCE_S = {Worker.GONE: 60.0, Worker.NONE: 1800.0}  # until a run that has begun is believed to be lost
+_LONGEST_UNTAKEN_S = 7200.0
 _AT_ONCE = 1  # nights, the newest first, and beside them sets: a plan fills the machine by itself, yet no set holds up the night
 
 
@@ -91,6 +92,9 @@ class Dispatcher:
         self._morning_at_s = clock() + _MORNING_PATIENCE_S  # a schedule that is late because we were away fires by itself
         self._paused = False
         self._doubted: dict[int, float] = {}  # dispatch row -> since when nobody seems to work on its run
+        self._waiting: dict[int, float] = {}  # dispatch row -> since when its run waits for a runner
+        self._busy_s = clock()  # when a run of ours was last seen to be worked on
+        self._untaken: dict[Hashable, int] = {}  # how often in a row nobody took the run of a flow and scope
         self._untold: list[tuple[str, str]] = []  # what is to be said of the disk as soon as the ledger can be written
 
     def step(self) -> None:
@@ -128,6 +132,7 @@ class Dispatcher:
 
     def _reconcile(self) -> None:
         """End the rows whose runs have ended."""
+        waiting: list[DispatchRow] = []
         for row in self._living():
             if not row.run_id or not self._server_may():
                 continue
@@ -135,19 +140,54 @@ class Dispatcher:
                 outcome = self._runs.outcome(row.run_id)
                 if outcome == WAITS:
                     self._doubted.pop(row.id, None)
+                    waiting.append(row)
                     continue
                 outcome = outcome or self._lost(row)
             except TransientError as error:
                 self._server_failed(error)
                 return
+            self._taken(row)
             if outcome is not None:
-                # What a person asked for is not forgotten with the process that died over it; after three deaths it is.
-                lives = _WISHES if outcome.startswith(_DIED) else 0
-                dispatches.end(self._space.database, row, outcome, lives=lives, uncounted=Worker.NONE.value)
-                run_signs.end(self._space.database, row.run_id)
-                self._doubted.pop(row.id, None)
-                if outcome != "Completed":
-                    _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
+                self._end(row, outcome)
+        self._end_untaken(waiting)
+
+    def _end(self, row: DispatchRow, outcome: str) -> None:
+        # What a person asked for is not forgotten with the process that died over it; after three deaths it is.
+        lives = _WISHES if outcome.startswith(_DIED) else 0
+        dispatches.end(self._space.database, row, outcome, lives=lives, uncounted=Worker.NONE.value)
+        run_signs.end(self._space.database, row.run_id)
+        self._doubted.pop(row.id, None)
+        if outcome != "Completed":
+            _LOG.warning("run %s of %s ended %s", row.run_id, row.flow, outcome)
+
+    def _taken(self, row: DispatchRow) -> None:
+        """A runner took this run: runners are at work."""
+        self._busy_s = self._clock()
+        self._waiting.pop(row.id, None)
+        self._untaken.pop((row.flow, row.scope_id), None)
+
+    def _end_untaken(self, waiting: list[DispatchRow]) -> None:
+        """Runs that no runner takes although none of ours is worked on are told, and asked for anew, ever more rarely.
+
+        While runners are at work a run waits for its turn as long as it takes.
+        """
+        for row in waiting:
+            with self._space.database.read() as connection:
+                if run_signs.worker(connection, row.run_id) is Worker.LIVES:  # between two attempts
+                    self._busy_s = self._clock()
+            since_s = max(self._waiting.setdefault(row.id, self._clock()), self._busy_s)
+            times = self._untaken.get((row.flow, row.scope_id), 0)
+            if self._clock() - since_s <= min(run_signs.UNTAKEN_S * 2 ** min(times, 9), _LONGEST_UNTAKEN_S):
+                continue
+            message = f"no runner took it for {(self._clock() - since_s) / 60:.0f} minutes, {Worker.NONE.value}"
+            try:
+                self._runs.crash(row.run_id, message)
+            except TransientError as error:
+                self._server_failed(error)
+                return
+            self._untaken[row.flow, row.scope_id] = times + 1
+            self._waiting.pop(row.id, None)
+            self._end(row, f"Lost: {message}")
 
     def _lost(self, row: DispatchRow) -> str | None:
         """How a run ended that Prefect believes to be running, and that nobody works on any more; None for a healthy one.

@@ -217,7 +217,7 @@ def _sqlite_verdict(path: str) -> str:
 def service(settings: Settings) -> Iterator[Finding]:
     """Does it run, answer, and live?"""
     from deployments.endpoints import Endpoints, answers, running_pid
-    from nightcrew.ledger import messages
+    from nightcrew.ledger import messages, run_signs
     from nightcrew.ledger.database import Database
 
     pid, endpoints = running_pid(settings.state.root), Endpoints.read(settings.state.root)
@@ -234,6 +234,14 @@ def service(settings: Settings) -> Iterator[Finding]:
         )
     with Database(settings.ledger_url).read() as connection:
         signs = messages.signs_of_life(connection)
+        untaken = run_signs.untaken(connection, datetime.now(UTC))
+    for row in untaken:
+        yield Finding(
+            "service",
+            "warning",
+            f"the run of {row.flow} that was asked for at {row.created_at[:16]} UTC waits, and nobody works on it",
+            f"look whether the runner lives: {settings.state.root / 'logs' / 'runner.log'}; it is asked for anew by itself",
+        )
     sign = signs.get("dispatcher", ("", ""))[0]
     if not sign or datetime.now(UTC) - datetime.fromisoformat(sign).replace(tzinfo=UTC) > _OLD_SIGN:
         yield Finding(

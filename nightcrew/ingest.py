@@ -26,6 +26,7 @@ from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import Reading, header_hash
+from nightcrew.quality import byte_order
 from nightcrew.tell_apart import tell_apart
 
 UNDATED = "undated"
@@ -88,6 +89,9 @@ def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Re
     base = replace(base, kind=header.kind, scope_name=header.night or UNDATED, scope_instrument=header.instrument)
     if not structure.complete:
         return replace(base, state="rejected", reason=structure.reason)
+    swapped = byte_order.of_file(Path(os.fsdecode(row.path)), structure.hdus[header.hdu], max_bytes=door.max_file_bytes)
+    if swapped:
+        return replace(base, state="rejected", reason=swapped)
     if structure.note:
         header = replace(header, notes=(*header.notes, structure.note))
     return replace(base, header=header, identity=exposure_identity(header, base.sha256))
@@ -184,11 +188,11 @@ def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading 
     try:
         stat = path.stat()
         structure = check(path, max_bytes=door.max_file_bytes)
+        if (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+            return None
+        reading = _judged(Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, sha256=row.sha256), structure, row, door)
     except (TransientError, OSError):
         return None
-    if (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
-        return None
-    reading = _judged(Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, sha256=row.sha256), structure, row, door)
     if reading.header is None:
         return reading if was_frame or (reading.state, reading.reason) != (row.state, row.reason) else None
     return reading if row.frame_id is None or header_hash(reading.header) != before.get(row.frame_id) else None

@@ -44,10 +44,13 @@ def status(
         rest = _without_scope(connection)
         outdated = _outdated(connection, settings)
         sets = _sets(connection, {one["title"] for one in found}) if night == "last" else []
+        untaken = _untaken(connection)
     if json:
-        say_json({"service": service, "sets": sets, "scopes": found, "without_night": rest, "outdated": outdated})
+        say_json({"service": service, "untaken_runs": untaken, "sets": sets, "scopes": found, "without_night": rest, "outdated": outdated})
         return
     say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
+    for row in untaken:
+        say(f"Waits: the run of {row['flow']} of {row['asked_at']} UTC, and nobody works on it (`nightcrew doctor`)")
     for one in found:
         _print(one)
     if sets:
@@ -68,6 +71,16 @@ def _service(settings: Settings) -> dict[str, Any]:
     endpoints = Endpoints.read(settings.state.root)
     runs = running_pid(settings.state.root) is not None
     return {"runs": runs, "ui_url": endpoints.ui_url if endpoints else "", "pages_url": endpoints.pages_url if endpoints else ""}
+
+
+def _untaken(connection: Connection) -> list[dict[str, Any]]:
+    """Runs that nobody works on although they were asked for long ago."""
+    from datetime import UTC, datetime
+
+    from nightcrew.ledger import run_signs
+
+    found = run_signs.untaken(connection, datetime.now(UTC))
+    return [{"flow": row.flow, "asked_at": row.created_at[:16]} for row in found]
 
 
 def _of_scope(connection: Connection, scope: ScopeRow) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.source import shown
 from nightcrew.lab.config import LabConfig
+from nightcrew.quality import byte_order
 
 Pixels = NDArray[np.uint16] | NDArray[np.uint8]
 
@@ -52,6 +53,28 @@ def size_problem(size: int, config: LabConfig, layout: RawLayout) -> str:
     shape = f"{config.width} x {config.height} pixels of {config.bytes_per_pixel * 8} bits"
     header = f" and a header of {layout.header_bytes}" if layout.header_bytes else ""
     return f"BADSIZE: {size} bytes, and {shape}{header} are {needed}"
+
+
+def order_problem(path: Path, config: LabConfig, layout: RawLayout) -> str:
+    """Why a raw frame was surely written in the other byte order than ``layout`` says; "" where that is not certain.
+
+    A few rows are looked at, and the whole frame only where these raise the suspicion.  Raises OSError when it cannot be read.
+    """
+    if config.bytes_per_pixel != 2 or config.width < 1:
+        return ""
+    row_bytes = 2 * config.width
+    stored = "<u2" if layout.byte_order == "little" else ">u2"
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        rows = [os.pread(descriptor, row_bytes, layout.header_bytes + y * row_bytes) for y in byte_order.sampled_rows(config.height)]
+    finally:
+        os.close(descriptor)
+    whole = [np.frombuffer(row, stored) for row in rows if len(row) == row_bytes]
+    if not whole or byte_order.suspicion(byte_order.middle_columns(np.stack(whole))) is None:
+        return ""
+    found = byte_order.exchanged(read_raw(path, config, replace(layout, shift_bits=0)).pixels)
+    other = "big" if layout.byte_order == "little" else "little"
+    return f"{shown(path)}: {found}; it was written in the other byte order: say byte_order = {other}" if found else ""
 
 
 def read_raw(path: Path, config: LabConfig, layout: RawLayout | None = None) -> RawFrame:

@@ -7,18 +7,21 @@ process lives is seen here, on the host itself; nothing is assumed of one on ano
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from sqlalchemy import Connection, delete, select
 
-from nightcrew.ledger import claims, messages
+from nightcrew.ledger import claims, dispatches, messages
 from nightcrew.ledger.database import Database, iso
+from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.schema import sign_of_life
 
 _START = "run "
 _KEPT = timedelta(days=30)  # signs of runs that no dispatch row asked for
 _AT_ONCE = 500
+UNTAKEN_S = 900.0
+"""Seconds after which a run that no process works on is told and asked for anew, while none of the others is worked on either."""
 
 
 class Worker(Enum):
@@ -45,6 +48,16 @@ def worker(connection: Connection, run_id: str) -> Worker:
 def _may_live(text: str) -> bool:
     host, pid, started = text.rsplit(" ", 2)
     return claims.may_live(host, int(pid), float(started))
+
+
+def untaken(connection: Connection, now: datetime) -> list[DispatchRow]:
+    """Attempts that have waited for a runner for ``UNTAKEN_S`` at ``now``; none while any run is worked on: they wait for their turn."""
+    rows = dispatches.all_living(connection)
+    known = {row.id: worker(connection, row.run_id) if row.run_id else Worker.NONE for row in rows}
+    if Worker.LIVES in known.values():
+        return []
+    before = iso(now - timedelta(seconds=UNTAKEN_S))
+    return [row for row in rows if known[row.id] is Worker.NONE and row.changed_at < before]
 
 
 def end(database: Database, run_id: str) -> None:

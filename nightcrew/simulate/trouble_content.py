@@ -208,9 +208,7 @@ KINDS: tuple[TroubleKind, ...] = (
         words=(),
         description="a bias through which the shutter leaked three stars",
     ),
-    TroubleKind(
-        name="swapped_bytes", make=_swapped_bytes, states=("rejected", "done", "degraded"), description="pixels in the wrong byte order"
-    ),
+    TroubleKind(name="swapped_bytes", make=_swapped_bytes, words=("bytes",), description="pixels in the wrong byte order"),
     TroubleKind(name="other_camera", make=_other_camera, states=("waiting", "degraded"), description="a light of a smaller, second camera"),
     TroubleKind(
         name="absurd_naxis", make=_card("NAXIS", format_card("NAXIS", 999)), words=("naxis",), description="a header that claims 999 axes"

@@ -7,6 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,12 @@ def test_status_says_what_waits_and_for_what(observatory: Path, tmp_path: Path) 
     waits = [row for row in told["reasons"] if row["state"] == "waiting" and "flat master V" in row["reason"]]
     assert sum(row["files"] for row in waits) == 2
     assert told["state"] == "open"
-    assert "flat master V" in nightcrew("status", folder=tmp_path).stdout
+    hours_ago = Database(bench.settings.ledger_url, clock=lambda: datetime.now(UTC) - timedelta(hours=2))
+    dispatches.request(hours_ago, "ingest", None)
+    shown = nightcrew("status", folder=tmp_path).stdout
+    assert "flat master V" in shown
+    assert "Waits: the run of ingest of 20" in shown
+    assert "nobody works on it" in shown
 
 
 def test_report_writes_the_page_and_sends_the_mornings_mail_once(observatory: Path) -> None:

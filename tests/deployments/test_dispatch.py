@@ -276,16 +276,71 @@ def test_a_run_that_never_signed_in_is_given_half_an_hour(world: World) -> None:
 
 def test_a_run_that_waits_for_its_turn_is_never_ended(world: World) -> None:
     world.scope()
-    world.runs.waiting.add("run-1")
+    world.arrival(b"/raw/a.fit")
+    world.step()
+    assert [row.flow for row in world.rows] == ["ingest", "night"]
+    run_signs.begin(world.database, "run-1")  # the runner is at work, on the other one
+    world.runs.waiting.add("run-2")
     for _ in range(5):
         world.step(3000)
-    assert world.rows[0].state == "accepted"
+    assert world.rows[1].state == "accepted"
     world.runs.waiting.clear()  # its turn has come, and half an hour counts from now
     world.step(1700)
     world.step(1700)
-    assert world.rows[0].state == "accepted"
+    assert world.rows[1].state == "accepted"
     world.step(200)
-    assert world.rows[0].outcome == "Crashed: it never signed in, and nobody told"
+    assert world.rows[1].outcome == "Crashed: it never signed in, and nobody told"
+
+
+def test_a_run_that_no_runner_takes_is_told_and_asked_for_anew(world: World) -> None:
+    """After a quarter of an hour without any run at work, then ever more rarely; the first one that is taken ends it."""
+    scope = world.scope()
+    world.planned(scope)
+    wish = {"retry_failed": True}
+    dispatches.request(world.database, "night", scope, wish)
+    world.runs.waiting |= {f"run-{number}" for number in range(1, 6)}
+    world.step()
+    world.step()
+    world.step(800)
+    assert [row.state for row in world.rows] == ["accepted"]
+    world.runs.down = True
+    world.step(200)
+    assert [row.state for row in world.rows] == ["accepted"]
+    world.runs.down = False
+    world.step(100)
+    assert world.rows[0].outcome.startswith("Lost: no runner took it for 1")
+    assert world.runs.outcomes["run-1"].startswith("Crashed: no runner took it")  # a runner that comes back does not take it, too
+    assert world.runs.asked[-1][0] == 2
+    with world.database.read() as connection:
+        assert any("no runner took it" in text for _, _, level, text in messages.happenings(connection, "") if level == "problem")
+    for _ in range(3):
+        world.step(500)
+    assert len(world.rows) == 2  # half an hour now
+    for _ in range(40):
+        world.step(500)
+    assert len(world.rows) == 5  # then one hour, and two at the most
+    assert {row.wish["retry_failed"] for row in world.rows} == {True}  # a person's wish is never forgotten over it
+    world.runs.waiting.clear()
+    run_signs.begin(world.database, "run-5")
+    world.step(5000)
+    world.step(5000)
+    assert world.rows[-1].state == "accepted"
+
+
+def test_who_waits_without_a_runner_is_listed_and_who_waits_for_a_turn_is_not(world: World) -> None:
+    world.scope()
+    world.arrival(b"/raw/a.fit")
+    world.step()
+    now = world.database.clock()
+
+    def untaken(seconds: float) -> list[str]:
+        with world.database.read() as connection:
+            return [row.flow for row in run_signs.untaken(connection, now + timedelta(seconds=seconds))]
+
+    assert untaken(600) == []
+    assert untaken(1000) == ["ingest", "night"]
+    run_signs.begin(world.database, "run-1")
+    assert untaken(1000) == []
 
 
 def test_a_run_that_could_not_sign_in_lives_while_its_plan_does(world: World) -> None:

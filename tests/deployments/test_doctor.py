@@ -17,7 +17,7 @@ from deployments import doctor, endpoints
 from deployments.doctor import Finding
 from deployments.endpoints import Endpoints
 from deployments.supervise import OnlyOne
-from nightcrew.ledger import messages, migrate
+from nightcrew.ledger import dispatches, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, Settings, SiteSettings
 
@@ -180,6 +180,9 @@ def test_service(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyP
         messages.alive(database, "dispatcher")
         assert {level for level, _ in told(doctor.service(sound))} == {"good"}
         late = Database(sound.ledger_url, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
+        row = dispatches.request(late, "ingest", None)
+        assert one(doctor.service(sound), "the run of ingest that was asked for at") == "warning"
+        dispatches.end(late, row, "Completed")
         messages.alive(late, "dispatcher")
         late.close()
         assert one(doctor.service(sound), "was last alive at") == "problem"

@@ -19,12 +19,15 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import check, sha256_file
+from nightcrew.ledger import arrivals
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
 from tasks.lights import check_exposed
 from tests.mkid import made_tables
+from tests.support.small_nights import Bench, make_raw
 
 
 def frame() -> NDArray[np.uint16]:
@@ -68,6 +71,29 @@ def test_one_odd_pixel_is_an_exposure_too() -> None:
     dark = np.zeros((1000, 1000), np.uint16)
     dark[123, 457] = 1
     check_exposed(dark, None)
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_exchanged_bytes_are_rejected_at_the_door(tmp_path: Path, packed: str) -> None:
+    """A light and a bias whose words were written the wrong way round; their neighbour in the same folder goes on."""
+    make_raw(tmp_path / "made")
+    night = Bench(tmp_path / "made" / "raw", tmp_path / "root")
+    for name in ("bias-001.fit", "crew-1-B-001.fit"):
+        path = tmp_path / "made" / "raw" / name
+        content, hdu = path.read_bytes(), read_hdus(path)[0]
+        end = hdu.data_offset + hdu.data_size
+        words = np.frombuffer(content[hdu.data_offset : end], np.uint16).byteswap().tobytes()
+        spoiled = content[: hdu.data_offset] + words + content[end:]
+        path.unlink()
+        path.with_name(path.name + packed).write_bytes(gzip.compress(spoiled, mtime=0) if packed else spoiled)
+    night.see()
+    night.ingest()
+    with night.space.database.read() as connection:
+        rows = [row for scope in night.scopes() for row in arrivals.of_scope(connection, scope.id)]
+    rejected = {os.fsdecode(row.path).rpartition("/")[2].removesuffix(".gz"): row.reason for row in rows if row.state == "rejected"}
+    assert set(rejected) == {"bias-001.fit", "crew-1-B-001.fit"}
+    assert all("the two bytes of its 16-bit pixels are exchanged" in reason for reason in rejected.values())
+    assert len(rows) == 19
 
 
 def test_hashing_never_waits_for_a_pipe(tmp_path: Path) -> None:

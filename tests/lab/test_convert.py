@@ -9,6 +9,7 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -262,6 +263,21 @@ def test_other_options_convert_again_and_going_back_does_too(tmp_path: Path, lay
     assert all(made is (layout != RawLayout()) for made, _ in other.values())
     back = frames_of(convert_sections([Section(tmp_path / "in")], tmp_path / "out"))
     assert {name: pixels for name, (_, pixels) in back.items()} == {name: pixels for name, (_, pixels) in usual.items()}
+
+
+@pytest.mark.parametrize(("stored", "told"), [("<u2", "little"), (">u2", "big")])
+def test_raws_of_the_other_byte_order_are_named_not_converted(tmp_path: Path, stored: str, told: Literal["little", "big"]) -> None:
+    folder = attempt(tmp_path / "in" / "attempt0")
+    (folder / "configFile.txt").write_text("WIDTH=64\nHEIGHT=48\nBIT_DEPTH=16\n")
+    rng = np.random.default_rng(1)
+    for raw in (folder / "frames").iterdir():
+        rng.normal(900, 7, (48, 64)).astype(stored).tofile(raw)
+    other: Literal["little", "big"] = "big" if told == "little" else "little"
+    wrong = convert_sections([Section(tmp_path / "in")], tmp_path / "wrong", layout=RawLayout(byte_order=other))
+    assert not wrong.frames
+    assert len(wrong.rejected) == 2
+    assert all(f"say byte_order = {told}" in reason for _, reason in wrong.rejected)
+    assert len(convert_sections([Section(tmp_path / "in")], tmp_path / "right", layout=RawLayout(byte_order=told)).frames) == 2
 
 
 def test_a_raw_that_was_replaced_under_an_old_time_is_converted_again(tmp_path: Path) -> None:
