@@ -33,7 +33,7 @@ def combine(
     additive: Annotated[bool, typer.Option("--additive", help="Normalise by adding instead of scaling.")] = False,
     box: BoxOption = "",
     clip: Annotated[str, typer.Option("--clip", "-c", help="Leave out at each pixel: none, min, max, minmax, sigma.")] = "none",
-    drop: Annotated[str, typer.Option("--drop", "-d", help="How many (lowest,highest for minmax), or how many sigmas.")] = "0",
+    drop: Annotated[str, typer.Option("--drop", "-d", help="How many (lowest,highest for minmax), or how many sigmas.")] = "",
     shift: Annotated[int, typer.Option("--shift", "-s", help="Shift by bits first: x 2^n, exact.")] = 0,
     unit: Annotated[bool, typer.Option("--unit", "-u", help="Divide the result by its mean.")] = False,
     reduce: Annotated[bool, typer.Option("--reduce", "-r", help="Combine cubes along their first axis.")] = False,

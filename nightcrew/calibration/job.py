@@ -141,10 +141,10 @@ class CombineJob:
     def _whole_images(self) -> list[FrameRows] | None:
         """All frames for a kernel that reads them by itself; ``None`` where one cannot be read so."""
         images: list[FrameRows] = []
-        for frame in self.frames:
+        for frame, calibration in zip(self.frames, self.calibrations, strict=True):
             image = frame.whole()
-            if image is None:
-                return None
+            if image is None or (image.sigma is not None and calibration.changes_errors):
+                return None  # errors are scaled slab by slab
             images.append(image)
         self._prepare(images, 0, self.shape[0])
         return images

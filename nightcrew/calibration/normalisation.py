@@ -63,7 +63,20 @@ class FrameCalibration:
         rows.subtract = tuple((plane[y0:y1], factor) for plane, factor in self.subtract)
         rows.divide = None if self.divide is None else self.divide[y0:y1]
         rows.scale, rows.shift = self.scale, self.shift
+        if rows.sigma is not None and self.changes_errors:
+            rows.sigma = self._scaled(rows.sigma, rows.divide)
         return rows
+
+    @property
+    def changes_errors(self) -> bool:
+        """Whether a frame's own uncertainty is another one after this."""
+        return self.divide is not None or self.scale != 1.0
+
+    def _scaled(self, sigma: NDArray[np.float32], divide: NDArray[np.float32] | None) -> NDArray[np.float32]:
+        """The frame's own uncertainty in the units that its values have afterwards."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            work = sigma.astype(np.float64) * abs(self.scale)
+            return (work if divide is None else work / np.abs(divide)).astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,8 +187,12 @@ def normalised(
     with ThreadPoolExecutor(threads) as pool:
         values = list(pool.map(lambda frame, calibration: _statistic(frame, calibration, wanted), frames, calibrations))
     level = {"first": values[0], "mean": math.fsum(values) / len(values), "unit": 1.0 if wanted.how == "scale" else 0.0}[wanted.reference]
-    if wanted.how == "scale" and level == 0:
-        raise RejectedInput(f"the mean of the frames' {wanted.statistic}s is 0, so they cannot be scaled to it")
+    if wanted.how == "scale":
+        if level == 0:
+            raise RejectedInput(f"the mean of the frames' {wanted.statistic}s is 0, so they cannot be scaled to it")
+        for frame, value in zip(frames, values, strict=True):
+            if not 0 < level / value < math.inf:
+                raise RejectedInput(f"{frame.name}: its {wanted.statistic} is {value:.6g}, so it cannot be scaled to {level:.6g}")
     return [_with_level(c, value, level, wanted.how) for c, value in zip(calibrations, values, strict=True)], values
 
 

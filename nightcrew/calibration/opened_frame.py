@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -70,7 +70,7 @@ class OpenedFrame:
             self.name = source.name or image.name
             self._describe(image)
             plane = _plane(image, source.plane, self.name)
-            self._read, self.dtype, self.compressed = stored_reader(image, plane), image.dtype, image.compressed
+            self._read, self.dtype, self.compressed = stored_reader(image, plane), _value_type(image), image.compressed
             shape = image.shape[-2:]
         if self.dtype.str[1:] not in DTYPES:
             raise RejectedInput(f"{self.name}: pixels of type {self.dtype} cannot be combined")
@@ -92,7 +92,7 @@ class OpenedFrame:
 
     def _describe(self, image: ImageFile) -> None:
         """Unit, gain setting and exposure as the header states them, unless the source does."""
-        cards = image.hdu.cards
+        cards = image.cards
         self.unit = self.unit or str(cards.get("BUNIT") or "").strip().lower()
         if not self.gain_setting:
             self.gain_setting = ", ".join(f"{key} {cards[key]}" for key in GAIN_KEYS if cards.get(key) is not None)
@@ -112,9 +112,11 @@ class OpenedFrame:
             raise Refused(f"{self.name}: the {what} of an array must be an array, not an extension")
         path = self.source.data if isinstance(self.source.data, Path | str) else self.source.data.path
         image = self._image(path, value)
-        if image.shape != tuple(shape):
-            raise RejectedInput(f"{self.name}: its {what} is {image.shape}, the image {tuple(shape)}")
-        return _physical_reader(image, 0)
+        whole = tuple(shape) if self._main is None else self._main.shape
+        if image.shape not in (whole, tuple(shape)):
+            raise RejectedInput(f"{self.name}: its {what} is {image.shape}, the image {whole}")
+        plane = (self.source.plane or 0) if image.n_planes > 1 else 0
+        return _physical_reader(image, plane) if what == "mask" else _sigma_reader(image, plane, self.name)
 
     @property
     def has_uncertainty(self) -> bool:
@@ -258,13 +260,36 @@ def _stored_kind(image: ImageFile) -> str:
     return f">f{size}" if image.dtype.kind == "f" else "u1" if size == 1 else f">i{size}"
 
 
+def _value_type(image: ImageFile) -> np.dtype[Any]:
+    """Type of the values: floats also where an integer stands for "no value", which is NaN here."""
+    if image.blank is None:
+        return image.dtype
+    return np.dtype("f4" if image.dtype.itemsize <= 2 else "f8")
+
+
 def _physical_reader(image: ImageFile, plane: int) -> Reader:
-    cube_plane = plane if image.n_planes > 1 else None
+    cube_plane, blank, kind = plane if image.n_planes > 1 else None, image.blank, _value_type(image)
 
     def read(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
-        return image.read_rows(y0, y1, cube_plane), 0
+        rows = image.read_rows(y0, y1, cube_plane)
+        return rows if blank is None else np.where(rows == blank, kind.type(np.nan), rows.astype(kind)), 0
 
     return read
+
+
+def _sigma_reader(image: ImageFile, plane: int, name: str) -> Reader:
+    """One standard deviation, whichever of the two forms (UTYPE) the extension has."""
+    form, read = str(image.hdu.cards.get("UTYPE") or "StdDevUncertainty").strip(), _physical_reader(image, plane)
+    if form == "StdDevUncertainty":
+        return read
+    if form != "VarianceUncertainty":
+        raise RejectedInput(f"{name}: its uncertainty is a {form}; only standard deviations and variances are understood")
+
+    def root(y0: int, y1: int, buffers: dict[str, Array]) -> tuple[Array, int]:
+        with np.errstate(invalid="ignore"):
+            return np.sqrt(read(y0, y1, buffers)[0]), 0
+
+    return root
 
 
 def stored_reader(image: ImageFile, plane: int = 0) -> Reader:

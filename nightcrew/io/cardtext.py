@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from nightcrew.io.cards import has_value, is_plain, logical_cards, parse_card
-from nightcrew.io.headers import BLOCK, CARD, HeaderValue
+from nightcrew.io.headers import BLOCK, CARD, Hdu, HeaderValue
 
 Card = tuple[str, HeaderValue, str]  # keyword, value, comment
 
@@ -117,6 +117,14 @@ def kept_cards(raw: bytes, *, without: Collection[str] = ()) -> list[str]:
             continue
         kept += _written_anew(text, keyword, value, comment)
     return kept
+
+
+def whole_header(hdus: Sequence[Hdu], number: int) -> bytes:
+    """The header that a product of HDU ``number`` carries on: an extension's cards behind those of the primary that it does not repeat."""
+    own = hdus[number]
+    if number == 0:
+        return own.raw
+    return header_block([*kept_cards(hdus[0].raw, without=set(own.cards)), *kept_cards(own.raw)])
 
 
 def _is_proper(text: str, keyword: str, value: HeaderValue) -> bool:

@@ -134,6 +134,12 @@ class PixelReader:
         """Number of ``[y, x]`` planes: 1 for an image, all leading axes multiplied for a cube."""
         return int(np.prod(self.shape[:-2], dtype=np.int64)) if len(self.shape) > 2 else 1
 
+    @property
+    def blank(self) -> int | None:
+        """The value of pixels without one (BLANK) where integers come out; None without it, and where such pixels are NaN."""
+        scaling = self._scaling
+        return scaling.blank + int(scaling.zero) if scaling.blank is not None and scaling.dtype.kind in "iu" else None
+
     def _checked_range(self, y0: int, y1: int, plane: int | None) -> int:
         """Rows before ``y0`` in the stream of all planes; RejectedInput or ValueError outside the image."""
         ny = self.shape[-2]
@@ -166,13 +172,16 @@ class PixelReader:
 
     @property
     def stored_zero(self) -> int | None:
-        """BZERO of what ``raw_into`` gives where the stored numbers serve as they are; None where they are scaled or tile-compressed."""
-        return int(self._scaling.zero) if self._tiles is None and self._scaling.as_stored else None
+        """BZERO of what ``raw_into`` gives where the stored numbers serve as they are.
+
+        None where they are scaled, tile-compressed, or one of them means that there is no value (BLANK).
+        """
+        return int(self._scaling.zero) if self._tiles is None and self._scaling.as_stored and self.blank is None else None
 
     @property
     def decoded(self) -> tuple[np.dtype[Any], int] | None:
         """Type and BZERO of what ``decoded_into`` gives: a tile-compressed image whose stored numbers serve as they are, else None."""
-        if self._tiles is None or not self._scaling.as_stored:
+        if self._tiles is None or not self._scaling.as_stored or self.blank is not None:
             return None
         return self._tiles.dtype, int(self._scaling.zero)
 
@@ -186,7 +195,7 @@ class PixelReader:
     def read_rows(self, y0: int, y1: int, plane: int | None = None) -> Array:
         """Physical values ``[y1-y0, nx]`` in native byte order.
 
-        BLANK pixels are NaN where the scaling makes floats; unscaled integers keep their stored number.
+        BLANK pixels are NaN where the scaling makes floats; unscaled integers keep their stored number (see ``blank``).
         """
         first = self._checked_range(y0, y1, plane)
         stored = self._tiles.rows(first, first + y1 - y0) if self._tiles is not None else self._stored_rows(first, y1 - y0)
@@ -215,7 +224,9 @@ class ImageFile(PixelReader):
         self.path = Path(path)
         source = open_source(path, max_bytes=max_bytes)
         try:
-            super().__init__(source, _choose(source, hdu, max_bytes))
+            chosen, first = _choose(source, hdu, max_bytes)
+            super().__init__(source, chosen)
+            self.cards: dict[str, HeaderValue] = {**first.cards, **chosen.cards}  # an extension's over the primary's
         except BaseException:
             source.close()
             raise
@@ -231,15 +242,15 @@ class ImageFile(PixelReader):
         self.close()
 
 
-def _choose(source: ByteSource, wanted: int | str | None, max_bytes: int) -> Hdu:
-    """The HDU asked for, without looking (and decoding) further than to it."""
-    seen = []
+def _choose(source: ByteSource, wanted: int | str | None, max_bytes: int) -> tuple[Hdu, Hdu]:
+    """The HDU asked for, without looking (and decoding) further than to it, and the file's first."""
+    seen: list[Hdu] = []
     for hdu in iter_hdus(source, max_bytes=max_bytes):
-        if is_wanted_image(hdu, wanted):
-            return hdu
         seen.append(hdu)
+        if is_wanted_image(hdu, wanted):
+            return hdu, seen[0]
     try:
-        return choose_image(seen, extension=wanted)
+        return choose_image(seen, extension=wanted), seen[0]
     except RejectedInput as error:
         raise RejectedInput(f"{source.name}: {error}") from error
 

@@ -24,13 +24,13 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("bias_master", 1, "masters", "bias master", "masters", is_master=True),
-    Recipe("dark_master", 1, "masters", "dark master", "masters", is_master=True),
-    Recipe("thermal_master", 2, "masters", "thermal master", "masters", is_master=True),
-    Recipe("flat_master", 1, "masters", "flat master", "masters", is_master=True),
+    Recipe("bias_master", 2, "masters", "bias master", "masters", is_master=True),
+    Recipe("dark_master", 2, "masters", "dark master", "masters", is_master=True),
+    Recipe("thermal_master", 3, "masters", "thermal master", "masters", is_master=True),
+    Recipe("flat_master", 2, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 1, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 1, "masters", "gain and read noise", "masters"),
-    Recipe("reduce_light", 1, "lights", "reduced light", "lights"),
+    Recipe("reduce_light", 2, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 3, "models", "sensor characterisation", "sensor"),

@@ -15,6 +15,7 @@ Uncertainties (1 sigma, independent unless both sides are the same file) follow 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,12 +59,17 @@ def operator_of(text: str) -> str:
 
 
 def number_operand(text: str) -> int | float | None:
-    """The number that ``text`` is (int before float), ``None`` when it is none and so names files."""
+    """The number that ``text`` is (int before float), ``None`` when it is none and so names files.
+
+    :class:`Refused` for NaN and infinity, which would leave nothing of an image.
+    """
     for kind in (int, float):
         try:
             value: int | float = kind(text)
         except ValueError:
             continue
+        if not math.isfinite(value):
+            raise Refused(f"'{text}' is no finite number")
         return value
     return None
 

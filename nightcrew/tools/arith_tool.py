@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ def split_words(words: Sequence[str]) -> tuple[list[Path], str, list[Path] | int
         )
     place = places[0]
     right = words[place + 1 :]
-    number = number_operand(right[0]) if len(right) == 1 and not Path(right[0]).is_file() else None
+    number = number_operand(right[0]) if len(right) == 1 and not os.path.isfile(right[0]) else None  # noqa: PTH113
     return expand(words[:place]), operator_of(words[place]), expand(right) if number is None else number
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from nightcrew.calibration.normalisation import statistic_of
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.cardtext import whole_header
 from nightcrew.io.headers import Hdu, HeaderValue, choose_image, read_hdus
 from nightcrew.io.images import read_image
 from nightcrew.tools.boxes import Box
@@ -20,11 +22,12 @@ from nightcrew.tools.stats import good_pixels
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One input: its header, and how many planes it has."""
+    """One input: its header (``raw``: the cards that a product carries on), and how many planes it has."""
 
     path: Path
     hdu: Hdu
     cards: Mapping[str, HeaderValue]
+    raw: bytes
     companions: frozenset[str]
 
     @property
@@ -34,23 +37,33 @@ class Given:
 
     def source(self, plane: int | None) -> ArraySource:
         """What the engine reads."""
-        mask = "MASK" if "MASK" in self.companions and plane is None else None
-        sigma = "UNCERT" if "UNCERT" in self.companions and plane is None else None
+        mask = "MASK" if "MASK" in self.companions else None
+        sigma = "UNCERT" if "UNCERT" in self.companions else None
         return ArraySource(data=self.path, hdu=self.hdu.index, name=self.path.name, plane=plane, mask=mask, uncertainty=sigma)
 
 
 def look(path: Path, extension: int | str | None) -> Given:
-    """The image that ``path`` holds; further HDUs are looked at only where a product announces them."""
+    """The image that ``path`` holds, and which of its companions; further HDUs are looked for only where something follows the first."""
     first = read_hdus(path, first_only=True)
-    plain = extension is None and len(first[0].shape) >= 2 and str(first[0].cards.get("EXTNAME") or "").strip() != "SCI"
-    hdus = first if plain else read_hdus(path)
+    hdus = first if extension is None and len(first[0].shape) >= 2 and _is_alone(path, first[0]) else read_hdus(path)
     try:
         hdu = choose_image(hdus, extension=extension)
     except RejectedInput as error:
         raise RejectedInput(f"{path.name}: {error}") from error
     cards = hdu.cards if hdu.index == 0 else {**hdus[0].cards, **hdu.cards}
+    raw = whole_header(hdus, hdu.index)
     names = {str(h.cards.get("EXTNAME") or "").strip().upper(): h.shape for h in hdus if h.index != hdu.index}
-    return Given(path, hdu, cards, frozenset(name for name in ("MASK", "UNCERT") if names.get(name) == hdu.shape))
+    return Given(path, hdu, cards, raw, frozenset(name for name in ("MASK", "UNCERT") if names.get(name) == hdu.shape))
+
+
+def _is_alone(path: Path, first: Hdu) -> bool:
+    """Whether nothing follows the first HDU: by the size of the file, or by the length that a gzip stream tells at its end."""
+    with path.open("rb") as file:
+        head, size = file.read(6), file.seek(0, os.SEEK_END)
+        if head[:2] == b"\x1f\x8b":
+            file.seek(-4, os.SEEK_END)
+            return int.from_bytes(file.read(4), "little") == first.end_offset % (1 << 32)
+    return head == b"SIMPLE" and size <= first.end_offset
 
 
 def check_cubes(given: Sequence[Given], request: Request) -> None:
@@ -82,6 +95,8 @@ def cube_factors(given: Sequence[Given], request: Request) -> list[float]:
     for item, level in zip(given, levels, strict=True):
         if not level:
             raise RejectedInput(f"{item.path.name}: its {request.normalisation} is 0, so it cannot be scaled")
+        if not levels[0] / level > 0:
+            raise RejectedInput(f"{item.path.name}: its {request.normalisation} is {level:.6g}, so it cannot be scaled to {levels[0]:.6g}")
     return [levels[0] / level for level in levels]
 
 

@@ -24,7 +24,7 @@ class Request:
 
     ``argument``: for ``quantile`` a fraction, for ``percentile`` a number up to 100, for ``average`` the weights (mean, median, sum,
     exposure, ivar, or a comma list of numbers).  ``drop``: how many values ``clip`` leaves out (``lowest,highest`` for minmax), or
-    the sigmas.  ``box`` bounds the pixels by which frames are normalised; ``additive`` shifts levels instead of scaling them.
+    the sigmas (nothing: 3).  ``box`` bounds the pixels by which frames are normalised; ``additive`` shifts levels instead of scaling them.
     """
 
     method: str = "median"
@@ -33,7 +33,7 @@ class Request:
     additive: bool = False
     box: Box | None = None
     clip: str = "none"
-    drop: str = "0"
+    drop: str = ""
     bit_shift: int = 0
     unit_mean: bool = False
     reduce: bool = False
@@ -107,8 +107,12 @@ def _clip(request: Request) -> tuple[Clip | None, tuple[str, str]]:
         raise Refused(f"the method {request.method} clips by sigma: leave out -c {request.clip}")
     wanted = "sigma" if by_method else request.clip
     if wanted == "none":
+        if request.drop.strip() not in ("", "0"):
+            raise Refused(f"-d {request.drop} leaves out nothing by itself: choose by what with -c min, max, minmax or sigma")
         return None, ("none", "")
-    numbers = _numbers(request.drop, whole=wanted != "sigma")
+    if wanted != "sigma" and not request.drop.strip():
+        raise Refused(f"-c {wanted} needs the number of values to leave out at each pixel: -d 1")
+    numbers = _numbers(request.drop or "0", whole=wanted != "sigma")
     if wanted == "sigma":
         low, high = numbers if any(numbers) else (3.0, 3.0)
         return SigmaClip(low=low, high=high), ("sigma", f"{low:g},{high:g}")

@@ -56,18 +56,20 @@ def combine_files(paths: Sequence[Path], request: Request, out: Path) -> list[st
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Planes ``[y, x]`` or ``[z, y, x]``, the record of what was done, and the inputs."""
+    """Planes ``[y, x]`` or ``[z, y, x]``, the record of what was done, and the inputs; ``all_planes``: cubes' planes make one image."""
 
     planes: dict[str, Array]
     method: Method
     inputs: tuple[Given, ...]
     frames: tuple[FrameInfo, ...]
     weights: tuple[float, ...] | None
+    all_planes: bool
 
     @property
     def cards(self) -> list[Card]:
         """GODO's record and the times."""
-        return record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights)
+        frames = sum(item.n_planes for item in self.inputs) if self.all_planes else len(self.inputs)
+        return record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights, n_frames=frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,11 @@ class _Task:
         """Combine into the file, slab by slab."""
         first, any_value = self.given[0], threading.Event()
         weights = None if self.job.weights is None else tuple(float(weight) for weight in self.job.weights)
-        made = _Made({}, self._record(None), self.given, (), weights if weights and len(weights) == len(self.given) else None)
+        made = _Made({}, self._record(None), self.given, (), weights if weights and len(weights) == len(self.given) else None, self.flat)
         ny, nx = first.hdu.shape[-2:]
         planes = dict(_EXTENSIONS[name] for name in self.names)
         unit = _unit(first, made.method)
-        raw = first.hdu.raw
+        raw = first.raw
         with ProductWriter(
             out, (ny, nx), unit=unit, cards=made.cards, source_header=raw, drop=STALE, planes=planes, hashed=False
         ) as writer:
@@ -125,7 +127,7 @@ class _Task:
         level = _to_unit_mean(planes) if self.request.unit_mean else None
         infos = parts[0].frames
         weighted = self.job.weights is not None and len(infos) == len(self.given)
-        return _Made(planes, self._record(level), self.given, infos, tuple(info.weight for info in infos) if weighted else None)
+        return _Made(planes, self._record(level), self.given, infos, tuple(info.weight for info in infos) if weighted else None, self.flat)
 
     def _record(self, level: float | None) -> Method:
         planes = self.given[0].n_planes
@@ -172,12 +174,12 @@ def _save(made: _Made, out: Path) -> None:
     science, uncertainty, mask = planes["result"], planes.get("uncertainty"), planes.get("mask")
     extras = {"COUNT": planes["count"]} if "count" in planes else {}
     if science.ndim == 2 and science.dtype == np.float32 and not out.name.endswith(".gz"):
-        raw = first.hdu.raw
+        raw = first.raw
         write_image_product(
             out, science=science, uncertainty=uncertainty, mask=mask, cards=cards, source_header=raw, unit=unit, extras=extras, drop=STALE
         )
         return
-    header = [*kept_cards(first.hdu.raw, without=STALE | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
+    header = [*kept_cards(first.raw, without=STALE | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
     write_frame(out, Operand(science, uncertainty, mask), header, unit=unit, extras=extras)
 
 

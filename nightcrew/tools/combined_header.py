@@ -34,13 +34,17 @@ class Method:
 
 
 def record(
-    frames: Sequence[tuple[str, Mapping[str, HeaderValue]]], method: Method, *, weights: Sequence[float] | None = None
+    frames: Sequence[tuple[str, Mapping[str, HeaderValue]]],
+    method: Method,
+    *,
+    weights: Sequence[float] | None = None,
+    n_frames: int | None = None,
 ) -> list[Card]:
-    """Cards of a combination of ``frames`` (file name, header), in order.
+    """Cards of a combination of ``frames`` (file name, header), in order; ``n_frames`` where a file holds several of them.
 
     GODO's: ``IMC_nnnn`` the file and ``IMCDnnnn`` its own date (counted from 0), ``IMC_NFIL``, ``IMC_MTHD``, ``IMC_MARG``,
     ``IM_BSHFT``, ``IMC_CLIP``, ``IMC_CARG``, ``IMC_UNIT`` (the mean that was divided out), ``IMCF0000`` (frames of a cube).
-    And ``NCOMBINE``; ``EXPTIME``, the exposure that a pixel value stands for: the (weighted) mean, for a sum the total;
+    And ``NCOMBINE``, the frames (planes) combined; ``EXPTIME``, the exposure that a pixel stands for: (weighted) mean, total for a sum;
     ``TEXPTIME``, the total; ``DATE-OBS`` and ``DATE-END``, first start and last end; ``DATE-AVG`` and ``MJD-AVG``, the mean of the
     mid-times weighted by exposure (and weight).
     """
@@ -49,7 +53,7 @@ def record(
         start = start_time(header)
         cards.append((f"IMC_{number:04d}", name, "file combined"))
         cards.append((f"IMCD{number:04d}", iso_utc(start) if start else "UNKNOWN", "its start (UTC)"))
-    cards += _method_cards(method, len(frames))
+    cards += [*_method_cards(method, len(frames)), ("NCOMBINE", n_frames or len(frames), "number of frames combined")]
     weight = list(weights) if weights is not None else [1.0] * len(frames)
     headers = [header for _, header in frames]
     return cards + _exposure_cards(headers, weight, is_sum=method.name == "sum") + _time_cards(headers, weight) + _airmass(headers)
@@ -71,14 +75,13 @@ def _method_cards(method: Method, count: int) -> list[Card]:
 
 def _exposure_cards(headers: Sequence[Mapping[str, HeaderValue]], weights: Sequence[float], *, is_sum: bool) -> list[Card]:
     known = [exposure_s(header) for header in headers]
-    cards: list[Card] = [("NCOMBINE", len(headers), "number of frames combined")]
     exposures = [value for value in known if value is not None]
     if len(exposures) < len(known):
-        return cards
+        return []
     total = sum(exposures)
     mean = sum(w * t for w, t in zip(weights, exposures, strict=True)) / sum(weights) if sum(weights) else total / len(exposures)
     kind = "total" if is_sum else "mean"
-    return [*cards, ("EXPTIME", total if is_sum else mean, f"[s] {kind} exposure"), ("TEXPTIME", total, "[s] total exposure")]
+    return [("EXPTIME", total if is_sum else mean, f"[s] {kind} exposure"), ("TEXPTIME", total, "[s] total exposure")]
 
 
 def _time_cards(headers: Sequence[Mapping[str, HeaderValue]], weights: Sequence[float]) -> list[Card]:

@@ -75,14 +75,14 @@ def read_frame(path: Path, extension: int | str | None = None) -> Frame:
     """
     hdus = read_hdus(path)
     with ImageFile(path, extension) as image:
-        hdu, pixels = image.hdu, image.read()
+        hdu, pixels, blank = image.hdu, image.read(), image.blank
     while pixels.ndim > 3 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim > 3:
         raise RejectedInput(f"{path.name} has {pixels.ndim} axes: these tools take images and cubes")
     cards = _laid_over(hdus, hdu)
     mask = _companion(path, hdus, hdu, "MASK", pixels.shape)
-    operand = Operand(pixels, _uncertainty(path, hdus, hdu, pixels.shape), _with_blank(pixels, cards, mask))
+    operand = Operand(pixels, _uncertainty(path, hdus, hdu, pixels.shape), _with_blank(pixels, blank, mask))
     header = () if hdu.index == 0 else tuple(kept_cards(hdus[0].raw, without=set(hdu.cards)))
     return Frame(path, operand, cards, header + tuple(kept_cards(hdu.raw)))
 
@@ -179,13 +179,9 @@ def _uncertainty(path: Path, hdus: Sequence[Hdu], image: Hdu, shape: tuple[int, 
     return np.sqrt(found) if kinds[0] == "VarianceUncertainty" else found
 
 
-def _with_blank(pixels: Array, cards: Mapping[str, HeaderValue], mask: Array | None) -> Array | None:
-    blank = cards.get("BLANK")
-    if pixels.dtype.kind not in "iu" or isinstance(blank, bool) or not isinstance(blank, int):
-        return mask
-    value = blank + (int(number_of(cards.get("BZERO")) or 0) if pixels.dtype.kind == "u" else 0)
-    empty = pixels == value
-    if not empty.any():
+def _with_blank(pixels: Array, blank: int | None, mask: Array | None) -> Array | None:
+    empty = pixels == blank
+    if blank is None or not empty.any():
         return mask
     flags = np.where(empty, int(PixelFlag.NO_DATA), 0).astype(np.uint16)
     return flags if mask is None else mask | flags

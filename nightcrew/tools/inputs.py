@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -54,8 +55,8 @@ def is_fits_name(name: str) -> bool:
 def _one_argument(word: str) -> list[Path]:
     if not word.strip():
         raise Refused("an empty file name was given")
-    if Path(word).expanduser().is_file():
-        return [Path(word).expanduser()]
+    if os.path.isfile(os.path.expanduser(word)):  # noqa: PTH111, PTH113  False, and no error, for what cannot be a name at all
+        return [Path(os.path.expanduser(word))]  # noqa: PTH111
     found: list[Path] = []
     for piece in (part.strip(" \t\r\n\\") for part in word.split(",")):
         if piece:
@@ -64,10 +65,10 @@ def _one_argument(word: str) -> list[Path]:
 
 
 def _one_piece(piece: str) -> list[Path]:
-    path = Path(piece).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(piece))  # noqa: PTH111
+    if os.path.isfile(path):  # noqa: PTH113
         return [path]
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112
         raise Refused(f"'{piece}' is a folder, not a file: write '{piece.rstrip('/')}/*.fits' for the files in it")
     if not any(character in piece for character in _GLOB_CHARACTERS):
         raise Refused(f"the file '{piece}' does not exist")

@@ -73,14 +73,14 @@ def _rows(path: Path, wanted: Wanted, tell: Callable[[str], None]) -> list[tuple
 
 def _parts(part: Frame, wanted: Wanted) -> Iterator[tuple[int | None, NDArray[Any], NDArray[Any] | None]]:
     pixels, mask = part.operand.pixels, part.operand.mask
+    if wanted.good_only and mask is None:
+        raise RejectedInput("there is no MASK extension to leave out flagged pixels by")
     flags = None if mask is None else mask if wanted.good_only else mask & np.uint16(PixelFlag.NO_DATA)
     if wanted.per_plane and pixels.ndim == 3:
         z0 = wanted.box.z0 if wanted.box else 0
         for index in range(pixels.shape[0]):
             yield z0 + index, pixels[index], None if flags is None else flags[index]
         return
-    if wanted.good_only and mask is None:
-        raise RejectedInput("there is no MASK extension to leave out flagged pixels by")
     yield None, pixels, flags
 
 

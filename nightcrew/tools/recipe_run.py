@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput
 from nightcrew.frames.flags import PixelFlag
-from nightcrew.io.cardtext import Card
+from nightcrew.io.cardtext import Card, whole_header
 from nightcrew.io.headers import HeaderValue, read_hdus
 from nightcrew.io.images import ImageFile
 from nightcrew.io.products import write_image_product
@@ -25,6 +26,7 @@ from nightcrew.tools.boxes import Box
 from nightcrew.tools.combined_header import STALE, Method, record
 from nightcrew.tools.darkline import DarkLine, fit_dark_line
 from nightcrew.tools.recipe import NightFrame, SetUp, by_exposure, by_target, label, odd_frames
+from nightcrew.tools.stats import good_pixels
 
 Image = NDArray[np.float32]
 
@@ -223,7 +225,6 @@ class Reduction:
         history = [
             ("HISTORY", f"nightcrew frames recipe: less bias.fits, less {note or 'its mean dark'}, by flat_{label(header.filter)}.fits", "")
         ]
-        hdu = read_hdus(frame.path)[header.hdu]
         path = self.folder / name
         cards: list[Card] = [("NCRECIPE", "frames recipe", "bias, dark and flat applied"), *history]
         write_image_product(
@@ -232,7 +233,7 @@ class Reduction:
             uncertainty=result.uncertainty / gain,
             mask=result.mask,
             cards=cards,
-            source_header=hdu.raw,
+            source_header=whole_header(read_hdus(frame.path), header.hdu),
             unit="adu",
             drop=_trimmed_cards(header.trim),
         )
@@ -246,9 +247,11 @@ class Reduction:
 
     def _without_odd(self, frames: Sequence[NightFrame], bias: Image | None) -> list[NightFrame]:
         """``frames`` without those whose level or scatter in the box is unlike their siblings'; these are named."""
-        parts = [self._in_box(_read(frame).astype(np.float32) - (0 if bias is None else bias)) for frame in frames]
+        parts = [good_pixels(self._in_box(_read(frame).astype(np.float32) - (0 if bias is None else bias))) for frame in frames]
         odd = odd_frames(
-            [float(np.mean(p, dtype=np.float64)) for p in parts], [float(np.std(p)) for p in parts], limit=self.options.odd_limit
+            [float(np.mean(p, dtype=np.float64)) if p.size else math.nan for p in parts],
+            [float(np.std(p)) if p.size else math.nan for p in parts],
+            limit=self.options.odd_limit,
         )
         for place, reason in odd.items():
             self._leave_out([frames[place]], reason)
@@ -257,7 +260,10 @@ class Reduction:
     def _check_level(self, frame: NightFrame) -> None:
         """Refuse a flat near saturation."""
         limit = frame.header.saturation_adu
-        level = float(np.median(self._in_box(_read(frame))))
+        good = good_pixels(self._in_box(_read(frame)))
+        if not good.size:
+            raise RejectedInput("it has no value in the box")
+        level = float(np.median(good))
         if limit is not None and level > NEARLY_SATURATED * limit:
             raise RejectedInput(f"its level of {level:.0f} is near saturation ({limit:.0f})")
 
@@ -290,7 +296,7 @@ class Reduction:
             uncertainty=plane.uncertainty,
             mask=mask if mask is not None else np.where(np.isfinite(plane.pixels), 0, int(PixelFlag.NO_DATA)).astype(np.uint16),
             cards=[("NCRECIPE", "frames recipe", "combined by the hand recipe"), *record(headers, method), *extra],
-            source_header=read_hdus(frames[0].path)[frames[0].header.hdu].raw,
+            source_header=whole_header(read_hdus(frames[0].path), frames[0].header.hdu),
             unit=unit,
             drop=STALE | _trimmed_cards(frames[0].header.trim),
         )
@@ -303,9 +309,11 @@ def _source(frame: NightFrame) -> ArraySource:
 
 
 def _read(frame: NightFrame) -> NDArray[Any]:
-    """Raw pixels inside the trim section."""
+    """Raw pixels inside the trim section; as floats, NaN where there is no value, where integers may mean that (BLANK)."""
     with ImageFile(frame.path, frame.header.hdu) as image:
         pixels = image.read()
+        if image.blank is not None:
+            pixels = np.where(pixels == image.blank, np.nan, pixels)
     if frame.header.trim is None:
         return pixels
     x0, x1, y0, y1 = frame.header.trim
@@ -318,7 +326,8 @@ def _sigma(uncertainty: NDArray[Any] | None, result: NDArray[Any]) -> Image:
 
 
 def _cards(frame: NightFrame) -> dict[str, HeaderValue]:
-    return read_hdus(frame.path)[frame.header.hdu].cards
+    hdus = read_hdus(frame.path)
+    return {**hdus[0].cards, **hdus[frame.header.hdu].cards}
 
 
 def _names(frames: Sequence[NightFrame]) -> tuple[str, ...]:

@@ -42,6 +42,21 @@ def test_the_algebra(kernel: str) -> None:
     assert not got.mask.any()
 
 
+def test_blank_integers_of_a_file_are_no_data(tmp_path: Path) -> None:
+    raw = fits.PrimaryHDU(np.full(SHAPE, 1000, np.int16))
+    raw.data[3, 4], raw.header["BLANK"] = -1, -1
+    raw.writeto(tmp_path / "blank.fits")
+    rows: dict[int, Any] = {}
+    calibrator = calibrate.LightCalibrator(SHAPE, LightPlanes(bias=plane(100)), LightNumbers(read_variance_e2=25))
+    with ImageFile(tmp_path / "blank.fits") as image:
+        calibrate.calibrate_to(lambda y0, part: rows.update({y0: (part.science.copy(), part.mask.copy())}), image, calibrator)
+    science, mask = (np.concatenate([rows[y0][i] for y0 in sorted(rows)]) for i in range(2))
+    assert int(mask[3, 4]) == PixelFlag.NO_DATA
+    assert np.isnan(science[3, 4])
+    assert np.count_nonzero(mask) == 1
+    assert (np.delete(science.ravel(), 3 * SHAPE[1] + 4) == 900).all()
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_flags_say_what_is_wrong(kernel: str) -> None:
     raw, flat, bias = np.full(SHAPE, 1000.0, np.float32), plane(1), plane(100)

@@ -79,6 +79,13 @@ def test_statistics() -> None:
     assert half_sample_mode(np.array([1.0, 1.5, 3.0])) == 1.25
 
 
+@pytest.mark.parametrize("reference", ["first", "mean", "unit"])
+def test_a_level_of_the_other_sign_is_refused(reference: Any) -> None:
+    frames = [np.full((4, 5), value, np.float32) for value in (100.0, 90.0, -5.0)]
+    with pytest.raises(RejectedInput, match="frame 3: its mean is -5, so it cannot be scaled to"):
+        combine(frames, normalise=Normalise(statistic="mean", reference=reference))
+
+
 def test_what_cannot_be_normalised_says_why() -> None:
     zero = np.zeros((3, 3), np.uint16)
     with pytest.raises(RejectedInput, match="frame 1: its median is 0"):

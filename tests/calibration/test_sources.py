@@ -64,6 +64,59 @@ def test_scaled_files_are_physical_values(tmp_path: Path) -> None:
     assert (got.count == 2).all()
 
 
+@pytest.mark.parametrize("kind", ["int16", "uint16", "int8", "int32", "compressed"])
+@pytest.mark.parametrize("kernel", ["auto", "numpy"])
+def test_blank_integers_are_no_values(kind: str, kernel: Any, tmp_path: Path) -> None:
+    stored, zero = {"uint16": (">i2", 32768), "int8": ("u1", -128), "int32": (">i4", 0)}.get(kind, (">i2", 0))
+    paths = []
+    for number in range(3):
+        pixels = np.full(SHAPE, 20 + number).astype(stored)
+        pixels[number, 0] = 7
+        header = fits.Header([("SIMPLE", True), ("BITPIX", 8 * pixels.itemsize), ("NAXIS", 2), ("NAXIS1", SHAPE[1]), ("NAXIS2", SHAPE[0])])
+        header["BLANK"], header["BZERO"] = 7, zero
+        data = header.tostring().encode() + pixels.tobytes()
+        paths.append(tmp_path / f"blank{number}.fits")
+        paths[-1].write_bytes(data + b"\0" * (-len(data) % 2880))
+        if kind == "compressed":
+            hdu = fits.CompImageHDU(pixels.astype("i2"), compression_type="RICE_1")
+            hdu.header["BLANK"] = 7
+            paths[-1] = tmp_path / f"blank{number}.fits.fz"
+            hdu.writeto(paths[-1])
+    got = combine(paths, method="mean", kernel=kernel)
+    wanted = np.full(SHAPE, 21.0 + zero)
+    wanted[:3, 0] = [21.5 + zero, 21.0 + zero, 20.5 + zero]
+    np.testing.assert_array_equal(got.result, wanted.astype(np.float32))
+    assert got.count is not None
+    assert (got.count[:3, 0] == 2).all()
+    assert got.count.sum() == 3 * got.count.size - 3
+
+
+def test_unit_gain_and_exposure_may_stand_in_the_primary_header(tmp_path: Path) -> None:
+    paths = []
+    for number, gain in enumerate((2, 3)):
+        first = fits.PrimaryHDU()
+        first.header["GAIN"], first.header["EXPTIME"] = gain, 30.0
+        paths.append(tmp_path / f"extension{number}.fits")
+        fits.HDUList([first, fits.ImageHDU(np.ones(SHAPE, np.int16))]).writeto(paths[-1])
+    with pytest.raises(Refused, match=r"do not agree in gain setting: extension1\.fits has GAIN 3"):
+        combine(paths)
+    assert combine(paths[:1], method="mean", weights="exposure").frames[0].exposure_s == 30.0
+
+
+def test_variances_become_standard_deviations_and_other_forms_are_rejected(tmp_path: Path) -> None:
+    def made(form: str) -> ArraySource:
+        second = fits.ImageHDU(np.full(SHAPE, 4.0, np.float32), name="UNCERT")
+        second.header["UTYPE"] = form
+        path = tmp_path / f"{form}.fits"
+        fits.HDUList([fits.PrimaryHDU(np.ones(SHAPE, np.float32)), second]).writeto(path)
+        return ArraySource(data=path, uncertainty="UNCERT")
+
+    np.testing.assert_array_equal(combine([made("VarianceUncertainty")], method="mean").uncertainty, 2.0)
+    np.testing.assert_array_equal(combine([made("StdDevUncertainty")], method="mean").uncertainty, 4.0)
+    with pytest.raises(RejectedInput, match="its uncertainty is a InverseVariance"):
+        combine([made("InverseVariance")], method="mean")
+
+
 def _bytes_of(hdu: Any) -> bytes:
     """The stored integers as they are, with the scaling cards on top."""
     data: bytes = hdu.data.astype(">i2").tobytes()

@@ -14,6 +14,7 @@ from nightcrew.calibration.combine import combine
 from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.kernels.weighted import exact_sum
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, median_variance
+from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput
 
@@ -137,3 +138,19 @@ def test_weights_that_cannot_be_are_refused() -> None:
             combine(frames, **{"method": "mean", **options})
     with pytest.raises(Refused, match="frame 2: has no uncertainty"):
         combine([ArraySource(data=frames[0], uncertainty=np.ones((2, 2))), frames[1]])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_own_uncertainties_are_scaled_with_their_frames(kernel: Any) -> None:
+    levels, errors, flat = (10.0, 20.0), (1.0, 2.0), np.full((4, 5), -0.5, np.float32)
+    planes = [[np.full((4, 5), value, np.float32) for value in pair] for pair in zip(levels, errors, strict=True)]
+    sources = [ArraySource(data=data, uncertainty=sigma) for data, sigma in planes]
+    level = combine(sources, method="mean", normalise=Normalise(statistic="mean", reference="first"), kernel=kernel)
+    np.testing.assert_allclose(level.uncertainty, np.sqrt(1 + 1) / 2, rtol=1e-6)  # type: ignore[arg-type]
+    given = [FrameCalibration(scale=4.0, shift=3.0), FrameCalibration(divide=flat)]
+    for method, truth in (("mean", np.sqrt(16 + 16) / 2), ("sum", np.sqrt(32))):
+        got = combine(sources, method=method, per_frame=given, kernel=kernel)
+        np.testing.assert_allclose(got.uncertainty, truth, rtol=1e-6)  # type: ignore[arg-type]
+    by_sigma = combine(sources, method="mean", weights="inverse_variance", per_frame=[FrameCalibration(scale=4.0), None], kernel=kernel)
+    np.testing.assert_allclose(by_sigma.result, (40 / 16 + 20 / 4) / (1 / 16 + 1 / 4), rtol=1e-6)
+    np.testing.assert_array_equal(planes[0][1], 1.0)  # what was given stays as it is

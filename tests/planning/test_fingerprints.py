@@ -133,7 +133,7 @@ def test_a_parameter_makes_stale_what_it_touches(night: Crew, parameters: dict[s
 )
 def test_a_newer_recipe_makes_stale_what_it_touches(night: Crew, monkeypatch: pytest.MonkeyPatch, recipe: str, expected: set[str]) -> None:
     before = prints(night)
-    newer = {**RECIPES, recipe: replace(RECIPES[recipe], version=2)}
+    newer = {**RECIPES, recipe: replace(RECIPES[recipe], version=RECIPES[recipe].version + 1)}
     monkeypatch.setattr(builders, "RECIPES", newer)
     assert changed(before, prints(night)) == expected
 

@@ -162,6 +162,8 @@ def test_stats_leaves_out_nan_and_on_wish_flagged_pixels(frames: Runner, folder:
     assert frames("stats", "p.fits", "-s", "num,bad,max", "--good").out.split()[-3:] == ["2", "2", "3"]
     write(folder / "q.fits", pixels)
     assert "no MASK extension" in frames.fails("stats", "q.fits", "--good")
+    write("cube.fits", np.zeros((2, 3, 4), np.int16))
+    assert "no MASK extension" in frames.fails("stats", "cube.fits", "--good", "--planes")
 
 
 def test_stats_of_one_bad_file_does_not_stop_the_others(frames: Runner, folder: Path) -> None:

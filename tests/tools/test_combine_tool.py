@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,31 @@ def test_a_file_named_twice_counts_once(frames: Runner) -> None:
     assert "counts once" in ran.err
 
 
+def test_planes_of_a_cube_have_their_own_masks_and_uncertainties(frames: Runner, folder: Path) -> None:
+    cube = np.stack([np.full(SHAPE, value, np.float32) for value in (1, 2, 30)])
+    mask, sigma = np.zeros(cube.shape, np.uint16), np.stack([np.full(SHAPE, value, np.float32) for value in (3, 4, 9)])
+    mask[2] = int(PixelFlag.COSMIC_RAY)
+    write(folder / "c.fits", cube, MASK=mask, UNCERT=sigma)
+    (folder / "c.fits.gz").write_bytes(gzip.compress((folder / "c.fits").read_bytes()))
+    for name in ("c.fits", "c.fits.gz"):
+        assert frames("combine", name, "-r", "-m", "mean", "--planes", "all", "-o", f"reduced.{name}").code == 0
+        found = [values(f"reduced.{name}", hdu)[0, 0] for hdu in ("SCI", "UNCERT", "COUNT")]
+        assert found == [1.5, 2.5, 2]
+        assert header(f"reduced.{name}")["NCOMBINE"] == 3
+    assert frames("combine", "c.fits", "-m", "mean", "--planes", "all", "-o", "planes.fits").code == 0
+    found = [values("planes.fits", hdu)[:2, 0, 0].tolist() for hdu in ("UNCERT", "COUNT")]
+    assert found == [[3, 4], [1, 1]]
+    assert np.isnan(values("planes.fits", "SCI")[2]).all()
+
+
+def test_cards_of_the_primary_header_go_on(frames: Runner, folder: Path) -> None:
+    write(folder / "m.fits", None, {"OBJECT": "M 42", "FILTER": "R", "EXPTIME": 30.0}, SCI=np.ones(SHAPE, np.int16))
+    assert frames("combine", "m.fits", "-o", "o.fits").code == 0
+    assert frames("combine", "m.fits", "-u", "-o", "unit.fits").code == 0
+    for name in ("o.fits", "unit.fits"):
+        assert [header(name)[key] for key in ("OBJECT", "FILTER", "EXPTIME")] == ["M 42", "R", 30.0]
+
+
 @pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize(
     ("words", "sentence"),
@@ -206,6 +232,9 @@ def test_a_file_named_twice_counts_once(frames: Runner) -> None:
         (["f?.fits", "-c", "max", "-d", "x"], "nothing to clip by"),
         (["f?.fits", "-c", "max", "-d", "1.5"], "a whole number"),
         (["f?.fits", "-c", "median"], "no clip 'median'"),
+        (["f?.fits", "-c", "max"], "-c max needs the number of values to leave out"),
+        (["f?.fits", "-m", "mean", "-d", "2"], "-d 2 leaves out nothing by itself"),
+        (["negative.fits", "f0.fits", "-n", "mean"], "so it cannot be scaled to -5"),
         (["f?.fits", "-n", "max"], "cannot be normalised by 'max'"),
         (["f?.fits", "-m", "mode"], "no method 'mode'"),
         (["f?.fits", "-m", "quantile", "-a", "1.5"], "from 0 to 1"),
@@ -228,6 +257,7 @@ def test_what_cannot_be_combined_is_one_sentence_and_leaves_nothing(frames: Runn
     write("other.fits", np.zeros((4, 4), np.int16))
     write("cube.fits", np.zeros((2, *SHAPE), np.int16))
     write("zero.fits", np.zeros(SHAPE, np.int16))
+    write("negative.fits", np.full(SHAPE, -5, np.int16))
     write("nan.fits", np.full(SHAPE, np.nan, np.float32))
     Path("bad.fits").write_text("no FITS")
     Path("cut.fits").write_bytes(Path("f0.fits").read_bytes()[:3000])

@@ -105,6 +105,15 @@ def test_blank_pixels_are_flagged(tmp_path: Path) -> None:
     assert frame.operand.mask.tolist() == [[0, int(PixelFlag.NO_DATA)], [0, 0]]
 
 
+def test_blank_signed_bytes_are_flagged_by_their_stored_number(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", np.array([[5, 6], [7, 8]], np.uint8), {"BLANK": 6, "SPARE": 0})
+    path.write_bytes(path.read_bytes().replace(b"SPARE   =                    0", b"BZERO   =                 -128"))
+    frame = read_frame(path)
+    assert frame.operand.pixels.tolist() == [[-123, -122], [-121, -120]]
+    assert frame.operand.mask is not None
+    assert frame.operand.mask.tolist() == [[0, int(PixelFlag.NO_DATA)], [0, 0]]
+
+
 def test_needless_axes_are_dropped_and_four_real_ones_rejected(tmp_path: Path) -> None:
     assert read_frame(write(tmp_path / "a.fits", np.zeros((1, 1, 4, 5), np.int16))).shape == (4, 5)
     assert read_frame(write(tmp_path / "c.fits", np.zeros((1, 3, 4, 5), np.int16))).shape == (3, 4, 5)

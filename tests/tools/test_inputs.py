@@ -36,6 +36,15 @@ def test_blanks_and_line_ends_around_the_pieces_do_not_count() -> None:
 
 
 @pytest.mark.usefixtures("night")
+def test_a_comma_list_may_be_longer_than_any_file_name() -> None:
+    assert names(",".join(["b1.fit"] * 1000)) == ["b1.fit"] * 1000
+    with pytest.raises(Refused, match="does not exist"):
+        names("x" * 300)
+    with pytest.raises(Refused, match="does not exist"):
+        names("~nobody-of-this-name/a.fits")
+
+
+@pytest.mark.usefixtures("night")
 def test_a_name_with_blank_comma_or_bracket_is_a_name() -> None:
     assert names("a 2.fits", "a,3.fits", "c[4].fits") == ["a 2.fits", "a,3.fits", "c[4].fits"]
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from astropy.nddata import CCDData
 
 from nightcrew.errors import RejectedInput
+from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.model import FrameHeader
 from nightcrew.tools.recipe import NightFrame, by_exposure, disagreements, odd_frames, set_ups
 from nightcrew.tools.recipe_night import reduce_night
@@ -118,6 +120,27 @@ def test_the_same_night_gives_the_same_bytes(night: Night, tmp_path: Path) -> No
     reduce_night(paths[::-1], tmp_path / "again", Options(), say=lambda _: None)
     for path in sorted(night[0].rglob("*.*")):
         assert path.read_bytes() == (tmp_path / "again" / path.relative_to(night[0])).read_bytes(), path.name
+
+
+def test_blank_pixels_and_nan_make_no_frame_odd_and_no_value(tmp_path: Path) -> None:
+    rng, paths = np.random.default_rng(6), []
+    for number in range(10):
+        pixels = rng.normal(300 if number < 5 else 320, 3, (20, 24)).round().astype(np.int16)
+        hdu = fits.PrimaryHDU(pixels if number < 5 else pixels.astype(np.float32))
+        hdu.data[9, 11] = -7 if number < 5 else np.nan
+        if number < 5:
+            hdu.header["BLANK"] = -7
+        hdu.header["IMAGETYP"], hdu.header["EXPTIME"] = ("bias", 0.0) if number < 5 else ("dark", 30.0)
+        hdu.header["DATE-OBS"] = f"2021-02-27T00:0{number}:00"
+        paths.append(tmp_path / f"n{number}.fits")
+        hdu.writeto(paths[-1])
+    result = reduce_night(paths, tmp_path / "out", Options(), say=lambda _: None)
+    assert result.outcomes[0].left_out == {}
+    for name, used in (("bias.fits", 5), ("dark_30s.fits", 5)):
+        made = values(tmp_path / "out" / name)
+        assert header(tmp_path / "out" / name)["NCOMBINE"] == used
+        assert np.argwhere(np.isnan(made)).tolist() == [[9, 11]]
+        assert values(tmp_path / "out" / name, "MASK")[9, 11] == PixelFlag.NO_DATA
 
 
 def test_recipe_from_the_shell(frames: Runner, folder: Path) -> None:
