@@ -5,34 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from nightcrew.irradiation.costs import star_forecast
-from nightcrew.irradiation.operation import Operation
 from nightcrew.irradiation.results import Analysis
 from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES
-from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell
+from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisTable, Cell
 from reports.campaign_summary import JOINT, KEY_QUANTITIES, campaign_quantities, extrapolated, operation_quantities
+from reports.campaign_verdict import PagePart, grade_of, needs_of, status_of, verdict_of
 from reports.names import slug
 from reports.summary import Quantity, Summary
 from reports.text import plural
 
 MOST_REMARKS = 12
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PagePart:
-    """One campaign of the page.  ``folder``: where its files lie below the page's, with a slash at the end ("" for the same)."""
-
-    name: str
-    plan: str
-    folder: str
-    analysis: Analysis | None
-    operation: tuple[Operation, ...]
-    absent: tuple[str, ...]
-    remarks: tuple[str, ...]
-    left_out: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,14 +46,14 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         quantities += operation_quantities(part.operation, where)
         head = f"{part.name}: " if several else ""
         sections += _Sections(part, source, head).all()
-        needs += [head + text for text in _needs(part)]
+        needs += [head + text for text in needs_of(part)]
     names = {quantity.name for quantity in quantities}
     grade, reasons = grade_of(source.parts, quantities)
-    status = _status(source.parts)
+    status = status_of(source.parts)
     return AnalysisPage(
         kind="campaign",
         title=source.title,
-        verdict=" ".join(_verdict(part, several) for part in source.parts),
+        verdict=" ".join(verdict_of(part, several) for part in source.parts),
         status="attention" if status == "good" and reasons else status,
         needs_person=tuple(dict.fromkeys([*reasons, *needs]))[:MOST_REMARKS],
         summary=Summary(
@@ -83,25 +68,6 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
         commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
     )
-
-
-def grade_of(parts: Sequence[PagePart], quantities: Sequence[Quantity]) -> tuple[Literal["A", "B", "C"], list[str]]:
-    """How far the numbers can be trusted, and why not farther.
-
-    C: no key quantity was determined (frames before the beam alone, or nothing at all).  B: one of them is undetermined, or something
-    makes them less sure than their errors say (``Analysis.doubts``).  Plans that make masters alone, and sequences, ask for none of them.
-    """
-    asked = [part for part in parts if part.plan not in ("standard", "irradiation", "operation")]
-    doubts = [f"{text}." for part in parts if part.analysis is not None for text in part.analysis.doubts]
-    if not asked:
-        return ("B" if doubts else "A"), doubts
-    values = {name: [one.value for one in quantities if one.name == name] for name in KEY_QUANTITIES}
-    lacking = [name for name, found in values.items() if not found or None in found]
-    if all(value is None for found in values.values() for value in found):
-        return "C", ["No key quantity was determined.", *doubts]
-    if lacking:
-        doubts.insert(0, f"Key quantities that are undetermined, at least in part: {', '.join(lacking)}.")
-    return ("B" if doubts else "A"), doubts
 
 
 def distinct(quantities: Sequence[Quantity]) -> list[Quantity]:
@@ -125,65 +91,6 @@ def sequence_folder(name: str, campaign: str) -> str:
 def _worth_naming(name: str) -> bool:
     last = name.rpartition("/")[2]
     return last.endswith((".csv", ".ecsv", ".gif", ".mp4", ".json"))
-
-
-def _status(parts: Sequence[PagePart]) -> AnalysisStatus:
-    if all(part.analysis is None and not part.operation for part in parts):
-        return "bad"
-    return "attention" if any(_needs(part) for part in parts) else "good"
-
-
-def _verdict(part: PagePart, several: bool) -> str:
-    head = f"{part.name}: " if several else ""
-    if part.analysis is None:
-        return (
-            f"{head}{plural(len(part.operation), 'operation sequence')} analysed."
-            if part.operation
-            else f"{head}Nothing could be analysed."
-        )
-    analysis = part.analysis
-    frames = sum(len(one.group.frames) for one in analysis.masters)
-    if part.plan in ("standard", "irradiation"):
-        return f"{head}{plural(frames, 'frame')} in {plural(len(analysis.masters), 'master')}."
-    doses = [one.group.dose_krad for one in analysis.masters]
-    text = f"{head}{plural(frames, 'frame')} up to {max(doses, default=0.0):.4g} kRad"
-    slope = next((s for s in analysis.slopes if s.kind == "BIAS" and math.isfinite(s.value)), None)
-    if slope is not None:
-        text += f"; the bias changes by {_pm(slope.value, slope.error)} adu/kRad"
-    fit = analysis.main_fit
-    if fit is not None and math.isfinite(fit.values["beta"]):
-        text += f", the dark current by {_pm(fit.values['beta'], fit.errors['beta'])} adu/s/kRad"
-    if analysis.hot.growth is not None and not analysis.hot.growth.why:
-        found = analysis.hot.growth
-        text += f", {_pm(found.per_krad, found.per_krad_error)} hot pixels a kRad"
-    return text + "."
-
-
-def _pm(value: float, error: float) -> str:
-    """A value with its error, rounded to the error's second digit."""
-    if not math.isfinite(error) or error <= 0:
-        return f"{value:.4g}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{min(digits, 8)}f} \N{PLUS-MINUS SIGN} {error:.{min(digits, 8)}f}"
-
-
-def _needs(part: PagePart) -> list[str]:
-    """What a person should look at, most urgent first."""
-    found = []
-    if part.analysis is not None:
-        raw = [one for one in part.analysis.masters if not one.corrected]
-        if raw:
-            found.append(f"{plural(len(raw), 'master')} of darks keep their bias ({raw[0].why}); take biases with them.")
-        fit = part.analysis.main_fit
-        if fit is not None and fit.scale > 1 and part.plan not in ("standard", "irradiation"):
-            found.append(
-                f"The joint model does not describe the levels within their errors; its errors were widened {fit.scale:.3g} times."
-            )
-    if part.left_out:
-        name, reason = next(iter(sorted(part.left_out.items())))
-        found.append(f"{plural(len(part.left_out), 'frame')} left out, first {name}: {reason}.")
-    words = ("the folder says", "restart", "never changes", "nothing in common", "no log and no folder", "cannot be used", "was not used")
-    return found + [f"{text}." for text in part.remarks if any(word in text for word in words)]
 
 
 class _Sections:

@@ -21,7 +21,8 @@ from nightcrew.irradiation.star_noise import Star
 from nightcrew.irradiation.tokens import STAGES, Stage
 from nightcrew.lab.index import write_frames_index
 from reports.analysis import MODEL, REPORT, AnalysisPage, pictures, tables
-from reports.campaign_page import PagePart, PageSource, campaign_page
+from reports.campaign_page import PageSource, campaign_page
+from reports.campaign_verdict import PagePart
 from reports.names import FIGURES, NUMBERS
 from reports.summary import FILE_NAME
 from tasks.campaign_dose import write_dose

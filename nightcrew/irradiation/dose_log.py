@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
 from nightcrew.io.source import shown
+from nightcrew.lab.dates import looks_like_moments, read_moments
 
 F8 = NDArray[np.float64]
 LOG_NAMES = ("radiationLogCompleto.csv", "radiationLog.csv", "radiationLogDef.csv")
@@ -21,12 +22,13 @@ _BASE = {"rad": 1e-3, "rads": 1e-3, "gy": 0.1}  # kRad
 _PREFIX = {"": 1.0, "u": 1e-6, "\N{MICRO SIGN}": 1e-6, "m": 1e-3, "c": 1e-2, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _SECONDS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _SECONDS |= {"min": 60.0, "mins": 60.0, "minutes": 60.0, "h": 3600.0, "hr": 3600.0, "hours": 3600.0, "d": 86400.0, "days": 86400.0}
-_SECONDS |= {"unix": 1.0, "utc": 1.0, "epoch": 1.0}
+_SECONDS |= {"unix": 1.0, "utc": 1.0, "epoch": 1.0, "iso": 1.0}
 LARGEST_BYTES = 64 << 20
 CONSTANT = 1e-9  # relative spread below which all doses of a log are the same number
 
 _DOSE = re.compile(r"(dose|radiationlevel|radiation_level)[\s_]*[\[(]?\s*([a-z\N{MICRO SIGN}]*)\s*[\])]?", re.IGNORECASE)
 _TIME = re.compile(r"(time_?stamp|time)[\s_]*[\[(]?\s*([a-z\N{MICRO SIGN}]*)\s*[\])]?", re.IGNORECASE)
+_MOMENT = re.compile(r"(date[\s_-]?time|date[\s_-]?obs|utc|date)(?:[\s_]*[\[(]?\s*(?:utc|iso)\s*[\])]?)?", re.IGNORECASE)
 _FRAME = ("framenum", "frame")
 _OTHERS = {
     "current_a": re.compile(r"amperage.*|current.*", re.IGNORECASE),
@@ -128,12 +130,23 @@ def parse_dose_log(text: str, name: str) -> DoseLog:
         raise RejectedInput(f"{shown(name)}: has no column Dose, RadiationLevel, current or voltage (it has {', '.join(head[:8])})")
     number = next((place for want in _FRAME for place, cell in enumerate(head) if cell.lower() == want), None)
     time_place, seconds = _time_column(head, remarks)
+    date_place = next((place for place, cell in enumerate(head) if _MOMENT.fullmatch(cell)), None)
+
+    def cells(place: int | None) -> list[str]:
+        return [row[place].strip() if place is not None and place < len(row) else "" for row in body]
 
     def column(place: int | None) -> F8:
-        return np.array([_number(row[place]) if place is not None and place < len(row) else math.nan for row in body], dtype=np.float64)
+        return np.array([_number(cell) for cell in cells(place)], dtype=np.float64)
 
     frames, times = column(number), column(time_place) * seconds
-    if time_place is not None and not np.isfinite(times).any():
+    if date_place is not None and time_place is None:
+        times = _moments(cells(date_place), head[date_place], remarks)
+    elif time_place is not None and looks_like_moments(cells(time_place)):
+        texts, label = cells(time_place), head[time_place]
+        if date_place is not None and not any("-" in text or "/" in text for text in texts):
+            texts, label = [f"{a} {b}" for a, b in zip(cells(date_place), texts, strict=True)], f"{head[date_place]} and {label}"
+        times = _moments(texts, label, remarks)
+    elif time_place is not None and not np.isfinite(times).any():
         remarks.append(f"column {head[time_place]}: holds no number of seconds, so its times were not used")
     made = {key: column(place) * factor for key, (place, factor) in doses.items()}
     dose = made.get("dose", made.get("level", np.full(len(body), math.nan)))
@@ -149,6 +162,19 @@ def parse_dose_log(text: str, name: str) -> DoseLog:
         others={key: column(place) for key, place in others.items()},
         remarks=tuple(remarks),
     )
+
+
+def _moments(cells: Sequence[str], label: str, remarks: list[str]) -> F8:
+    """Seconds since 1970 of a column of dates; NaN with a remark where it cannot be read."""
+    found = read_moments(cells)
+    lacking = sum(bool(cell) and math.isnan(seconds) for cell, seconds in zip(cells, found.seconds, strict=True))
+    if found.refused:
+        remarks.append(f"column {label}: {found.refused}, so its times were not used")
+    elif lacking:
+        remarks.append(f"column {label}: {lacking} of {len(cells)} cells are no moment")
+    if not found.refused and not found.zoned:
+        remarks.append(f"column {label}: its dates have no time zone and are taken as UTC")
+    return np.array(found.seconds, dtype=np.float64)
 
 
 def _find(head: Sequence[str], pattern: re.Pattern[str]) -> int | None:

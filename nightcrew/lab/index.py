@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from nightcrew.io.source import shown
 from nightcrew.lab import names
 from nightcrew.lab.attempts import DEFAULT_DEPTH, Attempt, find_attempts
 from nightcrew.lab.convert import Conversion, Section, covered
+from nightcrew.lab.dates import read_moments
 from nightcrew.lab.records import INDEX_COLUMNS, LabFrame, to_row
 from nightcrew.lab.saturation import top_of
 from nightcrew.lab.tables import write_table
@@ -128,7 +130,7 @@ def index_frame(path: Path, attempt: Attempt, given: Given) -> LabFrame:
         temperature_c=temperature,
         exposure_s=exposure,
         dose_krad=names.folder_dose_krad(attempt.parts) if dose is None else dose,
-        timestamp_s=_number(cards, "TIMESTAMP"),
+        timestamp_s=timestamp_of(cards),
         frame=None if frame is None else int(frame),
         attempt=where,
         filter=str(cards.get("FILTER") or "").strip(),
@@ -168,6 +170,14 @@ def _number(cards: dict[str, HeaderValue], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value)
+
+
+def timestamp_of(cards: dict[str, HeaderValue]) -> float | None:
+    """When a frame was taken in seconds: ``TIMESTAMP`` as it stands, else as a date, else ``DATE-OBS`` (both since 1970, UTC)."""
+    number = _number(cards, "TIMESTAMP")
+    texts = [value for key in ("TIMESTAMP", "DATE-OBS") if isinstance(value := cards.get(key), str)]
+    moments = [read_moments([text]).seconds[0] for text in texts]
+    return number if number is not None else next((seconds for seconds in moments if math.isfinite(seconds)), None)
 
 
 def temperature_of(cards: dict[str, HeaderValue], name: str, parts: Sequence[str]) -> tuple[float | None, str]:

@@ -18,13 +18,14 @@ from nightcrew.frames.units import to_celsius, unit_named
 from nightcrew.io.headers import HeaderValue
 from nightcrew.io.source import shown
 from nightcrew.lab.config import decode_text
+from nightcrew.lab.dates import looks_like_moments, read_moments
 
 FRAME_LOGS = ("temperatureLog.csv", "radiationLog.csv", "radiationLogCompleto.csv")
 """Logs that have a row a frame, in the order in which the first one that exists is taken."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "FRAMENUM": ("framenum", "framenumber", "frame"),
-    "TIMESTAMP": ("timestamp",),
+    "TIMESTAMP": ("timestamp", "datetime"),
     "EXPTIME": ("exptime", "exposuretime"),
     "REXPTIME": ("realexptime", "realexposuretime"),
     "GAIN": ("expgain", "gain"),
@@ -195,7 +196,9 @@ def parse_log(text: str, name: str = "temperatureLog.csv") -> FrameLog:
     if all(to_number(cell) is not None for cell in names):
         raise RejectedInput(f"{name}: has no line with the names of its columns")
     columns = [_column(cell) for cell in names]
-    warnings = [
+    warnings: list[str] = []
+    _dates_to_seconds(table, columns, name, warnings)
+    warnings += [
         f"{name}: the unit of the column {cell!r:.40} is not known; its values are undefined"
         for cell, column in zip(names, columns, strict=True)
         if in_keyword_unit(1.0, column.keyword, column.unit) is None
@@ -215,6 +218,24 @@ def parse_log(text: str, name: str = "temperatureLog.csv") -> FrameLog:
     if not by_frame:
         raise RejectedInput(f"{name}: has no row with a frame number")
     return FrameLog(name, tuple(names), tuple(rows), by_frame, tuple(warnings))
+
+
+def _dates_to_seconds(table: list[list[str]], columns: list[_Column], name: str, warnings: list[str]) -> None:
+    """Moments written as dates become seconds since 1970 in the table's cells; refused ones are undefined, with a warning."""
+    for place, column in enumerate(columns):
+        rows = [row for row in table[1:] if place < len(row)]
+        cells = [row[place] for row in rows]
+        if column.keyword != "TIMESTAMP" or not looks_like_moments(cells):
+            continue
+        found = read_moments(cells)
+        for row, seconds in zip(rows, found.seconds, strict=True):
+            row[place] = repr(seconds) if math.isfinite(seconds) else ("nan" if row[place].strip() else "")
+        columns[place] = _Column(column.keyword, column.rank, "s")
+        text = f"{name}: column {table[0][place].strip()!r:.40}"
+        if found.refused:
+            warnings.append(f"{text}: {found.refused}, so its times were not used")
+        elif not found.zoned:
+            warnings.append(f"{text}: its dates have no time zone and are taken as UTC")
 
 
 def _rows(table: list[list[str]], columns: list[_Column], key: int, decimal_comma: bool, name: str, warnings: list[str]) -> list[LogRow]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +127,39 @@ def test_without_logs_the_step_is_spread_in_time_order() -> None:
     assert found[frames[-1].relative].dose_krad == 20
     assert found[bias[0].relative].error_krad == pytest.approx(5 / math.sqrt(12))
     assert found[frames[-1].relative].rate_krad_per_s == pytest.approx(10 / N / 10)
+
+
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        ("FrameNum,TimeStamp,Dose", "%Y-%m-%dT%H:%M:%S"),
+        ("FrameNum,TimeStamp (UTC),Dose", "%Y-%m-%d %H:%M:%SZ"),
+        ("FrameNum,DateTime,Dose", "%d.%m.%Y %H:%M:%S"),
+        ("FrameNum,Date,Time,Dose", "%d/%m/%Y,%H:%M:%S"),
+    ],
+)
+def test_dates_in_a_log_are_times(header: str, form: str) -> None:
+    # they were no numbers, so such a log was used by frame numbers, or not at all
+    frames = [replace(f, time_s=None if f.time_s is None else f.time_s + 1.7736e9) for f in campaign()]  # 15 March 2026, 18:40 UTC
+    rows = [
+        f"{f.number},{datetime.fromtimestamp(f.time_s or 0, UTC).strftime(form)},{truth(f)!r}" for f in frames if f.stage == "radiating"
+    ]
+    log = parse_dose_log("\n".join([header, *rows]), "radiationLog.csv")
+    assert log.time_s.tolist() == [f.time_s for f in frames if f.stage == "radiating"]
+    assert any("taken as UTC" in remark for remark in log.remarks) == ("Z" not in form)
+    found = assign_doses(frames, Logs(whole=log)).doses
+    for frame in frames[1:-1]:
+        assert found[frame.relative].source == "time"
+        assert found[frame.relative].dose_krad == pytest.approx(truth(frame), abs=1e-9)
+
+
+def test_times_of_a_log_that_may_mean_two_moments_are_refused() -> None:
+    for times, why in ((("10:00:00", "10:01:00"), "times of day"), (("03/04/2026 10:00", "03/05/2026 10:00"), "comes first")):
+        log = parse_dose_log("TimeStamp,Dose\n" + "".join(f"{t},{n}\n" for n, t in enumerate(times)), "radiationLog.csv")
+        assert not log.has_times
+        (remark,) = log.remarks
+        assert why in remark
+        assert remark.endswith("so its times were not used")
 
 
 def test_a_constant_log_counts_as_missing() -> None:

@@ -24,8 +24,8 @@ from nightcrew.irradiation.response import NOMINAL, Level, dose_slope
 from nightcrew.irradiation.stacks import Stack, measure, pooled_drift
 from nightcrew.irradiation.star_noise import Star, forecast, limit_loss, limiting_magnitude, pixel_variance_e2
 from nightcrew.simulate.campaign_plan import DamagedSensor
-from reports.campaign_page import PagePart, grade_of
 from reports.campaign_summary import KEY_QUANTITIES
+from reports.campaign_verdict import PagePart, grade_of
 from reports.summary import Quantity
 from tests.irradiation.campaigns import analysed, plan_of, simulated
 from tests.irradiation.observations import exact
