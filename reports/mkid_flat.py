@@ -58,6 +58,21 @@ def write_book(final: Path, painters: Sequence[Painter]) -> int:
     return pages
 
 
+def write_books(
+    flat: FlatSolution, wavelength: WavelengthSolution | None, folder: Path, solution: str, pixels: Sequence[tuple[int, int]]
+) -> tuple[list[Path], list[str]]:
+    """Write the three books of a flat field, and in a sentence each those that have nothing to show, which cost the others nothing."""
+    names, written, notes = book_names(solution), [], []
+    books = {"pixels": pixel_book(flat, wavelength, pixels), "slices": slice_book(flat), "mask": mask_book(flat)}
+    for part, painters in books.items():
+        try:
+            write_book(folder / names[part], painters)
+            written.append(folder / names[part])
+        except EmptyFigureError as error:
+            notes.append(f"not written: {error}")
+    return written, notes
+
+
 def _pages(painters: Sequence[Painter]) -> Iterator[Canvas]:
     size = _COLUMNS * _ROWS
     for start in range(0, len(painters), size):

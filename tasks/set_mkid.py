@@ -18,7 +18,7 @@ from nightcrew.mkid.calibrated import open_calibrated, read_calibrations
 from nightcrew.mkid.convert import convert_window
 from nightcrew.mkid.cosmic_search import CosmicOptions, find_cosmic_rays
 from nightcrew.mkid.flat_cubes import FlatInput
-from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
+from nightcrew.mkid.flat_solution import read_flat_solution
 from nightcrew.mkid.flatcal import FlatOptions, flat_field
 from nightcrew.mkid.mask_solution import REASONS, joined_masks, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable
@@ -30,7 +30,6 @@ from nightcrew.mkid.solution_file import sha256_of
 from nightcrew.mkid.solution_grades import flat_grade, table_grade, wavelength_grade
 from nightcrew.mkid.wavecal import Calibrated, WavecalOptions, calibrate
 from nightcrew.mkid.wavecal_inputs import inputs_of_tables, read_frequencies
-from nightcrew.mkid.wavelength_solution import WavelengthSolution
 from reports import mkid_flat, mkid_wavecal
 from reports.analysis import AnalysisPage
 from reports.figures import EmptyFigureError
@@ -155,26 +154,12 @@ def make_flat(unit: SetUnit) -> SetResult:
     except Refused as error:  # what a person would have to choose otherwise
         raise RejectedInput(str(error)) from error
     flat.write(unit.out / FLAT)
-    notes = _books(unit, flat, calibrations.wavelength)
+    pixels = mkid_flat.some_pixels(flat, int(unit.facts["book_pixels"]))
+    _, notes = mkid_flat.write_books(flat, calibrations.wavelength, unit.out, "flat", pixels)
     quantities = flat_quantities(flat)
     grade, reasons = flat_grade(flat, calibrations.wavelength) if calibrations.wavelength else ("D", ())
     metrics = {**{one.name: one.value for one in quantities}, "notes": notes}
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, measurements=_measurements(quantities))
-
-
-def _books(unit: SetUnit, flat: FlatSolution, wavelength: WavelengthSolution | None) -> list[str]:
-    """The three books of a flat; one that has nothing to show costs the others nothing, and is told."""
-    names, notes = mkid_flat.book_names("flat"), []
-    pixels = mkid_flat.some_pixels(flat, int(unit.facts["book_pixels"]))
-    books = {"slices": mkid_flat.slice_book(flat), "mask": mkid_flat.mask_book(flat)}
-    if pixels:
-        books["pixels"] = mkid_flat.pixel_book(flat, wavelength, pixels)
-    for part, painters in books.items():
-        try:
-            mkid_flat.write_book(unit.out / names[part], painters)
-        except EmptyFigureError as error:
-            notes.append(f"not written: {error}")
-    return notes
 
 
 def make_calibrated(unit: SetUnit) -> SetResult:

@@ -64,12 +64,12 @@ def wavecal(
         masked = read.flag().ravel()[place] * (place >= 0)
     made = calibrate(lasers, options, masked=masked)
     made.write(out)
-    drawn = _draw_wavecal(made.solution, made.data, known, plot_names, pixel or [], plot_dir or out.with_name(out.stem + "_plots"))
+    drawn, notes = _draw_wavecal(made.solution, made.data, known, plot_names, pixel or [], plot_dir or out.with_name(out.stem + "_plots"))
     if as_json:
         quantities = [asdict(one) for one in wavelength_quantities(made.solution)]
-        say_json({"solution": out.name, "quantities": quantities, "plots": [path.name for path in drawn]})
+        say_json({"solution": out.name, "quantities": quantities, "plots": [path.name for path in drawn], "notes": notes})
         return
-    for line in summary_lines(made.solution):
+    for line in (*summary_lines(made.solution), *notes):
         say(line)
     for path in drawn:
         say(f"wrote {path}")
@@ -101,8 +101,9 @@ def plots(
         write_analysis(made, out)
         say(f"wrote {out / 'report.html'}")
         return
-    for path in _draw_wavecal(read, data, read_frequencies(frequencies) if frequencies else {}, names, pixel or [], out):
-        say(f"wrote {path}")
+    written, notes = _draw_wavecal(read, data, read_frequencies(frequencies) if frequencies else {}, names, pixel or [], out)
+    for line in (*notes, *(f"wrote {path}" for path in written)):
+        say(line)
 
 
 def _lasers(tables: list[Path], inputs: Path | None) -> list[LaserInput]:
@@ -114,7 +115,10 @@ def _lasers(tables: list[Path], inputs: Path | None) -> list[LaserInput]:
     return read_inputs(inputs) if inputs is not None else inputs_of_tables(tables)
 
 
-def _draw_wavecal(solution: object, data: object, known: dict[int, float], plots: str, pixel: list[str], folder: Path) -> list[Path]:
+def _draw_wavecal(
+    solution: object, data: object, known: dict[int, float], plots: str, pixel: list[str], folder: Path
+) -> tuple[list[Path], list[str]]:
+    """Files that were drawn, and a sentence for each plot that was not."""
     from nightcrew.mkid.line_data import LineData
     from nightcrew.mkid.wavelength_solution import WavelengthSolution
     from reports import mkid_wavecal as figures
@@ -124,16 +128,15 @@ def _draw_wavecal(solution: object, data: object, known: dict[int, float], plots
         raise TypeError("no solution to draw")
     names = [name for name in plots.split(",") if name]
     names = list(figures.NAMES) if names == ["all"] else names
+    notes = []
     if "rvsf" in names and not known:
         names.remove("rvsf")
-        say(figures.NO_FREQUENCIES)
+        notes.append(figures.NO_FREQUENCIES)
     pixels = [_pixel(text) for text in pixel]
     if not pixels and solution.solved.any():
         pixels = [figures.typical_pixel(solution)]
     made, empty = figures.draw([*names, "summary"], solution, data, known, pixels)
-    for sentence in empty:
-        say(sentence)
-    return write_plots(made, folder)
+    return write_plots(made, folder), [*notes, *empty]
 
 
 @app.command()
@@ -183,16 +186,17 @@ def flatcal(
     calibrations = read_calibrations(solutions)
     flat = flat_field(flats, calibrations, options, darks=darks)
     flat.write(final)
-    written = _write_books(flat, calibrations.wavelength, final, book_pixels) if books else []
+    written, notes = _write_books(flat, calibrations.wavelength, final, book_pixels) if books else ([], [])
     quantities = flat_quantities(flat)
     if as_json:
-        say_json({"solution": final.name, "quantities": [asdict(one) for one in quantities], "books": [path.name for path in written]})
+        values = {"solution": final.name, "quantities": [asdict(one) for one in quantities]}
+        say_json({**values, "books": [path.name for path in written], "notes": notes})
         return
     good = int((flat.flag == 0).sum())
     used = f"{int(flat.chunk_used.sum())} of {flat.chunk_used.size} chunks used"
     say(f"{good} of {flat.flag.size} pixels have weights at every wavelength; {used}")
-    for path in written:
-        say(f"wrote {path}")
+    for line in (*notes, *(f"wrote {path}" for path in written)):
+        say(line)
 
 
 def _config(path: Path) -> FlatConfig:
@@ -231,15 +235,10 @@ def _flat_inputs(
     return flats, darks, [wavecal, *masks], out
 
 
-def _write_books(flat: FlatSolution, wavelength: WavelengthSolution | None, final: Path, most: int) -> list[Path]:
+def _write_books(flat: FlatSolution, wavelength: WavelengthSolution | None, final: Path, most: int) -> tuple[list[Path], list[str]]:
     from reports import mkid_flat as books
 
-    names = books.book_names(final.stem)
-    pixels = books.some_pixels(flat, most)
-    parts = {"pixels": books.pixel_book(flat, wavelength, pixels), "slices": books.slice_book(flat), "mask": books.mask_book(flat)}
-    for part, painters in parts.items():
-        books.write_book(final.with_name(names[part]), painters)
-    return [final.with_name(names[part]) for part in parts]
+    return books.write_books(flat, wavelength, final.parent, final.stem, books.some_pixels(flat, most))
 
 
 @app.command()

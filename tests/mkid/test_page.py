@@ -78,20 +78,25 @@ def test_a_set_has_the_worst_grade_of_what_it_is_made_of(solved: int, changes: d
     assert found.grade == "D"
 
 
+def science(**changes: Any) -> CalibratedFacts:
+    values: dict[str, Any] = {
+        "name": "s",
+        "photons": 5,
+        "calibrated_photons": 5,
+        "usable_pixels": 20,
+        "wavecal": "a",
+        "flatcal": "x",
+        "grade": "A",
+        "grade_reasons": (),
+        "rate_cps": np.ones(MAP.shape),
+    }
+    return CalibratedFacts(**{**values, **changes})
+
+
 def test_science_that_is_far_from_its_solution_is_told() -> None:
-    rate = np.full(MAP.shape, np.nan)
-    science = CalibratedFacts(
-        name="s",
-        photons=5,
-        calibrated_photons=0,
-        usable_pixels=0,
-        wavecal="a",
-        flatcal="",
-        grade="D",
-        grade_reasons=("there is no flat field",),
-        rate_cps=rate,
-    )
-    found = MkidSet(title="run", tables=[facts(grade="A", live_s=0.0)], wavecals={"a": solution(20)}, calibrated=[science])
+    without: dict[str, Any] = {"flatcal": "", "grade": "D", "grade_reasons": ("there is no flat field",)}
+    dark = science(calibrated_photons=0, usable_pixels=0, rate_cps=np.full(MAP.shape, np.nan), **without)
+    found = MkidSet(title="run", tables=[facts(grade="A", live_s=0.0)], wavecals={"a": solution(20)}, calibrated=[dark])
     page, plots = build(found)
     assert page.summary.grade == found.grade == "D"
     assert "s: there is no flat field" in page.needs_person
@@ -101,19 +106,9 @@ def test_science_that_is_far_from_its_solution_is_told() -> None:
 
 def test_a_worthless_flat_field_is_told_and_lowers_what_is_read_with_it() -> None:
     blind = replace(flat_of([1.0]), flag=np.full(MAP.shape, f.bit("flatcal.bad"), np.uint32))
-    science = CalibratedFacts(
-        name="s",
-        photons=5,
-        calibrated_photons=5,
-        usable_pixels=20,
-        wavecal="a",
-        flatcal="x",
-        grade="A",
-        grade_reasons=(),
-        rate_cps=np.ones(MAP.shape),
-    )
-    found = MkidSet(title="run", tables=[facts(grade="A")], wavecals={"a": solution(20)}, flats={"x": blind}, calibrated=[science])
-    assert found.grade == found.science_grade(science) == "D"
+    one = science()
+    found = MkidSet(title="run", tables=[facts(grade="A")], wavecals={"a": solution(20)}, flats={"x": blind}, calibrated=[one])
+    assert found.grade == found.science_grade(one) == "D"
     assert found.solution_grades()["flat field x"][1] == ("0 of the 20 pixels that have wavelengths have flat-field weights (0 %)",)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deployments.cli.mkid_calibrate import plots, wavecal
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.line_data import LineData, read_line_data
 from nightcrew.mkid.wavecal import LaserInput, WavecalOptions, calibrate
@@ -105,11 +106,8 @@ def test_the_same_plot_has_the_same_bytes(made: Made) -> None:
 
 
 def test_the_command_calibrates_and_draws_all_eight(made: Made, tmp_path: Path) -> None:
-    listed = tmp_path / "inputs.csv"
-    rows = [f"{one.table},{one.wavelength_nm},,,{one.dark}" for one in made.lasers]
-    listed.write_text("\n".join(["table,wavelength_nm,start,stop,dark", *rows]))
     (tmp_path / "f.txt").write_text("".join(f"{resid} {ghz * 1e9:.0f} 50\n" for resid, ghz in FREQUENCIES.items()))
-    words = ["--inputs", listed, "--frequencies", tmp_path / "f.txt", "--plots", "all", "-o", tmp_path / "s.h5", "--json"]
+    words = ["--inputs", listed(made, tmp_path), "--frequencies", tmp_path / "f.txt", "--plots", "all", "-o", tmp_path / "s.h5", "--json"]
     code = "from deployments.cli import main; main()"
     command = [sys.executable, "-c", code, "mkid", "wavecal", *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -120,6 +118,28 @@ def test_the_command_calibrates_and_draws_all_eight(made: Made, tmp_path: Path) 
     }  # fmt: skip
     assert sorted(name.split("_x")[0].removesuffix(".png") for name in said["plots"]) == sorted(figures.NAMES)
     assert read_wavelength_solution(tmp_path / "s.h5").solved.sum() == 39
+
+
+def test_without_frequencies_one_sentence_says_so_and_the_rest_is_drawn(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plots(made.file, tmp_path, names="rvsf,resolutionimage")
+    told = capsys.readouterr().out.splitlines()
+    assert [line for line in told if not line.startswith("wrote ")] == [figures.NO_FREQUENCIES]
+    assert sorted(path.stem.split("_x")[0] for path in tmp_path.glob("*.png")) == ["resolutionimage", "summary"]
+
+
+def test_json_stays_json_when_something_is_not_drawn(made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wavecal(tmp_path / "s.h5", [], inputs=listed(made, tmp_path), plot_names="rvsf", as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert said["notes"] == [figures.NO_FREQUENCIES]
+    assert said["plots"] == ["summary.png"]
+
+
+def listed(made: Made, folder: Path) -> Path:
+    rows = [f"{one.table},{one.wavelength_nm},,,{one.dark}" for one in made.lasers]
+    (folder / "inputs.csv").write_text("\n".join(["table,wavelength_nm,start,stop,dark", *rows]))
+    return folder / "inputs.csv"
 
 
 @pytest.mark.parametrize(
