@@ -89,7 +89,7 @@ class BiasModel:
         made: F4 = np.sqrt(np.maximum(variance, 0))
         return made
 
-    def rows(self, chosen: NDArray[np.int64]) -> BiasModel:
+    def rows(self, chosen: NDArray[np.int64] | slice) -> BiasModel:
         """The same model for some rows of the frame."""
         planes = ("level", "slope", "level_error", "slope_error", "chi2", "count")
         return replace(self, **{name: getattr(self, name)[chosen] for name in planes})

@@ -18,6 +18,8 @@ from nightcrew.quality.statistics import clipped_mean_sigma, median_and_sigma
 
 F8 = NDArray[np.float64]
 SAMPLE = 1 << 17  # pixels that the levels are taken from
+NOISE_SAMPLE = 1 << 14  # of them, for the scatter of a pair: half a percent, and no pair is held to be better than one
+CLIP_SAMPLE = 1 << 13  # of them, for the limits beyond which a value is a hit
 ORDINARY = (0.05, 0.95)  # quantiles of the rate between which a pixel is ordinary
 MOST_SATURATED = 0.01  # of the ordinary pixels: above, a frame's mean level says nothing
 SHARE = 2e-3  # of a level: what two levels may differ by for reasons that noise does not know
@@ -48,21 +50,17 @@ def judge_darks(
     saturation: float,
 ) -> Judged:
     """Look at a sample of pixels of all frames; RejectedInput when they do not make a model."""
-    raw = stack.sample(SAMPLE)
-    rows = stack.sample_rows(SAMPLE)
-    saturated = raw >= saturation
-    signal = raw - bias.level[rows].reshape(-1)
-    signal -= np.multiply.outer(temperatures_c.astype(np.float32), bias.slope[rows].reshape(-1))
-    usable = np.isfinite(signal).all(axis=0)
-    signal, saturated = signal[:, usable], saturated[:, usable]
+    signal, saturated = _sampled(stack, temperatures_c, bias, saturation)
     if signal.shape[1] < 100:
         raise RejectedInput("the bias model has too few valid pixels to subtract it from darks")
     dark = saturated.mean(axis=1) <= 0.5
     if not dark.any():
         raise RejectedInput("the darks are saturated")
-    first = [median_and_sigma(row)[0] for row in signal]
+    every = -(-signal.shape[1] // NOISE_SAMPLE)
+    few = np.ascontiguousarray(signal[:, ::every])
+    first = [float(np.median(row)) for row in few]
     cells = cell_numbers(temperatures_c, exposures_s)
-    noise = noise_law(signal, cells, first, floor=0.3 * bias.frame_noise, saturated=saturated)
+    noise = noise_law(few, cells, first, floor=0.3 * bias.frame_noise, saturated=saturated[:, ::every])
 
     def shaped(levels: Sequence[float] | F8, errors: Sequence[float] | F8, good: NDArray[np.bool_]) -> DarkShape:
         return fit_shape(
@@ -96,6 +94,20 @@ def judge_darks(
     return Judged(np.flatnonzero(good), shape, noise, tuple(left_out))
 
 
+def _sampled(stack: FrameStack, temperatures_c: F8, bias: BiasModel, saturation: float) -> tuple[F4, NDArray[np.bool_]]:
+    """Signal [frame, pixel] (adu) of pixels whose values are all known, and which are saturated.  Row by row: a row stays in the cache."""
+    signal = stack.sample(SAMPLE)
+    rows = stack.sample_rows(SAMPLE)
+    level, slope = bias.level[rows].reshape(-1), bias.slope[rows].reshape(-1)
+    saturated, usable = np.empty(signal.shape, bool), np.ones(level.size, bool)
+    for i, t in enumerate(temperatures_c.astype(np.float32)):
+        np.greater_equal(signal[i], saturation, out=saturated[i])
+        signal[i] -= level
+        signal[i] -= t * slope
+        usable &= np.isfinite(signal[i])
+    return (signal, saturated) if usable.all() else (signal[:, usable], saturated[:, usable])
+
+
 def cell_numbers(temperatures_c: F8, exposures_s: F8, *, gap_k: float = 0.5) -> list[tuple[int, float]]:
     """A number of the cluster of temperature and the exposure, of each frame."""
     cluster = np.empty(temperatures_c.size, int)
@@ -111,17 +123,19 @@ def _levels(signal: F4, saturated: NDArray[np.bool_], factor: F8, noise: NoiseLa
     rate = ((weight * f) @ signal) / np.sum(weight * f * f)
     low, high = np.quantile(rate, ORDINARY)
     chosen = (rate >= low) & (rate <= high)
-    part, share = signal[:, chosen], saturated[:, chosen].mean(axis=1)
-    course = np.multiply.outer(f, rate[chosen])
-    deviation = (part - course) / np.sqrt(noise.variance(course))
-    levels, errors = np.empty(len(f)), np.empty(len(f))
-    for i, row in enumerate(part):
+    ordinary = rate[chosen]
+    every = -(-ordinary.size // CLIP_SAMPLE)
+    levels, errors, share = np.empty(len(f)), np.empty(len(f)), np.empty(len(f))
+    for i, whole in enumerate(signal):
+        row, course = whole[chosen], f[i] * ordinary
+        deviation = (row - course) / np.sqrt(noise.variance(course))
         # Hits go by their distance from the pixel's own course, seen from the frame's: a frame that is off as a whole stays whole.
-        middle, sigma, _ = clipped_mean_sigma(deviation[i], clip_sigma=5.0)
-        kept = np.abs(deviation[i] - middle) <= 5 * sigma
+        middle, sigma, _ = clipped_mean_sigma(deviation[::every], clip_sigma=5.0)
+        kept = np.abs(deviation - np.float32(middle)) <= np.float32(5 * sigma)
         levels[i] = float(np.mean(row[kept], dtype=np.float64))
         scatter = float(np.sqrt(noise.read**2 + noise.factor * max(levels[i], 0.0)))
         errors[i] = np.hypot(scatter / np.sqrt(max(int(kept.sum()), 1)), 0.01 * noise.read)
+        share[i] = np.count_nonzero(saturated[i] & chosen) / ordinary.size
     return levels, np.hypot(errors, SHARE * levels), share > MOST_SATURATED
 
 

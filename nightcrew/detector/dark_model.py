@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from nightcrew.detector.bias_model import BiasModel, LeftOut
 from nightcrew.detector.dark_levels import judge_darks
-from nightcrew.detector.dark_pixels import Design, Fitted, empty_planes, fit_block
+from nightcrew.detector.dark_pixels import Fitted, Passing, fit_rows
 from nightcrew.detector.dark_shape import DarkShape, Law
+from nightcrew.detector.dark_terms import Design
 from nightcrew.detector.noise import NoiseLaw
 from nightcrew.detector.stack import F4, Frame, FrameStack
 from nightcrew.detector.validity import exposure_outside, temperature_outside
@@ -20,8 +21,8 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.quality.statistics import median_and_sigma, sample_pixels
 
 HOT_SIGMA = 10.0  # robust standard deviations above the median rate
-BYTES_A_VALUE = 30  # of the arrays that a block needs at once
-SLAB_BYTES = 6 << 20  # of them at most: larger ones fall out of the cache
+BYTES_A_VALUE = 4  # of a frame's rows as they are stored, usually two
+SLAB_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,6 +101,7 @@ def fit_dark(
     saturation: float = 65520.0,
     hot_sigma: float = HOT_SIGMA,
     memory_bytes: int = 64 << 20,
+    kernel: str = "auto",
 ) -> DarkModel:
     """Fit dark frames (files or arrays [y, x], adu with bias) against temperature (C) and exposure (s).
 
@@ -130,26 +132,71 @@ def fit_dark(
             max(shape.rate, 0.0),
             own_b=shape.b_error is not None,
         )
-        planes = _fit_all(stack, bias, design, memory_bytes)
+        planes = _fit_all(stack, bias, shape, design, memory_bytes, kernel)
     return _model(planes, bias, judged.shape, judged.noise, t[kept], seconds[kept], judged.left_out, hot_sigma)
 
 
-def _fit_all(stack: FrameStack, bias: BiasModel, design: Design, memory_bytes: int) -> Fitted:
+def _fit_all(stack: FrameStack, bias: BiasModel, shape: DarkShape, design: Design, memory_bytes: int, kernel: str) -> _Planes:
+    """Fit rows after rows; what only the flags and errors need is kept no longer than its rows."""
     ny, nx = stack.shape
-    planes = empty_planes(ny * nx)
-    names = planes.__slots__
+    planes = _Planes.empty(ny * nx)
     slabs = list(stack.slabs(BYTES_A_VALUE, min(memory_bytes, SLAB_BYTES)))
-    buffer = np.empty((len(stack), (slabs[0][1] - slabs[0][0]) * nx), np.float32)
+    passing = Passing.empty((slabs[0][1] - slabs[0][0]) * nx)
     for y0, y1 in slabs:
-        part = slice(y0 * nx, y1 * nx)
-        fitted = fit_block(stack.rows(y0, y1, buffer), bias.level[y0:y1].reshape(-1), bias.slope[y0:y1].reshape(-1), design)
-        for name in names:
-            getattr(planes, name)[part] = getattr(fitted, name)
+        level, slope = bias.level[y0:y1].reshape(-1), bias.slope[y0:y1].reshape(-1)
+        part = planes.part(slice(y0 * nx, y1 * nx))
+        fitted = part.fitted(passing.part(slice(0, (y1 - y0) * nx)))
+        fit_rows(stack.stored_rows(y0, y1), level, slope, design, fitted, kernel=kernel)
+        part.settle(fitted, bias.rows(slice(y0, y1)).error(shape.reference_c).reshape(-1))
     return planes
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Planes:
+    """Planes of a model, flat."""
+
+    rate: F4
+    rate_error: F4
+    db: F4
+    db_error: F4
+    correlation: F4
+    chi2: F4
+    count: NDArray[np.uint16]
+    flags: NDArray[np.uint16]
+
+    @classmethod
+    def empty(cls, n_pixels: int) -> _Planes:
+        """Planes to be filled."""
+        a, b, c, d, e, f = (np.empty(n_pixels, np.float32) for _ in range(6))
+        return cls(a, b, c, d, e, f, np.empty(n_pixels, np.uint16), np.empty(n_pixels, np.uint16))
+
+    def part(self, where: slice) -> _Planes:
+        """Views of some pixels."""
+        return _Planes(*(getattr(self, name)[where] for name in self.__slots__))
+
+    def fitted(self, passing: Passing) -> Fitted:
+        """What a fit fills."""
+        return Fitted(self.rate, self.rate_error, self.db, self.db_error, self.correlation, self.chi2, self.count, *passing)
+
+    def settle(self, fitted: Fitted, bias_error: F4) -> None:
+        """Errors with what is known only behind the fit, and flags."""
+        unstable = np.flatnonzero(fitted.unstable)
+        widen = np.sqrt(np.maximum(self.chi2[unstable], 1))
+        self.rate_error[unstable] *= widen
+        self.db_error[unstable] *= widen
+        # The bias model's own error is the same in all frames of a pixel: it does not average out.
+        bias_error *= fitted.lever
+        bias_error *= bias_error
+        bias_error += self.rate_error * self.rate_error
+        np.sqrt(bias_error, out=self.rate_error)
+        self.flags[...] = 0
+        self.flags[unstable] = PixelFlag.UNSTABLE
+        self.flags[np.flatnonzero(fitted.saturated)] |= np.uint16(PixelFlag.SATURATED)
+        self.flags[np.flatnonzero(np.isnan(self.rate))] |= np.uint16(PixelFlag.NO_DATA)
+
+
 def _model(
-    planes: Fitted,
+    planes: _Planes,
     bias: BiasModel,
     shape: DarkShape,
     noise: NoiseLaw,
@@ -159,33 +206,25 @@ def _model(
     hot_sigma: float,
 ) -> DarkModel:
     size = bias.shape
-    rate = planes.rate.reshape(size)
+    rate, flags = planes.rate.reshape(size), planes.flags
     usual = sample_pixels(rate)
     usual = usual[np.isfinite(usual)]
     if usual.size == 0:
         raise RejectedInput("no pixel has a usable value in the darks: all are saturated")
     middle, spread = median_and_sigma(usual)
     limit = middle + hot_sigma * spread
-    chi2 = planes.chi2.reshape(size)
-    unstable = planes.unstable.reshape(size)
-    flags = np.zeros(size, np.uint16)
     with np.errstate(invalid="ignore"):
-        flags[(rate > limit) & ~unstable] |= np.uint16(PixelFlag.HOT)
-    flags[unstable] |= np.uint16(PixelFlag.UNSTABLE)
-    flags[planes.saturated.reshape(size)] |= np.uint16(PixelFlag.SATURATED)
-    flags[~np.isfinite(rate)] |= np.uint16(PixelFlag.NO_DATA)
-    # The bias model's own error is the same in all frames of a pixel: it does not average out.
-    from_bias = planes.lever.reshape(size) * bias.error(shape.reference_c)
-    widen = np.sqrt(np.where(unstable, np.maximum(chi2, 1), 1))
+        high = np.flatnonzero(planes.rate > limit)
+    flags[high[(flags[high] & PixelFlag.UNSTABLE) == 0]] |= np.uint16(PixelFlag.HOT)
     return DarkModel(
         rate=rate,
-        rate_error=np.hypot(planes.rate_error.reshape(size) * widen, from_bias).astype(np.float32),
+        rate_error=planes.rate_error.reshape(size),
         db=planes.db.reshape(size),
-        db_error=(planes.db_error.reshape(size) * widen).astype(np.float32),
+        db_error=planes.db_error.reshape(size),
         correlation=planes.correlation.reshape(size),
-        chi2=chi2,
+        chi2=planes.chi2.reshape(size),
         count=planes.count.reshape(size),
-        flags=flags,
+        flags=flags.reshape(size),
         shape=shape,
         noise=noise,
         hot_limit=limit,

@@ -95,6 +95,10 @@ class FrameStack:
             values[number] = self._rows_of(number, y0, y1).reshape(-1)
         return values
 
+    def stored_rows(self, y0: int, y1: int) -> list[NDArray[Any]]:
+        """Rows y0..y1 of every frame, flat, in the type that the frame has."""
+        return [self._rows_of(number, y0, y1).reshape(-1) for number in range(len(self))]
+
     def columns(self, places: NDArray[np.intp], most_values: int = 1 << 20) -> Iterator[tuple[NDArray[np.intp], F4]]:
         """Values of some pixels (sorted flat places) in every frame [frame, pixel], a part of the pixels at a time."""
         nx = self.shape[1]

@@ -35,7 +35,7 @@ _ALL = (
     Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 3, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 2, "convert", "laboratory frames", "lab"),
-    Recipe("lab_models", 3, "models", "detector models", "lab"),
+    Recipe("lab_models", 4, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 4, "models", "irradiation campaign", "campaign"),
     Recipe("mkid_table", 4, "mkid", "photon table", "mkid"),
     Recipe("mkid_masks", 3, "mkid", "pixel masks and cosmic rays", "mkid"),

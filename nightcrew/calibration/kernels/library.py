@@ -49,10 +49,12 @@ class Kernel:
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
         self.fit_images, self.fit_room = found.nightcrew_fit_images, found.nightcrew_fit_room
         self.rice = found.nightcrew_rice
-        for room in (self.combine_room, self.fit_room, self.rice):
+        self.dark, self.dark_carefully, self.dark_room = found.nightcrew_dark, found.nightcrew_dark_carefully, found.nightcrew_dark_room
+        for room in (self.combine_room, self.fit_room, self.rice, self.dark_room):
             room.restype = ctypes.c_int64
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size, found.nightcrew_fit_size)
         self.frame_size, self.task_size, self.light_size, self.fit_size = (int(size()) for size in sizes)
+        self.dark_size = int(found.nightcrew_dark_size())
         if self.frame_size != FRAME.itemsize:
             raise RuntimeError("the compiled kernel and nightcrew.calibration.kernels.library disagree about a frame")
 
