@@ -9,8 +9,9 @@ not lost, two photons that were counted are ``t >= T`` apart (T: dead time) with
     -M'/M * u  = C = Ic u^3 + Is u^2 + Ip u.
 
 Rates are per second, times in seconds (Walter et al. 2019, PASP 131, 114506, appendix; doi:10.1088/1538-3873/ab389a).  Written so, Is -> 0
-is an ordinary point.  Intervals are taken as independent, so light that is correlated over many photons needs errors from elsewhere
-(:func:`nightcrew.mkid.speckle_errors.interval_bootstrap`).
+is an ordinary point.  Light does not stand still where it is faint: intervals with ``forget_per_s`` have the M of light that changes
+(:mod:`nightcrew.mkid.rician_changing`), in the same formula.  Intervals are taken as independent, so light that is correlated over many
+photons needs errors from elsewhere (:func:`nightcrew.mkid.speckle_errors.interval_bootstrap`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.mkid import rician_changing
 from nightcrew.mkid.rician import IC, IP, IS
 from nightcrew.mkid.rician_fit import Likelihood
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 _PAIRS = ((IC, IC), (IC, IS), (IS, IS), (IC, IP), (IS, IP), (IP, IP))
-_AT_ONCE = 1 << 15  # intervals: the temporaries of so many stay in the cache
+_Terms = tuple[Floats, list[Floats], list[Floats]]
+"""A value, its gradient and the six different second derivatives, in the order of ``_PAIRS``."""
+_AT_ONCE = 1 << 13  # intervals: the temporaries of so many stay in the cache
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Intervals:
     seconds: Floats
     first: Ints  # one more than pixels
     dead_time_s: float
+    forget_per_s: Floats | None = None  # [pixel], > 0: how fast the light's amplitude forgets itself; None: it stands still
 
     @property
     def counts(self) -> Ints:
@@ -49,11 +54,17 @@ class Intervals:
         if counts.size == self.first.size - 1 and np.array_equal(pixels, np.arange(counts.size)):
             return self
         places = np.arange(first[-1]) + np.repeat(self.first[pixels] - first[:-1], counts)
-        return Intervals(self.seconds[places], first, self.dead_time_s)
+        return Intervals(self.seconds[places], first, self.dead_time_s, None if self.forget_per_s is None else self.forget_per_s[pixels])
 
 
-def log_density(seconds: Floats, parameters: Floats, dead_time_s: float) -> Floats:
+def log_density(seconds: Floats, parameters: Floats, dead_time_s: float, forget_per_s: Floats | None = None) -> Floats:
     """ln w(t) of intervals [k], [pixel, k], for ``parameters`` [pixel, (Ic, Is, Ip)] in photons per second; -inf below the dead time."""
+    if forget_per_s is not None:
+        row = np.repeat(np.arange(len(parameters)), seconds.size)
+        every = np.tile(seconds, len(parameters))
+        dense = rician_changing.terms(every, parameters, forget_per_s, row)[0].reshape(len(parameters), -1)
+        dense -= _log_norm(parameters, dead_time_s, forget_per_s)[0][:, None]
+        return np.where(seconds >= dead_time_s, dense, -np.inf)
     ic, is_, ip = (parameters[:, place, None] for place in (IC, IS, IP))
     u = 1 / (1 + is_ * seconds)
     big = 1 / (1 + is_ * dead_time_s)
@@ -62,8 +73,13 @@ def log_density(seconds: Floats, parameters: Floats, dead_time_s: float) -> Floa
     return np.where(seconds >= dead_time_s, value, -np.inf)
 
 
-def log_survival(seconds: Floats, parameters: Floats, dead_time_s: float) -> Floats:
-    """ln of the probability that the interval is longer than t >= dead time: ``M'(t) / M'(T)``, [pixel, k]."""
+def log_survival(seconds: Floats, parameters: Floats, dead_time_s: float, forget_per_s: Floats | None = None) -> Floats:
+    """ln of the probability that the interval is longer than t >= dead time: ``M'(t) / M'(T)``, for t [pixel, k] or [1, k]."""
+    if forget_per_s is not None:
+        every = np.broadcast_to(seconds, (len(parameters), seconds.shape[1]))
+        row = np.repeat(np.arange(len(parameters)), seconds.shape[1])
+        later = rician_changing.log_slope(every.ravel(), parameters, forget_per_s, row)[0].reshape(every.shape)
+        return later - _log_norm(parameters, dead_time_s, forget_per_s)[0][:, None]
     ic, is_, ip = (parameters[:, place, None] for place in (IC, IS, IP))
 
     def minus_log(t: Floats) -> Floats:
@@ -89,18 +105,24 @@ def by_segment(intervals: Intervals, parameters: Floats, first: Ints, owner: NDA
     """The same for stretches of the intervals: ``first`` [stretch + 1] are their rows, ``owner`` [stretch] their pixels."""
     edges = np.searchsorted(first, np.arange(first[0], first[-1], _AT_ONCE))
     bounds = np.unique(np.concatenate([[0], edges, [owner.size]]))
-    parts = [_sums(np.empty(0), np.empty((3, 0)), np.zeros(1, np.int64))]
+    parts = [_sums(np.empty(0), np.empty((0, 3)), np.zeros(1, np.int64), None)]
+    forget = None if intervals.forget_per_s is None else intervals.forget_per_s[owner]
     for low, high in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
         rows = first[low : high + 1]
-        of_row = np.repeat(owner[low:high], np.diff(rows))
-        parts.append(_sums(intervals.seconds[rows[0] : rows[-1]], parameters[of_row].T, rows - rows[0]))
+        seconds, of = intervals.seconds[rows[0] : rows[-1]], owner[low:high]
+        parts.append(_sums(seconds, parameters[of], rows - rows[0], None if forget is None else forget[low:high]))
     value, gradient, hessian = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return _normalised(value, gradient, hessian, np.diff(first).astype(np.float64), parameters[owner], intervals.dead_time_s)
+    norm = _log_norm(parameters[owner], intervals.dead_time_s, forget)
+    return _normalised(value, gradient, hessian, np.diff(first).astype(np.float64), norm)
 
 
-def _sums(dt: Floats, parameters: Floats, first: Ints) -> tuple[Floats, Floats, Floats]:
-    """Sums over segments of ln B - Ic dt u - Ip dt and its derivatives."""
-    value, gradient, hessian = _terms(dt, *parameters)
+def _sums(dt: Floats, parameters: Floats, first: Ints, forget_per_s: Floats | None) -> tuple[Floats, Floats, Floats]:
+    """Sums over segments of ln M''(t), but for what depends on the segment alone, and its derivatives; ``parameters`` are [segment, 3]."""
+    row = np.repeat(np.arange(len(parameters)), np.diff(first))
+    if forget_per_s is None:
+        value, gradient, hessian = _terms(dt, *parameters[row].T)
+    else:
+        value, gradient, hessian = rician_changing.terms(dt, parameters, forget_per_s, row)
     return (
         _segments(value, first),
         np.stack([_segments(row, first) for row in gradient], axis=1),
@@ -117,7 +139,7 @@ def _segments(values: Floats, first: Ints) -> Floats:
     return sums
 
 
-def _terms(dt: Floats, ic: Floats, is_: Floats, ip: Floats) -> tuple[Floats, list[Floats], list[Floats]]:
+def _terms(dt: Floats, ic: Floats, is_: Floats, ip: Floats) -> _Terms:
     u = 1 / (1 + is_ * dt)
     u2 = u * u
     du, d2u = -dt * u2, 2 * dt * dt * u2 * u
@@ -146,17 +168,20 @@ def _terms(dt: Floats, ic: Floats, is_: Floats, ip: Floats) -> tuple[Floats, lis
     return value, gradient, hessian
 
 
-def _normalised(value: Floats, gradient: Floats, hessian: Floats, counts: Floats, parameters: Floats, dead_time_s: float) -> Likelihood:
+def _normalised(value: Floats, gradient: Floats, hessian: Floats, counts: Floats, log_norm: _Terms) -> Likelihood:
     """Less the logarithm of -M'(T), once for each interval."""
-    norm, first, second = _log_norm(parameters, dead_time_s)
-    full = np.zeros((len(parameters), 3, 3))
+    norm, first, second = log_norm
+    full = np.zeros((len(counts), 3, 3))
     for place, (row, column) in enumerate(_PAIRS):
         full[:, row, column] = full[:, column, row] = hessian[:, place] - counts * second[place]
     return Likelihood(value - counts * norm, gradient - counts[:, None] * np.stack(first, axis=1), full)
 
 
-def _log_norm(parameters: Floats, dead_time_s: float) -> tuple[Floats, list[Floats], list[Floats]]:
+def _log_norm(parameters: Floats, dead_time_s: float, forget_per_s: Floats | None = None) -> _Terms:
     """ln(-M'(T)) and its derivatives, each [pixel]."""
+    if forget_per_s is not None:
+        every = np.full(len(parameters), dead_time_s)
+        return rician_changing.log_slope(every, parameters, forget_per_s, np.arange(len(parameters)))
     ic, is_, ip = parameters[:, IC], parameters[:, IS], parameters[:, IP]
     t = dead_time_s
     u = 1 / (1 + is_ * t)

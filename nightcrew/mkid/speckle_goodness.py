@@ -50,7 +50,8 @@ def of_intervals(intervals: Intervals, parameters: Floats, n_free: int) -> Goodn
     for start in range(0, owner.size, 1 << 16):
         rows = slice(start, start + (1 << 16))
         of = owner[rows]
-        chance = np.exp(log_survival(intervals.seconds[rows, None], parameters[of], intervals.dead_time_s))[:, 0]
+        forget = None if intervals.forget_per_s is None else intervals.forget_per_s[of]
+        chance = np.exp(log_survival(intervals.seconds[rows, None], parameters[of], intervals.dead_time_s, forget))[:, 0]
         cell = np.clip((chance * cells[of]).astype(np.int64), 0, cells[of] - 1)
         observed += np.bincount(cell * n_pixels + of, minlength=observed.size)
     expected = np.where(np.arange(_CELLS)[:, None] < cells, counts / cells, 0.0)

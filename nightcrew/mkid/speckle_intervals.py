@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.mkid import rician_intervals
-from nightcrew.mkid.rician_fit import Likelihood, maximise
+from nightcrew.mkid.rician_changing import SLOWEST_PER_S, forgetting
+from nightcrew.mkid.rician_fit import Evaluate, Maximum, maximise
 from nightcrew.mkid.rician_intervals import Intervals
 from nightcrew.mkid.speckle import Collected, SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import DEAD_SHARE, bins_per_block, start_of
@@ -21,7 +22,8 @@ Ints = NDArray[np.int64]
 
 _GROUP_PHOTONS = 1 << 16
 _PHOTONS_PER_PAIR = 4
-_MOST_FAINT = 0.015  # of the time: beyond it Ic is too small by more than a twentieth (simulations, docs/mkid_images.md)
+_TIMES_CHANGING = 2
+_MOST_FAINT = 0.015  # of the time: beyond it the form of the correlation counts, taken as exponential (docs/mkid_images.md)
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,13 @@ def fit_intervals(
     block_s = float(np.nanmedian(own_s)) if not math.isfinite(array_s) and np.isfinite(own_s).any() else array_s
     resample = rules.errors == "bootstrap" or (rules.errors == "auto" and block_s * typical_cps > 0.5)
     collected = Collected(counts.size, 1.0)
+    judged_s = np.where(np.isfinite(own_s), own_s, array_s)
     edges = np.unique(
         np.concatenate([np.searchsorted(intervals.first[1:], np.arange(0, intervals.first[-1], _GROUP_PHOTONS)), [counts.size]])
     )
     for low, high in zip(np.concatenate([[0], edges[:-1]]).tolist(), edges.tolist(), strict=True):
         if high > low:
-            _fit_group(collected, timed, np.arange(low, high), rules, block_s if resample else None)
-    judged_s = np.where(np.isfinite(own_s), own_s, array_s)
+            _fit_group(collected, timed, np.arange(low, high), rules, judged_s[low:high], block_s if resample else None)
     exposed_s = np.full(counts.size, timed.span_s) if usable_s is None else usable_s
     flags = collected.flags(judged_s, exposed_s, rules)
     conditions = {
@@ -109,8 +111,8 @@ def fit_intervals(
 def faint_share(parameters_cps: Floats, decorrelation_s: Floats) -> Floats:
     """Share of the time [pixel] in which the intensity is below one photon in a decorrelation time; 0 where that is not known.
 
-    The intensity is chi^2 with two degrees of freedom, not central, in units of Is / 2.  In such times it changes between two photons,
-    which the density of the intervals does not know: they end sooner than light that stands still would let them.
+    The intensity is chi^2 with two degrees of freedom, not central, in units of Is / 2.  In such times it changes between two photons, and
+    how far apart they are hangs on the form of its correlation, of which the 1/e time alone is measured.
     """
     from scipy.special import chndtr
 
@@ -122,20 +124,20 @@ def faint_share(parameters_cps: Floats, decorrelation_s: Floats) -> Floats:
     return np.where(known, chndtr(np.where(known, below, 0) * scale, 2.0, np.where(known, ic, 0) * scale), 0.0)
 
 
-def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.intp], rules: SpeckleRules, block_s: float | None) -> None:
+def _fit_group(
+    collected: Collected,
+    timed: TimedIntervals,
+    pixels: NDArray[np.intp],
+    rules: SpeckleRules,
+    judged_s: Floats,
+    block_s: float | None,
+) -> None:
     rows = slice(int(timed.intervals.first[pixels[0]]), int(timed.intervals.first[pixels[-1] + 1]))
     mine = Intervals(
         timed.intervals.seconds[rows], timed.intervals.first[pixels[0] : pixels[-1] + 2] - rows.start, timed.intervals.dead_time_s
     )
     lower, upper = rules.bounds(1.0)
-
-    def evaluate(parameters: Floats, which: NDArray[np.intp]) -> Likelihood:
-        return rician_intervals.log_likelihood(mine.chosen(which), parameters)
-
-    mean = np.maximum(timed.mean_cps[pixels] if pixels.size == timed.intervals.counts.size else _mean(mine), 1e-12)
-    start = start_of(mean, mean + 0.5 * mean**2, companion=rules.companion)
-    likelihood = rules.with_prior(evaluate, 1.0, pixels)
-    best = maximise(likelihood, start, lower, upper)
+    mine, likelihood, best = _best(mine, pixels, rules, judged_s)
     covariance = best.covariance
     if block_s is not None:
         step_s = min(block_s, timed.span_s / 20) if math.isfinite(block_s) else timed.span_s / 200
@@ -147,6 +149,29 @@ def _fit_group(collected: Collected, timed: TimedIntervals, pixels: NDArray[np.i
         covariance /= shortfall(block_s, block_length_s, n_blocks)
     collected.put(pixels, best, covariance, likelihood, (lower, upper))
     collected.judge(pixels, of_intervals(mine, best.parameters, rules.n_free))
+
+
+def _best(intervals: Intervals, pixels: NDArray[np.intp], rules: SpeckleRules, judged_s: Floats) -> tuple[Intervals, Evaluate, Maximum]:
+    """The intervals with how fast their light changes, their likelihood, and its maximum.
+
+    First as if light stood still between photons; how fast it changes follows from the decorrelation time of the intensity and what is
+    found for Ic and Is, which in turn moves them: twice is enough.
+    """
+
+    def likelihood_of(mine: Intervals) -> Evaluate:
+        return rules.with_prior(lambda parameters, which: rician_intervals.log_likelihood(mine.chosen(which), parameters), 1.0, pixels)
+
+    mean = np.maximum(_mean(intervals), 1e-12)
+    likelihood = likelihood_of(intervals)
+    best = maximise(likelihood, start_of(mean, mean + 0.5 * mean**2, companion=rules.companion), *rules.bounds(1.0))
+    for _ in range(_TIMES_CHANGING):
+        forget_per_s = forgetting(best.parameters, judged_s)
+        if (forget_per_s <= SLOWEST_PER_S).all():
+            break
+        intervals = replace(intervals, forget_per_s=forget_per_s)
+        likelihood = likelihood_of(intervals)
+        best = maximise(likelihood, best.parameters, *rules.bounds(1.0))
+    return intervals, likelihood, best
 
 
 def _mean(intervals: Intervals) -> Floats:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import integrate, special, stats
 
-from nightcrew.mkid import rician, rician_intervals
+from nightcrew.mkid import rician, rician_changing, rician_intervals
 from nightcrew.mkid.rician_fit import Likelihood
 
 Floats = NDArray[np.float64]
@@ -117,26 +117,35 @@ def test_derivatives_of_the_binned_likelihood_are_those_of_its_values(rows: list
     assert rician.log_likelihood(bins, parameters).value == pytest.approx((bins * log_p).sum(axis=0))
 
 
-@given(rows=PARAMETERS, seed=st.integers(0, 2**31), dead_time_s=st.sampled_from([0.0, 1e-5, 0.02]))
-@settings(max_examples=20, deadline=None)
+@given(
+    rows=PARAMETERS,
+    seed=st.integers(0, 2**31),
+    dead_time_s=st.sampled_from([0.0, 1e-5, 0.02]),
+    forget_per_s=st.sampled_from([None, 1e-3, 0.3, 20.0, 3e3]),
+)
+@settings(max_examples=30, deadline=None)
 def test_derivatives_of_the_interval_likelihood_are_those_of_its_values(
-    rows: list[tuple[float, float, float]], seed: int, dead_time_s: float
+    rows: list[tuple[float, float, float]], seed: int, dead_time_s: float, forget_per_s: float | None
 ) -> None:
     parameters = np.array(rows)
     rng = np.random.default_rng(seed)
     counts = rng.integers(0, 30, len(rows))
     first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    intervals = rician_intervals.Intervals(dead_time_s + rng.exponential(0.05, first[-1]), first, dead_time_s)
+    forget = None if forget_per_s is None else np.full(len(rows), forget_per_s)
+    intervals = rician_intervals.Intervals(dead_time_s + rng.exponential(0.05, first[-1]), first, dead_time_s, forget)
     found = rician_intervals.log_likelihood(intervals, parameters)
     agrees(found, lambda at: rician_intervals.log_likelihood(intervals, at), parameters)
     for pixel in range(len(rows)):
         mine = intervals.seconds[first[pixel] : first[pixel + 1]]
-        density = rician_intervals.log_density(mine, parameters[pixel : pixel + 1], dead_time_s)
+        alone = slice(pixel, pixel + 1)
+        density = rician_intervals.log_density(mine, parameters[alone], dead_time_s, None if forget is None else forget[alone])
         assert found.value[pixel] == pytest.approx(density.sum(), abs=1e-9)
 
 
-@pytest.mark.parametrize("dead_time_s", [0.0, 1e-5, 1e-3])
-def test_the_density_of_intervals_integrates_to_one_over_the_parameter_space(dead_time_s: float) -> None:
+@pytest.mark.parametrize(
+    ("dead_time_s", "forget_per_s"), [(0.0, None), (1e-5, None), (1e-3, None), (0.0, 10.0), (1e-5, 0.1), (1e-3, 500.0)]
+)
+def test_the_density_of_intervals_integrates_to_one_over_the_parameter_space(dead_time_s: float, forget_per_s: float | None) -> None:
     parameters = grid(0.0, 1e-3, 1.0, 30.0, 1000.0, 5000.0)[1:]
     nodes, weights = np.polynomial.legendre.leggauss(8)
     edges = np.linspace(-36, 40, 401)
@@ -144,7 +153,8 @@ def test_the_density_of_intervals_integrates_to_one_over_the_parameter_space(dea
     x = ((edges[1:] + edges[:-1]) / 2)[:, None] + half * nodes
     whole = np.zeros(len(parameters))
     for some in np.array_split(np.arange(len(parameters)), 8):
-        log_density = rician_intervals.log_density(dead_time_s + np.exp(x.ravel()), parameters[some], dead_time_s)
+        forget = None if forget_per_s is None else np.full(some.size, forget_per_s)
+        log_density = rician_intervals.log_density(dead_time_s + np.exp(x.ravel()), parameters[some], dead_time_s, forget)
         whole[some] = (np.exp(log_density + x.ravel()).reshape(-1, *x.shape) * weights).sum(axis=(1, 2)) * half
     assert np.abs(whole - 1).max() < 1e-6
 
@@ -169,3 +179,29 @@ def test_the_density_of_intervals_integrates_to_one(parameters: tuple[float, flo
     tail, _ = integrate.quad(lambda x: float(per_log_time(np.array([x]))[0]), np.log(0.01), 12, limit=400)
     survival = np.exp(rician_intervals.log_survival(np.array([later_s]), at, dead_time_s))[0, 0]
     assert survival == pytest.approx(tail, abs=1e-6)
+
+
+@pytest.mark.parametrize("seconds", [0.003, 0.03, 0.2])
+def test_changing_light_is_the_determinant_of_its_covariance(seconds: float) -> None:
+    """exp(-d - Ic f) is the mean of exp(-integral of the intensity): by a matrix, with steps short against everything."""
+    is_, forget_per_s, n = 100.0, 12.0, 1200
+    at = (np.arange(n) + 0.5) * seconds / n
+    matrix = np.eye(n) + is_ * np.exp(-forget_per_s * np.abs(at[:, None] - at)) * seconds / n
+
+    def parts(time: float) -> rician_changing.Parts:
+        return rician_changing.parts(np.array([time]), np.array([is_]), np.array([forget_per_s]), np.array([0]))
+
+    found, step = parts(seconds), 1e-5 * seconds
+    later, earlier = parts(seconds + step), parts(seconds - step)
+    assert found.d.value[0] == pytest.approx(np.linalg.slogdet(matrix)[1], rel=1e-5)
+    assert found.f.value[0] == pytest.approx(np.linalg.solve(matrix, np.ones(n)).sum() * seconds / n, rel=1e-5)
+    for name, by_time in (("d", "d1"), ("d1", "d2"), ("f", "f1"), ("f1", "f2")):
+        slope = (getattr(later, name).value - getattr(earlier, name).value) / (2 * step)
+        assert getattr(found, by_time).value == pytest.approx(slope, rel=1e-4, abs=1e-8)
+
+
+def test_light_that_changes_slowly_stands_still() -> None:
+    parameters = np.array([(300, 100, 0), (100, 100, 20), (0, 200, 5), (300, 0, 0), (1, 1000, 0)], dtype=float)
+    seconds, slow = np.geomspace(1e-4, 0.03, 30), np.full(5, rician_changing.SLOWEST_PER_S)
+    for of in (rician_intervals.log_density, lambda t, *more: rician_intervals.log_survival(t[None], *more)):
+        assert of(seconds, parameters, 1e-4, slow) == pytest.approx(of(seconds, parameters, 1e-4), abs=1e-3)

@@ -96,7 +96,7 @@ def test_bins_that_cannot_be_judged_are_not_valid() -> None:
 
 
 def test_intervals_of_light_that_is_faint_too_often_are_not_valid() -> None:
-    """Ic = Is = 100 a second that decorrelates in 0.1 s: where it is faint it changes between photons, and Ic comes out 18 % too small."""
+    """Ic = Is = 100 a second that decorrelates in 0.1 s: with a correlation that is not exponential Ic would come out 14 % off."""
     n = 4
     for ic, is_, valid in ((300.0, 100.0, True), (100.0, 100.0, False), (20.0, 180.0, False)):
         intensity = light.correlated_intensities(rng(14), np.full(n, ic), is_, 0.0, 24_000, step_s=0.0025, tau_s=0.1)
