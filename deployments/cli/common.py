@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from nightcrew.ledger.database import Database
     from nightcrew.ledger.rows import ScopeRow
+    from nightcrew.planning.model import Plan
     from nightcrew.settings import Settings
+    from tasks.standing import AnySnapshot
     from tasks.workspace import Workspace
 
 ConfigOption = Annotated[
@@ -82,6 +84,19 @@ def open_space(config: Path | None) -> Workspace:
     settings = Settings.load(config)
     open_ledger(settings).close()
     return Workspace.open(settings)
+
+
+def look(space: Workspace, scope_id: int | None) -> tuple[AnySnapshot | None, Plan | None]:
+    """Snapshot and plan of a scope, without changing anything; outdated products of old nights are planned anew, too."""
+    from tasks.ways import way_of
+
+    if scope_id is None:
+        return None, None
+    scope = space.scope(scope_id)
+    way = way_of(scope, space.parameters, space.rules_for, space.options)
+    with space.database.read() as connection:
+        seen = way.load(connection, scope, remake=True)
+    return seen, way.plan(seen, space.database.now())
 
 
 def scopes_named(connection: Connection, what: str) -> list[ScopeRow]:

@@ -54,7 +54,7 @@ def ledger(
         writer.writeheader()
         writer.writerows({key: "" if value is None else clean(value) for key, value in row.items()} for row in rows)
     elif rows:
-        say_table(list(rows[0]), [[_short(value) for value in row.values()] for row in rows])
+        say_table(list(rows[0]), [[_short(name, value) for name, value in row.items()] for row in rows])
     else:
         say("No rows.")
 
@@ -89,6 +89,9 @@ def _plain(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _short(value: object, most: int = 60) -> object:
+def _short(name: str, value: object, most: int = 60) -> object:
+    """A value that fits into a column: of a path the end tells, of all else the beginning (a fingerprint is called by its first digits)."""
     text = str(value)
-    return value if len(text) <= most else "..." + text[-most + 3 :]
+    if len(text) <= most:
+        return value
+    return "..." + text[-most + 3 :] if name == "path" else text[: most - 3] + "..."

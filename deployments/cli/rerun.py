@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json, scopes_named
+from deployments.cli.common import ConfigOption, JsonOption, look, open_space, say, say_json, scopes_named
 from deployments.endpoints import running_pid
+
+if TYPE_CHECKING:
+    from nightcrew.ledger.rows import ScopeRow
+    from tasks.workspace import Workspace
 
 
 def rerun(
@@ -32,7 +37,12 @@ def rerun(
     space = open_space(config)
     with space.database.read() as connection:
         found = scopes_named(connection, what)
-    answers = []
+    if unknown := _unknown(space, found, only or ()):
+        raise Refused(
+            f"--only {unknown}: no recipe is called so, and nothing that {what} should have has this key or fingerprint; "
+            f"recipes: {', '.join(RECIPES)}"
+        )
+    answers: list[dict[str, Any]] = []
     for scope in found:
         if scope.kind not in FLOW_OF_SCOPE:
             raise Refused(f"{scope.title} is of kind {scope.kind}, which cannot be run again yet; recipes: {', '.join(RECIPES)}")
@@ -54,3 +64,15 @@ def rerun(
             say(f"{answer['scope']}: {answer['made']} made, {answer['failed']} failed, {answer['again']} to be tried again.")
     if any(answer.get("failed") for answer in answers):
         raise typer.Exit(1)
+
+
+def _unknown(space: Workspace, scopes: Iterable[ScopeRow], only: Iterable[str]) -> str:
+    """The first of these words that is neither a recipe nor the key or fingerprint of a planned product; "" when all are known."""
+    from nightcrew.recipes.catalogue import RECIPES
+
+    words = [word for word in only if word not in RECIPES]
+    if not words:
+        return ""
+    plans = [plan for scope in scopes if (plan := look(space, scope.id)[1]) is not None]
+    planned = [product for plan in plans for product in plan.products]
+    return next((word for word in words if not any(word == p.key or (word and p.fingerprint.startswith(word)) for p in planned)), "")

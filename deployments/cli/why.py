@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json, say_table, shown
+from deployments.cli.common import ConfigOption, JsonOption, look, open_space, say, say_json, say_table, shown
 
 if TYPE_CHECKING:
+    from nightcrew.ledger.products import NamedInput
     from nightcrew.planning.explain import Explanation
-    from nightcrew.planning.model import Plan
-    from tasks.standing import AnySnapshot
     from tasks.workspace import Workspace
 
 _DIGITS = 8  # of a fingerprint, to be told from a word
+_NAMES = 12  # of files shown; --json has all
 
 
 def why(
@@ -48,18 +49,19 @@ def explanations(space: Workspace, what: str) -> list[Explanation]:
         rows = arrivals.find(connection, os.fsencode(path)) or arrivals.find(connection, os.fsencode(what))
         product = None if rows else products.by_fingerprint(connection, print_)
         dependants = products.dependants(connection, product.fingerprint) if product else []
+        inputs = products.named_inputs(connection, product.id) if product else []
         tries = [] if rows or product else claims.attempts(connection, print_ if len(print_) >= _DIGITS else "")
     if not rows and product is None and not tries:
         raise Refused(f"neither a file nor a product of the ledger is called {what!r}; `nightcrew ledger files` lists the files")
     answers = []
     for row in rows:
-        seen, plan = _look(space, row.scope_id)
+        seen, plan = look(space, row.scope_id)
         if isinstance(seen, SetSnapshot) and plan is not None:
             answers.append(explain_set_file(row, seen, plan))
         else:
             answers.append(explain_file(row, None if isinstance(seen, SetSnapshot) else seen, plan))
     if product is not None:
-        answers.append(explain_product(product, _look(space, product.scope_id)[1], dependants))
+        answers.append(explain_product(product, look(space, product.scope_id)[1], dependants, inputs))
     return answers + ([explain_attempts(tries)] if tries else [])
 
 
@@ -72,28 +74,38 @@ def _fingerprint_in(what: str) -> str:
     return parts[-1] if parts else what
 
 
-def _look(space: Workspace, scope_id: int | None) -> tuple[AnySnapshot | None, Plan | None]:
-    """Snapshot and plan of a scope, without changing anything."""
-    from tasks.ways import way_of
-
-    if scope_id is None:
-        return None, None
-    scope = space.scope(scope_id)
-    way = way_of(scope, space.parameters, space.rules_for, space.options)
-    with space.database.read() as connection:
-        seen = way.load(connection, scope, remake=True)
-    return seen, way.plan(seen, space.database.now())
+def _origins(inputs: Sequence[NamedInput]) -> Iterator[str]:
+    """What a product was made from: files by role, the first of many; each product and each frame left out on its own line."""
+    raw: dict[str, list[str]] = {}
+    for one in inputs:
+        if not one.is_product and not one.left_out:
+            raw.setdefault("" if one.role == one.name else one.role, []).append(one.name.rpartition("/")[2])
+    for role, names in raw.items():
+        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
+        yield f"{len(names)} x {role or 'file'}: {', '.join(names[:_NAMES])}{more}"
+    for one in inputs:
+        if one.is_product:
+            yield f"{one.name} ({one.fingerprint[:12]})" + (f", left out: {one.left_out}" if one.left_out else "")
+        elif one.left_out:
+            yield f"all but {one.name.rpartition('/')[2]}, left out: {one.left_out}"
 
 
 def _print(answer: Explanation) -> None:
     say(f"{shown(answer.subject)}\n  {answer.verdict}")
     for name, value in answer.facts.items():
-        say(f"  {name.replace('_', ' ')}: {value}")
+        say(f"  {name.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for note in answer.notes:
         say(f"  note: {note}")
+    for line in _origins(answer.inputs):
+        say(f"  made from {line}")
+    if answer.products and answer.inputs:
+        say("  used for:")
     for product in answer.products:
         words = ", ".join(str(product[key]) for key in ("status", "grade", "reason") if product.get(key))
-        say(f"  {product['recipe'].replace('_', ' ')} {product['key']} ({product['fingerprint'][:12]}): {words}")
+        say(
+        name = f"{product['recipe'].replace('_', ' ')} {product['key']} ({product['fingerprint'][:12]})"
+        say(f"{'    ' if answer.inputs else '  '}{name}: {words}")
+        )
     for choice in answer.choices:
         outcome = f"{choice.fingerprint[:12]}, grade {choice.grade}" if choice.found else "nothing fits"
         say(f"\n  needs {choice.need}: {outcome}" + (f" ({'; '.join(choice.reasons)})" if choice.reasons else ""))

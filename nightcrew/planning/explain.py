@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.claims import Attempt
+from nightcrew.ledger.products import NamedInput
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Choice, Plan, PlannedProduct, Snapshot
 from nightcrew.planning.set_states import file_states
 from nightcrew.planning.sets import SetSnapshot
 from nightcrew.planning.states import frame_states
+from nightcrew.recipes.catalogue import RECIPES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """An answer: a sentence, facts, what was chosen, and for each need the candidates."""
+    """An answer: a sentence, facts, what was chosen, and for each need the candidates.
+
+    ``products`` are made from the subject; ``inputs`` are what it was made from, when it is a product itself.
+    """
 
     subject: str
     verdict: str
     facts: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    inputs: tuple[NamedInput, ...] = ()
     products: tuple[dict[str, Any], ...] = ()
     choices: tuple[Choice, ...] = ()
 
@@ -33,6 +39,7 @@ class Explanation:
             "verdict": self.verdict,
             "facts": self.facts,
             "notes": list(self.notes),
+            "inputs": [asdict(one) for one in self.inputs],
             "products": list(self.products),
             "choices": [
                 {
@@ -137,7 +144,7 @@ def _product(product: PlannedProduct, snapshot: Snapshot | SetSnapshot) -> dict[
     }
 
 
-def explain_product(row: ProductRow, plan: Plan | None, dependants: list[ProductRow]) -> Explanation:
+def explain_product(row: ProductRow, plan: Plan | None, dependants: Sequence[ProductRow], inputs: Sequence[NamedInput] = ()) -> Explanation:
     """Explain a product: is it current, what is it made from, what depends on it."""
     planned = next((p for p in plan.products if p.fingerprint == row.fingerprint), None) if plan is not None else None
     if planned is not None and planned.status in ("pending", "failed"):
@@ -145,13 +152,31 @@ def explain_product(row: ProductRow, plan: Plan | None, dependants: list[Product
     elif planned is not None:
         verdict = f"current, grade {row.grade}" if row.usable else f"not used: {row.barred_because}"
         verdict += f"; {planned.kept}" if planned.kept else ""
+    elif row.version != RECIPES[row.recipe].version:
+        verdict = f"superseded: made by version {row.version} of its recipe, which is at {RECIPES[row.recipe].version}"
     else:
         verdict = "superseded: the rules choose other inputs or parameters now"
     return Explanation(
         subject=f"{row.recipe} {row.key}",
         verdict=verdict,
-        facts={"fingerprint": row.fingerprint, "made_at": row.made_at, "files": [f.path for f in row.files], **row.facts},
+        facts={
+            "fingerprint": row.fingerprint,
+            "made_at": row.made_at,
+            "files": [f.path for f in row.files],
+            **{name: value for name, value in row.facts.items() if value not in (None, "")},
+        },
         notes=row.grade_reasons,
-        products=tuple({"recipe": d.recipe, "key": d.key, "fingerprint": d.fingerprint} for d in dependants),
+        inputs=tuple(inputs),
+        products=tuple(_dependant(d) for d in dependants),
         choices=planned.choices if planned is not None else (),
     )
+
+
+def _dependant(row: ProductRow) -> dict[str, Any]:
+    return {
+        "recipe": row.recipe,
+        "key": row.key,
+        "fingerprint": row.fingerprint,
+        "status": row.barred_because or row.state,
+        "grade": row.grade,
+    }

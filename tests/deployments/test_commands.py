@@ -183,6 +183,43 @@ def test_the_ledger_is_asked_for_a_night_a_state_and_the_newest_rows(observatory
         assert nightcrew("ledger", *words, folder=observatory).returncode == 2, words
 
 
+def test_why_says_what_a_product_was_made_from_and_what_it_is_used_for(observatory: Path) -> None:
+    database = Database(f"sqlite:///{observatory / 'state' / 'ledger.sqlite'}")
+    with database.read() as connection:
+        made = products.current_of_scope(connection, 1)
+        flat = next(row for row in made if row.recipe == "flat_master" and row.facts["filter"] == "B")
+        (dark,) = (row for row in made if flat in products.dependants(connection, row.fingerprint))
+    told = nightcrew("why", flat.fingerprint[:12], folder=observatory).stdout
+    raw = sorted(path.name for path in (observatory / "raw").glob("flat-B-*"))
+    assert all(name in told for name in raw)
+    assert f"made from dark_master {dark.key} ({dark.fingerprint[:12]})" in told
+    used = told.partition("  used for:\n")[2]
+    assert used.count("): made, A") == sum(row.recipe == "reduce_light" and row.facts["filter"] == "B" for row in made)
+    assert "[" not in told
+    assert "detector: \n" not in told
+    (answer,) = json.loads(nightcrew("why", flat.fingerprint[:12], "--json", folder=observatory).stdout)
+    assert {one["fingerprint"] for one in answer["inputs"] if one["is_product"]} == {dark.fingerprint}
+    assert sorted(one["name"].rpartition("/")[2] for one in answer["inputs"] if not one["is_product"]) == raw
+
+
+def test_the_table_of_products_gives_the_digits_that_other_commands_take(observatory: Path) -> None:
+    lines = nightcrew("ledger", "products", folder=observatory).stdout.splitlines()
+    place = lines[0].index("fingerprint")
+    digits = lines[1][place : place + 12]
+    assert nightcrew("why", digits, folder=observatory).stdout.split()[0] == lines[1].split()[0]
+
+
+def test_rerun_refuses_a_word_that_names_nothing(observatory: Path) -> None:
+    answer = nightcrew("rerun", "last", "--only", "flat_masters", folder=observatory)
+    assert answer.returncode == 2
+    assert "--only flat_masters: no recipe is called so" in answer.stderr
+    database = Database(f"sqlite:///{observatory / 'state' / 'ledger.sqlite'}")
+    with database.read() as connection:
+        row = products.current_of_scope(connection, 1)[0]
+    for word in (row.recipe, row.key, row.fingerprint[:12]):
+        assert nightcrew("rerun", "last", "--only", word, folder=observatory).returncode == 0
+
+
 def test_rerun_makes_only_what_is_missing(observatory: Path) -> None:
     told = json.loads(nightcrew("rerun", "last", "--json", folder=observatory).stdout)
     assert told == [{"scope": "2026-05-16/NCSIM", "made": 0, "failed": 0, "again": 0, "busy": False}]

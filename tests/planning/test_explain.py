@@ -84,7 +84,9 @@ def test_a_product_that_is_not_used_or_superseded_says_so(crew: Crew) -> None:
     products.mark_bad(crew.database, row.id, "a cloud", remake_scopes=1)
     assert product(crew, "flat_master").verdict == "not used: marked bad by a person: a cloud"
     crew.parameters = replace(crew.parameters, lights=LightParameters(cosmic_rays=False))
-    assert product(crew, "reduce_light").verdict.startswith("superseded")
+    assert product(crew, "reduce_light").verdict.startswith("superseded: the rules choose other")
+    row = next(row for row in crew.current() if row.recipe == "reduce_light")._replace(version=0)
+    assert explain_product(row, crew.plan(), []).verdict.startswith("superseded: made by version 0 of its recipe, which is at")
 
 
 def test_an_outdated_product_of_an_old_night_stands_and_says_how_to_remake_it(crew: Crew) -> None:
