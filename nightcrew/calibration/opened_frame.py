@@ -17,6 +17,7 @@ import numpy as np
 from nightcrew.calibration.kernels.slab import PARKED, FrameRows
 from nightcrew.calibration.sources import Array, ArraySource, Window
 from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.frames.units import unit_of_pixels
 
 if TYPE_CHECKING:
     from nightcrew.io.images import ImageFile
@@ -93,7 +94,7 @@ class OpenedFrame:
     def _describe(self, image: ImageFile) -> None:
         """Unit, gain setting and exposure as the header states them, unless the source does."""
         cards = image.cards
-        self.unit = self.unit or str(cards.get("BUNIT") or "").strip().lower()
+        self.unit = self.unit or unit_of_pixels(str(cards.get("BUNIT") or ""))
         if not self.gain_setting:
             self.gain_setting = ", ".join(f"{key} {cards[key]}" for key in GAIN_KEYS if cards.get(key) is not None)
         exposure = cards.get("EXPTIME", cards.get("EXPOSURE"))

@@ -23,8 +23,15 @@ _NAMES = {
     "angle": {"deg": ("deg", "degree", "degrees", "d"), "h": ("h", "hr", "hour", "hours", "hms", "hourangle")},
 }
 _UNITS = {dimension: {name: unit for unit, names in units.items() for name in names} for dimension, units in _NAMES.items()}
+_COUNTS = {"adu", "dn", "count", "counts", "ct", "electron", "electrons", "e-", "photon", "photons"}
 _BRACKET = re.compile(r"[\[(]\s*([^\])]{1,20}?)\s*[\])]")
 _WORDS = re.compile(r"\bin ([a-zµμ]+)(?: ([a-z]+))?|\b(milliseconds?|microseconds?|kelvin|celsius|fahrenheit)\b", re.IGNORECASE)
+
+
+def unit_of_pixels(text: str) -> str:
+    """BUNIT for comparing and for products: counts in small letters however they are spelt, other units as they stand (mJy is not MJy)."""
+    bare = text.strip()
+    return bare.lower() if bare.lower() in _COUNTS else bare
 
 
 @lru_cache(maxsize=4096)

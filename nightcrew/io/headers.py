@@ -260,7 +260,7 @@ def choose_image(hdus: Sequence[Hdu], *, extension: int | str | None = None) -> 
     for hdu in hdus:
         if is_wanted_image(hdu, extension):
             return hdu
-        if extension is not None and _is_called(hdu, extension):
+        if extension is not None and is_called(hdu, extension):
             raise RejectedInput(f"extension {extension} holds no image ({_describe(hdu)})")
     if extension is None:
         raise RejectedInput(_why_no_image(hdus))
@@ -270,10 +270,11 @@ def choose_image(hdus: Sequence[Hdu], *, extension: int | str | None = None) -> 
 def is_wanted_image(hdu: Hdu, extension: int | str | None) -> bool:
     """Whether this HDU holds an image, and is the extension asked for (None: any)."""
     image = hdu.kind in ("IMAGE", "TILE") and len(hdu.shape) >= 2 and min(hdu.shape) > 0
-    return image and (extension is None or _is_called(hdu, extension))
+    return image and (extension is None or is_called(hdu, extension))
 
 
-def _is_called(hdu: Hdu, extension: int | str) -> bool:
+def is_called(hdu: Hdu, extension: int | str) -> bool:
+    """Whether ``extension`` is this HDU's number or name."""
     if isinstance(extension, int):
         return hdu.index == extension
     return str(hdu.cards.get("EXTNAME") or "").strip().upper() == extension.strip().upper()

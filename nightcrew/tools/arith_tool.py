@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.errors import NightcrewError, Refused, RejectedInput
+from nightcrew.frames.units import unit_of_pixels
 from nightcrew.tools.arith import DTYPES, number_operand, operate, operator_of
 from nightcrew.tools.boxes import Box
 from nightcrew.tools.frame import Frame, cut, read_frame, with_cards
@@ -117,7 +118,7 @@ def _unit(left: Frame, operator: str, right: Frame | float) -> str:
         return left.unit
     if operator == "=" or (not left.unit and operator != "/"):
         return right.unit
-    alike = left.unit.lower() == right.unit.lower()
+    alike = unit_of_pixels(left.unit) == unit_of_pixels(right.unit)
     if operator in "+-" and not alike:
         raise RejectedInput(f"the images have different units: {left.unit} and {right.unit}")
     if operator == "/":

@@ -8,6 +8,7 @@ weights that come from the frames, cubes, float64, compressed output) is held in
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from nightcrew.calibration.kernels.slab import OutRows
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import RejectedInput
+from nightcrew.frames.units import unit_of_pixels
 from nightcrew.io.cardtext import Card, format_card, kept_cards
 from nightcrew.io.products import ProductWriter, write_image_product
 from nightcrew.tools.arith import Operand
@@ -196,10 +198,13 @@ def _told(infos: Sequence[FrameInfo], *, weighted: bool) -> list[str]:
 
 def _unit(first: Given, method: Method) -> str:
     """The unit of the result: that of the first frame, its square for a variance, none after division by the mean."""
-    unit = str(first.cards.get("BUNIT") or "adu").strip().lower()
+    unit = unit_of_pixels(str(first.cards.get("BUNIT") or "")) or "adu"
     if method.unit_level is not None:
         return ""
-    return f"{unit}2" if method.name == "var" else unit
+    if method.name != "var":
+        return unit
+    simple = re.fullmatch(r"[A-Za-z]+( ?[*/ ] ?[A-Za-z]+)*", unit)
+    return re.sub("[A-Za-z]+", r"\g<0>2", unit) if simple else f"({unit})^2"
 
 
 def _to_unit_mean(planes: dict[str, Array]) -> float:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.cardtext import Card, format_card, kept_cards
-from nightcrew.io.headers import Hdu, HeaderValue, choose_image, read_hdus
+from nightcrew.io.headers import Hdu, HeaderValue, choose_image, is_called, read_hdus
 from nightcrew.io.images import ImageFile, read_image
 from nightcrew.tools.arith import Operand
 from nightcrew.tools.boxes import Box, Region, parse_box
@@ -57,13 +57,17 @@ def extension_of(text: str) -> int | str | None:
 
 
 def read_cards(path: Path, extension: int | str | None = None) -> dict[str, HeaderValue]:
-    """The header of the image in ``path`` (of the primary HDU when there is no image), an extension's cards over the primary's."""
+    """The header of the image in ``path`` (of the primary HDU when there is no image), an extension's cards over the primary's.
+
+    ``extension`` may be any HDU: a header is asked for, not an image.
+    """
     hdus = read_hdus(path)
     try:
-        image = choose_image(hdus, extension=extension)
-    except RejectedInput:
+        named = [hdu for hdu in hdus if extension is not None and is_called(hdu, extension)]
+        image = named[0] if named else choose_image(hdus, extension=extension)
+    except RejectedInput as error:
         if extension is not None:
-            raise
+            raise RejectedInput(f"{path.name}: {error}") from error
         image = hdus[0]
     return _laid_over(hdus, image)
 

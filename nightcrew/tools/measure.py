@@ -93,5 +93,7 @@ def _label(label: str, plane: int | None, shape: tuple[int, ...]) -> str:
 
 
 def _cards(numbers: dict[str, Number], label: str) -> list[Card]:
-    cards: list[Card] = [("ST_" + name.upper().replace(".", ""), value, f"statistic {name}") for name, value in numbers.items()]
+    cards: list[Card] = [
+        ("ST_" + name.upper().replace(".", "_" if name[0] == "p" else ""), value, f"statistic {name}") for name, value in numbers.items()
+    ]
     return [*cards, ("ST_BOX", label or "all", "pixels measured, from 1, both ends included")]

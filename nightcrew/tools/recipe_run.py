@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +94,9 @@ class Reduction:
             self._leave_out(self.group.frames, "there is no bias frame in its set-up")
             return
         kept = self._without_odd(frames, None)
+        if not kept:
+            self._leave_out(self.group.frames, "no bias frame of its set-up can be used")
+            return
         self.bias = self._master(kept, None, "mean")
         self._write("bias.fits", self.bias, kept, Method(name="mean"), "adu")
 
@@ -102,6 +104,8 @@ class Reduction:
         assert self.bias is not None  # noqa: S101  run() comes here only with a bias; tells the type checker
         for exposure_s, frames in by_exposure(self.group.of("dark")).items():
             kept = self._without_odd(frames, self.bias.pixels)
+            if not kept:
+                continue
             master = self._master(kept, [(self.bias.pixels, 1.0)], "mean")
             self.darks[exposure_s] = master
             self._write(f"dark_{exposure_s:g}s.fits", master, kept, Method(name="mean"), "adu")
@@ -246,24 +250,24 @@ class Reduction:
         return Plane(made.result, _sigma(made.uncertainty, made.result), _names(frames))
 
     def _without_odd(self, frames: Sequence[NightFrame], bias: Image | None) -> list[NightFrame]:
-        """``frames`` without those whose level or scatter in the box is unlike their siblings'; these are named."""
-        parts = [good_pixels(self._in_box(_read(frame).astype(np.float32) - (0 if bias is None else bias))) for frame in frames]
-        odd = odd_frames(
-            [float(np.mean(p, dtype=np.float64)) if p.size else math.nan for p in parts],
-            [float(np.std(p)) if p.size else math.nan for p in parts],
-            limit=self.options.odd_limit,
-        )
+        """``frames`` without those that cannot be read, or whose level or scatter in the box is unlike their siblings'; these are named."""
+        usable, parts = [], []
+        for frame in frames:
+            try:
+                parts.append(self._values_in_box(_read(frame).astype(np.float32) - (0 if bias is None else bias)))
+                usable.append(frame)
+            except RejectedInput as error:
+                self._leave_out([frame], str(error))
+        levels, scatters = [float(np.mean(p, dtype=np.float64)) for p in parts], [float(np.std(p)) for p in parts]
+        odd = odd_frames(levels, scatters, limit=self.options.odd_limit)
         for place, reason in odd.items():
-            self._leave_out([frames[place]], reason)
-        return [frame for place, frame in enumerate(frames) if place not in odd]
+            self._leave_out([usable[place]], reason)
+        return [frame for place, frame in enumerate(usable) if place not in odd]
 
     def _check_level(self, frame: NightFrame) -> None:
         """Refuse a flat near saturation."""
         limit = frame.header.saturation_adu
-        good = good_pixels(self._in_box(_read(frame)))
-        if not good.size:
-            raise RejectedInput("it has no value in the box")
-        level = float(np.median(good))
+        level = float(np.median(self._values_in_box(_read(frame))))
         if limit is not None and level > NEARLY_SATURATED * limit:
             raise RejectedInput(f"its level of {level:.0f} is near saturation ({limit:.0f})")
 
@@ -271,6 +275,12 @@ class Reduction:
         ny, nx = pixels.shape
         box = self.options.box or Box(nx // 4, nx - nx // 4, ny // 4, ny - ny // 4)
         return pixels[box.within(pixels.shape).slices()]
+
+    def _values_in_box(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        good = good_pixels(self._in_box(pixels))
+        if not good.size:
+            raise RejectedInput("it has no value in the box")
+        return good
 
     def _leave_out(self, frames: Sequence[NightFrame], reason: str) -> None:
         for frame in frames:

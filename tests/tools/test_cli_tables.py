@@ -152,6 +152,9 @@ def test_stats_update_writes_a_copy_and_leaves_the_file(frames: Runner, night: P
     made = header(night / "imst_b.fit")
     assert (made["ST_MEAN"], made["ST_Q025"], made["ST_BOX"], made["IMAGETYP"]) == (3.0, 0.75, "[1:2,1:2]", "Bias Frame")
     assert np.array_equal(values(night / "imst_b.fit"), PIXELS)
+    Path("imst_b.fit").unlink()
+    assert frames("stats", "b.fit", "-u", "-s", "p25,p2.5,madstd").code == 0
+    assert {"ST_P25", "ST_P2_5", "ST_MADSTD"} <= set(header(night / "imst_b.fit"))
     assert "exists already" in frames.fails("stats", "b.fit", "-u")
 
 

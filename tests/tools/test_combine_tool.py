@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.nddata import CCDData
+from astropy.units import Unit
 
 from nightcrew.frames.flags import PixelFlag
 from tests.tools.command import Runner
@@ -183,6 +184,30 @@ def test_sums_keep_every_digit(frames: Runner, folder: Path) -> None:
         write(folder / f"i{number}.fits", np.full(SHAPE, 2**26 + 1, np.int32))
     assert frames("combine", "i?.fits", "-m", "sum", "-o", "o.fits").code == 0
     assert (made() == 3 * (2**26 + 1)).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "unit", "made_of"),
+    [
+        (["-m", "mean"], "MJy/sr", "MJy/sr"),
+        (["-m", "var"], "ADU", "adu2"),
+        (["-m", "var"], "electron / s", "electron2 / s2"),
+        ([], None, "adu"),
+    ],
+)
+def test_the_unit_keeps_its_meaning(frames: Runner, folder: Path, words: list[str], unit: str | None, made_of: str) -> None:
+    for number in range(2):
+        write(folder / f"u{number}.fits", np.full(SHAPE, number, np.float32), {"BUNIT": unit} if unit else {})
+    assert frames("combine", "u?.fits", *words, "-o", "o.fits").code == 0
+    assert header("o.fits")["BUNIT"] == made_of
+    assert Unit(made_of) == Unit((unit or "adu").replace("ADU", "adu")) ** (2 if "var" in words else 1)
+
+
+def test_units_that_differ_by_their_case_are_not_mixed(frames: Runner, folder: Path) -> None:
+    for name, unit in (("a", "mJy"), ("b", "MJy")):
+        write(folder / f"{name}.fits", np.ones(SHAPE, np.float32), {"BUNIT": unit})
+    assert "do not agree in unit" in frames.fails("combine", "a.fits", "b.fits", "-o", "o.fits")
+    assert "different units: mJy and MJy" in frames("arith", "a.fits", "+", "b.fits", "-o", "o.fits").err
 
 
 @pytest.mark.usefixtures("stack")

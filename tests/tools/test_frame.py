@@ -89,6 +89,9 @@ def test_reports_are_new_or_appended_to(tmp_path: Path) -> None:
 def test_image_in_an_extension_takes_the_primary_cards_along(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", None, {"OBJECT": "M 31", "FILTER": "V"}, CHIP1=IMAGE)
     assert read_cards(path)["OBJECT"] == "M 31"
+    assert "EXTNAME" not in read_cards(path, 0)
+    with pytest.raises(RejectedInput, match=r"a\.fits: there is no extension 7"):
+        read_cards(path, 7)
     frame = read_frame(path)
     assert frame.cards["EXTNAME"] == "CHIP1"
     assert "OBJECT" in {text[:8].strip() for text in frame.header}

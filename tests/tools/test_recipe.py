@@ -143,6 +143,22 @@ def test_blank_pixels_and_nan_make_no_frame_odd_and_no_value(tmp_path: Path) -> 
         assert values(tmp_path / "out" / name, "MASK")[9, 11] == PixelFlag.NO_DATA
 
 
+def test_frames_that_are_cut_short_are_left_out_and_named(tmp_path: Path) -> None:
+    make(tmp_path)
+    for number in (3, 9, 10, 20):  # a bias, two darks of 60 s, a flat
+        path = tmp_path / f"20210227.{number:04d}.fit"
+        path.write_bytes(path.read_bytes()[:6000])
+    paths = sorted(tmp_path.glob("*.fit"))[:23]
+    outcome = reduce_night(paths, tmp_path / "out", Options(), say=lambda _: None).outcomes[0]
+    assert sorted(outcome.left_out) == [f"20210227.{number:04d}.fit" for number in (3, 9, 10, 20)]
+    assert all("cut short" in reason for reason in outcome.left_out.values())
+    assert [header(tmp_path / "out" / name)["NCOMBINE"] for name in ("bias.fits", "dark_60s.fits", "flat_R.fits")] == [7, 3, 4]
+    spoilt = reduce_night([paths[2], paths[0]], tmp_path / "few", Options(), say=lambda _: None)
+    assert spoilt.outcomes[0].written == ["bias.fits"]
+    with pytest.raises(RejectedInput, match="cut short"):
+        reduce_night([paths[2]], tmp_path / "none", Options(), say=lambda _: None)
+
+
 def test_recipe_from_the_shell(frames: Runner, folder: Path) -> None:
     make(folder)
     ran = frames("recipe", "*.fit", "-o", "out")
