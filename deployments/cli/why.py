@@ -102,10 +102,8 @@ def _print(answer: Explanation) -> None:
         say("  used for:")
     for product in answer.products:
         words = ", ".join(str(product[key]) for key in ("status", "grade", "reason") if product.get(key))
-        say(
         name = f"{product['recipe'].replace('_', ' ')} {product['key']} ({product['fingerprint'][:12]})"
         say(f"{'    ' if answer.inputs else '  '}{name}: {words}")
-        )
     for choice in answer.choices:
         outcome = f"{choice.fingerprint[:12]}, grade {choice.grade}" if choice.found else "nothing fits"
         say(f"\n  needs {choice.need}: {outcome}" + (f" ({'; '.join(choice.reasons)})" if choice.reasons else ""))
