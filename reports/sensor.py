@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightcrew.errors import Refused, RejectedInput
-from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult, window_of
+from nightcrew.sensor.characterise import SensorResult, SetUpResult, window_of
 from nightcrew.sensor.frames import SensorFrame, Window
 from nightcrew.sensor.hot_growth import HotGrowth, Place, growth, read_hot_pixels
 from nightcrew.sensor.sensor_data import SensorData
 from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
-from reports import sensor_tables
+from reports import sensor_gains, sensor_tables
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable
 from reports.sensor_figures import charts_of, drawn
 from reports.sensor_quantities import growth_quantities, quantities
@@ -168,7 +168,8 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
         few = [flat for region in set_up.regions for flat in region.flats if flat.curve.fit is not None and flat.curve.fit.a00 is None]
         if few:
             grade = max(grade, "B")
-            reasons.append(f"{whose}too few levels of light for the gain: {NO_BRIGHT_FAT}")
+            least = min(int(flat.curve.fitted.sum()) for flat in few)
+            reasons.append(f"{whose}the gain rests on {sensor_gains.levels_of(least)}: {NO_BRIGHT_FAT}")
         for region in set_up.regions:
             if region.gain is None or region.gain.source != "measured":
                 grade = "C"
@@ -180,6 +181,7 @@ def _warnings(result: SensorResult) -> tuple[str, ...]:
     notes = [*result.grouping.remarks]
     for set_up in result.set_ups:
         for region in set_up.regions:
+            notes += sensor_gains.warnings(region)
             for flat in region.flats:
                 notes += [f"{region.region.name}: {remark}" for remark in flat.curve.remarks]
     few = [group.label for group in result.grouping.groups if group.reason]
@@ -217,7 +219,9 @@ def _verdict(summary: Summary, result: SensorResult) -> tuple[AnalysisStatus, st
     gain, noise, rate = (_first(summary, name) for name in ("gain", "read_noise", "dark_current"))
     parts = []
     if gain is not None:
-        parts.append(f"gain {quantity(gain.value, 'e-/ADU', 3, gain.error)}")
+        one_level = sensor_gains.levels_of(1)
+        alone = f" (from {one_level})" if gain.note.startswith(one_level) else ""
+        parts.append(f"gain {quantity(gain.value, 'e-/ADU', 3, gain.error)}{alone}")
     if noise is not None:
         parts.append(f"read noise {quantity(noise.value, 'e-', 2, noise.error)}")
     if rate is not None:
@@ -246,8 +250,8 @@ def _sections(result: SensorResult, figures: Mapping[str, Sequence[AnalysisFigur
         made += [
             AnalysisSection(
                 title=f"{name}Photon transfer",
-                text=_curve_text(set_up),
-                tables=(_curve_table(set_up),),
+                text=sensor_gains.texts(set_up),
+                tables=(_curve_table(set_up), *((gains,) if (gains := sensor_gains.table(set_up)) is not None else ())),
                 figures=tuple(figures.get(f"{place} transfer", ())),
             ),
             AnalysisSection(
@@ -295,20 +299,6 @@ def _curve_table(set_up: SetUpResult) -> AnalysisTable:
             values = (fit.gain, curve.gain_error, fit.bootstrap_gain, fit.method, chi2, fit.freedom) if fit else (None,) * 6
             rows.append((region.region.name, flat.temperature_c, *values, turn, "; ".join((curve.reason, *curve.remarks)).strip("; ")))
     return AnalysisTable(title="Transfer curves", columns=columns, rows=tuple(rows))
-
-
-def _curve_text(set_up: SetUpResult) -> tuple[str, ...]:
-    return tuple(text for region in set_up.regions if (text := _gain_text(region)))
-
-
-def _gain_text(region: RegionResult) -> str:
-    if region.gain is None:
-        return f"{region.region.name}: no gain, {region.gain_reason}."
-    if region.gain.source == "header":
-        return (
-            f"{region.region.name}: the gain of {region.gain.value:g} e-/ADU is the header's, it was not measured ({region.gain_reason})."
-        )
-    return ""
 
 
 def _dark_text(set_up: SetUpResult) -> tuple[str, ...]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResult
+from nightcrew.sensor.characterise import Gain, RegionResult, SensorResult, SetUpResult
+from nightcrew.sensor.dark_signal import DarkSeries, HotPixels
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.exposure_limits import data_sheet_rate
 from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
+from nightcrew.sensor.hot_counts import hot_interval
 from nightcrew.sensor.hot_growth import HotGrowth
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
+from reports.sensor_gains import base_of, levels_of, stated
 from reports.sensor_limits import limits
 from reports.sensor_where import Where, at, dark_rate_e, text_of
 from reports.summary import Quantity, determined
@@ -51,11 +54,13 @@ def _gains(region: RegionResult, where: Where) -> Iterator[Quantity]:
         fit, here = flat.curve.fit, at(where, flat.temperature_c)
         reason = flat.curve.reason or "no gain"
         found = determined("gain", fit.gain if fit else None, reason, error=flat.curve.gain_error, unit="e-/adu", where=here)
-        yield with_note(found, NO_BRIGHT_FAT if fit is not None and fit.a00 is None else "")
+        few = "" if fit is None or fit.a00 is not None else f"{levels_of(int(flat.curve.fitted.sum()))}: {NO_BRIGHT_FAT}"
+        yield with_note(found, few)
         a00 = fit.a00 if fit else None
         why = reason if fit is None else "too few levels of light for the brighter-fatter term"
         yield determined("a00", a00, why, error=fit.a00_error if fit else None, unit="1/e-", where=here)
         yield _full_well(flat, here)
+    yield from stated(region, where)
 
 
 def _full_well(flat: FlatResult, where: Where) -> Quantity:
@@ -65,11 +70,10 @@ def _full_well(flat: FlatResult, where: Where) -> Quantity:
         seen = f" at {highest * flat.curve.fit.gain:.0f} e-" if flat.curve.fit is not None else ""
         reason = flat.curve.reason or f"no fall of the variance beyond 10 % to the end of the sweep{seen}: brighter flats are needed"
         return determined("full_well", None, reason, unit="e-", where=where)
-    middle, low, high = found
-    note = f"between {low:.0f} and {high:.0f} e- (at least 95 %)"
-    if flat.curve.turn_off.by_converter:
-        note += "; the converter ends there, the pixels hold more"
-    return Quantity(name="full_well", value=middle, error=(high - low) / 4, unit="e-", where=where, note=note)
+    middle, interval = found
+    note = "middle of the interval" + ("; the converter ends there, the pixels hold more" if flat.curve.turn_off.by_converter else "")
+    error = (interval.high - interval.low) / 4
+    return Quantity(name="full_well", value=middle, error=error, unit="e-", where=where, note=note, interval=interval)
 
 
 def _noises(region: RegionResult, groups: Sequence[Group], where: Where) -> Iterator[Quantity]:
@@ -92,7 +96,7 @@ def _noises(region: RegionResult, groups: Sequence[Group], where: Where) -> Iter
             error = value * math.hypot(noise.adu_error / noise.adu, gain.error / gain.value)
         reason = hidden if noise.adu is None else f"no gain: {region.gain_reason}"
         quantity = determined("read_noise", value, reason, error=error, unit="e-", where=here)
-        yield with_note(quantity, _gain_note(region))
+        yield with_note(quantity, base_of(region))
 
 
 def with_note(quantity: Quantity, note: str) -> Quantity:
@@ -100,11 +104,6 @@ def with_note(quantity: Quantity, note: str) -> Quantity:
     from dataclasses import replace
 
     return replace(quantity, note="; ".join(filter(None, (quantity.note, note)))) if quantity.value is not None else quantity
-
-
-def _gain_note(region: RegionResult) -> str:
-    stated = region.gain is not None and region.gain.source == "header"
-    return f"with the header's gain, which was not measured ({region.gain_reason})" if stated else ""
 
 
 def _flat(flat: FlatResult, where: Where) -> Iterator[Quantity]:
@@ -118,8 +117,10 @@ def _flat(flat: FlatResult, where: Where) -> Iterator[Quantity]:
     smoothed = f"{100 * (1 - uniformity.kept):.2g} % put back that the brighter-fatter effect smooths" if uniformity.kept != 1 else ""
     yield with_note(pattern, smoothed)
     why = straight.reason if straight is not None else "flats of one exposure time: linearity needs a sweep by exposure"
-    found = determined("linearity_error", straight.error_percent if straight else None, why, unit="%", where=light(flat.linearity_filter))
-    yield with_note(found, _range_note(flat))
+    measured, interval = (straight.error_percent, straight.error_interval) if straight is not None else (None, None)
+    found = determined("linearity_error", measured, why, unit="%", where=light(flat.linearity_filter), interval=interval)
+    alone = "" if straight is None or straight.noise_percent is None else f"noise alone makes {straight.noise_percent:.2g} %"
+    yield with_note(found, "; ".join(filter(None, (alone, _range_note(flat)))))
     if isinstance(flat.emva, Linear1288):
         yield from _emva(flat.emva, light(flat.emva_filter))
     else:
@@ -175,7 +176,7 @@ def _dark(region: RegionResult, where: Where, options: SensorOptions, binning: t
         note = "" if pixels == 1 or rate is None else f"of an unbinned pixel; one binned {text_of(binning)} has {rate:.4g} e-/s"
         rate, error = (None if value is None else value / pixels for value in (rate, error))
         current = determined("dark_current", rate, reason, error=error, unit="e-/s", where=here)
-        yield with_note(current, "; ".join(filter(None, (note, _gain_note(region)))))
+        yield with_note(current, "; ".join(filter(None, (note, base_of(region)))))
         typical = None if series.median_rate_adu_per_s is None or gain is None else series.median_rate_adu_per_s * gain.value / pixels
         yield determined("dark_current_median", typical, reason, error=error if typical is not None else None, unit="e-/s", where=here)
         for point in series.points:
@@ -186,13 +187,24 @@ def _dark(region: RegionResult, where: Where, options: SensorOptions, binning: t
             why = point.dsnu_reason or reason
             yield determined("dsnu", value, why, error=spread, unit="e-", where={**here, "exposure_s": point.exposure_s})
         if series.hot is not None:
-            yield Quantity(name="hot_pixels", value=int(series.hot.y.size), where=here)
+            yield _hot_pixels(series, series.hot, gain, here)
         if options.data_sheet is not None and rate is not None and series.temperature_c is not None:
             sheet = options.data_sheet
             scaled = data_sheet_rate(sheet.rate_e_per_s, sheet.at_c, series.temperature_c, sheet.doubling_k)
             yield Quantity(name="dark_current_data_sheet", value=scaled, unit="e-/s", where=here)
             yield Quantity(name="dark_current_over_data_sheet", value=rate / scaled, unit="", where=here)
     yield from _thermal(region, where)
+
+
+def _hot_pixels(series: DarkSeries, hot: HotPixels, gain: Gain | None, where: Where) -> Quantity:
+    """The count of the list, and the interval of how many there are: pixels near the threshold may be above it by noise, or below."""
+    found = hot_interval(series, None if gain is None else gain.value)
+    excess = f"more than {hot.threshold_adu_per_s - hot.typical_adu_per_s:.3g} adu/s above the mean of the others"
+    rays = "darks of one frame: cosmic rays count, too" if any(point.frames == 1 for point in series.points) else ""
+    why = f"no interval: {found}" if isinstance(found, str) else ""
+    note = "; ".join(filter(None, (excess, rays, why)))
+    interval = None if isinstance(found, str) else found
+    return Quantity(name="hot_pixels", value=int(hot.y.size), where=where, note=note, interval=interval)
 
 
 def growth_quantities(grown: Sequence[HotGrowth], *, several: bool = False) -> Iterator[Quantity]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nightcrew.io import atomic
 from reports.analysis import AnalysisFigure, AnalysisPage
+from reports.analysis_words import between
 from reports.figures import plain
 from reports.sensor_charts import FAINT, INK, Chart
 from reports.summary import Quantity
@@ -28,6 +29,7 @@ MOST_OF_ONE = 3
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LINES = (
     ("gain", "Gain"),
+    ("gain_stated", "Gain, as stated"),
     ("read_noise", "Read noise"),
     ("full_well", "Full well"),
     ("emva.snr_max", "Largest signal-to-noise ratio"),
@@ -95,6 +97,8 @@ def _main(known: list[Quantity]) -> list[Quantity]:
 
 
 def _value(one: Quantity) -> str:
+    if one.value is not None and one.interval is not None:
+        return f"{between(one.value, one.interval)} {one.unit}".strip()
     value = one.value if one.value is not None else math.nan
     if isinstance(value, int):
         return f"{value} {one.unit}".strip()
@@ -124,6 +128,7 @@ def _where(one: Quantity) -> str:
         "binning": "binned {}",
         "filter": "{}",
         "set_up": "{}",
+        "source": "by the {}",
     }
     parts = [words[key].format(value) for key, value in one.where.items() if key in words and value != "whole"]
     return ", ".join(parts)

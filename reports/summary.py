@@ -1,7 +1,8 @@
 """``summary.json``: the one machine-readable form beside every report, checked before it is written.
 
 Form 1: ``{"format": 1, "recipe", "inputs", "grade", "quantities": [{"name", "value", "error", "unit", "where", "note"}],
-"warnings": [...]}``.  A value that could not be determined is ``null`` with its reason in ``note``; never NaN.
+"warnings": [...]}``.  A value that could not be determined is ``null`` with its reason in ``note``; never NaN.  A quantity whose error is
+not Gaussian has ``"interval": {"low", "high", "level"}`` besides: from low to high the truth lies in at least the share ``level`` of cases.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightcrew.errors import NightcrewError
+from nightcrew.quality.intervals import Interval
 from reports.text import visible
 
 FORMAT = 1
@@ -38,6 +40,7 @@ class Quantity:
     unit: str = ""
     where: Mapping[str, Plain] = field(default_factory=dict)
     note: str = ""
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +55,20 @@ class Summary:
 
 
 def determined(
-    name: str, value: float | None, why_not: str, *, error: float | None = None, unit: str = "", where: Mapping[str, Plain] | None = None
+    name: str,
+    value: float | None,
+    why_not: str,
+    *,
+    error: float | None = None,
+    unit: str = "",
+    where: Mapping[str, Plain] | None = None,
+    interval: Interval | None = None,
 ) -> Quantity:
     """A quantity whose ``value`` may be NaN or None: it becomes ``null`` with ``why_not`` as its note."""
     good = value is not None and math.isfinite(value)
     kept = error if good and error is not None and math.isfinite(error) else None
-    return Quantity(name=name, value=value if good else None, error=kept, unit=unit, where=where or {}, note="" if good else why_not)
+    note, between = ("", interval) if good else (why_not, None)
+    return Quantity(name=name, value=value if good else None, error=kept, unit=unit, where=where or {}, note=note, interval=between)
 
 
 def as_json(summary: Summary) -> str:
@@ -75,7 +86,7 @@ def as_json(summary: Summary) -> str:
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:
-    return {
+    body: dict[str, Any] = {
         "name": quantity.name,
         "value": quantity.value,
         "error": quantity.error,
@@ -83,6 +94,7 @@ def _quantity(quantity: Quantity) -> dict[str, Any]:
         "where": _clean(dict(sorted(quantity.where.items()))),
         "note": visible(quantity.note),
     }
+    return body if quantity.interval is None else {**body, "interval": asdict(quantity.interval)}
 
 
 def _clean(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,6 +132,21 @@ def _check_quantity(quantity: Quantity) -> None:
         raise BadSummaryError(f"quantity {name!r}: an error without a value")
     if quantity.error is not None and quantity.error < 0:
         raise BadSummaryError(f"quantity {name!r}: error {quantity.error} is negative")
+    if quantity.interval is not None:
+        _check_interval(quantity, quantity.interval)
+
+
+def _check_interval(quantity: Quantity, interval: Interval) -> None:
+    numbers = (interval.low, interval.high, interval.level)
+    if any(type(value) not in (int, float) or not math.isfinite(value) for value in numbers) or not 0 < interval.level < 1:
+        raise BadSummaryError(f"quantity {quantity.name!r}: the interval {numbers} is none of numbers at a level between 0 and 1")
+    if quantity.value is None or not interval.low <= quantity.value <= interval.high:
+        raise BadSummaryError(f"quantity {quantity.name!r}: its interval from {interval.low} to {interval.high} does not hold its value")
+
+
+def _read(item: Mapping[str, Any]) -> Quantity:
+    interval = item.get("interval")
+    return Quantity(**{**item, "interval": None if interval is None else Interval(**interval)})
 
 
 def parse(text: str) -> Summary:
@@ -132,7 +159,7 @@ def parse(text: str) -> Summary:
             recipe=body["recipe"],
             inputs=tuple(body["inputs"]),
             grade=body["grade"],
-            quantities=tuple(Quantity(**item) for item in body["quantities"]),
+            quantities=tuple(_read(item) for item in body["quantities"]),
             warnings=tuple(body["warnings"]),
         )
     except (ValueError, KeyError, TypeError) as error:

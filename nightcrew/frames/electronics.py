@@ -65,6 +65,12 @@ def _gain(lookup: Lookup, profile: Profile) -> tuple[str, float | None]:
     return setting or _named(electrons), electrons
 
 
+def gains_said(lookup: Lookup, profile: Profile) -> tuple[tuple[str, float], ...]:
+    """Every gain in e-/ADU that somebody states, with who does: ("header", 2.06), ("profile", 2.0)."""
+    said = (("header", _gain(lookup, profile)[1]), ("profile", profile.detector.gain_e_per_adu))
+    return tuple((who, gain) for who, gain in said if gain is not None)
+
+
 def _named(gain_e_per_adu: float | None) -> str:
     return "" if gain_e_per_adu is None else f"{gain_e_per_adu:.6g}"
 

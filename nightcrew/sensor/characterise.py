@@ -25,11 +25,12 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gain:
-    """Gain in e-/ADU with its error and where it comes from: ``measured`` or ``header`` (then without an error)."""
+    """Gain in e-/ADU with its error and its source: ``measured``, on so many ``levels`` of light, or who states it, without error."""
 
     value: float
     error: float
     source: str
+    levels: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionResult:
-    """One region: read noise, flats and darks by temperature, and what follows from all of them."""
+    """One region: read noise, flats and darks by temperature, and what follows from all of them.
+
+    ``gains_said``: gains in e-/ADU that header and profile state, with who does.
+    """
 
     region: Region
     noises: tuple[Noise, ...]
@@ -54,6 +58,7 @@ class RegionResult:
     arrhenius: Arrhenius | str
     gain: Gain | None
     gain_reason: str
+    gains_said: tuple[tuple[str, float], ...] = ()
 
     def noise_at(self, temperature_c: float | None) -> Noise | None:
         """The read noise at the temperature nearest to ``temperature_c``."""
@@ -182,6 +187,7 @@ def _region(region: Region, groups: Sequence[Group], options: SensorOptions, rem
         arrhenius=fit,
         gain=gain,
         gain_reason=reason,
+        gains_said=_gains_said(groups),
     )
 
 
@@ -220,15 +226,30 @@ def _saturation(flats: Sequence[Group]) -> float | None:
 
 def _gain(flats: Sequence[FlatResult], groups: Sequence[Group]) -> tuple[Gain | None, str]:
     """The measured gain with the smallest error, of curves with the brighter-fatter term if there are any; else what the headers say."""
-    measured = [(flat.curve.fit.a00 is None, flat.curve.gain_error, flat.curve.fit.gain) for flat in flats if flat.curve.fit is not None]
+    measured = [
+        (flat.curve.fit.a00 is None, flat.curve.gain_error, flat.curve.fit.gain, int(flat.curve.fitted.sum()))
+        for flat in flats
+        if flat.curve.fit is not None
+    ]
     if measured:
-        _, error, value = min(measured)
-        return Gain(value=value, error=error, source="measured"), ""
+        _, error, value, levels = min(measured)
+        return Gain(value=value, error=error, source="measured", levels=levels), ""
     reason = flats[0].curve.reason if flats else "no flats"
     stated = [frame.header.gain_e_per_adu for group in groups for frame in group.frames if frame.header.gain_e_per_adu]
     if stated:
-        return Gain(value=median(stated), error=0.0, source="header"), reason
+        value = median(stated)
+        source = next((who for who, gain in _gains_said(groups) if gain == value), "header")
+        return Gain(value=value, error=0.0, source=source), reason
     return None, reason
+
+
+def _gains_said(groups: Sequence[Group]) -> tuple[tuple[str, float], ...]:
+    """What header and profile state, each once: the median of the frames'."""
+    said: dict[str, list[float]] = {}
+    for frame in (frame for group in groups for frame in group.frames):
+        for source, value in frame.gains_said:
+            said.setdefault(source, []).append(value)
+    return tuple((source, median(values)) for source, values in said.items())
 
 
 def _darks(region: Region, groups: Sequence[Group], noises: Sequence[Noise], remarks: list[str]) -> tuple[DarkSeries, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nightcrew.sensor.frames import SensorFrame
 from nightcrew.sensor.groups import Group
+from nightcrew.sensor.pairing import combined, frame_levels, independent_pixels, mean_covariances, paired, weights
 from nightcrew.sensor.pairs import PairOptions, PairStatistics, pair_statistics
 from nightcrew.sensor.regions import Region
 
@@ -44,22 +45,24 @@ class CurvePoint:
 
     @property
     def pixels(self) -> float:
-        """Pixel pairs used in all."""
-        return float(sum(pair.used for pair in self.pairs))
+        """Pixel pairs in all; those of pairs with a common frame count as far as they tell something of their own."""
+        return independent_pixels(self.pairs)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the pairs, each once."""
+        return len({name for pair in self.pairs for name in pair.names})
 
     @property
     def covariances(self) -> F8 | None:
         """Mean covariances [lag_y, lag_x] of the pairs."""
-        found = [pair.covariances for pair in self.pairs if pair.covariances is not None]
-        return np.asarray(np.mean(found, axis=0)) if len(found) == len(self.pairs) else None
+        return mean_covariances(self.pairs)
 
-
-def combined(pairs: Sequence[PairStatistics]) -> tuple[float, float]:
-    """Mean variance of pairs by their pixels, and its error."""
-    weights = np.array([pair.used for pair in pairs], np.float64)
-    weights /= weights.sum()
-    variance = float(sum(w * pair.variance for w, pair in zip(weights, pairs, strict=True)))
-    return variance, math.sqrt(float(sum((w * pair.variance_error) ** 2 for w, pair in zip(weights, pairs, strict=True))))
+    @property
+    def level_error(self) -> float:
+        """Error of ``signal`` in ADU by the pixels' noise alone: a lamp that wanders comes on top."""
+        values = self.frames * float(np.mean([pair.used for pair in self.pairs])) if self.pairs else 0.0
+        return math.sqrt(max(self.variance, 0.1) / max(values, 1.0))
 
 
 def points_of(group: Group, region: Region, offset_adu: float, options: PairOptions) -> tuple[list[CurvePoint], list[str]]:
@@ -70,7 +73,7 @@ def points_of(group: Group, region: Region, offset_adu: float, options: PairOpti
     remarks += [f"{frame.name}: no finite pixel" for frame in group.frames if not math.isfinite(level[id(frame)])]
     for members in _levels(group.frames, level):
         pairs = []
-        for first, second in zip(members[::2], members[1::2], strict=False):
+        for first, second in ((members[one], members[other]) for one, other in paired(len(members))):
             found = pair_statistics(first, second, region.windows, offset_adu, options)
             if max(found.ratio, 1 / found.ratio) > MAX_LEVEL_RATIO:
                 remarks.append(
@@ -129,13 +132,13 @@ def quick_level(frame: SensorFrame, region: Region) -> float:
 def _point(group: Group, pairs: Sequence[PairStatistics]) -> CurvePoint:
     good = [pair for pair in pairs if pair.used > 1]
     variance, error = combined(good) if good else (0.0, 0.0)
-    levels = [level for pair in pairs for level in pair.levels]
+    signal = float(sum(w * pair.level for w, pair in zip(weights(good), good, strict=True))) if good else pairs[0].level
     return CurvePoint(
         group=group.label,
         filter=group.filter,
         exposure_s=group.exposure_s,
-        signal=float(np.mean([pair.level for pair in (good or pairs)])),
-        signal_scatter=float(np.std(levels)),
+        signal=signal,
+        signal_scatter=float(np.std(frame_levels(pairs))),
         variance=variance,
         relative_error=error / variance if variance > 0 else math.inf,
         pairs=tuple(pairs),

@@ -23,12 +23,17 @@ HOT_SIGMA = 8.0
 
 @dataclass(frozen=True, slots=True)
 class HotPixels:
-    """Hot pixels in the stored array, brightest first: rows, columns and rates in ADU/s; ``threshold`` in ADU/s."""
+    """Hot pixels in the stored array, brightest first: rows, columns and rates in ADU/s; the threshold, and the mean rate of the others.
+
+    ``below_adu_per_s``: rates of the others that are nearer to the threshold than to their mean.
+    """
 
     y: NDArray[np.int64]
     x: NDArray[np.int64]
     rate_adu_per_s: F8
     threshold_adu_per_s: float
+    typical_adu_per_s: float
+    below_adu_per_s: F8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +62,9 @@ class DarkSeries:
 
     The rate is the mean of all pixels but the hot ones, ``median_rate_adu_per_s`` that of the typical pixel: warm pixels lie between.
     ``intercept_adu``: level of the darks above the biases at no exposure; with fewer than three exposures it is taken as 0 (then None).
-     ``variance_slope``: in ADU^2/s."""
+    ``variance_slope``: in ADU^2/s.  The zero level is that of ``zero_frames`` frames of ``zero_exposure_s`` with the temporal variance
+    ``zero_variance`` (ADU^2, None with one).
+    """
 
     region: str
     temperature_c: float | None
@@ -73,6 +80,9 @@ class DarkSeries:
     hot: HotPixels | None
     rate_map: NDArray[np.float32] | None
     reason: str = ""
+    zero_exposure_s: float = 0.0
+    zero_frames: int = 0
+    zero_variance: float | None = None
 
 
 def dark_series(
@@ -97,6 +107,7 @@ def dark_series(
         return _without(region, warm, "no pixel is finite in all darks and biases")
     threshold = _threshold(rates)
     hot = _hot_pixels(parts, region.windows, threshold)
+    zero_noise = [part.zero.temporal_variance for part in parts if part.zero.temporal_variance is not None]
     points = tuple(_point(parts, place, group, threshold, drift_adu) for place, group in enumerate(longer))
     sigma = np.array([max(point.level_error, 1e-9) for point in points])
     zero_error = _zero_error(parts, zero, points, drift_adu)
@@ -116,6 +127,9 @@ def dark_series(
         variance_slope=_variance_slope(points),
         hot=hot,
         rate_map=parts[0].rate if keep_map and len(parts) == 1 else None,
+        zero_exposure_s=zero.exposure_s,
+        zero_frames=len(zero.frames),
+        zero_variance=float(np.mean(zero_noise)) if zero_noise else None,
     )
 
 
@@ -175,6 +189,9 @@ def _threshold(rates: NDArray[np.float32]) -> float:
 
 
 def _hot_pixels(parts: Sequence[_Part], windows: Sequence[Window], threshold: float) -> HotPixels:
+    others = _joined([part.rate[part.rate <= threshold] for part in parts])
+    typical = float(others.mean(dtype=np.float64)) if others.size else threshold
+    below = others[others > 0.5 * (typical + threshold)].astype(np.float64)
     ys, xs, rates = [], [], []
     for part, window in zip(parts, windows, strict=True):
         y, x = np.nonzero(part.rate > threshold)
@@ -183,7 +200,7 @@ def _hot_pixels(parts: Sequence[_Part], windows: Sequence[Window], threshold: fl
         rates.append(part.rate[y, x].astype(np.float64))
     rate = np.concatenate(rates)
     order = np.argsort(-rate, kind="stable")
-    return HotPixels(np.concatenate(ys)[order], np.concatenate(xs)[order], rate[order], threshold)
+    return HotPixels(np.concatenate(ys)[order], np.concatenate(xs)[order], rate[order], threshold, typical, below)
 
 
 def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, drift_adu: float) -> DarkPoint:

@@ -10,18 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.quality.intervals import Interval
 from nightcrew.sensor import emva1288
 from nightcrew.sensor.curve_points import CurvePoint, points_of
 from nightcrew.sensor.emva1288 import Linear1288, TemporalData
+from nightcrew.sensor.full_well import full_well
 from nightcrew.sensor.groups import Group, same_exposure
-from nightcrew.sensor.linearity import Linearity, linearity, nothing_linear, straightened
+from nightcrew.sensor.linearity import Linearity, linearity, nothing_linear
 from nightcrew.sensor.options import SensorOptions
-from nightcrew.sensor.pairs import PairOptions, PairStatistics, pair_statistics
+from nightcrew.sensor.pairing import disjoint
+from nightcrew.sensor.pairs import PairOptions, PairStatistics
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.transfer_curve import TransferCurve, transfer_curve, without_curve
 from nightcrew.sensor.turn_off import turn_off
 from nightcrew.sensor.uniformity import Uniformity, uniformity
-from nightcrew.sensor.zero_level import Zero
+from nightcrew.sensor.zero_level import Zero, bias_noise
 
 F8 = NDArray[np.float64]
 MEDIAN_OF_CHI2, ERROR_OF_MEDIAN = 0.4549, 2.33  # of squares of normal numbers: their median, its relative error times sqrt(n)
@@ -48,15 +51,10 @@ class FlatResult:
     emva_filter: str = ""
 
     @property
-    def full_well_e(self) -> tuple[float, float, float] | None:
-        """Full well in e-: middle and bounds of its 95 % interval, from the turn-off's interval and the gain's error; None without."""
-        turn, fit = self.curve.turn_off, self.curve.fit
-        if turn is None or fit is None:
-            return None
-        error = 2 * self.curve.gain_error
-        signals, _ = straightened(np.array([turn.lower, turn.upper]), self.curve.alpha_per_adu)
-        low, high = float(signals[0]) * (fit.gain - error), float(signals[1]) * (fit.gain + error)
-        return 0.5 * (low + high), low, high
+    def full_well_e(self) -> tuple[float, Interval] | None:
+        """Full well in e-: the middle of its interval, and that; None without a turn-off or a gain."""
+        split = self.uniformity.split
+        return full_well(self.curve, 0.01 * (split.total or 0.0) if split is not None else 0.0)
 
 
 def _points(
@@ -103,7 +101,7 @@ def flat_result(
         )
     points, notes = _points(flats, region, zero.level, options, saturation_adu)
     top = None if saturation_adu is None else saturation_adu - zero.level
-    light, straight = _linearity(points, top)
+    light, straight = _linearity(points, top, options.seed)
     curve = transfer_curve(
         region,
         points,
@@ -115,7 +113,7 @@ def flat_result(
         remarks=[*filter(None, (zero.remark,)), *notes, *_band_remarks(points)],
     )
     chosen, sweep = _sweep(points)
-    temporal = _temporal(sweep, darks, zero, region)
+    temporal = _temporal(sweep, darks, zero, region, options.threads)
     return FlatResult(
         region=region.name,
         temperature_c=warm,
@@ -144,7 +142,7 @@ def _several_lamps(points: Sequence[CurvePoint]) -> bool:
     return any(max(found) > ONE_LAMP * max(min(found), 1.0) for found in levels.values())
 
 
-def _linearity(points: Sequence[CurvePoint], top: float | None) -> tuple[str, Linearity | None]:
+def _linearity(points: Sequence[CurvePoint], top: float | None, seed: int) -> tuple[str, Linearity | None]:
     """Of the filter with most exposure times, and which that is; None when no flats were taken at several."""
     of_filter = _by_filter(points)
     best = max(of_filter, key=lambda name: len({p.exposure_s for p in of_filter[name]}), default="")
@@ -154,13 +152,10 @@ def _linearity(points: Sequence[CurvePoint], top: float | None) -> tuple[str, Li
     if _several_lamps(chosen):
         return best, nothing_linear("flats of one exposure have several levels: the sweep was not made by exposure alone")
     turn = turn_off(chosen, top)
-    lamp = _lamp_scatter([pair for point in chosen for pair in point.pairs])
-    errors = [
-        math.hypot(math.sqrt(max(p.variance, 0.1) / max(2 * p.pixels, 1)) / max(p.signal, 1.0), lamp / math.sqrt(len(p.pairs) * 2))
-        for p in chosen
-    ]
+    lamp = _lamp_scatter([pair for point in chosen for pair in disjoint(point.pairs)])
+    errors = [math.hypot(p.level_error / max(p.signal, 1.0), lamp / math.sqrt(max(p.frames, 1))) for p in chosen]
     saturation = turn.lower if turn is not None else top
-    return best, linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation)
+    return best, linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation, seed=seed)
 
 
 def _lamp_scatter(pairs: Sequence[PairStatistics]) -> float:
@@ -192,19 +187,19 @@ def _sweep(points: Sequence[CurvePoint]) -> tuple[str, list[CurvePoint]]:
     return best, chosen
 
 
-def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, region: Region) -> TemporalData | str:
+def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, region: Region, threads: int) -> TemporalData | str:
     """Bright and dark means and variances by level; darks of the same exposure, else the bias."""
     if len(points) < 2:
         return f"{len(points)} levels of light in one filter: EMVA 1288 needs at least two"
     dark: list[tuple[float, float]] = []
-    pairing, measured = PairOptions(scale=False, flatten_bands=False), dict[int, tuple[float, float]]()
+    measured: dict[int, tuple[float, float]] = {}
     for point in points:
         same = next((g for g in darks if len(g.frames) > 1 and same_exposure(g.exposure_s, point.exposure_s)), None)
         if same is not None and id(same) not in measured:
-            pair = pair_statistics(same.frames[0], same.frames[1], region.windows, 0.0, pairing)
-            if pair.floor is not None and pair.floor.clipped:
-                return f"{same.label}: values below {pair.floor.lowest:g} ADU are cut off, and with them the dark noise"
-            measured[id(same)] = (pair.level, pair.variance)
+            found = bias_noise(same.frames, region, 0, threads)
+            if found is not None and found.floor.clipped:
+                return f"{same.label}: values below {found.floor.lowest:g} ADU are cut off, and with them the dark noise"
+            measured[id(same)] = (zero.level, 0.0) if found is None else (found.level, found.variance)
         if same is None and zero.noise is not None and zero.noise.cut_off:
             return zero.noise.hidden
         if same is None and zero.noise is None:

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.frames.electronics import gains_said
+from nightcrew.frames.layout import image_of
+from nightcrew.frames.lookup import Lookup
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
@@ -51,6 +54,7 @@ class SensorFrame:
     """One frame of a set: a file, or an array ``[y, x]`` in ADU when ``data`` is given.
 
     ``name`` tells it in tables; ``flooded`` marks a dark taken after a flood of light; ``compressed``, a file that is decoded whole.
+    ``gains_said`` are the gains in e-/ADU that header and profile state, with who does.
     """
 
     name: str
@@ -60,6 +64,7 @@ class SensorFrame:
     sha256: str = ""
     flooded: bool = False
     compressed: bool = False
+    gains_said: tuple[tuple[str, float], ...] = ()
 
     @contextmanager
     def opened(self) -> Iterator[Rows]:
@@ -178,7 +183,8 @@ def read_frame(
     structure = check(path)
     if structure.kind != "fits":
         raise RejectedInput(structure.reason or "not a file that Nightcrew reads")
-    header = normalise(structure.hdus, str(path), choose_profile(structure.hdus, profiles, profile), Site(), None)
+    chosen = choose_profile(structure.hdus, profiles, profile)
+    header = normalise(structure.hdus, str(path), chosen, Site(), None)
     if not structure.complete:
         raise RejectedInput(structure.reason)
     if header.nx < 1 or header.ny < 1:
@@ -192,6 +198,7 @@ def read_frame(
         sha256=sha256_file(path).sha256 if hashed else "",
         flooded=says_flooded(name or path.name),
         compressed=bool(structure.compression) or any(hdu.kind == "TILE" for hdu in structure.hdus),
+        gains_said=gains_said(Lookup.of(structure.hdus, image_of(structure.hdus, chosen.layout.extension)), chosen),
     )
 
 

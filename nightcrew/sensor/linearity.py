@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.quality.intervals import LEVEL, Interval, mean_size_interval
 from nightcrew.sensor.robust import stretch_of
 
 F8 = NDArray[np.float64]
@@ -22,7 +23,9 @@ class Linearity:
     """Signals ``signal_adu`` at ``exposure_s``, the line through them (EMVA 1288 R4, section 6.7), and their curvature.
 
     ``deviation_percent``: of each signal from the line; ``error_percent``: mean of their sizes from 5 % to 95 % of saturation (``used``).
-    ``alpha_per_adu``: curvature in S = x - alpha x^2 with x straight in the exposure; its error from fit and lamp scatter.
+    ``error_interval``: of the mean size that the deviations have without noise (:func:`mean_size_interval`); ``noise_percent``: the mean
+    size that noise alone gives.  ``alpha_per_adu``: curvature in S = x - alpha x^2 with x straight in the exposure; its error from fit
+    and lamp scatter.
     ``reason`` says why nothing was determined (then all numbers are None).
     """
 
@@ -33,6 +36,8 @@ class Linearity:
     offset_adu: float | None = None
     deviation_percent: F8 | None = None
     error_percent: float | None = None
+    error_interval: Interval | None = None
+    noise_percent: float | None = None
     alpha_per_adu: float | None = None
     alpha_error_per_adu: float | None = None
     lamp_scatter: float | None = None
@@ -63,12 +68,18 @@ def straightened(signal_adu: F8 | float, alpha_per_adu: float) -> tuple[F8, F8]:
 
 
 def linearity(
-    exposure_s: Sequence[float], signal_adu: Sequence[float], relative_error: Sequence[float], saturation_adu: float | None
+    exposure_s: Sequence[float],
+    signal_adu: Sequence[float],
+    relative_error: Sequence[float],
+    saturation_adu: float | None,
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> Linearity:
     """Linearity of signals above the offset; one value an exposure or several.
 
     ``relative_error``: of each signal, lamp and shot noise together.  ``saturation_adu`` is the signal at saturation; without it
-    the largest signal stands for it.
+    the largest signal stands for it.  ``seed`` and ``level`` are those of the linearity error's interval.
     """
     t, s, e = (np.asarray(values, np.float64) for values in (exposure_s, signal_adu, relative_error))
     top = saturation_adu if saturation_adu is not None else float(s.max(initial=0.0))
@@ -83,7 +94,9 @@ def linearity(
     if slope <= 0 or (line[used] <= 0).any():
         return _without(bare, "the signal does not grow with the exposure: the sweep was not made by exposure")
     deviation = 100 * (s - line) / line
-    alpha, alpha_error, scatter = _curvature(t[used], s[used], e[used])
+    alpha, alpha_error, scatter, stretch = _curvature(t[used], s[used], e[used])
+    noise = _noise_of_deviations(t[used], weights, np.maximum(e[used], 1e-7) * stretch)
+    interval, alone = mean_size_interval(deviation[used], noise, seed, level)
     return Linearity(
         exposure_s=t,
         signal_adu=s,
@@ -92,6 +105,8 @@ def linearity(
         offset_adu=float(offset),
         deviation_percent=deviation,
         error_percent=float(np.abs(deviation[used]).mean()),
+        error_interval=interval,
+        noise_percent=alone,
         alpha_per_adu=alpha,
         alpha_error_per_adu=alpha_error,
         lamp_scatter=scatter,
@@ -107,8 +122,16 @@ def _without(bare: Linearity, reason: str) -> Linearity:
     return Linearity(exposure_s=bare.exposure_s, signal_adu=bare.signal_adu, used=bare.used, reason=reason)
 
 
-def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float]:
-    """alpha of S = c0 + x - alpha x^2, x = k t; errors grow by the scatter about the fit where that is no chance."""
+def _noise_of_deviations(t: F8, weights: F8, relative_error: F8) -> F8:
+    """Matrix from independent normal numbers to the noise of the deviations in %: what the line's fit takes up is not in them."""
+    design = np.column_stack([np.ones_like(t), t]) * weights[:, None]
+    scaled = design / np.abs(design).max(axis=0)
+    projection = scaled @ np.linalg.pinv(scaled)
+    return np.asarray(100 * (np.eye(t.size) - projection) * relative_error[None, :])
+
+
+def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float, float]:
+    """alpha of S = c0 + x - alpha x^2, x = k t, its error, and the signals' scatter; errors grow where that is no chance, by the factor."""
     design = np.column_stack([np.ones_like(t), t, t**2])
     sigma = np.maximum(relative_error, 1e-7) * s
     beta, covariance, chi2 = _weighted(design, s, 1 / sigma)
@@ -118,7 +141,7 @@ def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float]:
     gradient = np.array([0.0, 2 * curve / k**3, -1 / k**2])
     error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0)) * stretch
     residual = (s - design @ beta) / s
-    return float(-curve / k**2), error, float(np.sqrt((residual**2).sum() / freedom))
+    return float(-curve / k**2), error, float(np.sqrt((residual**2).sum() / freedom)), stretch
 
 
 def _weighted(design: F8, values: F8, weights: F8) -> tuple[F8, F8, float]:

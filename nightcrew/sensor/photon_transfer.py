@@ -1,7 +1,7 @@
 """photonica's tables: noises of a crop per frame, and per temperature and exposure.
 
 The quantities are those of photonica where it is right (its names are kept); what was wrong in it is done otherwise:
-groups never mix kinds or filters, temperatures agree within a tolerance, differences are made in float64 from all disjoint pairs,
+groups never mix kinds or filters, temperatures agree within a tolerance, variances are made in float64 from all frames of a group,
 and what cannot be determined is empty with its reason.  All in DN; read noise of a bias group is spatial, as photonica's, and
 the temporal one stands beside it.
 """
@@ -90,14 +90,26 @@ def bias_level(crops: Sequence[Crop]) -> BiasLevel:
 
 
 def difference_variance(crops: Sequence[Crop]) -> tuple[float, int]:
-    """Mean variance (ddof 0) of the differences of all disjoint pairs, in float64, and how many there are; (nan, 0) without a pair.
+    """Mean variance (ddof 0) of the differences of all pairs, in float64, and how many pairs there are; (nan, 0) without one.
 
-    For two frames it is photonica's ``delta_std_dev`` squared.
+    It is twice the pixel-wise variance (n - 1) of all n frames, each less its own mean, over the pixels that are finite in all of them;
+    for two frames photonica's ``delta_std_dev`` squared.  Frames without a finite pixel take no part.
     """
-    with np.errstate(invalid="ignore"):
-        differences = [_finite(crops[i + 1].astype(np.float64) - crops[i]) for i in range(0, len(crops) - 1, 2)]
-    variances = [float(np.var(difference)) for difference in differences if difference.size]
-    return (float(np.mean(variances)), len(variances)) if variances else (math.nan, 0)
+    frames = [crop for crop in crops if _finite(crop).size]
+    n, finite = len(frames), np.ones(frames[0].shape if frames else 0, np.bool_)
+    for frame in frames:
+        finite &= np.isfinite(frame)
+    if n < 2 or not finite.any():
+        return math.nan, 0
+    mean = np.zeros(int(np.count_nonzero(finite)))
+    for frame in frames:  # one after the other: no second set of all frames is held
+        mean += _centred(frame[finite]) / n
+    square = sum(float(np.square(_centred(frame[finite]) - mean).mean()) for frame in frames)
+    return 2 * square / (n - 1), n * (n - 1) // 2
+
+
+def _centred(values: Crop) -> NDArray[np.float64]:
+    return np.asarray(values - values.mean(dtype=np.float64), np.float64)
 
 
 def _finite(crop: Crop) -> Crop:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nightcrew.errors import Refused
-from nightcrew.sensor.curve_points import combined
 from nightcrew.sensor.exposure_limits import DarkSignal, TrappedCharge
 from nightcrew.sensor.groups import Group, same_exposure
+from nightcrew.sensor.pairing import combined, frame_levels, paired
 from nightcrew.sensor.pairs import PairOptions, PairStatistics, pair_statistics
 from nightcrew.sensor.regions import Region
 
@@ -73,7 +73,7 @@ def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, gai
             trapped = TrappedCharge.between(signals[1], signals[0])
         except Refused as why:
             reason = str(why)
-    levels = [float(np.mean([level for pair in found for level in pair.levels])) for found in pairs if found]
+    levels = [float(np.mean(frame_levels(found))) for found in pairs if found]
     return Residual(
         temperature_c=flooded.temperature_c,
         exposure_s=flooded.exposure_s,
@@ -91,7 +91,7 @@ def _compared(flooded: Group, unflooded: Group, region: Region, gain: float, gai
 
 def _pairs(group: Group, region: Region) -> list[PairStatistics]:
     options, frames = PairOptions(scale=False, flatten_bands=False), group.frames
-    found = [pair_statistics(frames[i], frames[i + 1], region.windows, 0.0, options) for i in range(0, len(frames) - 1, 2)]
+    found = [pair_statistics(frames[one], frames[other], region.windows, 0.0, options) for one, other in paired(len(frames))]
     return [pair for pair in found if pair.used > 1]
 
 

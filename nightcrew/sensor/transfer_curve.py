@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nightcrew.sensor.curve_fit import CurveData, CurveFit, fit_curve
 from nightcrew.sensor.curve_points import CurvePoint
 from nightcrew.sensor.linearity import Linearity, straightened
+from nightcrew.sensor.pairing import independent_pixels
 from nightcrew.sensor.pairs import ROUNDING_VARIANCE
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.robust import stretch_of
@@ -194,7 +195,7 @@ def _data(points: Sequence[CurvePoint], bias: BiasNoise | None, alpha: float) ->
         covariances=covariances,
         bias_covariances=None if bias is None or silent else _without(bias.covariances, rows, columns),
         pixels=np.array([point.pixels for point in points]),
-        bias_pixels=0.0 if bias is None else float(sum(pair.used for pair in bias.pairs)),
+        bias_pixels=0.0 if bias is None else independent_pixels(bias.pairs),
     )
 
 

@@ -18,13 +18,16 @@ class TurnOff:
     """Where the variance turns down for good: signals in ADU between which the full well lies.
 
     Rule: beyond ``lower`` a variance lies more than 5 of its errors and more than 10 % below that of a lower signal, and none rises
-    above that again.  ``upper`` is the highest signal seen beyond (a plateau when the sweep goes past saturation).  ``by_converter``:
-    the numbers end, not the pixels.
+    above that again.  ``upper`` is the highest signal seen beyond (a plateau when the sweep goes past saturation), ``left_variance`` its
+    variance in ADU^2.  The errors are those of the levels' pixels.  ``by_converter``: the numbers end, not the pixels.
     """
 
     lower: float
     upper: float
     by_converter: bool
+    lower_error: float = 0.0
+    upper_error: float = 0.0
+    left_variance: float = 0.0
 
     @property
     def middle(self) -> float:
@@ -40,8 +43,9 @@ class Fall:
     """
 
     signal: float
+    signal_error: float
     beyond: float  # the first signal after it
-    upper: float
+    top: CurvePoint  # the brightest after it
     drop: float
 
 
@@ -54,9 +58,9 @@ def fall(points: Sequence[CurvePoint]) -> Fall | None:
         if place and point.variance < highest - TURN_OFF_SIGMA * math.hypot(own, error):
             beyond = ordered[place:]
             if max(one.variance for one in beyond) < highest:
-                upper = max(one.signal + 3 * math.sqrt(max(one.variance, 0.0) / max(one.pixels, 1.0)) for one in beyond)
+                last, top = ordered[place - 1], max(beyond, key=lambda one: one.signal)
                 drop = 1 - min(one.variance for one in beyond) / highest
-                return Fall(signal=ordered[place - 1].signal, beyond=point.signal, upper=upper, drop=drop)
+                return Fall(signal=last.signal, signal_error=last.level_error, beyond=point.signal, top=top, drop=drop)
         if point.variance > highest:
             highest, error = point.variance, own
     return None
@@ -67,5 +71,12 @@ def turn_off(points: Sequence[CurvePoint], saturation_adu: float | None) -> Turn
     found = fall(points)
     if found is None or found.drop < LEAST_DROP:
         return None
-    by_converter = saturation_adu is not None and found.upper > 0.99 * saturation_adu
-    return TurnOff(lower=found.signal, upper=max(found.upper, found.signal), by_converter=by_converter)
+    upper = max(found.top.signal, found.signal)
+    return TurnOff(
+        lower=found.signal,
+        upper=upper,
+        by_converter=saturation_adu is not None and upper + 3 * found.top.level_error > 0.99 * saturation_adu,
+        lower_error=found.signal_error,
+        upper_error=found.top.level_error,
+        left_variance=max(found.top.variance, 0.0),
+    )

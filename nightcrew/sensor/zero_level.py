@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.sensor.curve_fit import HIDDEN_BELOW
-from nightcrew.sensor.curve_points import combined
 from nightcrew.sensor.frames import SensorFrame
 from nightcrew.sensor.groups import Group
+from nightcrew.sensor.pairing import combined, frame_levels, mean_covariances, paired
 from nightcrew.sensor.pairs import DEFECT_SIGMA, ROUNDING_VARIANCE, Floor, PairOptions, PairStatistics, pair_statistics, step_of
 from nightcrew.sensor.regions import Region
 from nightcrew.sensor.robust import clipped_moments
@@ -40,8 +40,7 @@ class BiasNoise:
     @property
     def covariances(self) -> F8 | None:
         """Mean covariances [lag_y, lag_x]."""
-        found = [pair.covariances for pair in self.pairs if pair.covariances is not None]
-        return np.asarray(np.mean(found, axis=0)) if found else None
+        return mean_covariances(self.pairs)
 
     @property
     def row_power(self) -> float:
@@ -92,17 +91,17 @@ class BiasNoise:
 
 
 def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int, threads: int = 1) -> BiasNoise | None:
-    """Level and temporal variance of biases from all disjoint pairs; None with fewer than two."""
+    """Level and temporal variance of biases (or of darks of one exposure) from the pairs of all of them; None with fewer than two."""
     options = PairOptions(max_lag=max_lag, scale=False, flatten_bands=False)  # what rows do together is read noise, too
 
-    def measured(place: int) -> PairStatistics:
-        return pair_statistics(frames[place], frames[place + 1], region.windows, 0.0, options)
+    def measured(places: tuple[int, int]) -> PairStatistics:
+        return pair_statistics(frames[places[0]], frames[places[1]], region.windows, 0.0, options)
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        pairs = tuple(pair for pair in pool.map(measured, range(0, len(frames) - 1, 2)) if pair.used > 1)
+        pairs = tuple(pair for pair in pool.map(measured, paired(len(frames))) if pair.used > 1)
     if not pairs:
         return None
-    levels = [level for pair in pairs for level in pair.levels]
+    levels = frame_levels(pairs)
     variance, error = combined(pairs)
     rounding = float(np.mean([pair.rounding for pair in pairs]))
     return BiasNoise(
@@ -110,7 +109,7 @@ def bias_noise(frames: Sequence[SensorFrame], region: Region, max_lag: int, thre
     )
 
 
-def _drift(levels: Sequence[float], pairs: Sequence[PairStatistics]) -> float:
+def _drift(levels: F8, pairs: Sequence[PairStatistics]) -> float:
     """Scatter of the frames' levels beyond what the pixels' noise gives their means."""
     noise = float(np.mean([pair.variance / max(pair.used, 1) for pair in pairs]))
     return math.sqrt(max(float(np.var(levels, ddof=1)) - noise, 0.0))

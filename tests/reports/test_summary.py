@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightcrew.quality.intervals import Interval
 from reports.night_summary import night_summary
 from reports.summary import BadSummaryError, Quantity, Summary, as_json, determined, parse
 from reports.verdict import judge
@@ -27,6 +28,17 @@ def test_a_summary_survives_the_way_to_json_and_back() -> None:
     assert parse(as_json(made)) == made
 
 
+def test_an_interval_stands_beside_the_error_where_there_is_one() -> None:
+    made = summary(Quantity(name="hot", value=3, interval=Interval(2, 5)), Quantity(name="gain", value=1.0))
+    first, second = json.loads(as_json(made))["quantities"]
+    assert first["interval"] == {"low": 2, "high": 5, "level": 0.95}
+    assert "interval" not in second
+    assert parse(as_json(made)) == made
+    assert determined("hot", None, "no darks", interval=Interval(2, 5)).interval is None
+    with pytest.raises(BadSummaryError, match="no summary"):
+        parse(as_json(made).replace('"low"', '"least"'))
+
+
 def test_the_form_is_the_documented_one() -> None:
     body = json.loads(as_json(summary(Quantity(name="gain", value=None, unit="e-/ADU", note="too few steps"))))
     assert list(body) == ["format", "recipe", "inputs", "grade", "quantities", "warnings"]
@@ -44,6 +56,10 @@ def test_the_form_is_the_documented_one() -> None:
         (Quantity(name="gain", value=1.0, error=-1.0), "negative"),
         (Quantity(name="Gain!", value=1.0), "names are lower-case"),
         (Quantity(name="gain", value=1.0, where={"t": float("nan")}), "t is nan"),
+        (Quantity(name="hot", value=3, interval=Interval(4, 5)), "does not hold its value"),
+        (Quantity(name="hot", value=None, note="x", interval=Interval(4, 5)), "does not hold its value"),
+        (Quantity(name="hot", value=3, interval=Interval(1, float("inf"))), "is none of numbers"),
+        (Quantity(name="hot", value=3, interval=Interval(1, 5, 95)), "at a level between 0 and 1"),
         (Quantity(name="gain", value=np.float32(1.0)), "is a float32"),  # type: ignore[arg-type]
     ],
 )

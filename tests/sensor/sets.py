@@ -72,7 +72,11 @@ def check_pulls(pulls: Pulls, plan: SensorPlan, seeds: Sequence[int]) -> None:
 
 def flat_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
     """Gain, read noise, a00 and PRNU."""
-    region, model = whole(measured(plan, seed)), plan.sensor
+    return pulls_of_region(whole(measured(plan, seed)), plan.sensor)
+
+
+def pulls_of_region(region: RegionResult, model: SensorModel) -> Mapping[str, float]:
+    """The same of a region that is measured already."""
     flat = region.flats[0]
     fit, read = flat.curve.fit, flat.curve.read_noise_e
     assert fit is not None

@@ -1,4 +1,4 @@
-"""Values of simulated sensors are right within their errors, and the errors are right: pulls and coverage over seeds."""
+"""Values of simulated sensors are right within their errors, and the errors are right: pulls over seeds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from nightcrew.sensor.arrhenius import Arrhenius
+from nightcrew.sensor.characterise import RegionResult
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.simulate.sensor import SensorModel, build_sensor
 from nightcrew.simulate.sensor_set import SensorPlan
-from tests.sensor.sets import QUICK, SMALL, check_pulls, flat_pulls, frames_of, measured, small_plan, whole
+from tests.sensor.sets import QUICK, SMALL, check_pulls, flat_pulls, frames_of, measured, pulls_of_region, small_plan, whole
 
 MANY = range(1000, 1200)
 FEW = range(1000, 1010)
@@ -52,11 +53,15 @@ def test_pulls_under_the_brighter_fatter_effect_over_many_seeds() -> None:
 
 
 def covariance_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
-    fit = whole(measured(plan, seed, replace(QUICK, max_lag=2))).flats[0].curve.fit
+    return pulls_of_covariances(whole(measured(plan, seed, replace(QUICK, max_lag=2))), plan.sensor)
+
+
+def pulls_of_covariances(region: RegionResult, model: SensorModel) -> Mapping[str, float]:
+    fit = region.flats[0].curve.fit
     assert fit is not None
     assert fit.a is not None
     assert fit.a_error is not None
-    truth = plan.sensor.bright_fat_kernel()[1:, 1:]
+    truth = model.bright_fat_kernel()[1:, 1:]
     return {f"a{i}{j}": float((fit.a[i, j] - truth[i, j]) / fit.a_error[i, j]) for i in (0, 1) for j in (0, 1)}
 
 
@@ -103,70 +108,22 @@ def test_pulls_of_the_darks_over_many_seeds() -> None:
     check_pulls(dark_pulls, DARK_PLAN, MANY)
 
 
-TWO_SIGMA = 0.9545
+THREE = small_plan(replace(SMALL, bright_fat_per_e=-3e-6), flats=3, biases=9, flat_levels=(0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8))
+"""Odd numbers of frames: the last three of a level make three pairs that have frames in common."""
 
 
-def check_coverage(hits: int, of: int, wanted: float) -> None:
-    """Intervals that are too narrow miss the truth too often, too wide ones too seldom: a thousandth of chance for both together."""
-    from scipy.stats import binom
-
-    assert binom.cdf(hits, of, wanted) > 5e-4, f"{hits} of {of} cover the truth: too few for {wanted:.3f}"
-    assert binom.sf(hits - 1, of, wanted) > 5e-4, f"{hits} of {of} cover the truth: too many for {wanted:.3f}"
+def pulls_of_three(plan: SensorPlan, seed: int) -> Mapping[str, float]:
+    region = whole(measured(plan, seed, replace(QUICK, max_lag=2)))
+    return {**pulls_of_region(region, plan.sensor), **pulls_of_covariances(region, plan.sensor)}
 
 
-def full_well_hits(seeds: range) -> int:
-    hits = 0
-    for seed in seeds:
-        found = whole(measured(plan_of("plain"), seed)).flats[0].full_well_e
-        assert found is not None
-        hits += found[1] <= SMALL.full_well_e <= found[2]
-    return hits
-
-
-def curvature_hits(seeds: range) -> int:
-    plan, hits = plan_of("curved"), 0
-    truth = plan.sensor.nonlinearity_per_e * plan.sensor.gain_e_per_adu
-    for seed in seeds:
-        straight = whole(measured(plan, seed)).flats[0].linearity
-        assert straight is not None
-        assert straight.alpha_per_adu is not None
-        assert straight.alpha_error_per_adu is not None
-        assert straight.curved
-        hits += abs(straight.alpha_per_adu - truth) < 2 * straight.alpha_error_per_adu
-    return hits
-
-
-def bootstrap_hits(seeds: range) -> tuple[int, float]:
-    """Hits of two standard deviations, and how many there should be: residuals of a dozen levels know their own size no better than t."""
-    from scipy.stats import t
-
-    hits, wanted = 0, 0.0
-    for seed in seeds:
-        fit = whole(measured(plan_of("plain"), seed, replace(QUICK, bootstrap=200))).flats[0].curve.fit
-        assert fit is not None
-        assert fit.bootstrap_gain is not None
-        hits += abs(fit.gain - SMALL.gain_e_per_adu) < 2 * fit.bootstrap_gain
-        wanted += float(1 - 2 * t.sf(2, fit.freedom)) / len(seeds)
-    return hits, wanted
-
-
-def test_coverage_of_full_well_and_curvature() -> None:
-    check_coverage(full_well_hits(FEW), len(FEW), 0.95)
-    check_coverage(curvature_hits(FEW), len(FEW), TWO_SIGMA)
+def test_pulls_of_three_flats_a_level() -> None:
+    check_pulls(pulls_of_three, THREE, FEW)
 
 
 @pytest.mark.slow
-def test_coverage_over_many_seeds() -> None:
-    check_coverage(full_well_hits(MANY), len(MANY), 0.95)
-    check_coverage(curvature_hits(MANY), len(MANY), TWO_SIGMA)
-    hits, wanted = bootstrap_hits(MANY)
-    check_coverage(hits, len(MANY), wanted)
-
-
-@pytest.mark.parametrize("hits", [120, 173, 200])
-def test_coverage_is_judged_from_both_sides(hits: int) -> None:
-    with pytest.raises(AssertionError, match="too few" if hits < 190 else "too many"):
-        check_coverage(hits, 200, 0.95)
+def test_pulls_of_three_flats_a_level_over_many_seeds() -> None:
+    check_pulls(pulls_of_three, THREE, MANY)
 
 
 def test_hot_pixels_are_found_and_counted() -> None:

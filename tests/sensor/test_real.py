@@ -15,7 +15,10 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, characteri
 from nightcrew.sensor.frames import Scan, Window, scan
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.simulate.sensor import SensorModel, build_sensor
-from reports.sensor import grade_of
+from reports.sensor import _verdict, grade_of, summary_of
+from reports.sensor_gains import table, texts
+from reports.sensor_quantities import quantities
+from reports.summary import Quantity
 from tests.realdata import folder
 from tests.sensor.sets import whole
 
@@ -145,7 +148,48 @@ def test_gain_and_read_noise() -> None:
 def test_one_level_of_light_is_grade_b() -> None:
     grade, reasons = grade_of(result())
     assert grade == "B"
-    assert reasons == ("too few levels of light for the gain: brighter-fatter effect not taken into account",)
+    assert reasons == ("the gain rests on one level of light alone: brighter-fatter effect not taken into account",)
+
+
+def summary() -> dict[tuple[str, object], Quantity]:
+    found = [one for one in quantities(result()) if one.name in ("gain", "gain_stated", "read_noise", "dark_current")]
+    return {(one.name, one.where.get("source", one.where.get("temperature_c"))): one for one in found}
+
+
+def test_gain_of_one_level_says_so_wherever_electrons_stand() -> None:
+    found = summary()
+    for (name, _), one in found.items():
+        assert "one level of light alone" in one.note or name == "gain_stated"
+    (text, *_) = texts(result().set_ups[0])
+    assert "rests on one level of light alone" in text
+    assert "3 flats" in text
+    _, verdict = _verdict(summary_of(result(), frames().frames), result())
+    assert "(from one level of light alone)" in verdict
+
+
+def test_the_makers_gain_stands_beside_the_measured_one_with_what_it_would_change() -> None:
+    found, gain = summary(), region().gain
+    assert gain is not None
+    header, profile = found["gain_stated", "header"], found["gain_stated", "profile"]
+    assert (header.value, profile.value) == (2.06, 2.0)
+    assert f"{100 * (2.06 / gain.value - 1):.2g} % above the measured gain" in header.note
+    assert "every number in e- would be so much larger" in header.note
+    assert any("the header states 2.06 e-/ADU" in text for text in texts(result().set_ups[0]))
+    warnings = summary_of(result(), frames().frames).warnings
+    assert sum("numbers in e- are by the measured one" in warning for warning in warnings) == 2
+    shown = table(result().set_ups[0])
+    assert shown is not None
+    rows = {(row[1], row[2]): row for row in shown.rows}
+    cold = next(row for (warm, what), row in rows.items() if what == "read noise" and isinstance(warm, float) and warm < -9)
+    assert cold[3] == pytest.approx(12.73, abs=0.06)  # below the 13.5 e- that were asked for ...
+    assert cold[4] == pytest.approx(13.5, abs=0.06)  # ... which is what the header's gain makes of the same 6.56 ADU
+
+
+def test_all_three_flats_count() -> None:
+    (point,) = region().flats[0].curve.points
+    assert (point.frames, len(point.pairs)) == (3, 3)
+    each = [pair.variance_error / pair.variance for pair in point.pairs]
+    assert point.relative_error == pytest.approx(np.mean(each) / math.sqrt(2), rel=0.01)
 
 
 def test_dark_rates_are_those_of_the_readme() -> None:
