@@ -124,15 +124,10 @@ class FrameCounters:
             self._tally.frames_late += int(np.count_nonzero(late & known))
         lost *= known
         boards = board[earlier.starts]
-        apart_us = time_us - earlier.time_us
-        silent = (earlier.time_us >= 0) & (apart_us > _SILENT_US)
-        heard = (earlier.time_us >= 0) & ~silent
-        self._heard[boards] += np.add.reduceat(heard.astype(np.int64), earlier.starts)
-        self._heard_us[boards] += np.add.reduceat(apart_us * heard, earlier.starts)
-        inside = (time_us >= self._window[0]) & (time_us < self._window[1])
-        self._inside[boards] += np.add.reduceat(inside.astype(np.int64), earlier.starts)
+        ends = np.append(earlier.starts[1:], board.size) - 1
+        silent = self._hear(earlier, boards, ends, time_us)
         self._first_us[boards] = np.where(self._first_us[boards] < 0, time_us[earlier.starts], self._first_us[boards])
-        for place in np.flatnonzero(silent).tolist():
+        for place in silent.tolist():
             one, began_us, ended_us = int(board[place]), int(earlier.time_us[place]) + w.TICK_US, int(time_us[place])
             if known[place]:
                 lost[place] += self._turns(one, (ended_us - began_us) / w.TICK_US, int(lost[place])) * w.FRAME_NUMBERS
@@ -140,9 +135,28 @@ class FrameCounters:
         counts = np.add.reduceat(lost, earlier.starts).tolist()
         for one, count in zip(boards.tolist(), counts, strict=True):
             self._tally.lost_frames[one] = self._tally.lost_frames.get(one, 0) + count
-        ends = np.append(earlier.starts[1:], board.size) - 1
         self._number[board[ends]] = number[ends]
         self._time_us[board[ends]] = time_us[ends]
+
+    def _hear(self, earlier: _Earlier, boards: NDArray[np.uint8], ends: NDArray[np.intp], time_us: Times) -> NDArray[np.intp]:
+        """Note for how long each of ``boards`` was heard, and its frames in the window; the frames that end a silence."""
+        apart_us = time_us - earlier.time_us
+        known = earlier.time_us >= 0
+        silent = np.flatnonzero(known & (apart_us > _SILENT_US))
+        first_us, last_us = int(time_us.min()), int(time_us.max())
+        if not silent.size and known.all():  # nearly always: the times between frames add up to that from the first to the last
+            self._heard[boards] += ends - earlier.starts + 1
+            self._heard_us[boards] += time_us[ends] - earlier.time_us[earlier.starts]
+        else:
+            heard = known & (apart_us <= _SILENT_US)
+            self._heard[boards] += np.add.reduceat(heard.astype(np.int64), earlier.starts)
+            self._heard_us[boards] += np.add.reduceat(apart_us * heard, earlier.starts)
+        if self._window[0] <= first_us and last_us < self._window[1]:
+            self._inside[boards] += ends - earlier.starts + 1
+        else:
+            inside = (time_us >= self._window[0]) & (time_us < self._window[1])
+            self._inside[boards] += np.add.reduceat(inside.astype(np.int64), earlier.starts)
+        return silent
 
     def _rate(self, board: int) -> float | None:
         """Frames of a board in half a millisecond; None where it does not send them all the time, or is hardly known."""

@@ -112,19 +112,21 @@ class PhotonTable:
         if int(attributes.get("format_version", 0)) != VERSION:
             raise RejectedInput(f"{shown(self.path)}: has format {attributes.get('format_version')}, this program reads {VERSION}")
         parts = ("photons/time_us", "photons/phase", "photons/baseline", "index/first_row", "index/slab_us", "beammap/map", "beammap/flag")
-        absent = [part for part in parts if part not in self._file]
-        if absent:
-            raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {', '.join(absent)}")
+        try:
+            found = {part: self._file[part] for part in parts}
+        except KeyError as error:
+            absent = [part for part in parts if part not in self._file]
+            raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {', '.join(absent)}") from error
         self.start_us, self.stop_us = int(attributes["start_unix_us"]), int(attributes["stop_unix_us"])
         for part in ("index/slab_us", "beammap/map", "beammap/flag"):
-            if self._file[part].nbytes > _MOST_BYTES:  # a small file may unpack to anything
-                raise RejectedInput(f"{shown(self.path)}: is damaged, {part} claims {self._file[part].nbytes} bytes")
-        self.shape: tuple[int, int] = self._file["beammap/map"].shape  # (rows, columns)
+            if found[part].nbytes > _MOST_BYTES:  # a small file may unpack to anything
+                raise RejectedInput(f"{shown(self.path)}: is damaged, {part} claims {found[part].nbytes} bytes")
+        self.shape: tuple[int, int] = found["beammap/map"].shape  # (rows, columns)
         self.n_pixels = self.shape[0] * self.shape[1]
         self.n_photons = int(attributes["photons"])
-        self._columns = [self._file[f"photons/{name}"] for name in _COLUMNS]
-        self._first_row = self._file["index/first_row"]
-        self._slab_us: NDArray[np.int64] = self._file["index/slab_us"][:].astype(np.int64)
+        self._columns = [found[f"photons/{name}"] for name in _COLUMNS]
+        self._first_row = found["index/first_row"]
+        self._slab_us: NDArray[np.int64] = found["index/slab_us"][:].astype(np.int64)
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -271,6 +273,11 @@ def _merged(parts: list[PixelPhotons], wanted: range) -> PixelPhotons:
     begins = first[:-1] + np.cumsum(counts, axis=0) - counts
     size = int(first[-1])
     slabs = tuple(slab for part in parts for slab in part.slabs) if all(part.slabs for part in parts) else ()
+    if len(wanted) == 1 and parts:
+        time_us, phase, baseline = (np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS)
+        found = PixelPhotons(wanted.start, first, time_us, phase, baseline, slabs)
+        _mend(found)
+        return found
     found = PixelPhotons(wanted.start, first, np.empty(size, np.int64), np.empty(size, np.int32), np.empty(size, np.int32), slabs)
     for part, begin in zip(parts, begins, strict=True):
         places = np.arange(len(part)) + np.repeat(begin - part.first[:-1], part.counts)

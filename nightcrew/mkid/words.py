@@ -86,14 +86,22 @@ def microseconds(words: Words) -> NDArray[np.int64]:
 
 def phases(words: Words) -> Ints:
     """Phases in units of 2^-15 radian.  Pulses are negative."""
-    return (words >> _U(3)).astype(np.uint32).view(np.int32) >> 14
+    found = (words >> _U(3)).astype(np.uint32).view(np.int32)
+    found >>= 14
+    return found
 
 
 def baselines(words: Words) -> Ints:
     """Baselines in units of 2^-14 radian."""
-    return (words.astype(np.uint32) << np.uint32(15)).view(np.int32) >> 15
+    shifted = words.astype(np.uint32)
+    shifted <<= np.uint32(15)
+    found = shifted.view(np.int32)
+    found >>= 15
+    return found
 
 
 def unsigned_baselines(words: Words) -> NDArray[np.uint32]:
     """Baselines plus :data:`BASELINE_ZERO`: noise about zero does not reach the upper bytes, which so pack to nothing."""
-    return baselines(words).view(np.uint32) + np.uint32(BASELINE_ZERO)
+    found = baselines(words).view(np.uint32)
+    found += np.uint32(BASELINE_ZERO)
+    return found

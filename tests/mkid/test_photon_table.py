@@ -6,19 +6,23 @@ import errno
 import hashlib
 import tempfile
 import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, injected_faults, part_files
 from nightcrew.mkid import clock, table_writer
 from nightcrew.mkid import words as w
 from nightcrew.mkid.beam_map import BeamMap, parse_beam_map
+from nightcrew.mkid.columns import CHUNK_ROWS, noisy_bytes, packed
 from nightcrew.mkid.convert import convert_window
 from nightcrew.mkid.order import by_pixel
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
@@ -207,3 +211,25 @@ def test_slabs_hold_some_two_million_photons() -> None:
     assert table_writer.slab_period_us(0) == 64_000_000
     assert table_writer.slab_period_us(5e7) == 31_250
     assert table_writer.slab_period_us(1e12) == 15_625
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int32, np.uint64])
+@pytest.mark.parametrize("noisy", [0, 1, 2, None])
+@pytest.mark.parametrize("size", [1, 5000, CHUNK_ROWS])
+def test_packed_chunks_are_what_every_reader_unpacks(dtype: type, noisy: int | None, size: int) -> None:
+    """A zlib stream of the shuffled rows, however many of their bytes are stored as they are."""
+    width = np.dtype(dtype).itemsize
+    rows: NDArray[Any] = np.random.default_rng(3).integers(0, 1 << 20, size).astype(dtype)
+    plain = zlib.decompress(packed(rows, width if noisy is None else noisy))
+    found: NDArray[Any] = np.frombuffer(plain, np.uint8).reshape(width, CHUNK_ROWS).T.copy().view(dtype).ravel()
+    assert np.array_equal(found[:size], rows)
+    assert not found[size:].any()
+
+
+def test_bytes_that_are_noise_are_told_from_those_that_pack() -> None:
+    rng = np.random.default_rng(3)
+    assert noisy_bytes(rng.integers(0, 1 << 20, 1000).astype(np.uint32)) == 2
+    assert noisy_bytes(np.rint(rng.normal(5000, 400, 1000)).astype(np.int32)) == 1
+    assert noisy_bytes(np.repeat(np.arange(10), 100).astype(np.uint32)) == 0
+    assert noisy_bytes(rng.integers(0, 2**64, 1000, dtype=np.uint64)) == 8
+    assert noisy_bytes(rng.integers(0, 1 << 20, 100).astype(np.uint32)) == 0  # too few to tell
