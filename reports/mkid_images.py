@@ -15,6 +15,7 @@ from nightcrew.mkid.cube import Cube
 from nightcrew.mkid.science_products import ScienceProducts
 from nightcrew.mkid.speckle import DESCRIPTIONS, INFORMATION, SpeckleFlag
 from nightcrew.mkid.speckle_maps import SpeckleMaps
+from nightcrew.mkid.speckle_words import AS_COUNTED
 from reports.analysis import AnalysisSection, AnalysisTable
 from reports.figures import EmptyFigureError
 from reports.mkid_figures import COLOURS, Plot, canvas, dress, grid, histogram, image, legend, png_of, write_numbers
@@ -185,7 +186,8 @@ def _speckle_section(maps: SpeckleMaps, notes: tuple[str, ...]) -> tuple[Analysi
     )
     source = "a block bootstrap" if any(maps.bootstrapped) else "the curvature of the likelihood"
     how = f"counts in bins of {maps.rules.bin_s:g} s" if maps.method == "binned" else "the times between photons"
-    text = (f"Modified-Rician light fitted to {how}; errors are those of {source}. Pixels that are not valid are grey.", *notes, *said)
+    fitted = f"Modified-Rician light fitted to {how}; errors are those of {source}. Pixels that are not valid are grey."
+    text = (fitted, AS_COUNTED[maps.method], *notes, *said)
     return AnalysisSection(title="Speckle statistics", text=text, tables=(table,), figures=tuple(p.figure() for p in plots)), plots
 
 

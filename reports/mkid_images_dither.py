@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.mkid.dither_products import DitherProducts
+from nightcrew.mkid.dither_speckles import PLANES
 from nightcrew.mkid.drizzled import Drizzled
+from nightcrew.mkid.rician import IS
 from reports.analysis import AnalysisSection, AnalysisTable
 from reports.figures import EmptyFigureError
 from reports.mkid_figures import Plot, grid, image, png_of, write_numbers
@@ -24,7 +26,7 @@ def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSectio
     text = [f"{len(found.positions)} positions, {found.drizzled.n_shots} images added. North is up, east is left.", *products.remarks]
     if products.speckles is not None and products.ratio is not None:
         how = "are weighted by the flat field" if products.speckles_weighted else "are as counted: pixels differ in sensitivity"
-        text.append(f"Rates of the speckle maps {how}.")
+        text += [f"Rates of the speckle maps {how}.", *_limits_in_words(products.speckles)]
         try:
             plots.append(_speckle_plot(products.speckles, products.ratio))
         except EmptyFigureError as error:
@@ -40,6 +42,17 @@ def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSectio
         note="Without an error the place is the log's.",
     )
     return (AnalysisSection(title="Combined dither", text=tuple(text), tables=(table,), figures=tuple(plot.figure() for plot in plots)),)
+
+
+def _limits_in_words(rates: Drizzled) -> list[str]:
+    """How many pixels have a limit of Is instead of values, where a companion was fitted."""
+    if len(rates.rate_cps) < len(PLANES):
+        return []
+    limits, known = (int(np.isfinite(plane).sum()) for plane in (rates.rate_cps[-1], rates.rate_cps[IS]))
+    if not limits:
+        return []
+    why = "with a companion, an average of faint Is comes out several times too great"
+    return [f"{limits} of {limits + known} pixels have an upper limit of Is (95 %) instead of Ic, Is and Ip: {why}."]
 
 
 def dither_quantities(products: DitherProducts) -> tuple[Quantity, ...]:

@@ -20,6 +20,13 @@ from nightcrew.mkid.speckle_maps import SpeckleMaps, make_maps
 
 Floats = NDArray[np.float64]
 
+PLANES = ("Ic", "Is", "Ip", "Is limit")
+"""What the planes of combined maps hold: the first two, or all four where a companion was fitted."""
+_UNSURE = 3  # plane of what is drizzled: 1 where Ic or Is is not sure
+_SURE = 2.0  # errors above 0
+_MOST_UNSURE = 0.05  # of the exposure of a pixel
+_ONE_SIDED_95 = 1.644853627
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlacedMaps:
@@ -73,6 +80,10 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
     Pixels that are not valid are left out; the others count by their exposure.  A pixel whose Is stands at 0 counts as Is would be without
     that bound (and Ic by so much more, as their sum is what is known best): averages of values that end at 0, or of those above 0 alone,
     are too great.
+
+    With a companion no such step helps: what is known well is ``Is (Is + 2 Ic)``, and where Is or Ic is within two errors of 0, Ic may
+    be anything from 0 to the whole light, so that Is averages to several times its value.  Where more than a twentieth of the exposure is
+    of such values, the rates are NaN, and a fourth plane has the 95 % limit of Is.
     """
     shots: list[Shot] = []
     for one in positions:
@@ -80,7 +91,10 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
         for step, angle in enumerate(one.angles_deg):
             values, variance = _planes(one.maps, step)
             if one.weight is not None:
-                values, variance = values * one.weight, variance * one.weight**2
+                scale = np.stack([one.weight] * len(values))
+                if one.maps.rules.companion:
+                    scale[_UNSURE] = np.where(np.isfinite(one.weight), 1.0, np.nan)  # it is no rate
+                values, variance = values * scale, variance * scale**2
             usable = one.maps.valid[step] & np.isfinite(values).all(axis=0) & np.isfinite(variance).all(axis=0)
             exposure = np.where(usable, seconds[step], 0.0)
             shots.append(Shot(rate_cps=values, variance=variance, exposure_s=exposure, star_px=one.star_px, angle_deg=angle))
@@ -88,11 +102,24 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
     every = drizzle(shots, grid, pixfrac=pixfrac)
     rates = replace(every, rate_cps=every.rate_cps[:-1], variance=every.variance[:-1])
     covariance = (every.variance[-1] - every.variance[IC] - every.variance[IS]) / 2
+    if positions[0].maps.rules.companion:
+        rates = _limited(rates)
     return rates, _ratio(rates, covariance)
 
 
+def _limited(rates: Drizzled) -> Drizzled:
+    """Planes (Ic, Is, Ip, limit of Is) of (Ic, Is, Ip, share of values that are not sure)."""
+    values, variance = rates.rate_cps.copy(), rates.variance.copy()
+    with np.errstate(invalid="ignore"):
+        unsure = values[_UNSURE] > _MOST_UNSURE
+    limit = np.where(unsure, np.maximum(values[IS], 0) + _ONE_SIDED_95 * np.sqrt(variance[IS]), np.nan)
+    values[:, unsure], variance[:, unsure] = np.nan, np.nan
+    values[_UNSURE], variance[_UNSURE] = limit, np.nan
+    return replace(rates, rate_cps=values, variance=variance)
+
+
 def _planes(maps: SpeckleMaps, step: int) -> tuple[Floats, Floats]:
-    """Ic, Is, (Ip,) and Ic + Is of a step, with their variances: that of the sum brings the covariance through the drizzle."""
+    """Ic, Is, (Ip, whether Ic or Is is not sure,) and Ic + Is of a step, with variances: that of the sum has the covariance."""
     is_, is_error = maps.free_is_cps[step], maps.free_is_error_cps[step]
     total = maps.parameters_cps[IC, step] + maps.parameters_cps[IS, step]
     steady = np.isnan(maps.errors_cps[IS, step])
@@ -102,6 +129,10 @@ def _planes(maps: SpeckleMaps, step: int) -> tuple[Floats, Floats]:
     if maps.rules.companion:
         planes.append(maps.parameters_cps[IP, step])
         errors.append(_error(maps, IP, step))
+        with np.errstate(invalid="ignore"):
+            sure = (maps.parameters_cps[: IS + 1, step] > _SURE * maps.errors_cps[: IS + 1, step]).all(axis=0)  # no error: at a bound
+        planes.append(np.where(sure, 0.0, 1.0))
+        errors.append(np.zeros_like(is_))
     sum_variance = np.maximum(ic_error**2 + is_error**2 + 2 * covariance, 0.0)
     return np.stack([*planes, total]), np.stack([*(error**2 for error in errors), sum_variance])
 

@@ -59,6 +59,8 @@ def head_cards(maps: SpeckleMaps) -> list[Card]:
         ("RESAMPLE", rules.resamples, "resamples of the bootstrap"),
         ("SEED", rules.seed, "of the bootstrap"),
         ("DEADTIME", rules.dead_time_s, "[s] after each photon"),
+        ("SPECRATE", "as counted", "neither flat field nor quantum efficiency in the rates"),
+        ("SPECDEAD", "in the fit" if maps.method == "intervals" else "not corrected", "dead time in the rates"),
         ("BINUNDO", rules.correct_bin and maps.method == "binned", "whether averaging over a bin was undone"),
     ]
     for number, tau_s in enumerate(maps.array_decorrelation_s, 1):

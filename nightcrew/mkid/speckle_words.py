@@ -7,6 +7,11 @@ import numpy as np
 from nightcrew.mkid.speckle import DESCRIPTIONS, INFORMATION, SpeckleFlag
 from nightcrew.mkid.speckle_maps import PARAMETERS, SpeckleMaps
 
+AS_COUNTED = {
+    "binned": "Intensities are as counted: neither flat field nor quantum efficiency is in them, nor what the dead time took.",
+    "intervals": "Intensities are as counted, with the dead time made up for: neither flat field nor quantum efficiency is in them.",
+}
+"""By the method: what the rates of maps of a single table are."""
 _NAMES = {"ic": "Ic", "is": "Is", "ip": "Ip"}
 
 
@@ -18,6 +23,7 @@ def summary_of(maps: SpeckleMaps) -> dict[str, object]:
         "pixels": int(valid[0].size),
         "valid": [int(step.sum()) for step in valid],
         "method": maps.method,
+        "rates": AS_COUNTED[maps.method],
         "errors": "bootstrap" if any(maps.bootstrapped) else "curvature",
         "array_decorrelation_s": [_plain(tau) for tau in maps.array_decorrelation_s],
     }
@@ -51,6 +57,7 @@ def in_words(maps: SpeckleMaps) -> list[str]:
         middle = _median(maps.parameters_cps[place][maps.valid])
         if middle is not None and (name != "ip" or maps.rules.companion):
             said.append(f"{_NAMES[name]}: median {middle:.4g} photons per second.")
+    said.append(AS_COUNTED[maps.method])
     for flag in SpeckleFlag:
         count = int(((maps.flags & np.uint32(flag)) != 0).sum())
         if count:

@@ -23,16 +23,62 @@ from nightcrew.mkid.dither_combine import field_of
 from nightcrew.mkid.dither_log import read_logs
 from nightcrew.mkid.dither_products import make_dither_products
 from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, mean_weights, place_maps
-from nightcrew.mkid.speckle import SpeckleRules
+from nightcrew.mkid.speckle import SpeckleFits, SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.simulate import speckle as light
 from nightcrew.simulate.speckle_scene import point_source
+from reports.mkid_images_dither import _limits_in_words
 from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
 from tests.mkid.test_calibrated import flat_of
 
 Floats = NDArray[np.float64]
 SHAPE = (20, 25)
 N_STEPS, N_BINS, BIN_S = 6, 1500, 0.01
+
+
+RULES = SpeckleRules(decorrelation_s=1e6, errors="curvature", least_times=0.0)
+
+
+def maps_of(found: SpeckleFits, rules: SpeckleRules, shape: tuple[int, int] = SHAPE) -> Any:
+    """Fits [step, y, x] as maps."""
+
+    def images(values: Any) -> Any:
+        return np.asarray(values).reshape(-1, *shape, *np.asarray(values).shape[1:])
+
+    return SimpleNamespace(
+        edges_us=np.arange(found.flags.size // (shape[0] * shape[1]) + 1) * 15_000_000,
+        rules=rules,
+        parameters_cps=np.moveaxis(images(found.parameters_cps), -1, 0),
+        errors_cps=np.moveaxis(images(found.errors_cps), -1, 0),
+        limits_cps=np.moveaxis(images(found.limits_cps), -1, 0),
+        covariance_cps2=images(found.covariance_cps2),
+        free_is_cps=images(found.free_is_cps),
+        free_is_error_cps=images(found.free_is_error_cps),
+        valid=images(found.valid),
+    )
+
+
+def test_faint_is_beside_a_companion_is_a_limit_and_not_an_average() -> None:
+    """Averages of Is = 3 come out as 14: Ic and Ip cannot be told apart there, and Is hangs on them."""
+    pytest.importorskip("drizzle")
+    shape, rules, n_steps = (6, 20), replace(RULES, companion=True), 3
+    is_ = np.tile(np.repeat([3.0, 80.0], 60), n_steps)
+    rng = np.random.default_rng(12)
+    counts = rng.poisson(light.independent_intensities(rng, np.full(is_.size, 300.0), is_, 50.0, N_BINS) * BIN_S)
+    maps = maps_of(fit_counts(counts, rules), rules, shape)
+    placed = PlacedMaps(maps=maps, star_px=(10.0, 3.0), angles_deg=(0.0,) * n_steps, weight=np.full(shape, 2.0))
+    rates, ratio = combine_maps([placed])
+    ys, xs = np.nonzero(rates.exposure_s > 0)
+    planes = rates.rate_cps[:, ys, xs].reshape(4, *shape)
+    faint, bright = planes[:, :3], planes[:, 3:]
+    assert np.isnan(faint[:3]).mean() > 0.95
+    assert (np.isnan(faint[1]) == np.isnan(ratio.rate_cps[0][ys, xs].reshape(shape)[:3])).all()
+    limited = np.isfinite(faint[3])
+    assert (limited == np.isnan(faint[1])).all()
+    assert (faint[3][limited] > 2 * 3.0).mean() > 0.95
+    assert np.isnan(bright[3]).mean() > 0.9
+    assert np.nanmean(bright[1]) == pytest.approx(2 * 80.0, rel=0.05)
+    assert "limit" in _limits_in_words(rates)[0]
 
 
 @pytest.mark.parametrize("is_", [1e-9, 3.0, 60.0])
@@ -42,22 +88,8 @@ def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) ->
     n = SHAPE[0] * SHAPE[1]
     rng = np.random.default_rng([4, int(is_)])
     counts = rng.poisson(light.independent_intensities(rng, np.full(n * N_STEPS, 300.0), is_, 0.0, N_BINS) * BIN_S)
-    found = fit_counts(counts, SpeckleRules(decorrelation_s=1e6, errors="curvature", least_times=0.0))
-
-    def images(values: Any) -> Any:
-        return np.asarray(values).reshape(N_STEPS, *SHAPE, *np.asarray(values).shape[1:])
-
-    maps: Any = SimpleNamespace(
-        edges_us=np.arange(N_STEPS + 1) * 15_000_000,
-        rules=SpeckleRules(),
-        parameters_cps=np.moveaxis(images(found.parameters_cps), -1, 0),
-        errors_cps=np.moveaxis(images(found.errors_cps), -1, 0),
-        limits_cps=np.moveaxis(images(found.limits_cps), -1, 0),
-        covariance_cps2=images(found.covariance_cps2),
-        free_is_cps=images(found.free_is_cps),
-        free_is_error_cps=images(found.free_is_error_cps),
-        valid=images(found.valid),
-    )
+    found = fit_counts(counts, RULES)
+    maps = maps_of(found, RULES)
     assert maps.valid.mean() > 0.98
     (rates, ratio) = combine_maps([PlacedMaps(maps=maps, star_px=(12.0, 10.0), angles_deg=(0.0,) * N_STEPS)], pixfrac=0.5)
     seen = rates.exposure_s > 0

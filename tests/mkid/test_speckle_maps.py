@@ -107,9 +107,11 @@ def test_files_and_command(photons: Path, tmp_path: Path) -> None:
         assert hdus["VALID"].data.sum() == values["valid"][0]
         assert hdus["FLAGS"].header["FLAG00"] == "NO_LIGHT"
         assert hdus[0].header["ERRORS"] == "block bootstrap"
+        assert (hdus[0].header["SPECRATE"], hdus[0].header["SPECDEAD"]) == ("as counted", "not corrected")
     said = CliRunner().invoke(app, [*words, "-o", str(tmp_path / "s.h5"), "--step", "20", "--companion", "--intervals"])
     assert said.exit_code == 0, said.output
     assert "may be believed" in said.output
+    assert "as counted, with the dead time made up for" in said.output.replace("\n", " ")
     with h5py.File(tmp_path / "s.h5") as file:
         assert file["ip"].shape == (2, 3, 4)
         assert file["ic"].attrs["units"] == "ct / s"
