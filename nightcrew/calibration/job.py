@@ -153,6 +153,8 @@ class CombineJob:
         for frame, calibration, weight in zip(rows, self.calibrations, self.weights, strict=True):
             calibration.apply_to(frame, y0, y1)
             frame.weight, frame.weight_by_sigma = weight, self.by_sigma
+            if weight == 0:
+                frame.saturation = -np.inf  # takes no part: neither in the count nor in the scatter
 
 
 def combine_rows(rows: list[FrameRows], chosen: Rule, out: OutRows, kernel: Kernel) -> None:

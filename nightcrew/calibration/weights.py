@@ -23,7 +23,8 @@ def frame_weights(
 
     ``wanted``: numbers of at least 0, or ``mean``, ``median``, ``sum`` (of the calibrated, normalised frame), ``exposure`` (seconds), or
     ``inverse_variance``: pixel by pixel from the frames' own uncertainties, or, where they have none, 1 / variance of the whole frame.
-    Raises ``Refused`` for weights that cannot be used, ``RejectedInput`` for a frame that gives none.
+    A frame of weight 0 takes no part at all.  Raises ``Refused`` for weights that cannot be used, ``RejectedInput`` for a frame that
+    gives none.
     """
     if not isinstance(wanted, str):
         return _given(wanted, len(frames)), False

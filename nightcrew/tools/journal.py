@@ -10,6 +10,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,13 +132,15 @@ def carry_out(moves: Sequence[Move], report: Callable[[Outcome], None] = lambda 
 
 def newest(folder: Path, root: str = "FileRename") -> Path:
     """The newest journal of ``folder`` that was not undone; :class:`Refused` when there is none."""
-    for path in sorted(folder.glob(f"{root}*.json"), key=_number, reverse=True):
+    own = re.compile(re.escape(root) + r"(\.\d+)?\.json")  # no other root that begins alike
+    found = [path for path in folder.iterdir() if own.fullmatch(path.name)] if folder.is_dir() else []
+    for path in sorted(found, key=_number, reverse=True):
         try:
             _read(path)
         except NightcrewError:
             continue
         return path
-    raise Refused(f"no journal {root}*.json that could be undone lies here")
+    raise Refused(f"no journal {root}.json that could be undone lies here")
 
 
 def _attempt(step: Move, whole: Move) -> Outcome:

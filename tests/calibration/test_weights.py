@@ -17,6 +17,7 @@ from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, median_
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.frames.flags import PixelFlag
 
 KERNELS = ["numpy", pytest.param("c", marks=pytest.mark.skipif(library() is None, reason="no C compiler here"))]
 
@@ -35,12 +36,26 @@ def test_given_weights(kernel: Any) -> None:
     weights = [1.0, 2.0, 0.5, 0.0, 4.0, 1.5]
     got = combine(frames, method="mean", weights=weights, kernel=kernel)
     x, w = np.ma.masked_invalid(np.stack(frames).astype(float)), np.array(weights)[:, None, None]
+    x[weights.index(0.0)] = np.ma.masked  # takes no part, not even in the number of values
     w = np.ma.array(np.broadcast_to(w, x.shape), mask=x.mask)
     mean = (w * x).sum(0) / w.sum(0)
     n = x.count(0)
     error = np.sqrt(n / (n - 1) * (w**2 * (x - mean) ** 2).sum(0)) / w.sum(0)
     np.testing.assert_allclose(got.result, mean.filled(np.nan), rtol=1e-6)
     np.testing.assert_allclose(got.uncertainty, error.filled(np.nan), rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_frames_of_weight_0_are_no_values(kernel: Any) -> None:
+    frames = [np.ones((2, 3), np.float32), np.full((2, 3), 5, np.float32)]
+    frames[1][0, 0] = np.nan
+    got = combine(frames, method="mean", weights=[0.0, 1.0], kernel=kernel)
+    assert got.count is not None
+    assert got.mask is not None
+    assert got.count.tolist() == [[0, 1, 1], [1, 1, 1]]
+    assert got.mask.tolist() == [[int(PixelFlag.NO_DATA), 0, 0], [0, 0, 0]]
+    assert np.isnan(got.uncertainty).all()  # type: ignore[arg-type]  one value has no scatter
+    np.testing.assert_array_equal(got.result, [[np.nan, 5, 5], [5, 5, 5]])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -56,6 +56,13 @@ def test_second_run_keeps_the_first_journal(tmp_path: Path) -> None:
         newest(tmp_path)
 
 
+def test_the_newest_journal_is_that_of_its_own_root(tmp_path: Path) -> None:
+    make(tmp_path, "a", "b")
+    own, _ = run(moves(tmp_path, a="x"), tmp_path / "FileRename", now_utc=NOW)
+    run(moves(tmp_path, b="y"), tmp_path / "FileRename_second_camera", now_utc=NOW)
+    assert newest(tmp_path, "FileRename") == own
+
+
 def test_never_overwrites_an_existing_file(tmp_path: Path) -> None:
     make(tmp_path, "a", "b", "x")
     path, outcomes = run(moves(tmp_path, a="x", b="y"), tmp_path / "FileRename", now_utc=NOW)

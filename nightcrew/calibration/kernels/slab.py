@@ -55,7 +55,7 @@ class FrameRows:
             and self.divide is None
             and self.scale == 1.0
             and self.shift == 0.0
-            and np.isinf(self.saturation)
+            and self.saturation == np.inf
         )
 
     @property
