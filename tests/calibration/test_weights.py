@@ -54,7 +54,8 @@ def test_frames_of_weight_0_are_no_values(kernel: Any) -> None:
     assert got.mask is not None
     assert got.count.tolist() == [[0, 1, 1], [1, 1, 1]]
     assert got.mask.tolist() == [[int(PixelFlag.NO_DATA), 0, 0], [0, 0, 0]]
-    assert np.isnan(got.uncertainty).all()  # type: ignore[arg-type]  one value has no scatter
+    assert got.uncertainty is not None
+    assert np.isnan(got.uncertainty).all()  # one value has no scatter
     np.testing.assert_array_equal(got.result, [[np.nan, 5, 5], [5, 5, 5]])
 
 
