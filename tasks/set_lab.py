@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -40,6 +41,8 @@ TREND = (
     "vignetting_edge",
 )
 """Quantities that go into the ledger as measurements of the set."""
+EPOCHS = (946_684_800.0, 4_102_444_800.0)
+"""Seconds since 1970 of the years 2000 and 2100: other time stamps count from somewhere else."""
 
 
 def _attempt(unit: SetUnit) -> Attempt:
@@ -170,7 +173,17 @@ def domains(made: LabMade) -> dict[str, dict[str, Any]]:
 
 
 def _common(shape: tuple[int, ...], frames: Sequence[LabFrame]) -> dict[str, Any]:
-    return {"shape": [int(n) for n in shape], "set_up": frames[0].set_up.as_dict(), "state": str(states_of(frames[:1])[0])}
+    set_up, state = frames[0].set_up.as_dict(), str(states_of(frames[:1])[0])
+    return {"shape": [int(n) for n in shape], "set_up": set_up, "state": state, "time_utc": taken_utc(frames)}
+
+
+def taken_utc(frames: Sequence[LabFrame]) -> str:
+    """When frames were taken, the middle of their times, as ISO 8601 to the hour; "" where none states a time since 1970."""
+    stamps = [frame.timestamp_s for frame in frames if frame.timestamp_s is not None]
+    known = sorted(stamp for stamp in stamps if EPOCHS[0] <= stamp < EPOCHS[1])
+    if not known:
+        return ""
+    return datetime.datetime.fromtimestamp(known[len(known) // 2], datetime.UTC).strftime("%Y-%m-%dT%H")
 
 
 def _judged(judged: Judged) -> dict[str, Any]:

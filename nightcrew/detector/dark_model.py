@@ -15,7 +15,7 @@ from nightcrew.detector.dark_shape import DarkShape, Law
 from nightcrew.detector.dark_terms import Design
 from nightcrew.detector.noise import NoiseLaw
 from nightcrew.detector.stack import F4, Frame, FrameStack
-from nightcrew.detector.validity import exposure_outside, temperature_outside
+from nightcrew.detector.validity import UNKNOWN_GAMMA, beyond_exposures, exposure_outside, gamma_unknown, temperature_outside
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.quality.statistics import median_and_sigma, sample_pixels
@@ -65,15 +65,20 @@ class DarkModel:
         # Where the shared B holds, its error is all there is; NaN marks those pixels.
         b_error = np.where(np.isfinite(self.db_error), self.db_error, shared)
         tilt = self.rate * b_error * u
-        bend = self.rate * np.float32(self._gamma_error() * np.log(max(exposure_s, 1e-12) / self.shape.reference_s))
+        bend = self.rate * np.float32(self._bend(exposure_s))
         variance = self.rate_error**2 + tilt**2 + 2 * self.correlation * self.rate_error * tilt + bend**2
         made: F4 = np.sqrt(np.maximum(variance, 0)) * self._factor(temperature_c, exposure_s)
         return made
 
-    def _gamma_error(self) -> float:
-        """Error of the exponent; of one that was found and not used, its size, too.  0 where the frames do not tell it."""
+    def _bend(self, exposure_s: float) -> float:
+        """What the exponent leaves open, of the signal: its error; of one that was found and not used, its size, too.
+
+        Where the exposures do not tell it, one of ``UNKNOWN_GAMMA`` beyond them; an exponent that was held at 0 on purpose leaves nothing.
+        """
+        if self.shape.gamma_error is None:
+            return UNKNOWN_GAMMA * beyond_exposures(exposure_s, self.exposures_s) if gamma_unknown(self.exposures_s) else 0.0
         dropped = (self.shape.measured_gamma or 0.0) - self.shape.gamma
-        return 0.0 if self.shape.gamma_error is None else float(np.hypot(self.shape.gamma_error, dropped))
+        return float(np.hypot(self.shape.gamma_error, dropped) * np.log(max(exposure_s, 1e-12) / self.shape.reference_s))
 
     def outside(self, temperature_c: float, exposure_s: float) -> str:
         """Why the model does not hold for a temperature and exposure; "" where it does."""

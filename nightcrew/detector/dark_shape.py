@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.detector.validity import gamma_unknown
 from nightcrew.errors import RejectedInput
 
 Law = Literal["exponential", "arrhenius"]
@@ -22,7 +23,6 @@ F8 = NDArray[np.float64]
 ZERO_C_IN_K = 273.15
 BOLTZMANN_EV_PER_K = 8.617333262e-5
 LEAST_SPAN_K = 3.0  # between temperatures, for B
-LEAST_RATIO = 1.5  # between exposures, for gamma
 GAMMA_SURE = 5.0  # errors of gamma ...
 GAMMA_LEAST = 0.005  # ... and size, for it to be part of the model
 _START_B = math.log(2) / 6.5
@@ -95,7 +95,7 @@ def fit_shape(
         raise RejectedInput("no dark frame is above the bias by more than its noise: there is no dark current to model")
     reference = float(np.median(seconds)) if reference_s is None else reference_s
     with_b = bool(np.ptp(t) >= LEAST_SPAN_K)
-    with_gamma = bool(free_gamma and seconds.max() >= LEAST_RATIO * seconds.min())
+    with_gamma = free_gamma and not gamma_unknown((float(seconds.min()), float(seconds.max())))
     start = DarkShape(law=law, reference_c=float(np.mean(t)), reference_s=reference, b=_START_B if with_b else 0.0)
     if reference_c is None:
         found = _solve(start, y, sigma, t, seconds, with_b, with_gamma)

@@ -203,6 +203,7 @@ class Rules(Table):
     bias_age_days: Ages = (30.0, 90.0, 365.0)
     dark_age_days: Ages = (30.0, 90.0, 365.0)
     flat_age_days: Ages = (7.0, 30.0, 180.0)
+    model_age_days: tuple[float, float] = (365.0, 1095.0)  # of a laboratory's models: older than the first D, than the second not used
     minimum_bias: Annotated[int, Field(ge=1)] = 3
     minimum_dark: Annotated[int, Field(ge=1)] = 3
     minimum_flat: Annotated[int, Field(ge=1)] = 3

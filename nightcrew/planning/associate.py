@@ -131,7 +131,7 @@ class Association:
 
         def rank(master: Master) -> tuple[str, float, str]:
             grade = worst(master.grade, *(grade for grade, _ in self._distances(need, master)))
-            return grade, _hours_between(need.time_utc, _time_of(master)), master.fingerprint
+            return grade, hours_between(need.time_utc, _time_of(master)), master.fingerprint
 
         return sorted(fitting, key=rank)
 
@@ -186,7 +186,7 @@ class Association:
         if distance is not None and distance > self.rules.temperature_b_c:
             both = f"{need.temperature_c:.1f} and {master.facts['temperature_c']:.1f} C"
             return f"temperature differs by {distance:.1f} C: {both} (limit {self.rules.temperature_b_c:g} C)"
-        days = _hours_between(need.time_utc, _time_of(master)) / 24
+        days = hours_between(need.time_utc, _time_of(master)) / 24
         oldest = self._ages(need.recipe)[2]
         if days > oldest:
             return f"it lies {days:.0f} days from the frame (limit {oldest:g} days)"
@@ -220,7 +220,7 @@ class Association:
     def _age_grade(self, need: Need, master: Master) -> list[tuple[str, str]]:
         if master.borrowed_from and not (need.time_utc and _time_of(master)):
             return [("B", f"{master.name}: its age is not known, a time is missing")]
-        days = _hours_between(need.time_utc, _time_of(master)) / 24
+        days = hours_between(need.time_utc, _time_of(master)) / 24
         best, acceptable, _ = self._ages(need.recipe)
         if days <= best:
             return []
@@ -231,7 +231,7 @@ def _time_of(master: Master) -> str:
     return master.facts.get("time_utc") or ""
 
 
-def _hours_between(one: str, other: str) -> float:
+def hours_between(one: str, other: str) -> float:
     """Hours between two ISO times; 0 when one is not known."""
     if not one or not other:
         return 0.0

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nightcrew.detector.set_up import differs, not_compared, set_up_of_header
-from nightcrew.detector.validity import exposure_outside, extrapolated, temperature_outside
+from nightcrew.detector.validity import exposure_extrapolated, exposure_outside, extrapolated, temperature_outside
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger.rows import ProductRow, worst
+from nightcrew.planning.associate import hours_between
 from nightcrew.planning.groups import known_temperature
 
 MODEL_ROLE = "detector_model"
@@ -35,7 +36,7 @@ def choose_model(row: ProductRow | None, rules: Rules, header: FrameHeader, what
     """
     models = {} if row is None else row.metrics.get("models") or {}
     stated = {str(k): v for k, v in rules.laboratory_setup.items()}
-    why = "it is not made" if row is None else model_fails(models, header, what, stated)
+    why = "it is not made" if row is None else model_fails(models, header, what, stated) or too_old(models[what], rules, header)
     if row is None or why:
         return ModelChoice(
             "", "D", (f"the {what} model of the laboratory set {rules.laboratory or '(none is named)'} cannot serve: {why}",)
@@ -45,8 +46,35 @@ def choose_model(row: ProductRow | None, rules: Rules, header: FrameHeader, what
     reasons.append(not_compared(known["set_up"], set_up_of_header(header), stated))
     reasons += [f"the {what} model: {reason}" for reason in known["reasons"]]
     temperature_c = known_temperature(header)
-    beyond = "" if temperature_c is None else extrapolated(what, temperature_c, *known["temperatures_c"])
-    return ModelChoice(row.fingerprint, worst(GRADE, str(known["grade"])), tuple(filter(None, (*reasons, beyond))))
+    if temperature_c is not None:
+        reasons.append(extrapolated(what, temperature_c, *known["temperatures_c"]))
+    if what == "dark" and header.exposure_s is not None:
+        shortest, longest = known["exposures_s"]
+        reasons.append(exposure_extrapolated(header.exposure_s, (shortest, longest)))
+    grade, age = age_grade(known, rules, header, what)
+    return ModelChoice(row.fingerprint, worst(GRADE, str(known["grade"]), grade), tuple(filter(None, (*reasons, age))))
+
+
+def _days(known: Mapping[str, Any], header: FrameHeader) -> float | None:
+    """Days between the frames of a model and a frame; None where one of the times is not known."""
+    taken, now = str(known.get("time_utc") or ""), header.time_utc[:13]
+    return hours_between(now, taken) / 24 if taken and now else None
+
+
+def age_grade(known: Mapping[str, Any], rules: Rules, header: FrameHeader, what: str) -> tuple[str, str]:
+    """Grade and reason that the age of a model gives: D beyond the first of ``model_age_days``; nothing worse where it is not known."""
+    days = _days(known, header)
+    if days is None:
+        return GRADE, f"the {what} model: its age is not known, a time is missing"
+    if days <= rules.model_age_days[0]:
+        return GRADE, ""
+    return "D", f"the {what} model: its frames were taken {days:.0f} days from this one (limit {rules.model_age_days[0]:g} days)"
+
+
+def too_old(known: Mapping[str, Any], rules: Rules, header: FrameHeader) -> str:
+    """Why a model is too old for a frame: beyond the second of ``model_age_days``; "" where it is not, or its age is not known."""
+    days, oldest = _days(known, header), rules.model_age_days[1]
+    return f"its frames were taken {days:.0f} days from this one (limit {oldest:g} days)" if days is not None and days > oldest else ""
 
 
 def model_fails(models: Mapping[str, Any], header: FrameHeader, what: str, stated: Mapping[str, str] | None = None) -> str:

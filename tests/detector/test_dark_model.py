@@ -175,6 +175,26 @@ def test_one_temperature_determines_no_b() -> None:
     assert "outside" in model.outside(25.0, 5.0)
 
 
+def test_an_exponent_that_one_exposure_does_not_tell_is_part_of_the_error() -> None:
+    """Darks of 10 s alone, of a sensor whose signal goes as t^0.92: foretold for 2 s within what the error says."""
+    made = darks(exposures_s=(10,), gamma=-0.08)
+    model, truth = fitted(made), made.maps.dark(20.0, 2.0)
+    assert model.shape.gamma_error is None
+    pulls = ((model.signal(20.0, 2.0) - truth) / model.error(20.0, 2.0))[model.flags == 0]
+    assert abs(float(np.median(pulls))) < 2
+    share = model.error(20.0, 2.0) / model.signal(20.0, 2.0)
+    assert float(np.median(share)) == pytest.approx(0.1 * math.log(5), rel=0.05)
+    own = ((model.signal(20.0, 10.0) - made.maps.dark(20.0, 10.0)) / model.error(20.0, 10.0))[model.flags == 0]
+    assert float(own.std()) == pytest.approx(1, abs=0.12)  # at the exposure that was measured nothing is added
+
+
+def test_an_exponent_that_was_held_at_0_on_purpose_adds_nothing() -> None:
+    made = darks()
+    model = fitted(made, free_gamma=False)
+    wide = replace(model, exposures_s=(10.0, 10.0))
+    assert float(np.median(model.error(20.0, 1.0))) < 0.5 * float(np.median(wide.error(20.0, 1.0)))
+
+
 def test_domain_of_validity() -> None:
     model = usual()
     assert model.outside(25.0, 20.0) == ""

@@ -35,6 +35,7 @@ def known(grade: str = "A", *reasons: str, set_up: SetUp | None = None, temperat
         "set_up": (set_up or SetUp(camera="Simulated 1", gain_setting="100")).as_dict(),
         "grade": grade,
         "reasons": list(reasons),
+        "time_utc": "2026-01-10T12",
     }
 
 
@@ -160,3 +161,41 @@ def test_camera_and_gain_that_nobody_states_are_named() -> None:
     assert said in chosen.reasons
     chosen = choose_model(laboratory({"dark": known()}), rules, header(), "dark")
     assert chosen.reasons == ("no dark fits: made by the model of the laboratory set bench",)
+
+
+@pytest.mark.parametrize(
+    ("taken", "grade", "said"),
+    [
+        ("2026-03-15T01", "C", ""),
+        ("2025-04-01T12", "C", ""),
+        ("2025-03-01T12", "D", "the dark model: its frames were taken 378 days from this one (limit 365 days)"),
+        (
+            "2023-01-01T12",
+            "D",
+            "the dark model of the laboratory set bench cannot serve: its frames were taken 1168 days from this one (limit 1095 days)",
+        ),
+        ("", "C", "the dark model: its age is not known, a time is missing"),
+    ],
+)
+def test_the_age_of_a_model_is_judged(taken: str, grade: str, said: str) -> None:
+    chosen = choose_model(laboratory({"dark": {**known(), "time_utc": taken}}), Rules(laboratory="bench"), header(), "dark")
+    assert chosen.grade == grade
+    assert bool(chosen.fingerprint) == ("cannot serve" not in said)
+    assert [reason for reason in chosen.reasons if not reason.startswith("no dark fits")] == ([said] if said else [])
+
+
+def test_the_limits_of_a_models_age_are_rules() -> None:
+    rules = Rules(laboratory="bench", model_age_days=(10, 100))
+    assert choose_model(laboratory({"bias": known()}), rules, header(), "bias").grade == "D"
+    assert (
+        choose_model(laboratory({"bias": known()}), rules.model_copy(update={"model_age_days": (10, 20)}), header(), "bias").fingerprint
+        == ""
+    )
+
+
+@pytest.mark.parametrize(("exposure_s", "told"), [(10.0, False), (10.1, False), (2.0, True)])
+def test_a_light_of_another_exposure_than_all_darks_says_so(exposure_s: float, told: bool) -> None:
+    models = laboratory({"dark": {**known(), "exposures_s": [10.0, 10.0]}})
+    chosen = choose_model(models, Rules(laboratory="bench"), header(exposure_s=exposure_s), "dark")
+    said = "10 s alone do not tell how dark signal goes with exposure: at 2 s it may be 16 % off"
+    assert (said in chosen.reasons) == told

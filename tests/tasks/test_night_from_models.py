@@ -146,11 +146,12 @@ def light(**changed: Any) -> FrameHeader:
         "ny": 64,
         "temperature_c": -20.0,
         "exposure_s": 60.0,
+        "time_utc": "2026-03-14T22:00:00.000",
     }
     return FrameHeader(**{**values, **changed})
 
 
-SERVES: dict[str, Any] = {"set_up": SetUp().as_dict(), "grade": "A", "reasons": []}
+SERVES: dict[str, Any] = {"set_up": SetUp().as_dict(), "grade": "A", "reasons": [], "time_utc": "2026-03-01T12"}
 
 
 def test_a_shifted_or_untold_set_up_serves_only_when_somebody_states_it() -> None:

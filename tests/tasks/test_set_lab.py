@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nightcrew.lab.records import LabFrame
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import FolderSettings
 from nightcrew.settings_sets import LabSettings
 from nightcrew.simulate.lab import make_campaign
 from nightcrew.simulate.lab_plan import LabPlan, LabSensor
+from tasks.set_lab import taken_utc
 from tests.support.set_bench import QUIET_S, SetBench
 
 PLAN = LabPlan(
@@ -186,3 +188,11 @@ def test_raws_beside_fits_of_somebody_else_and_a_frame_of_an_odd_size(bench: Set
     quantities = {one["name"]: one["value"] for one in body["quantities"]}
     assert (quantities["frames"], quantities["bad_frames"]) == (len(raws) + 1, 1)
     assert made["lab_models all"].metrics["models"]["bias"]["set_up"]["offset_setting"] == "12"
+
+
+def test_the_time_of_a_model_is_the_middle_of_its_frames() -> None:
+    def frames(*stamps: float | None) -> list[LabFrame]:
+        return [LabFrame(path=Path(f"{n}.fits"), caltype="DARK", timestamp_s=stamp) for n, stamp in enumerate(stamps)]
+
+    assert taken_utc(frames(1_780_000_000.0, None, 1_780_007_200.0, 1_780_090_000.0, 12.5)) == "2026-05-28T22"
+    assert taken_utc(frames(None, 100.0)) == ""  # seconds of a clock that nobody knows the start of
