@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-from nightcrew.errors import NightcrewError, Refused
+from nightcrew.errors import NightcrewError, Refused, TransientError
 from nightcrew.settings import Settings
 
 Level = Literal["good", "warning", "problem"]
@@ -232,6 +232,8 @@ def service(settings: Settings) -> Iterator[Finding]:
             f"Prefect's server does not answer at {endpoints.api_url}",
             f"see {settings.state.root / 'logs' / 'server.log'}",
         )
+    else:
+        yield from _schedule(settings, endpoints.api_url)
     with Database(settings.ledger_url).read() as connection:
         signs = messages.signs_of_life(connection)
         untaken = run_signs.untaken(connection, datetime.now(UTC))
@@ -250,6 +252,25 @@ def service(settings: Settings) -> Iterator[Finding]:
             f"the dispatcher was last alive at {sign or 'no time'}",
             f"see {settings.state.root / 'logs' / 'dispatcher.log'}",
         )
+
+
+def _schedule(settings: Settings, api_url: str) -> Iterator[Finding]:
+    """Does Prefect plan the morning's report?  With other versions than the pinned ones its schedules never fire, without a word."""
+    from deployments.runs import PrefectRuns
+
+    auth = settings.prefect.auth
+    try:
+        planned = PrefectRuns(api_url, auth.get_secret_value() if auth else "").scheduled("morning")
+    except TransientError as error:
+        yield Finding("schedule", "warning", f"not known: {error}", "ask again when the service has run for a minute")
+        return
+    if planned:
+        yield Finding("schedule", "good", f"the report of {settings.reports.time} {settings.site.timezone} is planned")
+        return
+    mend = (
+        f"wait a minute after a start; then see {settings.state.root / 'logs' / 'server.log'}, and `make install` for the pinned versions"
+    )
+    yield Finding("schedule", "warning", "Prefect has no run of the morning's report planned: its mail would come ten minutes late", mend)
 
 
 def watchdog(settings: Settings) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Runs in Prefect as the dispatcher sees them, over plain HTTP: the client library alone would cost it 60 MB.
 
-Only three calls are needed, all of the server's documented REST API.
+Only a few calls are needed, all of the server's documented REST API.
 """
 
 from __future__ import annotations
@@ -94,19 +94,23 @@ class PrefectRuns:
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
         self._ask(f"/flow_runs/{urllib.parse.quote(run_id, safe='')}/set_state", {"state": state, "force": True})
 
+    def scheduled(self, flow: str) -> int:
+        """How many runs of the flow the server has planned ahead."""
+        wanted = {"deployments": {"id": {"any_": [self._deployment(flow)]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        return int(self._ask("/flow_runs/count", wanted))
+
     def _deployment(self, flow: str) -> str:
         if flow not in self._deployments:
             self._deployments[flow] = str(self._ask(f"/deployments/name/{flow}/{DEPLOYMENT}")["id"])
         return self._deployments[flow]
 
-    def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """JSON answer of the server; TransientError when there is none."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._api_url + path, data=data, headers=self._headers)  # noqa: S310  # the scheme is checked
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
-                found: dict[str, Any] = json.load(answer)
-                return found
+                return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 raise UnknownToPrefectError(f"Prefect does not know {path} (yet)") from error

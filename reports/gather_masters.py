@@ -29,7 +29,6 @@ _QUANTITY_WORDS = {
     "gain": ("Gain", 3),
     "read_noise_adu": ("Read noise", 2),
     "read_noise": ("Read noise", 2),
-    "bias_noise": ("Frame noise", 3),
     "dark_rate": ("Dark rate", 4),
 }
 

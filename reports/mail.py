@@ -93,6 +93,7 @@ class MailNight:
     urgent: bool
     states: tuple[State, ...]  # those that any file is in
     pictures: tuple[MailPicture, ...]
+    numbers: tuple[str, ...] = ()  # the key numbers that neither the sentence nor the balance tells
 
 
 def compose(morning: Morning, *, sender: str, to: Sequence[str], sent_at: datetime) -> EmailMessage:
@@ -190,7 +191,15 @@ def _mail_night(night: MorningNight, place: int) -> MailNight:
         urgent=any(action.level in ("problem", "warning") for action in actions),
         states=tuple(state for state in STATES if night.page.total(state)),
         pictures=tuple(_pictures(night, place)),
+        numbers=tuple(_numbers(night)),
     )
+
+
+def _numbers(night: MorningNight) -> Iterator[str]:
+    """The key numbers of the page's head, as ``Median FWHM: 3.37 px (3.04 to 3.62)``."""
+    for tile in views.tiles(night.page, night.verdict):
+        if tile.label in views.MAILED_TILES:
+            yield f"{tile.label}: {tile.value}" + (f" ({tile.detail})" if tile.detail else "")
 
 
 def _pictures(night: MorningNight, place: int) -> Iterator[MailPicture]:
@@ -231,6 +240,7 @@ def plain_text(morning: Morning, nights: Sequence[MailNight]) -> str:
 
 def _night_lines(night: MailNight) -> list[str]:
     lines = [f"{night.heading}: {night.verdict.word.upper()}", night.verdict.sentence, *night.verdict.reasons]
+    lines += list(night.numbers)
     lines += list(night.page.revision_notes[-1:])
     if night.link:
         lines += [f"Report: {night.link}"]

@@ -28,6 +28,7 @@ from reports.verdict import grade_counts, light_counts
 
 OPEN_SHEETS = 72  # up to so many lights the contact sheets are open from the start
 SHOWN_FILES = 12  # files named in the open; the rest is folded away
+MAILED_TILES = frozenset({"Median FWHM", "Calibrations"})  # the others stand in the mail's sentence, needs or balance
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 STATE_WORDS: dict[str, str] = {
     "done": "done",

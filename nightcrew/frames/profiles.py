@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nightcrew.errors import Refused
 from nightcrew.frames.model import FrameKind
@@ -23,7 +23,9 @@ from nightcrew.io.headers import Hdu
 
 GENERIC = "generic"
 BUILT_IN = Path(__file__).parent / "instruments"
-Policy = Literal["scale", "skip", "block", "wait", "model"]
+BiasPolicy = Literal["skip", "block", "wait", "model"]
+DarkPolicy = Literal["scale", "skip", "block", "wait", "model"]
+FlatPolicy = Literal["skip", "block", "wait"]
 Ages = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0)]
 _NOT_A_LETTER_OR_DIGIT = re.compile(r"[^a-z0-9]+")
@@ -209,12 +211,26 @@ class Rules(Table):
     minimum_flat: Annotated[int, Field(ge=1)] = 3
     flat_minimum_fraction: Annotated[float, Field(ge=0, le=1)] = 0.05  # of saturation
     flat_maximum_fraction: Annotated[float, Field(ge=0, le=1)] = 0.9
-    bias_missing: Policy = "skip"
-    dark_missing: Policy = "scale"
-    flat_missing: Policy = "skip"
+    bias_missing: BiasPolicy = "skip"
+    dark_missing: DarkPolicy = "scale"
+    flat_missing: FlatPolicy = "skip"
     dark: Literal["exact", "linear"] = "exact"
     laboratory: str = ""  # laboratory set whose bias and dark models serve the camera where a policy is "model"
     laboratory_setup: dict[SetUpWord, Annotated[str, BeforeValidator(_plain)]] = {}  # what its frames do not state themselves
+
+    @model_validator(mode="after")
+    def _agree(self) -> Rules:
+        """Refuse rules that would grade in silence otherwise than they say."""
+        for name in ("bias_age_days", "dark_age_days", "flat_age_days"):
+            if list(getattr(self, name)) != sorted(getattr(self, name)):
+                raise ValueError(f"{name}: the ages for grades A, B and C must not fall")
+        for lower, upper in (("temperature_a_c", "temperature_b_c"), ("flat_minimum_fraction", "flat_maximum_fraction")):
+            if getattr(self, lower) > getattr(self, upper):
+                raise ValueError(f"{lower} is above {upper}")
+        for name in ("bias_missing", "dark_missing"):
+            if getattr(self, name) == "model" and not self.laboratory:
+                raise ValueError(f'{name} = "model": laboratory must name the set whose models are meant')
+        return self
 
 
 class Profile(Table):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deployments import doctor, endpoints
+from deployments import doctor, endpoints, runs
 from deployments.doctor import Finding
 from deployments.endpoints import Endpoints
 from deployments.supervise import OnlyOne
@@ -178,6 +178,12 @@ def test_service(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyP
         assert any("the dispatcher was last alive at no time" in text for level, text in found if level == "problem")
         monkeypatch.setattr(endpoints, "answers", lambda _: True)
         messages.alive(database, "dispatcher")
+        assert one(doctor.service(sound), "Prefect's server cannot be asked now") == "warning"
+        planned = [0]
+        monkeypatch.setattr(runs.PrefectRuns, "scheduled", lambda _, flow: planned[0] if flow == "morning" else 0)
+        assert one(doctor.service(sound), "no run of the morning's report planned") == "warning"
+        planned[0] = 3
+        assert one(doctor.service(sound), "is planned") == "good"
         assert {level for level, _ in told(doctor.service(sound))} == {"good"}
         late = Database(sound.ledger_url, clock=lambda: datetime.now(UTC) - timedelta(hours=1))
         row = dispatches.request(late, "ingest", None)

@@ -119,3 +119,13 @@ def test_other_answers_are_passing(fake: Fake, code: int) -> None:
 def test_a_server_that_is_down_is_passing() -> None:
     with pytest.raises(TransientError, match="cannot be asked"):
         PrefectRuns("http://127.0.0.1:9/api").outcome("run")
+
+
+def test_the_runs_that_are_planned_ahead_are_counted(fake: Fake) -> None:
+    fake.answers["/api/deployments/name/morning/nightcrew"] = (200, {"id": "daily"})
+    fake.answers["/api/flow_runs/count"] = (200, 3)
+    assert PrefectRuns(fake.url).scheduled("morning") == 3
+    path, body, _ = fake.asked[-1]
+    assert path == "/api/flow_runs/count"
+    assert body["deployments"] == {"id": {"any_": ["daily"]}}
+    assert body["flow_runs"]["state"] == {"type": {"any_": ["SCHEDULED"]}}

@@ -99,6 +99,11 @@ def test_own_generic_profile_is_under_all_others(tmp_path: Path) -> None:
         ('extends = "gnric"\n', r"there is no profile 'gnric'; did you mean 'generic'"),
         ('extends = "mine"\n', "circle"),
         ("[rules]\nbias_age_days = [30, 90]\n", r"rules\.bias_age_days"),
+        ("[rules]\nflat_age_days = [30, 7, 180]\n", r"mine\.toml:1: rules: flat_age_days: the ages for grades A, B and C must not fall"),
+        ("[rules]\ntemperature_a_c = 6\n", r"rules: temperature_a_c is above temperature_b_c"),
+        ('[rules]\nbias_missing = "scale"\n', r"mine\.toml:2: rules\.bias_missing: Input should be 'skip', 'block', 'wait' or 'model'"),
+        ('[rules]\nflat_missing = "model"\n', r"rules\.flat_missing: Input should be 'skip', 'block' or 'wait'"),
+        ('[rules]\ndark_missing = "model"\n', r'rules: dark_missing = "model": laboratory must name the set'),
     ],
 )
 def test_wrong_profiles_are_refused_with_file_key_and_nearest(tmp_path: Path, text: str, words: str) -> None:

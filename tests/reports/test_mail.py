@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from nightcrew.errors import Refused
-from reports import mail, mailbox_folder
+from reports import mail, mailbox_folder, views
 from reports.check import html_faults
 from reports.mail import SETS_SHOWN, Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import NightPage, Notice
@@ -49,6 +49,17 @@ def test_both_bodies_tell_verdict_needs_balance_and_link() -> None:
     for text in bodies(composed(morning(samples.troubled_night()))):
         for expected in ("Needs a look", "registration found 2 matching stars", "flat", LINK, "nightcrew doctor", "degraded"):
             assert expected.lower() in text.lower()
+
+
+def test_both_bodies_tell_the_key_numbers_of_the_page() -> None:
+    page = samples.good_night()
+    told = {tile.label: tile for tile in views.tiles(page, judge(page))}
+    fwhm, calibrations = told["Median FWHM"], told["Calibrations"]
+    for text in bodies(composed(morning(page))):
+        assert f"Median FWHM: {fwhm.value} ({fwhm.detail})" in text
+        assert f"Calibrations: {calibrations.value} ({calibrations.detail})" in text
+        assert "Files seen:" not in text  # the balance says so
+    assert all("Median FWHM" not in text for text in bodies(composed(morning(samples.empty_night()))))
 
 
 def test_pictures_are_inside_and_named_by_the_html() -> None:
