@@ -96,7 +96,7 @@ class OpenedFrame:
         cards = image.cards
         self.unit = self.unit or unit_of_pixels(str(cards.get("BUNIT") or ""))
         if not self.gain_setting:
-            self.gain_setting = ", ".join(f"{key} {cards[key]}" for key in GAIN_KEYS if cards.get(key) is not None)
+            self.gain_setting = ", ".join(f"{key} {str(cards[key]).removesuffix('.0')}" for key in GAIN_KEYS if cards.get(key) is not None)
         exposure = cards.get("EXPTIME", cards.get("EXPOSURE"))
         if self.exposure_s is None and isinstance(exposure, int | float) and not isinstance(exposure, bool):
             self.exposure_s = float(exposure)

@@ -11,6 +11,7 @@ floats     computed in float64, given as float32; as float64 when an image of fl
 =========  =======================================================================================================
 
 Uncertainties (1 sigma, independent unless both sides are the same file) follow the derivatives; masks are joined by "or".
+Pixels without a value (BLANK, ``NO_DATA`` in the mask) are NaN in floats; in integers they are flagged only.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ def operate(left: Operand, operator: str, right: Operand | float, *, dtype: str 
     mask = _joined_mask(left, operator, right)
     if (mask is not None or uncertainty is not None) and pixels.dtype.kind == "f":
         mask = np.zeros(pixels.shape, np.uint16) if mask is None else mask
+        pixels[(mask & np.uint16(PixelFlag.NO_DATA)) != 0] = np.nan  # what came from BLANK is no number
         mask = mask | np.where(np.isfinite(pixels), 0, int(PixelFlag.NO_DATA)).astype(np.uint16)
     return Answer(Operand(pixels, uncertainty, mask), notes)
 

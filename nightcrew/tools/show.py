@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.frames.flags import PixelFlag
 from nightcrew.tools.boxes import Box
 from nightcrew.tools.frame import Frame, cut, read_frame
 from nightcrew.tools.scaling import Limits, limits
@@ -108,7 +109,7 @@ def pictures(paths: Sequence[Path], look: Look, extension: int | str | None = No
 def picture_of(frame: Frame, look: Look) -> Picture:
     """The picture of one image or cube; planes of a cube share their limits, so that they can be compared."""
     part, label = cut(frame, look.box)
-    pixels = part.operand.pixels
+    pixels = _values(part)
     if look.rgb:
         if pixels.ndim != 3 or pixels.shape[0] != 3:
             raise RejectedInput(f"{frame.path.name}: a colour picture needs a cube of three planes, or three images of one size")
@@ -128,7 +129,7 @@ def rgb_picture(frames: Sequence[Frame], look: Look) -> Picture:
         raise RejectedInput("a colour picture needs three images of one size: " + ", ".join(f"{f.path.name} {f.shape}" for f in frames))
     names = ", ".join(frame.path.name for frame in frames)
     title = names if look.title == "filename" else _title(frames[0], look)
-    return Picture(title, names, (_rgb_panel([part.operand.pixels for part, _ in parts], look),), _origin(frames[0], look), parts[0][1])
+    return Picture(title, names, (_rgb_panel([_values(part) for part, _ in parts], look),), _origin(frames[0], look), parts[0][1])
 
 
 def numbers_of(picture: Picture, look: Look) -> str:
@@ -173,6 +174,13 @@ def mean_along(plane: Array, axis: int) -> Array:
     total = np.where(finite, values, 0.0).sum(axis=axis)
     means: Array = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return means
+
+
+def _values(frame: Frame) -> Array:
+    """The pixels, NaN where the mask says that there is no value (BLANK)."""
+    pixels, mask = frame.operand.pixels, frame.operand.mask
+    missing = None if mask is None else (mask & np.uint16(PixelFlag.NO_DATA)) != 0
+    return pixels if missing is None or not missing.any() else np.where(missing, np.nan, pixels)
 
 
 def _rgb_panel(planes: Sequence[Array], look: Look) -> Panel:

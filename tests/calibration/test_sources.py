@@ -93,11 +93,12 @@ def test_blank_integers_are_no_values(kind: str, kernel: Any, tmp_path: Path) ->
 
 def test_unit_gain_and_exposure_may_stand_in_the_primary_header(tmp_path: Path) -> None:
     paths = []
-    for number, gain in enumerate((2, 3)):
+    for number, gain in enumerate((2, 3, 2.0)):
         first = fits.PrimaryHDU()
         first.header["GAIN"], first.header["EXPTIME"] = gain, 30.0
         paths.append(tmp_path / f"extension{number}.fits")
         fits.HDUList([first, fits.ImageHDU(np.ones(SHAPE, np.int16))]).writeto(paths[-1])
+    assert combine([paths[0], paths[2]], method="sum").result[0, 0] == 2  # 2 and 2.0 are one setting
     with pytest.raises(Refused, match=r"do not agree in gain setting: extension1\.fits has GAIN 3"):
         combine(paths)
     assert combine(paths[:1], method="mean", weights="exposure").frames[0].exposure_s == 30.0

@@ -156,6 +156,19 @@ def test_exact_operands_only_scale_the_error() -> None:
     assert operate(Operand(left.pixels), "+", 4).operand.uncertainty is None
 
 
+def test_pixels_without_a_value_are_nan_in_floats_and_flagged_in_integers() -> None:
+    none = int(PixelFlag.NO_DATA)
+    left = Operand(np.array([[-32768, 4]], np.int16), None, np.array([[none, 0]], np.uint16))
+    divided, added = operate(left, "/", 2).operand, operate(left, "+", 1).operand
+    assert np.isnan(divided.pixels[0, 0])
+    assert divided.pixels[0, 1] == 2
+    assert added.pixels.tolist() == [[-32767, 5]]
+    assert divided.mask is not None
+    assert added.mask is not None
+    assert divided.mask.tolist() == added.mask.tolist() == [[none, 0]]
+    assert left.pixels.tolist() == [[-32768, 4]]
+
+
 def test_masks_are_joined_and_new_holes_flagged() -> None:
     left = Operand(np.ones((1, 3), np.float32), None, np.array([[1, 0, 0]], np.uint16))
     right = Operand(np.array([[1.0, 1.0, 0.0]], np.float32), None, np.array([[8, 8, 0]], np.uint16))

@@ -15,7 +15,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.tools.boxes import parse_box
 from nightcrew.tools.frame import read_frame
 from nightcrew.tools.picture import animation, colours, draw
-from nightcrew.tools.show import Look, Panel, picture_names, picture_of, pictures
+from nightcrew.tools.show import Look, Panel, numbers_of, picture_names, picture_of, pictures
 from nightcrew.tools.terminal import shrunk, terminal_text
 from tests.tools.command import Runner
 from tests.tools.making import write
@@ -94,6 +94,15 @@ def test_animation_needs_no_outside_program_and_paints_over_no_pixel(folder: Pat
 def test_pixels_without_a_value_are_red(star: Path) -> None:
     panel = Panel(np.array([[np.nan, 0.0]]), ((0.0, 1.0),))
     assert colours(panel, "non")[0].tolist() == [[217, 64, 51], [0, 0, 0]]
+
+
+def test_blank_integers_have_no_part_in_limits_and_numbers(folder: Path) -> None:
+    path = write(folder / "blank.fits", np.array([[-99, 10], [20, 30]], np.int16), {"BLANK": -99})
+    look = Look(scale="minmax")
+    picture = picture_of(read_frame(path), look)
+    assert picture.panels[0].limits == ((10.0, 30.0),)
+    found = json.loads(numbers_of(picture, look))["panels"][0]
+    assert (found["statistics"]["num"], found["statistics"]["bad"], found["mean_of_rows"]) == (3, 1, [10.0, 25.0])
 
 
 def test_the_same_numbers_give_the_same_bytes(star: Path) -> None:
