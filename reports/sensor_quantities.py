@@ -71,8 +71,11 @@ def _full_well(flat: FlatResult, where: Where) -> Quantity:
         reason = flat.curve.reason or f"no fall of the variance beyond 10 % to the end of the sweep{seen}: brighter flats are needed"
         return determined("full_well", None, reason, unit="e-", where=where)
     middle, interval = found
-    note = "middle of the interval" + ("; the converter ends there, the pixels hold more" if flat.curve.turn_off.by_converter else "")
     error = (interval.high - interval.low) / 4
+    if flat.curve.turn_off.by_converter:  # where it ends is known, and that the pixels hold so much: no interval of the full well
+        note = f"the converter ends there: the pixels hold more than {interval.low:.0f} e-, how much is not known"
+        return Quantity(name="full_well", value=middle, error=error, unit="e-", where=where, note=note)
+    note = "middle of the interval"
     return Quantity(name="full_well", value=middle, error=error, unit="e-", where=where, note=note, interval=interval)
 
 
