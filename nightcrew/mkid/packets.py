@@ -167,6 +167,14 @@ class StreamParser:
             self._counters.restart()
         return photons
 
+    def carried_us(self) -> int | None:
+        """When the frame begins whose end has not come yet (Unix time); None where there is none, or its time cannot be used."""
+        heads = self._carried[self._carried >= w.FIRST_HEADER]
+        if not heads.size:
+            return None
+        times_us, dated = clock.unix_us(w.ticks(heads[-1:]), self._second, self._tolerance_s)
+        return int(times_us[0]) if dated[0] else None
+
     @property
     def board_of_pixel(self) -> NDArray[np.int16]:
         """Board of every pixel, y * columns + x, that a photon came of; -1 of the others."""

@@ -87,12 +87,14 @@ class SecondReader:
     """One ``.bin`` file, open for reading in blocks.  Use as a context manager.
 
     Raises :class:`TransientError` when it cannot be read now or changes while it is read, :class:`RejectedInput` when it is no stream of
-    this second.  ``begins_inside`` tells whether its first words may continue a frame of the file before.
+    this second.  ``begins_inside`` tells whether its first words may continue a frame of the file before, ``first_us`` when its first frame
+    begins (Unix time; None where there is none, or its time disagrees with the name).
     """
 
     def __init__(self, path: Path, second: int, *, tolerance_s: float = clock.TOLERANCE_S) -> None:
         self.path, self.second = path, second
         self._tolerance_s = tolerance_s
+        self.first_us: int | None = None
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
@@ -158,7 +160,9 @@ class SecondReader:
             block = np.frombuffer(self._read(min(_LOOK_WORDS * _WORD, size - size % _WORD - offset), offset), dtype=">u8").astype(np.uint64)
             heads = np.flatnonzero(block >= w.FIRST_HEADER)
             seen += heads.size
-            agrees = clock.unix_us(w.ticks(block[heads]), self.second, self._tolerance_s)[1]
+            times_us, agrees = clock.unix_us(w.ticks(block[heads]), self.second, self._tolerance_s)
+            if heads.size and seen == heads.size and agrees[0]:
+                self.first_us = int(times_us[0])
             if 2 * np.count_nonzero(agrees) > heads.size:
                 return offset == 0 and int(heads[0]) <= w.MOST_WORDS
         if not seen and size // _WORD <= w.MOST_WORDS and size >= _WORD:

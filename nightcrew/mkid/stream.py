@@ -20,6 +20,7 @@ from nightcrew.mkid.tally import Tally
 
 _MOST_SHOWN = 10
 _MOST_KEPT = 1000  # silences of a board
+_APART_US = 50_000  # frames that follow each other are never that far apart
 _LOW = 0.01  # share of its frames that a board lost, from which it is told by how much the rates of its pixels are low
 
 
@@ -201,6 +202,11 @@ class PhotonStream:
         elif self._has_tail and second * 1_000_000 >= self.stop_us:
             self.account.tail_missing = True
 
+    def _follows(self, first_us: int | None) -> bool:
+        """May a file whose first frame is at ``first_us`` begin with the end of the frame before?  A copy of another second may not."""
+        carried_us = self._parser.carried_us()
+        return first_us is None or carried_us is None or abs(first_us - carried_us) <= _APART_US
+
     def _second(self, second: int, *, broken: bool) -> Generator[Photons, None, bool]:
         """The blocks of one file; returns whether the next file may continue it."""
         path = self._files.get(second)
@@ -212,7 +218,7 @@ class PhotonStream:
             self.account.rejected.append(Rejected(shown(path), str(error)))
             return False
         with reader:
-            if not reader.begins_inside and not broken:
+            if not broken and not (reader.begins_inside and self._follows(reader.first_us)):
                 yield self._parser.finish(gap=False)
             for block in reader.blocks():
                 yield self._parser.feed(block, second)

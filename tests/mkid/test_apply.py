@@ -17,7 +17,8 @@ from nightcrew.errors import TransientError
 from nightcrew.io.atomic import injected_faults
 from nightcrew.mkid.calibrated import open_calibrated
 from nightcrew.mkid.export import export_calibrated
-from nightcrew.mkid.registered import register, register_path
+from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.registered import register, register_path, registered
 from nightcrew.mkid.wavelength_solution import read_wavelength_solution
 from tests.mkid.made_tables import beam_map, linear_solution, table
 from tests.mkid.test_calibrated import flat_of
@@ -99,6 +100,38 @@ while True:
     number += 1
     print(number, flush=True)
 """
+
+
+KILLED_TABLES = """
+import sys, pathlib
+from nightcrew.mkid.registered import register
+from tests.mkid.made_tables import beam_map, table
+folder = pathlib.Path(sys.argv[1])
+number = 0
+while True:
+    path = table(folder / f"{number}.h5", beam_map(), list(range(20)) * 5000, range(100_000))
+    register(folder / "0.h5", [folder / ("w.h5" if number % 2 else "flat.h5")])
+    number += 1
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_ms", [3, 11, 29])
+def test_a_kill_at_any_moment_leaves_whole_tables_and_a_whole_note(delay_ms: int, tmp_path: Path) -> None:
+    linear_solution(beam_map()).write(tmp_path / "w.h5")
+    flat_of([1.5]).write(tmp_path / "flat.h5")
+    with subprocess.Popen([sys.executable, "-c", KILLED_TABLES, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        time.sleep(delay_ms / 1000)
+        process.kill()
+    tables = [path for path in tmp_path.glob("*.h5") if path.stem.isdigit()]
+    assert tables
+    for path in tables:
+        with PhotonTable(path) as opened:
+            assert len(opened.read()) == opened.n_photons == 100_000
+    assert registered(tmp_path / "0.h5").solutions[0].name in ("w.h5", "flat.h5")
 
 
 @pytest.mark.slow

@@ -184,6 +184,20 @@ def test_without_a_beam_map_everything_waits(run: dict[str, bytes], tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_a_wrong_beam_map_has_its_reason_and_the_right_one_mends_it(run: dict[str, bytes], tmp_path: Path) -> None:
+    bench = bench_of(tmp_path)
+    seconds = sorted(name for name in run if name.endswith(".bin"))[:6]
+    few = {name: run[name] for name in seconds} | {"observing_log.csv": b"\n".join(run["observing_log.csv"].splitlines()[:2])}
+    put(bench, few | {"beammap.txt": b"this is no beam map\n"})
+    assert "mkid_table laser_850" not in settle(bench)
+    assert "beammap.txt" in " ".join(reason for state, reason in states(bench).values() if state != "done")
+    put(bench, {"beammap.txt": run["beammap.txt"]})
+    made = settle(bench)
+    assert made["mkid_table laser_850"].grade == "A"
+    assert states(bench)["beammap.txt"][0] == "done"
+
+
+@pytest.mark.slow
 def test_without_a_log_each_run_of_seconds_is_a_table(run: dict[str, bytes], tmp_path: Path) -> None:
     bench = bench_of(tmp_path)
     put(bench, {name: data for name, data in run.items() if name != "observing_log.csv"})

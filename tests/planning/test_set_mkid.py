@@ -123,6 +123,18 @@ def test_hostile_files_are_rejected_and_the_rest_goes_on(texts: dict[str, str], 
     assert [one for one in made.rejected.values() if reason in one]
 
 
+def test_exposures_that_overlap_within_a_log_or_between_two_are_told_and_the_others_are_made(tmp_path: Path) -> None:
+    first = log(exposure("one", "science", 0), exposure("inside", "flat", 0), exposure("two", "science", 4))["observing_log.csv"]
+    second = log(exposure("three", "science", 8), exposure("clash", "dark", 4), exposure("one", "dark", 12))["observing_log.csv"]
+    made = planned(tmp_path, {**MAP, **seconds(0, 15), "a_log.csv": first, "b_log.csv": second}, AS_OF_LATER)
+    assert [name for name in names(made) if name.startswith("mkid_table")] == ["mkid_table one", "mkid_table two", "mkid_table three"]
+    (report,) = [one for one in made.products if one.recipe == "mkid_report"]
+    told = _texts(report.facts)
+    assert any("inside overlaps one" in text for text in told)
+    assert any("clash of b_log.csv repeats or overlaps two" in text for text in told)
+    assert any("one of b_log.csv repeats or overlaps one" in text for text in told)
+
+
 @given(st.lists(st.sampled_from(["laser", "dark", "flat", "science"]), max_size=12), st.data())
 @settings(max_examples=60, deadline=None)
 def test_groups_hold_each_exposure_once_and_no_wavelength_twice(kinds: list[str], data: st.DataObject) -> None:
