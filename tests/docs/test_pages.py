@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from functools import lru_cache
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -123,6 +126,52 @@ def commands() -> frozenset[str]:
 def test_named_commands_exist(path: Path) -> None:
     named = set(re.findall(r"(?:^|`|\$ )nightcrew ([a-z]+)\b", path.read_text(encoding="utf-8"), re.MULTILINE))
     assert named - commands() == set()
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """The words of every command line that a page prints, in a block or in the text, up to a pipe."""
+    fence = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    blocks = "\n".join(fence.findall(text)).replace("\\\n", " ")
+    lines = re.findall(r"^\s*(?:\$ )?(?:[A-Z_]+=\S+ )*nightcrew (.*)", blocks, re.MULTILINE)
+    lines += re.findall(r"`nightcrew ([^`]+)`", fence.sub("", text))
+    split = [shlex.split(" ".join(line.split()), comments=True) for line in lines]
+    return [list(takewhile(lambda word: word not in ("|", "&&", ">"), words)) for words in split]
+
+
+@lru_cache(maxsize=128)
+def parameters(name: str, sub: str) -> frozenset[str] | None:
+    """The options of a command; None when there is no such command of the group."""
+    import typer
+
+    from deployments import cli
+
+    command = typer.main.get_command(cli.build(name, name, *([sub] if sub else []))).commands[name]  # type: ignore[arg-type, attr-defined]
+    if name in cli.GROUPS and sub:
+        command = command.commands.get(sub)
+    return None if command is None else frozenset({"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))})
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_printed_command_lines_have_parts_and_options_that_exist(path: Path) -> None:
+    from deployments import cli
+    from deployments.cli.ledger import Subject
+
+    wrong = []
+    for words in command_lines(path.read_text(encoding="utf-8")):
+        name = words[0].rstrip(",.:") if words else ""
+        if name not in cli.COMMANDS:
+            continue  # `nightcrew COMMAND`; a wrong word fails the test above
+        sub = words[1].rstrip(",") if name in cli.GROUPS and len(words) > 1 and words[1][0].islower() else ""
+        known = parameters(name, sub)
+        options = [word.partition("=")[0] for word in words[1:] if re.match(r"--?[A-Za-z]", word)]
+        if known is None or not known.issuperset(options) or (name == "ledger" and words[1:2] and words[1] not in get_args(Subject)):
+            wrong.append(" ".join(words))
+    assert wrong == []
+
+
+def test_command_lines_are_found_in_blocks_and_in_the_text() -> None:
+    text = "Call `nightcrew ledger\nfiles --state x`:\n\n```\n$ nightcrew why a.fit | less\nA=1 nightcrew up   # all\n```\n"
+    assert sorted(command_lines(text)) == [["ledger", "files", "--state", "x"], ["up"], ["why", "a.fit"]]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))

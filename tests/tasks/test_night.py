@@ -163,6 +163,19 @@ def test_a_light_without_flat_is_graded_d_when_the_night_closes(raw: Path, tmp_p
     assert "no flat in V" in reason
 
 
+def test_a_single_flat_stops_nothing_but_its_own_use(raw: Path, tmp_path: Path) -> None:
+    bench = Bench(raw, tmp_path)
+    wanted = ("bias-", "dark-", "flat-V-001", "flat-B-", "crew-1-V-001", "crew-1-B-001")
+    bench.night([path for path in sorted(raw.iterdir()) if path.name.startswith(wanted)])
+    assert bench.state_of("crew-1-B-001.fit") == ("done", "grade A")
+    state, reason = bench.state_of("crew-1-V-001.fit")
+    assert state == "degraded"
+    assert "no flat in V" in reason
+    (flat,) = (row for row in bench.products() if row.recipe == "flat_master" and row.facts["filter"] == "V")
+    assert flat.barred_because == "failed certification: too few frames: 1 usable, 3 are needed"
+    assert "too few frames" in bench.state_of("flat-V-001.fit")[1]
+
+
 def test_the_rule_block_holds_a_light_back_until_its_flat_comes(raw: Path, tmp_path: Path) -> None:
     own = tmp_path / "instruments"
     own.mkdir()
