@@ -86,8 +86,9 @@ def open_space(config: Path | None) -> Workspace:
     return Workspace.open(settings)
 
 
-def look(space: Workspace, scope_id: int | None) -> tuple[AnySnapshot | None, Plan | None]:
-    """Snapshot and plan of a scope, without changing anything; outdated products of old nights are planned anew, too."""
+def look(space: Workspace, scope_id: int | None, *, outdated: bool = False) -> tuple[AnySnapshot | None, Plan | None]:
+    """Snapshot and plan of a scope, without changing anything: as the service plans it, or as a person's rerun does (``outdated``)."""
+    from nightcrew.ledger import scopes
     from tasks.ways import way_of
 
     if scope_id is None:
@@ -95,7 +96,8 @@ def look(space: Workspace, scope_id: int | None) -> tuple[AnySnapshot | None, Pl
     scope = space.scope(scope_id)
     way = way_of(scope, space.parameters, space.rules_for, space.options)
     with space.database.read() as connection:
-        seen = way.load(connection, scope, remake=True)
+        remake = outdated or scopes.is_remade_unasked(connection, scope.id, space.settings.night.remake_nights)
+        seen = way.load(connection, scope, remake=remake)
     return seen, way.plan(seen, space.database.now())
 
 

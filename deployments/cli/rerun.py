@@ -73,6 +73,6 @@ def _unknown(space: Workspace, scopes: Iterable[ScopeRow], only: Iterable[str]) 
     words = [word for word in only if word not in RECIPES]
     if not words:
         return ""
-    plans = [plan for scope in scopes if (plan := look(space, scope.id)[1]) is not None]
+    plans = [plan for scope in scopes if (plan := look(space, scope.id, outdated=True)[1]) is not None]
     planned = [product for plan in plans for product in plan.products]
     return next((word for word in words if not any(word == p.key or (word and p.fingerprint.startswith(word)) for p in planned)), "")

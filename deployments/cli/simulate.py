@@ -34,7 +34,9 @@ def night(
         truth = make_night(
             out, preset, seed, night=date, progress=lambda n, of, name: bar.update(task, completed=n, total=of, description=name)
         )
-    say(f"Wrote {len(truth.frames)} frames and {len(truth.troubles)} troublemakers of the night {truth.plan.night} to {out / 'raw'}.")
+    files = sum(1 for path in (out / "raw").iterdir())
+    trouble = f" among them trouble of {len(truth.troubles)} kinds," if truth.troubles else ""
+    say(f"Wrote {files} files of the night {truth.plan.night} to {out / 'raw'},{trouble} and their truth to {out / 'truth.json'}.")
 
 
 @app.command()

@@ -202,6 +202,18 @@ def test_why_says_what_a_product_was_made_from_and_what_it_is_used_for(observato
     assert sorted(one["name"].rpartition("/")[2] for one in answer["inputs"] if not one["is_product"]) == raw
 
 
+def test_why_tells_of_an_old_night_what_stands_and_not_what_a_rerun_would_do(observatory: Path) -> None:
+    light = "crew-1-V-001.fit"
+    (answer,) = json.loads(nightcrew("why", light, "--json", folder=observatory).stdout)
+    changed = {"NIGHTCREW_LIGHTS__COSMIC_RAYS": "true"}
+    assert nightcrew("why", light, folder=observatory, **changed).stdout.splitlines()[1].startswith("  waiting: ")
+    old = nightcrew("why", light, folder=observatory, NIGHTCREW_NIGHT__REMAKE_NIGHTS="0", **changed).stdout
+    assert old.splitlines()[1].startswith(f"  {answer['verdict']}: outdated: ")
+    made = next(one["fingerprint"] for one in answer["products"] if one["recipe"] == "reduce_light")
+    told = nightcrew("why", made[:12], folder=observatory, NIGHTCREW_NIGHT__REMAKE_NIGHTS="0", **changed).stdout
+    assert "outdated: the rules ask for another one now; `nightcrew rerun` remakes it" in told
+
+
 def test_the_table_of_products_gives_the_digits_that_other_commands_take(observatory: Path) -> None:
     lines = nightcrew("ledger", "products", folder=observatory).stdout.splitlines()
     place = lines[0].index("fingerprint")
