@@ -122,6 +122,37 @@ ROWS: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
 }
 
 
+LOGS, MODELS, CAMPAIGN_LOGS = "lab/test_logs.py", "lab/test_models.py", "irradiation/test_dose.py"
+BAD_INPUT: dict[str, tuple[tuple[str, str], ...]] = {
+    "configuration missing": ((LOGS, "test_absent_configuration"), (RAW, "test_missing_configuration_and_log_are_named")),
+    "log missing, or no row for the frame": (
+        (RAW, "test_missing_configuration_and_log_are_named"),
+        (MASTERS, "test_frames_without_temperature_are_named"),
+        (INDEX, "test_what_is_missing_is_said"),
+    ),
+    "NaN in a log": ((LOGS, "test_nan_and_infinite_values_are_undefined_and_named"),),
+    "byte-order mark": ((LOGS, "test_byte_order_mark_number_with_point_and_empty_cells"),),
+    "foreign letters in a configuration": ((LOGS, "test_configuration_with_foreign_letters"),),
+    "a structural word of FITS as a key": ((RAW, "test_a_configuration_cannot_change_the_files_structure_or_kind"),),
+    "short or long raw": ((RAW, "test_a_size_that_does_not_fit_is_rejected"), (RAW, "test_padding_fills_with_zeros_and_says_so")),
+    "a campaign of raws alone": ((MANIFEST, "test_each_plan_ends_with_a_report"),),
+    "a corrupt FITS": ((INDEX, "test_a_corrupt_file_is_a_bad_frame_and_ends_nothing"),),
+    "no FITS": (("deployments/test_cli_lab.py", "test_mistakes_are_told"),),
+    "a log without frame number or dose": (
+        (LOGS, "test_a_first_column_stands_for_the_frame_number_with_a_warning"),
+        (CAMPAIGN_LOGS, "test_logs_that_are_none"),
+    ),
+    "folders without bias, dark or flat in their names": (
+        ("lab/test_names.py", "test_kind_by_folder"),
+        (CONVERT, "test_simulated_campaigns_are_found_whole_in_every_layout"),
+    ),
+    "no darks of 1 s": ((MODELS, "test_no_darks_of_one_second_are_needed"),),
+    "a header without EXPTIME": ((MODELS, "test_frames_without_exposure_are_left_out_and_said"),),
+    "a stage absent": ((RESPONSE, "test_a_missing_stage_is_a_reason_not_a_number"),),
+}
+"""What the older suite made of missing or bad input is a message or a marked frame now."""
+
+
 @cache
 def functions(name: str) -> dict[str, ast.FunctionDef]:
     """Tests of a module."""
@@ -135,17 +166,23 @@ def checks(node: ast.FunctionDef) -> int:
     return sum(isinstance(one, ast.Assert) for one in ast.walk(node)) + sum("assert_" in name or name == "pytest.raises" for name in calls)
 
 
+def check(row: str, tests: tuple[tuple[str, str], ...]) -> None:
+    """Each test is there, runs in the short form and asserts something."""
+    assert tests, row
+    for module, name in tests:
+        node = functions(module).get(name)
+        assert node is not None, f"{row}: {module} has no {name}"
+        assert checks(node), f"{row}: {name} asserts nothing"
+        marks = " ".join(ast.unparse(mark) for mark in node.decorator_list)
+        assert not any(word in marks for word in ("skip", "xfail", "slow")), f"{row}: {name} does not run: {marks}"
+
+
 def test_every_row_has_its_tests() -> None:
     assert list(ROWS) == list(range(1, 41))
     for number, (what, tests) in ROWS.items():
-        assert what
-        assert tests, number
-        for module, name in tests:
-            node = functions(module).get(name)
-            assert node is not None, f"row {number}: {module} has no {name}"
-            assert checks(node), f"row {number}: {name} asserts nothing"
-            marks = " ".join(ast.unparse(mark) for mark in node.decorator_list)
-            assert not any(word in marks for word in ("skip", "xfail", "slow")), f"row {number}: {name} does not run: {marks}"
+        check(f"row {number}, {what}", tests)
+    for what, tests in BAD_INPUT.items():
+        check(what, tests)
 
 
 def test_the_log_of_a_whole_campaign_alone(tmp_path: Path) -> None:
