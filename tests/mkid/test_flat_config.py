@@ -13,14 +13,13 @@ import pytest
 from deployments.cli.mkid_calibrate import flatcal
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.mkid.flat_config import parse_flat_config
-from nightcrew.mkid.flat_cubes import FlatInput
 from nightcrew.mkid.flat_solution import read_flat_solution
-from nightcrew.mkid.flatcal import flat_field
 from nightcrew.mkid.mask_solution import HOT, PixelMasks
 from nightcrew.mkid.photon_table import PhotonTable
 from reports.figures import EmptyFigureError
 from reports.mkid_figures import write_plots
 from reports.mkid_flat import book_names, scatter_by_wavelength, weight_maps, weight_scatter, write_book, write_books
+from tests.mkid.test_calibrated import flat_of
 from tests.mkid.test_flatcal import calibrations, truth, white
 
 TEXT = """
@@ -114,8 +113,7 @@ def test_lines_that_come_twice_are_refused() -> None:
 
 def test_the_books_of_a_flat_without_weights_cost_each_other_nothing(tmp_path: Path) -> None:
     """A flat of which no pixel has weights: its mask is written, and what is empty is told."""
-    white(tmp_path / "t.h5", seed=1)
-    flat = flat_field([FlatInput(table=tmp_path / "t.h5")], calibrations(), parse_flat_config(TEXT, "c").options())
+    flat = flat_of([1.0])
     blind = replace(flat, weights=np.full_like(flat.weights, np.nan), weight_flag=np.full_like(flat.weight_flag, 255))
     written, notes = write_books(blind, None, tmp_path, "s", [])
     assert [path.name for path in written] == [name for part, name in book_names("s").items() if part in ("slices", "mask")]
