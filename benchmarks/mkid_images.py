@@ -25,7 +25,7 @@ from nightcrew.mkid.calibrated import CalibratedPhotons, CalibratedTable, Calibr
 REPEATS = 3
 MILLIONS = 20.0
 SPECKLE_S, SPECKLE_CPS = 60.0, 33.3  # 20 M photons
-SPECKLE_IS, SPECKLE_TAU_S = 0.15, 0.3  # share of the light, and how fast its amplitude forgets itself: so that fits without bins are valid
+SPECKLE_IS, SPECKLE_TAU_S = 0.15, 0.5  # share of the light, and how fast its amplitude forgets itself: so that fits without bins are valid
 LEAST_VALID = 0.9
 """Of the fits: a benchmark of fits that fail tells nothing."""
 

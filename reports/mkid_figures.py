@@ -111,6 +111,12 @@ def grid(count: int, *, columns: int = 3, size_in: tuple[float, float] = (2.6, 2
     return figure, made
 
 
+def map_size(shape: tuple[int, ...], width_in: float) -> tuple[float, float]:
+    """Size in inches of a map [..., y, x] with its scale, so that no paper stays empty about it."""
+    rows, columns = shape[-2:]
+    return width_in, min(max(0.76 * width_in * rows / columns, 0.25 * width_in), 2 * width_in) + 0.75
+
+
 def image(axes: Axes, values: NDArray[Any], title: str, *, low: float | None = None, high: float | None = None, label: str = "") -> None:
     """A map [y, x] with its scale; pixels without a value stay grey."""
     finite = values[np.isfinite(values)]
@@ -122,10 +128,12 @@ def image(axes: Axes, values: NDArray[Any], title: str, *, low: float | None = N
         margin = 0.05 * abs(top) or 0.5
         bottom, top = bottom - margin, top + margin
     shown = axes.imshow(values, origin="lower", interpolation="nearest", cmap="viridis", vmin=bottom, vmax=top)
-    dress(axes, title, "x", "y")
+    dress(axes, title, "x / px", "y / px")
     axes.locator_params(integer=True)
     axes.grid(visible=False)
-    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02)
+    beyond = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    extend = beyond[bool(finite.min() < bottom), bool(finite.max() > top)]  # an arrow where values lie beyond the colours
+    bar = axes.figure.colorbar(shown, ax=axes, fraction=0.05, pad=0.02, extend=extend)
     bar.ax.ticklabel_format(useOffset=False)
     bar.ax.tick_params(labelsize=7, colors=LIGHT.faint, length=0)
     bar.outline.set_visible(False)

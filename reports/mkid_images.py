@@ -18,7 +18,7 @@ from nightcrew.mkid.speckle_maps import SpeckleMaps
 from nightcrew.mkid.speckle_words import AS_COUNTED
 from reports.analysis import AnalysisSection, AnalysisTable
 from reports.figures import EmptyFigureError
-from reports.mkid_figures import COLOURS, Plot, canvas, dress, grid, histogram, image, legend, png_of, write_numbers
+from reports.mkid_figures import COLOURS, Plot, canvas, dress, grid, histogram, image, legend, map_size, png_of, write_numbers
 from reports.summary import Quantity, determined
 from reports.text import plural
 
@@ -78,7 +78,7 @@ def _image_section(products: ScienceProducts) -> tuple[AnalysisSection, list[Plo
 def image_plot(cube: Cube) -> Plot:
     """Rate of every pixel, and its error."""
     rate, error = (_shown(cube, values[0, 0]) for values in (cube.rate_cps, cube.rate_error_cps))
-    figure, (left, right) = grid(2, columns=2, size_in=(3.1, 3.4))
+    figure, (left, right) = grid(2, columns=2, size_in=map_size(rate.shape, 3.4))
     image(left, rate, "rate / (ct/s)")
     image(right, error, "error / (ct/s)")
     caption = f"{plural(int(np.isfinite(rate).sum()), 'pixel')}, {int(cube.counts.sum())} photons"
@@ -89,7 +89,7 @@ def image_plot(cube: Cube) -> Plot:
 def exposure_plot(cube: Cube) -> Plot:
     """How long every pixel counted, and how the rates are spread."""
     exposure, rate = _shown(cube, cube.exposure_s[0]), _shown(cube, cube.rate_cps[0, 0])
-    figure, (left, right) = grid(2, columns=2, size_in=(3.1, 3.0))
+    figure, (left, right) = grid(2, columns=2, size_in=map_size(rate.shape, 3.4))
     image(left, exposure, "exposure / s")
     edges, counts = histogram(right, [("rate", rate)])
     dress(right, "pixels by rate", "rate / (ct/s)", "pixels")
@@ -160,7 +160,7 @@ def colour_plot(cube: Cube) -> Plot:
     if bins is None:
         raise EmptyFigureError("the cube has no wavelengths")
     chosen = np.unique(np.linspace(0, bins.n - 1, min(bins.n, 6)).round().astype(int))
-    figure, every = grid(chosen.size, columns=3, size_in=(2.2, 2.4))
+    figure, every = grid(chosen.size, columns=3, size_in=map_size(cube.bad.shape, 2.6))
     for axes, place in zip(every, chosen.tolist(), strict=True):
         image(axes, _shown(cube, cube.rate_cps[0, place]), f"{bins.edges_nm[place]:.0f} to {bins.edges_nm[place + 1]:.0f} nm")
     numbers = {"rate_cps": cube.rate_cps[0], "edges_nm": bins.edges_nm}
@@ -203,7 +203,7 @@ def speckle_plot(maps: SpeckleMaps) -> Plot:
     shown = [(title, values) for title, values in shown if np.isfinite(values).any()]
     if not shown:
         raise EmptyFigureError("speckle maps: no pixel has numbers that may be believed")
-    figure, every = grid(len(shown), columns=2, size_in=(3.1, 3.2))
+    figure, every = grid(len(shown), columns=2, size_in=map_size(valid.shape, 3.4))
     for axes, (title, values) in zip(every, shown, strict=True):
         image(axes, values, title)
     numbers: dict[str, NDArray[Any]] = {

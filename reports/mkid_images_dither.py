@@ -15,7 +15,7 @@ from nightcrew.mkid.drizzled import Drizzled
 from nightcrew.mkid.rician import IS
 from reports.analysis import AnalysisSection, AnalysisTable
 from reports.figures import EmptyFigureError
-from reports.mkid_figures import Plot, grid, image, png_of, write_numbers
+from reports.mkid_figures import Plot, grid, image, map_size, png_of, write_numbers
 from reports.summary import Quantity, determined
 
 
@@ -73,7 +73,7 @@ def _known(value: float) -> float | None:
 
 def _image_plot(result: Drizzled) -> Plot:
     whole = np.where(result.exposure_s > 0, np.nansum(result.rate_cps, axis=0), np.nan)
-    figure, (left, right) = grid(2, columns=2, size_in=(3.1, 3.2))
+    figure, (left, right) = grid(2, columns=2, size_in=map_size(whole.shape, 3.4))
     image(left, whole, "rate / (ct/s)")
     image(right, np.where(result.exposure_s > 0, result.exposure_s, np.nan), "exposure / s")
     numbers: dict[str, NDArray[Any]] = {"rate_cps": result.rate_cps, "variance": result.variance, "exposure_s": result.exposure_s}
@@ -82,7 +82,7 @@ def _image_plot(result: Drizzled) -> Plot:
 
 
 def _speckle_plot(rates: Drizzled, ratio: Drizzled) -> Plot:
-    figure, every = grid(3, columns=3, size_in=(2.5, 2.6))
+    figure, every = grid(3, columns=3, size_in=map_size(ratio.rate_cps.shape, 2.8))
     for axes, values, title in zip(every, (*rates.rate_cps[:2], ratio.rate_cps[0]), ("Ic / (ct/s)", "Is / (ct/s)", "Ic / Is"), strict=True):
         image(axes, values, title)
     numbers: dict[str, NDArray[Any]] = {"rates_cps": rates.rate_cps, "variance": rates.variance, "ratio": ratio.rate_cps[0]}

@@ -75,14 +75,32 @@
     }
     context.strokeStyle = "#ff3b30"; context.lineWidth = 2;
     context.strokeRect(state.x * scale - 1, (rows - 1 - state.y) * scale - 1, scale + 2, scale + 2);
-    $("scale-words").textContent = state.view === "flags" ? "colours: see the legend" : `${low} to ${high} photons a pixel`;
+    drawScale(low, high, level);
+    $("scale-words").textContent = state.view === "flags" ? "colours: see the legend" : `${low} to ${high} photons a pixel; brighter and fainter ones have the colour of the end`;
     const seconds = ((state.to - state.from) * data.stepSeconds).toFixed(3);
     $("status").textContent = `${total} photons in view: steps ${state.from} to ${state.to - 1} of ${steps} (${seconds} s)` +
       (state.hot ? `, ${arrays.hot.reduce((a, b) => a + b, 0)} hot pixels hidden` : "");
   }
 
-  function plot(canvas, spec) {
-    const context = canvas.getContext("2d"), W = canvas.width = 460, H = canvas.height = 190;
+  function ticks(low, high, most) {  // whole steps of 1, 2 or 5 times a power of ten
+    const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((one) => one * power >= rough * 0.999), first = Math.ceil(low / step - 1e-9);
+    return range(Math.max(Math.floor(high / step + 1e-9) - first + 1, 0), (k) => +((first + k) * step).toPrecision(12));
+  }
+
+  function drawScale(low, high, level) {  // colours of the counts, with what is beyond their ends in the words below
+    const canvas = $("scale"), context = canvas.getContext("2d"), W = canvas.width = Math.min(columns * scale, widthFor(canvas)), H = canvas.height = 34, pad = 24;
+    canvas.hidden = state.view === "flags";
+    const X = (v) => pad + (v - low) / (high - low) * (W - 2 * pad);
+    for (let x = pad; x < W - pad; x++) { context.fillStyle = `rgb(${ramp(level(low + (x - pad) / (W - 2 * pad) * (high - low))).join(",")})`; context.fillRect(x, 0, 1, 14); }
+    context.font = "12px sans-serif"; context.fillStyle = "#1f2328"; context.textAlign = "center";
+    for (const v of ticks(low, high, 5)) { context.fillRect(X(v), 12, 1, 5); context.fillText(v, X(v), 30); }
+  }
+
+  const widthFor = (canvas) => Math.max(canvas.parentElement.clientWidth, 240);
+
+  function plot(canvas, spec) {  // as wide as there is room, so that words keep their size
+    const context = canvas.getContext("2d"), W = canvas.width = Math.min(460, widthFor(canvas)), H = canvas.height = 190;
     const left = 52, right = 12, top = 18, bottom = 34;
     context.fillStyle = "#fff"; context.fillRect(0, 0, W, H);
     context.font = "11px sans-serif"; context.fillStyle = "#5d6670"; context.strokeStyle = "#dfe3e8";
@@ -93,11 +111,11 @@
     for (const line of spec.lines || []) for (const v of line.values) if (Number.isFinite(v) && v > most) most = v;
     const X = (v) => left + (v - edges[0]) / (edges[n] - edges[0]) * (W - left - right);
     const Y = (v) => H - bottom - v / most * (H - top - bottom);
-    for (let k = 0; k <= 4; k++) {
-      const v = most * k / 4;
+    for (const v of ticks(0, most, 5)) {
       context.beginPath(); context.moveTo(left, Y(v)); context.lineTo(W - right, Y(v)); context.stroke();
-      context.fillText(most < 10 ? v.toFixed(1) : Math.round(v), 4, Y(v) + 4);
+      context.textAlign = "right"; context.fillText(v, left - 6, Y(v) + 4);
     }
+    context.textAlign = "left"; context.fillText(spec.y || "photons", 4, 10);
     if (spec.band) { context.fillStyle = "#eef3f8"; context.fillRect(X(spec.band[0]), top, X(spec.band[1]) - X(spec.band[0]), H - top - bottom); }
     context.fillStyle = "#7f9dbb";
     for (let k = 0; k < n; k++) { const a = X(edges[k]), b = X(edges[k + 1]); context.fillRect(a, Y(bars[k]), Math.max(b - a - 0.5, 0.7), Y(0) - Y(bars[k])); }
@@ -110,9 +128,10 @@
     }
     context.lineWidth = 1; context.strokeStyle = "#d55e00"; context.fillStyle = "#d55e00";
     let marked = 0;
-    for (const mark of spec.marks || []) { context.beginPath(); context.moveTo(X(mark.at), top); context.lineTo(X(mark.at), H - bottom); context.stroke(); context.fillText(mark.name, X(mark.at) + 2, top + 8 + 11 * (marked++ % 4)); }
+    for (const mark of spec.marks || []) { context.beginPath(); context.moveTo(X(mark.at), top); context.lineTo(X(mark.at), H - bottom); context.stroke(); const at = [mark.name, X(mark.at) + 3, top + 8 + 12 * (marked++ % 4)]; context.strokeStyle = "#fff"; context.lineWidth = 3; context.strokeText(...at); context.lineWidth = 1; context.strokeStyle = "#d55e00"; context.fillText(...at); }
     context.fillStyle = "#5d6670";
-    for (let k = 0; k <= 4; k++) { const v = edges[0] + (edges[n] - edges[0]) * k / 4; context.textAlign = k === 4 ? "right" : "left"; context.fillText(Math.abs(v) >= 100 ? Math.round(v) : +v.toPrecision(3), k === 4 ? W - 2 : X(v) - 8, H - bottom + 14); }
+    context.textAlign = "center";
+    for (const v of ticks(edges[0], edges[n], 6)) context.fillText(v, Math.min(X(v), W - 12), H - bottom + 14);
     context.textAlign = "left";
     context.fillText(spec.x, left, H - 6);
   }
@@ -142,7 +161,7 @@
     }
     const cells = (p) => range(top + 1, (k) => { let sum = 0; for (let n = k * width; n < (k + 1) * width; n++) sum += p[n]; return sum; });
     const last = (top + 1) * width - 1, poisson = cells(pmf(last, mean, 0, 0)), rician = cells(pmf(last, ic, is, 0));
-    return { edges: range(top + 2, (k) => k * width - 0.5), bars: range(top + 1, (k) => bins[k]), x: width > 1 ? `counts in a bin, ${width} in a bar` : "counts in a bin",
+    return { edges: range(top + 2, (k) => k * width - 0.5), bars: range(top + 1, (k) => bins[k]), y: "bins", x: width > 1 ? `photons in a bin, ${width} in a bar` : "photons in a bin",
       lines: [{ name: `Poisson ${mean.toPrecision(4)}`, colour: "#009e73", values: poisson.map((v) => v * number) },
         { name: `Rician Ic ${ic.toPrecision(3)} Is ${is.toPrecision(3)} ${how}`, colour: "#d55e00", values: rician.map((v) => v * number) }] };
   }
@@ -250,7 +269,8 @@
   const entry = (colour, name, about, count) => { const row = element("tr", null, legend), first = element("td", null, row); element("span", "", first, { class: "patch" }).style.background = colour; element("td", name, row); element("td", count, row, { class: "number" }); element("td", about, row); };
   entry("#e4e8ec", "good", "nothing is flagged but notes", good);
   const kindsOfFlags = { problem: "", flag: " (left in images)", note: " (a note: the pixel is not coloured)" };
-  for (const flag of data.flags) entry(flag.kind === "note" ? "#e4e8ec" : flagColour(flag.bit), flag.name, flag.about + kindsOfFlags[flag.kind], used[flag.bit]);
+  for (const flag of [...data.flags].sort((a, b) => (used[b.bit] > 0) - (used[a.bit] > 0))) entry(flag.kind === "note" ? "#e4e8ec" : flagColour(flag.bit), flag.name, flag.about + kindsOfFlags[flag.kind], used[flag.bit]);
+  window.addEventListener("resize", draw);
   draw();
   document.body.dataset.ready = "yes";
 })();

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.quicklook import look_at_table
+from nightcrew.mkid.quicklook_raw import look_at_seconds
 from reports.mkid_quicklook import quicklook_html, write_quicklook
 from reports.mkid_quicklook_server import QuickLookServer
 from tests.mkid.made_tables import beam_map, linear_solution, table
+from tests.mkid.streams import make, write
 from tests.service.browsing import Browser, is_painted, open_browser
 
 pytestmark = [pytest.mark.browser]
@@ -173,7 +175,35 @@ def test_a_phone_shows_it_without_scrolling_sideways(browser: Browser, page: Pat
     browser.resize(360)
     time.sleep(0.2)
     assert browser.driver.execute_script("return document.documentElement.scrollWidth") <= 360
+    stream, meaning = (browser.driver.find_element("css selector", one) for one in ("#stream", "#legend tr:nth-child(2) td:nth-child(4)"))
+    assert stream.get_property("width") == stream.get_property("clientWidth")  # words in plots keep their size
+    assert meaning.rect["width"] > 250
     browser.resize(1300)
+
+
+def test_counts_have_a_scale_of_their_colours_and_flags_none(browser: Browser, page: Path) -> None:
+    scale = browser.driver.find_element("id", "scale")
+    browser.click("#counts")
+    assert scale.is_displayed()
+    assert is_painted(scale)
+    browser.click("input[value=flags]")
+    assert not scale.is_displayed()
+    first = [row.text.split()[0] for row in browser.driver.find_elements("css selector", "#legend tr")[:2]]
+    assert first == ["good", "wavecal.bad"]  # what is set before what is not
+
+
+def test_a_raw_second_is_looked_at_in_tenths(browser: Browser, tmp_path: Path) -> None:
+    made = make(4, start_us=1_606_000_000_000_000, span_us=1_000_000, n_photons=20_000)
+    write(tmp_path, made)
+    write_quicklook(look_at_seconds([tmp_path / "1606000000.bin"], made.shape), tmp_path / "raw.html")
+    browser.driver.get((tmp_path / "raw.html").as_uri())
+    browser.wait(lambda: browser.driver.execute_script("return document.body.dataset.ready") == "yes", "the page is drawn")
+    assert words(browser, "status").startswith("20000 photons in view: steps 0 to 9 of 10")
+    browser.click("#next")
+    tenth = int(((made.rows()[:, 0] - 1_606_000_000_000_000) < 100_000).sum())
+    assert words(browser, "status").startswith(f"{tenth} photons in view: steps 0 to 0 of 10")
+    assert not browser.driver.find_element("id", "wave-from").is_enabled()  # there is no solution
+    assert [url for url in browser.requests() if not url.startswith("file://")] == []
 
 
 def test_the_served_page_asks_for_exact_streams(browser: Browser, photons: Path) -> None:
