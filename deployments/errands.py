@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from deployments.cli.common import clean, say
 from nightcrew.errors import NightcrewError, Refused
+from nightcrew.ingest_sets import settle_kinds
 from nightcrew.ledger import messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import Settings
@@ -15,7 +16,7 @@ from watchers.lock import FolderLock
 
 
 def prepare(settings: Settings) -> None:
-    """What must be right before anything starts: folders that are there and free, a ledger of this schema.
+    """What must be right before anything starts: folders that are there, free and of the kind that they were, a ledger of this schema.
 
     Raises ``Refused`` otherwise.
     """
@@ -27,6 +28,7 @@ def prepare(settings: Settings) -> None:
                 say(f"Note: {folder.path} does not exist yet; it will be watched as soon as it does.")
     database = Database(settings.ledger_url)
     migrate.upgrade(database)
+    settle_kinds(database, settings.folders)
     messages.happened(database, "service", "info", "started")
 
 

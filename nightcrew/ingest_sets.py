@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from nightcrew.errors import Refused
 from nightcrew.io.structure import FITS_SUFFIXES, Structure
 from nightcrew.ledger import arrivals, scopes
 from nightcrew.ledger.arrivals import PathRow
@@ -20,6 +21,11 @@ from nightcrew.ledger.elections import Reading
 from nightcrew.planning.set_names import scope_name, set_of
 from nightcrew.settings import FolderSettings
 
+_CHANGED_KIND = (
+    "the watched folder {path} is of kind {now} now, and {files} files in it were taken in as those of kind {was} (the first into {name}): "
+    'write kind = "{was}" again, or move these files into a folder of their own and watch that one as kind {now}; '
+    "what was made of them stays"
+)
 READ = "read; no plan took it yet"
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".z")
 
@@ -81,6 +87,24 @@ def changed_kinds(folders: tuple[FolderSettings, ...], known: Mapping[str, SetFo
         for folder in folders
         if str(folder.path) in known and known[str(folder.path)].kind != folder.kind
     ]
+
+
+def settle_kinds(database: Database, folders: Iterable[FolderSettings]) -> None:
+    """Make sure at the start that every file of a watched folder is, or will be, taken for what the folder's ``kind`` says.
+
+    Files that were read as those of a night, and of which nothing was made, are read again.  Raises ``Refused`` for a folder whose
+    files were taken in under another kind and still lie there: a file is read once, so they would be missing from the new kind.
+    """
+    for folder in folders:
+        with database.read() as connection:
+            known = arrivals.of_other_kinds(connection, str(folder.path), folder.kind)
+        there = [(kind, name) for path, kind, name in known if os.path.lexists(path)]
+        if there:
+            kind, name = there[0]
+            said = {"path": folder.path, "now": folder.kind, "files": len(there), "was": kind, "name": name}
+            raise Refused(_CHANGED_KIND.format(**said))
+        if folder.kind != "night":
+            arrivals.read_again_scopeless(database, str(folder.path))
 
 
 def set_reading(base: Reading, structure: Structure, row: PathRow, folder: SetFolder) -> Reading:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, func, insert, select, update
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import elect, in_chunks
-from nightcrew.ledger.schema import path
+from nightcrew.ledger.schema import path, scope
 
 _CHUNK = 500  # bound parameters a statement: SQLite allows 32,766
 UNREAD = "arrived, not read yet"
@@ -230,6 +230,22 @@ def folder_of_scope(connection: Connection, scope_id: int) -> str:
     """The watched folder that a scope's first file came from, "" without files."""
     statement = select(path.c.folder).where(path.c.scope_id == scope_id).order_by(path.c.id).limit(1)
     return connection.execute(statement).scalar_one_or_none() or ""
+
+
+def of_other_kinds(connection: Connection, folder: str, kind: str) -> list[tuple[bytes, str, str]]:
+    """Files of a watched folder, not vanished, in scopes of other kinds than ``kind``: (path, that kind, the scope's name)."""
+    columns = (path.c.path, scope.c.kind, scope.c.name)
+    statement = select(*columns).join(scope, scope.c.id == path.c.scope_id).where(path.c.folder == folder, path.c.vanished.is_(False))
+    rows = connection.execute(statement.where(scope.c.kind != kind).order_by(path.c.path)).all()
+    return [(row.path, row.kind, row.name) for row in rows]
+
+
+def read_again_scopeless(database: Database, folder: str) -> int:
+    """Files of a folder that were read and belong to no scope are arrivals again (nothing was ever made of them); how many."""
+    homeless = (path.c.folder == folder, path.c.scope_id.is_(None), path.c.sha256 != "", path.c.vanished.is_(False))
+    values = {"state": "waiting", "reason": UNREAD, "to_read": True, "changed_at": database.now()}
+    with database.write() as connection:
+        return int(connection.execute(update(path).where(*homeless, path.c.to_read.is_(False)).values(**values)).rowcount)
 
 
 def adopt_scopeless(database: Database) -> set[int]:
