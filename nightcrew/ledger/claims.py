@@ -21,6 +21,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.errors import TransientError
+from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database, new_id, storable
 from nightcrew.ledger.schema import claim
 
@@ -224,6 +225,9 @@ def _end(connection: Connection, token: int, state: str, reason: str, now: str, 
         .where(claim.c.id == token, claim.c.state == "running")
         .values(state=state, reason=storable(reason), trace=storable(trace), ended_at=now)
     )
+    if done.rowcount and state in ("failed", "died"):  # a page that was written meanwhile does not tell it
+        scope_id = connection.execute(select(claim.c.scope_id).where(claim.c.id == token, claim.c.recipe != PLAN)).scalar_one_or_none()
+        scopes.mark(connection, [] if scope_id is None else [scope_id], now)
     return bool(done.rowcount)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput
+from nightcrew.io.hdf5 import sound
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.solution_file import COSMIC, MASKS, SolutionFile, write_solution
@@ -74,7 +75,7 @@ def joined_masks(parts: Sequence[PixelMasks]) -> PixelMasks:
 
 def read_pixel_masks(path: Path) -> PixelMasks:
     """Read masks; errors as of :class:`~nightcrew.mkid.solution_file.SolutionFile`."""
-    with SolutionFile(path, MASKS) as file:
+    with SolutionFile(path, MASKS) as file, sound(path):
         arrays = file.shaped(["resid", "bits"])
         stored, names = arrays["bits"], [str(name) for name in file.attribute("reasons")]
         bits = np.zeros_like(stored)
@@ -128,7 +129,7 @@ _COSMIC = {
 
 def read_cosmic_rays(path: Path) -> CosmicRays:
     """Read events; errors as of :class:`~nightcrew.mkid.solution_file.SolutionFile`."""
-    with SolutionFile(path, COSMIC) as file:
+    with SolutionFile(path, COSMIC) as file, sound(path):
         low, high = file.attribute("window_us")
         arrays: dict[str, Any] = {name: file.array(name) for name in _COSMIC}
         return CosmicRays(

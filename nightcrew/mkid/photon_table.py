@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.errors import Refused, RejectedInput, TransientError
+from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.hdf5 import open_hdf5, sound
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.live_time import lost_of, overlap_us
@@ -79,25 +80,17 @@ class PhotonTable:
     """
 
     def __init__(self, path: Path) -> None:
-        import h5py
-
         self.path = path
-        if not path.is_file():
-            raise TransientError(f"{shown(path)}: there is no such file")
-        if not h5py.is_hdf5(path):
-            raise RejectedInput(f"{shown(path)}: is no HDF5 file, so no photon table")
         try:
-            self._file: Any = h5py.File(path, "r")
-        except OSError as error:
-            raise RejectedInput(f"{shown(path)}: is a damaged HDF5 file ({error})") from error
+            self._file: Any = open_hdf5(path)
+        except RejectedInput as error:
+            raise RejectedInput(f"{error}, so no photon table") from error
         try:
-            self._check()
+            with sound(path):
+                self._check()
         except RejectedInput:
             self._file.close()
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-            self._file.close()
-            raise RejectedInput(f"{shown(path)}: is a damaged photon table ({error})") from error
 
     def __enter__(self) -> PhotonTable:
         return self
@@ -111,58 +104,83 @@ class PhotonTable:
             raise RejectedInput(f"{shown(self.path)}: is an HDF5 file, but no photon table")
         if int(attributes.get("format_version", 0)) != VERSION:
             raise RejectedInput(f"{shown(self.path)}: has format {attributes.get('format_version')}, this program reads {VERSION}")
-        parts = ("photons/time_us", "photons/phase", "photons/baseline", "index/first_row", "index/slab_us", "beammap/map", "beammap/flag")
+        whole = ("index/slab_us", "beammap/map", "beammap/flag", "inputs", "report")
+        parts = (*(f"photons/{name}" for name in _COLUMNS), "index/first_row", *whole)
         try:
             found = {part: self._file[part] for part in parts}
         except KeyError as error:
             absent = [part for part in parts if part not in self._file]
             raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {', '.join(absent)}") from error
         self.start_us, self.stop_us = int(attributes["start_unix_us"]), int(attributes["stop_unix_us"])
-        for part in ("index/slab_us", "beammap/map", "beammap/flag"):
+        for part in whole:
             if found[part].nbytes > _MOST_BYTES:  # a small file may unpack to anything
                 raise RejectedInput(f"{shown(self.path)}: is damaged, {part} claims {found[part].nbytes} bytes")
-        self.shape: tuple[int, int] = found["beammap/map"].shape  # (rows, columns)
+        rows, columns = found["beammap/map"].shape
+        self.shape: tuple[int, int] = (rows, columns)
         self.n_pixels = self.shape[0] * self.shape[1]
         self.n_photons = int(attributes["photons"])
         self._columns = [found[f"photons/{name}"] for name in _COLUMNS]
         self._first_row = found["index/first_row"]
         self._slab_us: NDArray[np.int64] = found["index/slab_us"][:].astype(np.int64)
+        self._check_shapes(found)
+
+    def _check_shapes(self, found: dict[str, Any]) -> None:
+        """What belongs together has the same size, and holds integers; TypeError otherwise."""
+        slabs = self._slab_us.shape[0]
+        wanted: dict[str, tuple[int, ...]] = {
+            "index/slab_us": (slabs, 2),
+            "index/first_row": (slabs, self.n_pixels + 1),
+            "beammap/map": self.shape,
+            "beammap/flag": self.shape,
+        }
+        wanted |= {f"photons/{name}": (self._columns[0].shape[0],) for name in _COLUMNS}
+        for name, shape in wanted.items():
+            if found[name].shape != shape or found[name].dtype.kind not in "iu":
+                raise TypeError(f"{name} holds {found[name].shape} of type {found[name].dtype} instead of {shape} integers")
 
     @property
     def attributes(self) -> dict[str, Any]:
         """All attributes, numbers and texts as Python has them."""
-        return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in sorted(self._file.attrs.items())}
+        with sound(self.path):
+            return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in sorted(self._file.attrs.items())}
 
     @cached_property
     def resid(self) -> NDArray[np.uint32]:
         """Resonator of every pixel [y, x]; 0 where none is."""
-        return np.asarray(self._file["beammap/map"][:])
+        with sound(self.path):
+            return np.asarray(self._file["beammap/map"][:])
 
     @cached_property
     def flag(self) -> NDArray[np.uint32]:
         """Flags [y, x] in today's bits (:mod:`nightcrew.mkid.flags`), decoded by the names in the file."""
-        return f.named(self._file["beammap/flag"][:], [str(name) for name in self._file.attrs["flags"]])
+        with sound(self.path):
+            return f.named(self._file["beammap/flag"][:], [str(name) for name in self._file.attrs["flags"]])
 
     @property
     def report(self) -> dict[str, Any]:
         """What was lost or missing when the table was made."""
-        values: dict[str, Any] = json.loads(self._file["report"][()])
+        with sound(self.path):
+            values = json.loads(self._file["report"][()])
+        if not isinstance(values, dict):
+            raise RejectedInput(f"{shown(self.path)}: is damaged, its report is none")
         return values
 
     @cached_property
     def lost(self) -> NDArray[np.int64]:
         """Stretches [n, 2] of Unix microseconds that the readout did not see, in order and apart."""
-        return lost_of(self.report)
+        with sound(self.path):
+            return lost_of(self.report)
 
     @cached_property
     def silences(self) -> Silences:
         """Boards that were silent while others were not, and their pixels; nothing in a table that knows of no boards."""
-        if "boards/of_pixel" not in self._file or "boards/silences" not in self._file:
-            return Silences.none(self.shape)
-        board, rows = self._file["boards/of_pixel"], self._file["boards/silences"]
-        if board.shape != self.shape or rows.ndim != 2 or rows.shape[1] != 3 or rows.nbytes > _MOST_BYTES:
-            raise RejectedInput(f"{shown(self.path)}: is damaged, its boards are of another array")
-        return Silences(board[:].astype(np.int16), rows[:].astype(np.int64))
+        with sound(self.path):
+            if "boards/of_pixel" not in self._file or "boards/silences" not in self._file:
+                return Silences.none(self.shape)
+            board, rows = self._file["boards/of_pixel"], self._file["boards/silences"]
+            if board.shape != self.shape or rows.ndim != 2 or rows.shape[1] != 3 or rows.nbytes > _MOST_BYTES:
+                raise RejectedInput(f"{shown(self.path)}: is damaged, its boards are of another array")
+            return Silences(board[:].astype(np.int16), rows[:].astype(np.int64))
 
     @property
     def live_s(self) -> float:
@@ -172,7 +190,8 @@ class PhotonTable:
     @property
     def inputs(self) -> list[tuple[int, int, str]]:
         """(second, size, sha256) of every file that the table was made from."""
-        return [(int(second), int(size), digest.decode()) for second, size, digest in self._file["inputs"][:].tolist()]
+        with sound(self.path):
+            return [(int(second), int(size), digest.decode()) for second, size, digest in self._file["inputs"][:].tolist()]
 
     def counts(self, start_us: int = 0, stop_us: int | None = None) -> NDArray[np.int64]:
         """Photons of every pixel [y, x] in a half-open range of times since the start; from the index alone where a slab is within it."""
@@ -212,9 +231,12 @@ class PhotonTable:
         """First rows of ``pixels``, and their end, of each of ``slabs``, which ascend; some of the index is held at a time."""
         for _, group in itertools.groupby(slabs, key=lambda slab: slab // _INDEX_SLABS):
             wanted = list(group)
-            rows = self._first_row[wanted[0] : wanted[-1] + 1, pixels.start : pixels.stop + 1]
+            with sound(self.path):
+                rows = self._first_row[wanted[0] : wanted[-1] + 1, pixels.start : pixels.stop + 1].astype(np.int64)
+            if rows.size and ((rows[:, 1:] < rows[:, :-1]).any() or rows.min() < 0 or rows.max() > self._columns[0].shape[0]):
+                raise RejectedInput(f"{shown(self.path)}: is damaged, its index does not ascend within the photons")
             for slab in wanted:
-                yield slab, rows[slab - wanted[0]].astype(np.int64)
+                yield slab, rows[slab - wanted[0]]
 
     def _within(self, first: NDArray[np.int64], start_us: int, stop_us: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Rows of each pixel, and their times, of a slab within a range of times."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.atomic import NewFile
+from nightcrew.io.hdf5 import open_hdf5, sound
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 
@@ -67,15 +68,11 @@ class SolutionFile:
     """
 
     def __init__(self, path: Path, kind: str | None = None) -> None:
-        import h5py
-
         self.path = path
-        if not path.is_file():
-            raise TransientError(f"{shown(path)}: there is no such file")
         try:
-            self._file: Any = h5py.File(path, "r")
-        except OSError as error:
-            raise RejectedInput(f"{shown(path)}: is no HDF5 file, or a damaged one, so no calibration") from error
+            self._file: Any = open_hdf5(path)
+        except RejectedInput as error:
+            raise RejectedInput(f"{error}, so no calibration") from error
         try:
             self.kind = self._kind(kind)
         except RejectedInput:
@@ -89,7 +86,8 @@ class SolutionFile:
         self._file.close()
 
     def _kind(self, wanted: str | None) -> str:
-        found = str(self._file.attrs.get("format", ""))
+        with sound(self.path):
+            found = str(self._file.attrs.get("format", ""))
         kind = found.removeprefix(PREFIX)
         if kind not in KINDS or found == kind:
             raise RejectedInput(f"{shown(self.path)}: is an HDF5 file, but no calibration of photon lists")
@@ -101,14 +99,15 @@ class SolutionFile:
 
     def array(self, name: str) -> NDArray[Any]:
         """A dataset; :class:`RejectedInput` when it is not there, claims more than :data:`MOST_BYTES`, or cannot be unpacked."""
-        found = self._file.get(name)
+        with sound(self.path):
+            found = self._file.get(name)
         if not hasattr(found, "nbytes"):
             raise RejectedInput(f"{shown(self.path)}: is damaged, it has no {name}")
         if found.nbytes > MOST_BYTES:  # a small file may unpack to anything
             raise RejectedInput(f"{shown(self.path)}: is damaged, {name} claims {found.nbytes} bytes")
         try:
             return np.asarray(found[()])
-        except OSError as error:
+        except (OSError, ValueError, TypeError) as error:
             raise RejectedInput(f"{shown(self.path)}: is damaged, {name} cannot be unpacked") from error
 
     def shaped(self, names: Iterable[str]) -> dict[str, NDArray[Any]]:
@@ -116,10 +115,17 @@ class SolutionFile:
         they are.  :class:`RejectedInput` for a dataset of another shape.
         """
         found = {name: self.array(name) for name in names}
+        if found["resid"].ndim != 2:
+            raise RejectedInput(f"{shown(self.path)}: is damaged, resid has the shape {found['resid'].shape}")
+        for name, values in found.items():
+            if values.dtype.kind not in "biuf":
+                raise RejectedInput(f"{shown(self.path)}: is damaged, {name} holds no numbers")
         rows, columns = found["resid"].shape
         known = {"y": rows, "x": columns}
         for name, values in found.items():
-            said = str(self._file[name].attrs.get("about", "")).partition("]")[0].removeprefix("[").split(", ")
+            with sound(self.path):
+                about = str(self._file[name].attrs.get("about", ""))
+            said = about.partition("]")[0].removeprefix("[").split(", ")
             wanted = [known.get(axis, int(axis) if axis.isdecimal() else None) for axis in said]
             fits = len(wanted) == values.ndim and all(size in (None, real) for size, real in zip(wanted, values.shape, strict=True))
             if not fits:
@@ -128,16 +134,22 @@ class SolutionFile:
 
     def flag(self, name: str = "flag") -> NDArray[np.uint32]:
         """Flags in today's bits, decoded by the names in the file."""
-        return f.named(self.array(name).astype(np.uint32), [str(one) for one in self._file.attrs["flags"]])
+        stored = self.array(name)
+        with sound(self.path):
+            return f.named(stored.astype(np.uint32), [str(one) for one in self._file.attrs["flags"]])
 
     def attribute(self, name: str) -> Any:
         """An attribute as Python has it; None when it is not there."""
-        value = self._file.attrs.get(name)
+        with sound(self.path):
+            value = self._file.attrs.get(name)
         return value.tolist() if hasattr(value, "tolist") else value
 
     @property
     def provenance(self) -> dict[str, Any]:
-        values: dict[str, Any] = json.loads(self._file["provenance"][()])
+        with sound(self.path):
+            values = json.loads(self.array("provenance").item())
+        if not isinstance(values, dict):
+            raise RejectedInput(f"{shown(self.path)}: is damaged, its provenance is none")
         return values
 
 

@@ -55,7 +55,7 @@ def test_a_folder_whose_kind_was_changed_is_refused_until_its_files_are_elsewher
     for now in ("lab", "night"):
         words = f"{folder} is of kind {now} now, and 1 files in it were taken in as those of kind sensor"
         with pytest.raises(Refused, match=re.escape(words)) as told:
-            prepare(settings_of(tmp_path, folder, now))  # type: ignore[arg-type]
+            prepare(settings_of(tmp_path, folder, now))
         assert 'write kind = "sensor" again, or move these files into a folder of their own' in str(told.value)
 
     elsewhere = tmp_path / "bench"

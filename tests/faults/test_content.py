@@ -16,6 +16,8 @@ import h5py
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
@@ -26,6 +28,7 @@ from nightcrew.ledger import arrivals
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
 from tasks.lights import check_exposed
+from tests.fuzz.targets import TARGETS
 from tests.mkid import made_tables
 from tests.support.small_nights import Bench, make_raw
 
@@ -181,6 +184,56 @@ def test_a_calibration_that_claims_a_terabyte_is_rejected(tmp_path: Path) -> Non
         file.array("resid")
     with pytest.raises(RejectedInput, match="has format"):
         SolutionFile(bomb(path, attribute("format_version", [1, 2])))
+
+
+OTHERS: dict[str, Callable[[Any, str], None]] = {
+    "float": lambda file, name: _replace(file, name, np.full(file[name].shape, 0.5)),
+    "text": lambda file, name: _replace(file, name, "words"),
+    "other_axes": lambda file, name: _replace(file, name, np.zeros((2, 1, 3), np.int64)),
+    "empty": lambda file, name: _replace(file, name, np.zeros((0,) * len(file[name].shape), np.int64)),
+    "negative": lambda file, name: _replace(file, name, np.full(file[name].shape, -7, np.int64)),
+    "terabyte": lambda file, name: grown(name)(file),
+    "group": lambda file, name: regrouped(name)(file),
+    "gone": lambda file, name: file.__delitem__(name),
+}
+
+
+def _replace(file: Any, name: str, value: object) -> None:
+    about = dict(file[name].attrs)
+    del file[name]
+    file[name] = value
+    file[name].attrs.update(about)
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("target", ["photon_table", "solution"])
+def test_hdf5_with_a_dataset_of_another_kind_is_an_answer(target: str, other: str, tmp_path: Path) -> None:
+    """Each dataset in turn of another type, shape, sign or size, or gone: what is read is refused with its reason, or is whole."""
+    for seed in TARGETS[target].seeds():
+        (tmp_path / "seed.h5").write_bytes(seed)
+        names: list[str] = []
+        with h5py.File(tmp_path / "seed.h5") as file:
+            file.visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)  # noqa: B023
+        assert len(names) >= 4
+        for name in names:
+            path = tmp_path / "damaged.h5"
+            path.write_bytes(seed)
+            bomb(path, lambda file: OTHERS[other](file, name))  # noqa: B023
+            assert TARGETS[target].check(path.read_bytes()) in ("read", "refused")
+
+
+@pytest.mark.parametrize("target", ["photon_table", "solution"])
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_hdf5_with_flipped_bytes_or_cut_is_an_answer(target: str, data: st.DataObject) -> None:
+    """Bytes of photon tables and calibrations that rotted, and files that were cut."""
+    seed = data.draw(st.sampled_from(TARGETS[target].seeds()))
+    spoiled = bytearray(seed)
+    for _ in range(data.draw(st.integers(1, 8))):
+        spoiled[data.draw(st.integers(0, len(seed) - 1))] = data.draw(st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255))
+    if data.draw(st.integers(0, 9)) == 0:
+        spoiled = spoiled[: data.draw(st.integers(0, len(seed)))]
+    assert TARGETS[target].check(bytes(spoiled)) in ("read", "refused")
 
 
 def test_a_tile_compressed_bomb_costs_nothing(tmp_path: Path) -> None:

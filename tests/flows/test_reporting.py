@@ -6,18 +6,24 @@ import dataclasses
 import email
 import email.policy
 import shutil
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from flows import reporting
 from flows.housekeeping import tidy
 from flows.reporting import queue_morning, report_when_closed, write_page
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, RejectedInput
 from nightcrew.ledger import dispatches, messages, products, scopes
+from nightcrew.planning.model import PlannedProduct
+from nightcrew.recipes.catalogue import RECIPES, STEPS
 from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, RetentionSettings
-from tasks.executor import Wish
+from tasks import run
+from tasks.executor import Wish, make_locally
+from tasks.run import Outcome
 from tests.support.small_nights import Bench, make_raw
 
 NIGHT, MORNING = "2026-05-16", "2026-05-17"
@@ -118,6 +124,30 @@ def test_a_night_whose_run_failed_says_so_in_page_and_mail_until_it_is_finished(
     assert "The night failed" in page
     bench.run()
     assert write_page(bench.space, NIGHT).page.failed == ""
+
+
+def test_what_fails_last_is_told_although_a_page_was_written_meanwhile(raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The morning's page comes while the night is being reduced; its last unit then fails, and nothing else changes."""
+    bench = Bench(raw, root)
+    (scope,) = bench.scopes()
+    lost = max(bench.products(), key=lambda row: (STEPS.index(RECIPES[row.recipe].step), len(row.files)))
+    for file in lost.files:
+        (bench.settings.products.root / file.path).unlink()
+    assert bench.space.notice_lost_products()
+    usual, written = make_locally(bench.space.context), []
+
+    def refuse(*_: object) -> NoReturn:
+        raise RejectedInput("its stars are <all> gone")
+
+    def make(units: Sequence[PlannedProduct]) -> list[Outcome]:
+        written.append(write_page(bench.space, NIGHT).path)
+        return list(usual(units))
+
+    monkeypatch.setattr(run, "unit_for", lambda _: refuse)
+    assert bench.space.run(scope.id, make=make).failed == len(written) == 1
+    assert "its stars are" not in written[0].read_text(encoding="utf-8")
+    page = bench.settings.reports.root / report_when_closed(bench.space, scope.id)
+    assert "its stars are &lt;all&gt; gone" in page.read_text(encoding="utf-8")
 
 
 def test_a_mail_of_unknown_fate_is_told_in_the_next(tmp_path: Path) -> None:

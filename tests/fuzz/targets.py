@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.frames.profiles import Profile
@@ -129,6 +131,36 @@ def _second(data: bytes) -> object:
     return parser.finish()
 
 
+def _photon_table(data: bytes) -> object:
+    from nightcrew.mkid.photon_table import PhotonTable
+
+    with PhotonTable(_fresh(data, "table.h5")) as table:
+        whole = (table.attributes, table.resid, table.flag, table.report, table.silences, table.live_s, table.inputs, table.counts())
+        return whole, list(table.time_slabs(0, 10**6)), table.read()
+
+
+def _solution(data: bytes) -> object:
+    from nightcrew.mkid.flat_solution import read_flat_solution
+    from nightcrew.mkid.mask_solution import read_cosmic_rays, read_pixel_masks
+    from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of
+    from nightcrew.mkid.wavelength_solution import read_wavelength_solution
+
+    path = _fresh(data, "solution.h5")
+    readers = {WAVELENGTH: read_wavelength_solution, FLAT: read_flat_solution, MASKS: read_pixel_masks, COSMIC: read_cosmic_rays}
+    return readers[kind_of(path)](path)
+
+
+def _fresh(data: bytes, name: str) -> Path:
+    """A file with a time of its own: one that was looked at is not looked at again."""
+    _times.append(len(_times) + 1)
+    path = _file(data, name)
+    os.utime(path, ns=(_times[-1], _times[-1]))
+    return path
+
+
+_times: list[int] = []
+
+
 def _observing_log(data: bytes) -> object:
     from nightcrew.mkid.observing_log import parse_log
 
@@ -234,6 +266,31 @@ def _seconds() -> list[bytes]:
         return [path.read_bytes()[:MOST_BYTES] for path in streams.write(Path(folder), made).values()]
 
 
+def _tables() -> list[bytes]:
+    from tests.mkid import made_tables
+
+    with tempfile.TemporaryDirectory() as folder:
+        return [made_tables.table(Path(folder) / "table.h5", made_tables.beam_map(), [1, 2, 3], [4, 5, 6]).read_bytes()]
+
+
+def _solutions() -> list[bytes]:
+    from nightcrew.mkid.mask_solution import REASONS
+    from nightcrew.mkid.solution_file import MASKS, write_solution
+    from tests.mkid import made_tables
+
+    with tempfile.TemporaryDirectory() as folder:
+        linear, masks = Path(folder) / "linear.h5", Path(folder) / "masks.h5"
+        made_tables.linear_solution(made_tables.beam_map((2, 2))).write(linear)
+        arrays: dict[str, NDArray[Any]] = {
+            "resid": np.ones((2, 2), np.uint32),
+            "bits": np.zeros((1, 2, 2), np.uint8),
+            "edges_us": np.array([0, 9]),
+        }
+        about = {"resid": "[y, x]", "bits": "[step, y, x]", "edges_us": "[edge]"}
+        write_solution(masks, MASKS, {name: (arrays[name], about[name]) for name in arrays}, {}, {"reasons": list(REASONS)})
+        return [linear.read_bytes(), masks.read_bytes()]
+
+
 def _texts(*texts: str) -> Callable[[], list[bytes]]:
     return lambda: [text.encode() for text in texts]
 
@@ -266,6 +323,8 @@ TARGETS: dict[str, Target] = {
         Target("lab_log", _lab_log, _texts(_LOG, _LOG.replace(",", ".").replace(";", ",")), ("nightcrew.lab",)),
         Target("lab_config", _lab_config, _texts(_LAB, "Height: 4\nWidth: 4\nBitdepth: 8\n"), ("nightcrew.lab",)),
         Target("bin", _second, _seconds, ("nightcrew.mkid",)),
+        Target("photon_table", _photon_table, _tables, ("nightcrew.mkid", "nightcrew.io.hdf5")),
+        Target("solution", _solution, _solutions, ("nightcrew.mkid", "nightcrew.io.hdf5")),
         Target("observing_log", _observing_log, _texts(_OBS), ("nightcrew.mkid",)),
         Target("beam_map", _beam_map, _texts("10000 0 0 0\n10001 0 0 1\n10002 1 1 0\n10003 0 1 1\n"), ("nightcrew.mkid",), may_refuse=True),
         Target("flat_config", _flat_config, _texts(_FLAT), ("nightcrew.mkid",), may_refuse=True),

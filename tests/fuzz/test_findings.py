@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 from deployments.children import is_complete
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io import hdf5
 from nightcrew.irradiation.dose_log import read_dose_log
 from nightcrew.lab.logs import parse_log
 from nightcrew.mkid.spectra_response import read_reference
 from nightcrew.settings import Settings
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import CASES, TARGETS
 
 LONG_FIELD = "x" * 200_000  # more than Python's csv module takes
 
@@ -54,3 +58,41 @@ def test_a_fault_of_ours_with_one_file_does_not_end_the_watching(tmp_path: Path,
 
     monkeypatch.setattr("nightcrew.io.structure.check", broken)
     assert is_complete(tmp_path / "any.fit")  # handed on: ingest rejects it by name
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_hdf5_over_which_its_library_spins_for_ever_is_rejected(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few flipped bytes, and opening the file never ends: it is another process that spins, and it is ended."""
+    monkeypatch.setattr(hdf5, "TIME_BOX_S", 1.5)
+    path = tmp_path / "damaged.h5"
+    path.write_bytes(bytes.fromhex((CASES / "hdf5_spins.txt").read_text(encoding="ascii").splitlines()[number]))
+    with pytest.raises(RejectedInput, match=r"reading it takes longer than 1\.5 s"):
+        hdf5.open_hdf5(path)
+
+
+def test_hdf5_over_which_its_library_crashes_is_rejected_and_the_next_one_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash = "import os, signal; input(); os.kill(os.getpid(), signal.SIGSEGV)"
+    probe = hdf5._Probe()
+    real = probe._running
+    with h5py.File(tmp_path / "sound.h5", "w") as file:
+        file["a"] = [1, 2]
+    dying = subprocess.Popen([sys.executable, "-c", crash], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    monkeypatch.setattr(probe, "_running", lambda: dying)
+    with pytest.raises(RejectedInput, match="the library that reads such files breaks down over it"):
+        probe.check(tmp_path / "sound.h5", (0, 0, 0, 0))
+    dying.communicate()
+    monkeypatch.setattr(probe, "_running", real)
+    probe.check(tmp_path / "sound.h5", (0, 0, 0, 0))
+    probe.close()
+
+
+def test_hdf5_that_points_elsewhere_is_rejected(tmp_path: Path) -> None:
+    """Links and external storage could show any file of the machine as a photon table."""
+    (tmp_path / "secret").write_bytes(b"secret..")
+    with h5py.File(tmp_path / "link.h5", "w") as file:
+        file["a"] = h5py.ExternalLink("other.h5", "/a")
+    with h5py.File(tmp_path / "outside.h5", "w") as file:
+        file.create_dataset("a", (1,), "i8", external=[(str(tmp_path / "secret"), 0, 8)])
+    for name, words in (("link", "is a link, which may lead anywhere"), ("outside", "holds its values in other files")):
+        with pytest.raises(RejectedInput, match=words):
+            hdf5.open_hdf5(tmp_path / f"{name}.h5")

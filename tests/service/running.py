@@ -118,6 +118,7 @@ class Running:
         self._process: subprocess.Popen[bytes] | None = None
         self._held = False
         self._toy = toy
+        self.given: dict[str, str] = {}  # further environment
         (self.root / "planted").mkdir()
         shutil.copy(planted.__file__, self.root / "planted" / "sitecustomize.py")
         shutil.copy(toy_kind.__file__, self.root / "planted" / "toy_kind.py")
@@ -126,7 +127,7 @@ class Running:
         """Start it, and wait until the server answers and knows our flows."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTCREW_", "PREFECT_"))}
         paths = [str(self.root / "planted"), *filter(None, [environment.get("PYTHONPATH")])]
-        environment |= {"PYTHONPATH": os.pathsep.join(paths), "PLANTED_FAULTS": str(self._faults), "PLANTED_TOY": self._toy}
+        environment |= {"PYTHONPATH": os.pathsep.join(paths), "PLANTED_FAULTS": str(self._faults), "PLANTED_TOY": self._toy, **self.given}
         parent = os.getpid()
         with (self.root / "up.log").open("ab") as log:
             self._process = subprocess.Popen(

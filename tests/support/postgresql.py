@@ -56,7 +56,7 @@ def server() -> Iterator[str]:
         data = folder / "data"
         initdb = [str(_binary("initdb")), "-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder, timeout=120)
-        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off", "-c", "max_connections=30"]
+        options = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off", "-c", "max_connections=100"]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([str(_binary("postgres")), "-D", str(data), *options], stdout=log, stderr=log, user=user, cwd=folder)
         try:
