@@ -18,6 +18,7 @@ from reports.summary import Quantity, Summary
 from reports.text import plural
 
 MOST_REMARKS = 12
+MOST_PICTURES = 24  # of one kind; the others lie in their folder
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,7 +103,9 @@ class _Sections:
         made = [self._holds()]
         if self.part.analysis is not None and self.part.plan not in ("standard", "irradiation"):
             made += [self._response(self.part.analysis), self._model(self.part.analysis), self._damage(self.part.analysis)]
-            made += [self._precision(self.part.analysis)]
+            made += [self._precision(self.part.analysis), self._courses()]
+        elif self.part.analysis is not None:
+            made.append(self._laboratory())
         if self.part.operation:
             made.append(self._operation())
         return [section for section in made if section.text or section.tables or section.figures]
@@ -112,10 +115,34 @@ class _Sections:
         path = f"{self.part.folder}{name}"
         if f"{path}.png" not in self.source.files:
             return ()
-        numbers = f"{path}.npz" if f"{path}.npz" in self.source.files else ""
+        numbers = next((f"{path}{end}" for end in (".npz", ".csv", ".fits") if f"{path}{end}" in self.source.files), "")
         stem = self.prefix + name.replace("/", "-")
         png = self.source.read(f"{path}.png")
         return (AnalysisFigure(name=stem, title=self.head + title, alt=f"{title}. {caption}", png=png, numbers=numbers, caption=caption),)
+
+    def _pictures(self, folder: str, word: str) -> tuple[AnalysisFigure, ...]:
+        """Figures lying in a folder (not deeper) whose names hold ``word``, by name, ``MOST_PICTURES`` of them."""
+        start = f"{self.part.folder}{folder}"
+        stems = [name[len(start) : -len(".png")] for name in self.source.files if name.startswith(start) and name.endswith(".png")]
+        chosen = sorted(stem for stem in stems if "/" not in stem and word in stem)
+        return tuple(one for stem in chosen[:MOST_PICTURES] for one in self._figure(f"{folder}{stem}", stem.replace("_", " ")))
+
+    def _courses(self) -> AnalysisSection:
+        """What the stages are like one by one, and what is between them."""
+        base = {"krad": "radiation_analysis/"}.get(self.part.plan, "")
+        figures = tuple(
+            one
+            for stage in STAGES
+            for kind in ("bias", "dark")
+            for one in self._figure(f"{base}{stage}/mean_std_{kind}_vs_time", f"{kind.capitalize()}, {stage}: level and scatter in time")
+        )
+        return AnalysisSection(title=f"{self.head}Courses and differences", figures=figures + self._pictures(base, "_minus_"))
+
+    def _laboratory(self) -> AnalysisSection:
+        """Masters as the laboratory makes them: levels over temperature and exposure, and each master beside its frames."""
+        figures = self._pictures("plots/", "") + self._pictures("comparisons/", "")
+        text = ("All masters lie below masters/, all pictures below plots/ and comparisons/.",)
+        return AnalysisSection(title=f"{self.head}Masters", text=text, figures=figures)
 
     def _base(self) -> str:
         return {"krad": "dose_analysis/"}.get(self.part.plan, "precision/")

@@ -259,5 +259,8 @@ def _write_laboratory(request: CampaignRequest, tree: Tree, analysis: Analysis) 
     ]
     made = masters_and_stats(frames, tree.root, threads=request.threads)
     for name in ("frame_stats.csv", "plots", "comparisons", "masters"):
-        tree.made[name] = "statistics of every frame" if name.endswith(".csv") else "results as the laboratory makes them"
+        about = "statistics of every frame" if name.endswith(".csv") else "results as the laboratory makes them"
+        place = tree.root / name
+        files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+        tree.made |= {path.relative_to(tree.root).as_posix(): about for path in files if path.is_file()}
     return list(made.warnings)

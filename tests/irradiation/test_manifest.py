@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import importlib
 import json
 import math
@@ -199,6 +200,10 @@ PICTURES = (
 )
 
 
+def test_the_full_plan_is_complete(full: tuple[Path, CampaignResult]) -> None:
+    check_complete(*full)
+
+
 def test_every_table_has_its_columns(full: tuple[Path, CampaignResult]) -> None:
     out, _ = full
     for name, wanted in TABLES.items():
@@ -337,6 +342,34 @@ def test_the_summary_names_everything(full: tuple[Path, CampaignResult]) -> None
     assert "adu/kRad" in page
 
 
+def check_complete(out: Path, result: CampaignResult) -> None:
+    """Every file that is named is there, every figure has its numbers, every number or its reason, every absent part its sentence."""
+    page, text = result.page, (out / "report.html").read_text()
+    assert [name for name in result.files if not (out / name).is_file()] == []
+    written = {
+        path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and path.suffix in (".png", ".gif", ".csv", ".npz")
+    }
+    assert {name for name in written if not name.startswith(("figures/", "numbers/", "converted/"))} <= {*result.files, *KNOWN}
+    assert page.verdict.endswith(".")
+    figures = [figure for section in page.sections for figure in section.figures]
+    assert figures
+    for figure in figures:
+        assert figure.png[:4] == b"\x89PNG"
+        assert (out / figure.numbers).is_file(), figure.name
+        assert f"figures/{figure.name}.png" in text or figure.title in text, figure.name
+    for quantity in page.summary.quantities:
+        assert quantity.note if quantity.value is None else math.isfinite(quantity.value), quantity.name
+    absent = [sentence for part in result.parts for sentence in part.absent]
+    assert len(set(absent)) == len(absent)
+    for sentence in absent:
+        assert sentence.endswith("."), sentence
+        assert ". " not in sentence, sentence
+        assert html.escape(sentence, quote=False) in text or html.escape(sentence) in text, sentence
+
+
+KNOWN = ("files.json", "report.html", "page.json", "summary.json")
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import dataclasses
@@ -351,6 +384,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_each_plan_ends_with_a_report(small: Path, tmp_path: Path, plan: str) -> None:
     result = run_campaign(CampaignRequest(root=small, out=tmp_path, plan=plan))
     write_analysis(result.page, tmp_path)
+    check_complete(tmp_path, result)
     assert (tmp_path / "report.html").stat().st_size > 5000
     assert parse((tmp_path / "summary.json").read_text()).recipe == "campaign_analysis"
     made = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*") if path.is_file()}
@@ -387,6 +421,7 @@ def test_the_plan_of_dose_folders(tmp_path: Path) -> None:
     assert (out / "plots/dark_mean_vs_dose_E1s.png").is_file()
     assert any("stage pre" in text for text in result.parts[0].absent)
     write_analysis(result.page, out)
+    check_complete(out, result)
 
 
 def test_datasets_and_stages_choose(small: Path, tmp_path: Path) -> None:
