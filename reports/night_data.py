@@ -14,8 +14,7 @@ from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.planning import snapshot as snapshots
-from nightcrew.planning.builder import OUTDATED
-from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
+from nightcrew.planning.model import OUTDATED, Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.recipes.parameters import NightParameters
 from nightcrew.settings import Settings

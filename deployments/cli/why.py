@@ -13,7 +13,7 @@ import typer
 from deployments.cli.common import ConfigOption, JsonOption, look, open_space, say, say_json, say_table, shown
 
 if TYPE_CHECKING:
-    from nightcrew.ledger.products import NamedInput
+    from nightcrew.ledger.origins import NamedInput
     from nightcrew.planning.explain import Explanation
     from tasks.workspace import Workspace
 
@@ -39,7 +39,7 @@ def why(
 def explanations(space: Workspace, what: str) -> list[Explanation]:
     """Answers for every file or product that ``what`` names; ``Refused`` when there is none."""
     from nightcrew.errors import Refused
-    from nightcrew.ledger import arrivals, claims, products
+    from nightcrew.ledger import arrivals, claims, origins, products
     from nightcrew.planning.explain import explain_attempts, explain_file, explain_product, explain_set_file
     from nightcrew.planning.sets import SetSnapshot
 
@@ -49,7 +49,7 @@ def explanations(space: Workspace, what: str) -> list[Explanation]:
         rows = arrivals.find(connection, os.fsencode(path)) or arrivals.find(connection, os.fsencode(what))
         product = None if rows else products.by_fingerprint(connection, print_)
         dependants = products.dependants(connection, product.fingerprint) if product else []
-        inputs = products.named_inputs(connection, product.id) if product else []
+        inputs = origins.named_inputs(connection, product.id) if product else []
         tries = [] if rows or product else claims.attempts(connection, print_ if len(print_) >= _DIGITS else "")
     if not rows and product is None and not tries:
         raise Refused(f"neither a file nor a product of the ledger is called {what!r}; `nightcrew ledger files` lists the files")

@@ -14,7 +14,7 @@ from nightcrew.ledger import claims, scopes
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.database import Database, new_id, storable
 from nightcrew.ledger.rows import NewProduct, ProductRow
-from nightcrew.ledger.schema import current, frame, measurement, path, product, product_input, scope
+from nightcrew.ledger.schema import current, measurement, product, product_input, scope
 
 SERVE_NIGHTS = frozenset({"lab_models"})
 """Recipes of sets whose products nights of a camera may use."""
@@ -277,43 +277,6 @@ def inputs_of(connection: Connection, product_id: int) -> list[tuple[InputRow, s
     """The inputs of a product, each with why it was left out ("" when it was used)."""
     rows = connection.execute(select(product_input).where(product_input.c.product_id == product_id).order_by(product_input.c.position))
     return [(InputRow(role=r.role, fingerprint=r.input_fingerprint, frame_id=r.frame_id), r.left_out) for r in rows]
-
-
-@dataclass(frozen=True, slots=True)
-class NamedInput:
-    """An input of a product as people call it: the path of a file (below its set), or recipe and key of a product."""
-
-    role: str
-    name: str
-    fingerprint: str  # of a product; of a file its sha256
-    is_product: bool
-    left_out: str
-
-
-def named_inputs(connection: Connection, product_id: int) -> list[NamedInput]:
-    """What a product was made from, in the order in which it was given to its recipe."""
-    parent = product.alias()
-    columns = (
-        product_input.c.role,
-        product_input.c.input_fingerprint,
-        product_input.c.left_out,
-        path.c.path,
-        parent.c.recipe,
-        parent.c.key,
-    )
-    statement = (
-        select(*columns)
-        .outerjoin(frame, frame.c.id == product_input.c.frame_id)
-        .outerjoin(path, path.c.id == frame.c.path_id)
-        .outerjoin(parent, parent.c.fingerprint == product_input.c.input_fingerprint)
-        .where(product_input.c.product_id == product_id)
-        .order_by(product_input.c.position)
-    )
-    found = []
-    for role, print_, left_out, where, recipe, key in connection.execute(statement):
-        name = f"{recipe} {key}" if recipe else role if where is None else where.decode("utf-8", "backslashreplace")
-        found.append(NamedInput(role, name, print_, recipe is not None, left_out))
-    return found
 
 
 def left_out_of_scope(connection: Connection, scope_id: int) -> dict[int, dict[int, str]]:

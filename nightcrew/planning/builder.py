@@ -13,12 +13,10 @@ from nightcrew.planning.associate import Association, Judged, Master
 from nightcrew.planning.changes import Predecessors
 from nightcrew.planning.fingerprints import UsedValues, canonical, canonical_facts, fingerprint
 from nightcrew.planning.groups import in_order, quiet_since
-from nightcrew.planning.model import Choice, Input, Plan, PlannedProduct, Snapshot, Status
+from nightcrew.planning.model import OUTDATED, RAW_IS_GONE, Choice, Input, Plan, PlannedProduct, Snapshot, Status
 from nightcrew.recipes.catalogue import RECIPES
 
 GONE = "gone from its folder before it was used"
-OUTDATED = "outdated: the rules ask for another one now; `nightcrew rerun` remakes it"
-RAW_IS_GONE = "kept as it is: the raw files that it would be remade from are gone"
 STANDS = "stands while more of its frames are coming in"
 
 

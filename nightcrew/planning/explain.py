@@ -8,7 +8,7 @@ from typing import Any
 
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.claims import Attempt
-from nightcrew.ledger.products import NamedInput
+from nightcrew.ledger.origins import NamedInput
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Choice, Plan, PlannedProduct, Snapshot
 from nightcrew.planning.set_states import file_states

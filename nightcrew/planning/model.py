@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from nightcrew.planning.sets import SetFile
 
 Status = Literal["present", "adopt", "ready", "pending", "failed"]
+# Why a product stands although the rules ask for another one.
+OUTDATED = "outdated: the rules ask for another one now; `nightcrew rerun` remakes it"
+RAW_IS_GONE = "kept as it is: the raw files that it would be remade from are gone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

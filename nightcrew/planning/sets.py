@@ -19,9 +19,8 @@ from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.database import storable
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
-from nightcrew.planning.builder import OUTDATED, RAW_IS_GONE
 from nightcrew.planning.fingerprints import canonical
-from nightcrew.planning.model import Input, PlannedProduct, Status
+from nightcrew.planning.model import OUTDATED, RAW_IS_GONE, Input, PlannedProduct, Status
 from nightcrew.planning.set_names import safe_part
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import SetParameters

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from nightcrew.ledger import products
-from nightcrew.planning.builder import OUTDATED
 from nightcrew.planning.explain import Explanation, explain_file, explain_product
+from nightcrew.planning.model import OUTDATED
 from nightcrew.planning.night import plan_night
 from nightcrew.recipes.parameters import LightParameters
 from tests.planning.test_lights import without

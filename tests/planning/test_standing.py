@@ -13,7 +13,7 @@ from nightcrew.errors import MissingCalibration, Refused, RejectedInput, Transie
 from nightcrew.ledger import arrivals, claims, products, scopes
 from nightcrew.ledger.rows import FileRow, NewProduct, ProductRow
 from nightcrew.planning import builder as builders
-from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.model import RAW_IS_GONE, PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import LightParameters, MasterParameters
 from tasks.executor import Wish
@@ -75,7 +75,7 @@ def test_a_stale_light_whose_raw_is_gone_is_kept_and_named(crew: Crew) -> None:
     vanish(crew, lost)
     crew.parameters = replace(crew.parameters, lights=LightParameters(cosmic_rays=False))
     assert again(crew).count("reduce_light") == 3
-    assert crew.states()[lost] == ("done", f"grade A: {builders.RAW_IS_GONE}")
+    assert crew.states()[lost] == ("done", f"grade A: {RAW_IS_GONE}")
     (kept,) = [p for p in crew.plan().outdated if p.recipe == "reduce_light"]
     stack = next(row for row in crew.current() if row.recipe == "stack" and row.facts["filter"] == "V")
     assert stack.facts["n_frames"] == 2
