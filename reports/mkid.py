@@ -48,6 +48,7 @@ class TableFacts:
     start_us: int
     duration_s: float
     live_s: float  # the same, less what the readout did not see
+    seen_s: NDArray[np.float64]  # [y, x] the same, less the silences of the pixel's board
     photons: int
     words: Mapping[str, Any]  # what became of the words of its files, by kind
     missing_seconds: tuple[int, ...]
@@ -61,6 +62,12 @@ class TableFacts:
     def lost_frames(self) -> int:
         """Frames that never came, of all boards."""
         return sum(self.words.get("lost_frames", {}).values())
+
+    @property
+    def rate_cps(self) -> NDArray[np.float64]:
+        """Photons a second [y, x] of the time in which the pixel was seen; NaN where it was not."""
+        seen = self.seen_s > 0
+        return np.where(seen, self.counts / np.where(seen, self.seen_s, 1.0), np.nan)
 
     @property
     def frames(self) -> int:
@@ -235,7 +242,7 @@ def _array(found: MkidSet, plots: list[Plot]) -> AnalysisSection:
 
 
 def _rates(tables: Sequence[TableFacts]) -> dict[str, NDArray[np.float64]]:
-    return {f"{one.name} / (1/s)": one.counts / one.live_s for one in tables if one.live_s > 0}
+    return {f"{one.name} / (1/s)": one.rate_cps for one in tables if one.live_s > 0}
 
 
 def _maps(name: str, title: str, maps: Mapping[str, NDArray[np.float64]]) -> Plot:
@@ -250,14 +257,14 @@ def _maps(name: str, title: str, maps: Mapping[str, NDArray[np.float64]]) -> Plo
 def _tables(found: MkidSet) -> AnalysisSection:
     rows = []
     for one in found.tables:
-        lit = one.counts[one.counts > 0]
-        middle = float(np.median(lit)) / one.live_s if lit.size and one.live_s > 0 else None
+        lit = one.rate_cps[(one.counts > 0) & (one.seen_s > 0)]
+        middle = float(np.median(lit)) if lit.size else None
         missing = ", ".join(str(second) for second in one.missing_seconds[:10]) + (" ..." if len(one.missing_seconds) > 10 else "")
         kind = one.kind if one.laser_nm is None else f"{one.kind} {one.laser_nm:g} nm"
         start = datetime.datetime.fromtimestamp(one.start_us / 1e6, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
         rows.append((one.name, kind, start, one.duration_s, one.live_s, one.photons, middle, one.grade, missing or None))
     columns = ("exposure", "kind", "start / UTC", "length / s", "seen / s", "photons", "median rate / (1/s)", "grade", "missing seconds")
-    note = "Seen is the length less the time in which no frame came; rates are of the time that was seen."
+    note = "Seen is the length less the time in which no frame came; rates are of the time in which the pixel's board was heard."
     frames, lost = sum(one.frames for one in found.tables), sum(one.lost_frames for one in found.tables)
     share = f"{lost} of about {frames + lost} frames were lost ({100 * lost / max(frames + lost, 1):.3f} %)."
     tables = [AnalysisTable(title="Exposures", columns=columns, rows=tuple(rows), note=note), _words(found)]

@@ -64,6 +64,7 @@ def _table(folder: Path) -> TableFacts:
             duration_s=(table.stop_us - table.start_us) / 1e6,
             photons=table.n_photons,
             live_s=table.live_s,
+            seen_s=table.seen_s,
             words=report.get("words", {}),
             missing_seconds=tuple(report.get("missing_seconds", [])),
             rejected=tuple(one["reason"] for one in report.get("rejected", [])),

@@ -17,7 +17,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.hdf5 import open_hdf5, sound
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
-from nightcrew.mkid.live_time import lost_of, overlap_us
+from nightcrew.mkid.live_time import lost_of, overlap_us, seen_s
 from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.table_writer import FORMAT, VERSION
 from nightcrew.mkid.words import BASELINE_ZERO, DEGREE_PER_BASELINE_UNIT, DEGREE_PER_PHASE_UNIT
@@ -186,6 +186,11 @@ class PhotonTable:
     def live_s(self) -> float:
         """Length of the window, less what the readout did not see; a board's own silences are not taken off."""
         return (self.stop_us - self.start_us - overlap_us(self.lost, self.start_us, self.stop_us)) / 1e6
+
+    @cached_property
+    def seen_s(self) -> NDArray[np.float64]:
+        """Seconds [y, x] of the window in which each pixel was read out: gaps of the readout and silences of its board taken off."""
+        return seen_s((self.start_us, self.stop_us), self.lost, self.silences)
 
     @property
     def inputs(self) -> list[tuple[int, int, str]]:

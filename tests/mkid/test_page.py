@@ -34,6 +34,7 @@ def facts(**changes: Any) -> TableFacts:
         "start_us": 1_606_000_000_000_000,
         "duration_s": 10.0,
         "live_s": 8.0,
+        "seen_s": np.full(MAP.shape, 8.0),
         "photons": 1000,
         "words": WORDS,
         "missing_seconds": (1_606_000_003, 1_606_000_004),
@@ -65,6 +66,20 @@ def test_what_was_lost_is_said_by_exposure_and_by_kind(tmp_path: Path) -> None:
     text = (tmp_path / "report.html").read_text()
     assert "17 photons have no frame header" in text
     assert "late<1>" not in text
+
+
+def test_rates_are_of_the_time_in_which_the_pixels_board_was_heard() -> None:
+    seen_s = np.full(MAP.shape, 8.0)
+    seen_s[:, :3] = 2.0  # more than half of the array
+    seen_s[0, 0] = 0.0
+    one = facts(seen_s=seen_s)
+    page, plots = build(MkidSet(title="run", tables=[one], wavecals={"a": solution(20)}))
+    assert np.nanmax(one.rate_cps) == 25.0
+    assert np.isnan(one.rate_cps[0, 0])
+    (section,) = [section for section in page.sections if section.title == "Photon tables"]
+    assert section.tables[0].rows[0][6] == 25.0
+    (array,) = [plot for plot in plots if plot.name == "array"]
+    assert np.array_equal(array.numbers["map_1"], one.rate_cps, equal_nan=True)
 
 
 @pytest.mark.parametrize(

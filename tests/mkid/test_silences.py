@@ -24,6 +24,7 @@ from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.seconds import list_seconds
 from nightcrew.mkid.solution_grades import table_grade
+from nightcrew.mkid.table_info import describe
 from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
 from tests.mkid.streams import make
@@ -149,12 +150,25 @@ def test_linearity_takes_the_rate_while_the_board_was_heard(both: tuple[Converte
     assert np.nanmean(weights[1][mine]) == pytest.approx(np.nanmean(weights[0][mine]), rel=0.002)
 
 
+def counts_of(made: Converted) -> Any:
+    with PhotonTable(made.path) as table:
+        return table.counts()
+
+
+def seen_of(made: Converted) -> Any:
+    mine = boards_of(made) == 110 + BOARD
+    return np.where(mine & (counts_of(made) > 0), SECONDS - (SILENT_S[1] - SILENT_S[0]), SECONDS)
+
+
 def test_a_table_says_what_was_silent_and_one_that_knows_nothing_reads_as_before(both: tuple[Converted, Converted], tmp_path: Path) -> None:
     whole, silent = both
     with PhotonTable(silent.path) as table:
         report = table.report
         ((board, begin, end),) = table.silences.rows.tolist()
+        said, lit = describe(table), table.counts() > 0
     assert board == 110 + BOARD
+    assert said["median_cps_of_lit"] == pytest.approx(RATE_CPS * 0.7, rel=0.3)  # by what the pixels answer
+    assert said["brightest"]["cps"] == pytest.approx((counts_of(silent) / seen_of(silent))[lit].max())
     assert [list(stretch) for stretch in report["boards"][str(board)]["silences_us"]] == [[begin, end]]
     (told,) = (sentence for sentence in report["sentences"] if "silent" in sentence)
     assert "no exposure of its pixels" in told
