@@ -13,6 +13,7 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid import words as w
 from nightcrew.mkid.beam_map import BeamMap, parse_beam_map
 from nightcrew.mkid.packets import Photons
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.table_writer import TableHead, write_table
 from nightcrew.mkid.wavelength_solution import WavelengthSolution, unsolved
 
@@ -34,6 +35,7 @@ def table(
     *,
     duration_s: float = 10.0,
     missing: Sequence[int] = (),
+    silences: Silences | None = None,
     **head: object,
 ) -> Path:
     """A table of these photons; times count from its start."""
@@ -50,6 +52,7 @@ def table(
         [Photons(pixels, times + START_US, word)] if times.size else [],
         report=lambda: {"missing_seconds": list(missing), "words": {"lost_frames": {"1": 0}}, "rejected": []},
         inputs=lambda: [(START_US // 10**6, 8, "0" * 64)],
+        silences=None if silences is None else lambda: silences,
         expected_per_s=times.size / duration_s,
     )
     return path

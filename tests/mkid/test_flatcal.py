@@ -16,8 +16,11 @@ from nightcrew.mkid.flat_cubes import FlatInput, chunks_of, energy_bins_nm
 from nightcrew.mkid.flat_fit import FlatPolynomials, without_negative
 from nightcrew.mkid.flat_solution import own_ranges_nm, read_flat_solution
 from nightcrew.mkid.flatcal import BELOW, INFINITE, FlatOptions, flat_field
+from nightcrew.mkid.mask_solution import DEAD, PixelMasks
+from nightcrew.mkid.photon_table import PhotonTable
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
-from tests.mkid.made_tables import beam_map, linear_solution, table
+from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
 
 SHAPE = (6, 10)
 N = 60
@@ -64,6 +67,37 @@ def white(path: Path, *, rate_cps: float = 400.0, seed: int = 1, dark_cps: float
         energy = np.append(energy, rng.uniform(0.92, 1.45, burst[2]))
         time_us = np.append(time_us, burst[1] * 1_000_000 + rng.integers(0, 1_000_000, burst[2]))
     return table(path, MAP, pixel, time_us, -energy / 0.02, duration_s=30.0, dead_time_us=0.0)
+
+
+def test_a_board_that_is_silent_for_a_part_of_a_flat_costs_photons_only(tmp_path: Path) -> None:
+    """Half of the array is read by board 2, silent for a chunk of 5 s and a part of the next."""
+    whole = white(tmp_path / "whole.h5", rate_cps=200.0)
+    with PhotonTable(whole) as opened:
+        photons = opened.read()
+    silent = (photons.pixel >= 30) & (photons.time_us >= 10_000_000) & (photons.time_us < 17_000_000)
+    board = np.where(np.arange(N) >= 30, 2, 1).astype(np.int16).reshape(SHAPE)
+    rows = [(START_US + 10_000_000, START_US + 17_000_000)]
+    part = table(
+        tmp_path / "part.h5",
+        MAP,
+        photons.pixel[~silent],
+        photons.time_us[~silent],
+        photons.phase_deg[~silent],
+        duration_s=30.0,
+        silences=Silences.of(board, {2: rows}),
+        dead_time_us=0.0,
+    )
+    edges = START_US + np.array([0, 10_000_000, 17_000_000, 30_000_000])
+    bits = np.stack([np.zeros(SHAPE, np.uint8), np.where(board == 2, DEAD, np.uint8(0)), np.zeros(SHAPE, np.uint8)]).astype(np.uint8)
+    masked = replace(calibrations(), masks=PixelMasks(edges_us=edges, resid=MAP.resid, bits=bits))
+    found = flat_field([FlatInput(table=part)], calibrations(), OPTIONS)
+    expected = flat_field([FlatInput(table=whole)], masked, OPTIONS)  # the same photons and exposures
+    assert np.array_equal(found.weights, expected.weights, equal_nan=True)
+    assert np.array_equal(found.weight_error, expected.weight_error, equal_nan=True)
+    every = flat_field([FlatInput(table=whole)], calibrations(), OPTIONS)
+    ratio = (found.weight_error / every.weight_error).reshape(len(found.bins_nm), N)
+    assert np.nanmedian(ratio[:, 30:]) == pytest.approx(np.sqrt(30 / 23), rel=0.05)
+    assert np.nanmedian(found.weights / every.weights) == pytest.approx(1, abs=0.01)
 
 
 def truth(bins: Floats) -> Floats:
