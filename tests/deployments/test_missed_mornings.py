@@ -9,25 +9,11 @@ import pytest
 
 from deployments.dispatch import Dispatcher
 from nightcrew.ledger import dispatches, messages
-from nightcrew.ledger.dispatches import DispatchRow
-from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, MailSettings, ReportsSettings, Settings, SiteSettings
 from tasks.workspace import Workspace
+from tests.support.no_runs import NoRuns
 
 DUE = datetime(2026, 3, 15, 15, 0, tzinfo=UTC)  # 08:00 in Arizona
-
-
-class NoRuns:
-    """A Prefect that takes everything and ends nothing."""
-
-    def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
-        return f"run-{row.id}"
-
-    def outcome(self, run_id: str) -> str | None:
-        return None
-
-    def crash(self, run_id: str, message: str) -> None:
-        raise AssertionError(f"{run_id} was given up: {message}")
 
 
 class World:

@@ -13,10 +13,9 @@ from deployments.dispatch import Dispatcher
 from flows.reporting import queue_morning
 from nightcrew.ledger import dispatches, messages, scopes
 from nightcrew.ledger.clock_back import mend_future
-from nightcrew.ledger.dispatches import DispatchRow
-from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, NightSettings, ReportsSettings, Settings, SiteSettings
 from tasks.workspace import Workspace
+from tests.support.no_runs import NoRuns
 from tests.support.small_nights import MORNING, Bench, make_raw, small_plan
 
 QUIET = NightSettings(group_quiet_s=600.0, quiet_s=600.0)
@@ -31,19 +30,6 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not path.name.startswith(("bias", "dark")):
             path.unlink()
     return out / "raw"
-
-
-class NoRuns:
-    """A Prefect that takes everything and ends nothing."""
-
-    def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
-        return f"run-{row.id}"
-
-    def outcome(self, run_id: str) -> str | None:
-        return None
-
-    def crash(self, run_id: str, message: str) -> None:
-        raise AssertionError(f"{run_id} was given up: {message}")
 
 
 def _seconds(now: list[datetime], began: datetime) -> float:

@@ -125,23 +125,24 @@ def test_a_real_limit_of_address_space(bench: Bench, raw: Path) -> None:
     assert {row.state for row in bench.files()} == {"done"}
 
 
+def made_by_workers(bench: Bench, *tries: str) -> None:
+    """Made by a pool of two; how the tries at the bias master ended."""
+    (scope,) = bench.scopes()
+    with pooled(bench.space.context, 2, start=True) as make:
+        bench.space.run(scope.id, make=make)
+    assert [attempt.state for attempt in attempts(bench, "bias_master")] == list(tries)
+    assert {row.state for row in bench.files()} == {"done"}
+
+
 @pytest.mark.slow
 def test_a_worker_killed_for_memory_is_replaced_and_the_unit_made_smaller(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker of a pool that the kernel kills."""
     monkeypatch.setattr(pool_module, "_start_worker", starved.start_killed)
-    (scope,) = bench.scopes()
-    with pooled(bench.space.context, 2, start=True) as make:
-        bench.space.run(scope.id, make=make)
-    assert [attempt.state for attempt in attempts(bench, "bias_master")] == ["died", "done"]
-    assert {row.state for row in bench.files()} == {"done"}
+    made_by_workers(bench, "died", "done")
 
 
 @pytest.mark.slow
 def test_workers_that_cannot_start_are_done_without(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Worker processes that cannot start."""
     monkeypatch.setattr(pool_module, "_start_worker", starved.start_never)
-    (scope,) = bench.scopes()
-    with pooled(bench.space.context, 2, start=True) as make:
-        bench.space.run(scope.id, make=make)
-    assert [attempt.state for attempt in attempts(bench, "bias_master")] == ["done"]
-    assert {row.state for row in bench.files()} == {"done"}
+    made_by_workers(bench, "done")

@@ -292,7 +292,8 @@ def test_one_running_plan_a_scope(bench: Bench) -> None:
     assert not bench.space.run(scope.id).busy
 
 
-def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
+def closed_with_a_deadly_bias(bench: Bench) -> int:
+    """The night is taken in and closed, and its bias master has died three times; the number of the scope."""
     bench.see()
     bench.ingest()
     bench.close()
@@ -303,6 +304,11 @@ def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
         claimed = claims.take(bench.space.database, scope.id, unit.recipe, unit.key, unit.fingerprint)
         assert claimed is not None
         claims.end(bench.space.database, claimed, "died")
+    return scope.id
+
+
+def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
+    closed_with_a_deadly_bias(bench)
     bench.run()
     assert bench.state_of("bias-001.fit") == ("rejected", "bias master: gave up: the process died 3 times while making it")
     from tasks.executor import Wish
@@ -314,24 +320,15 @@ def test_a_unit_that_dies_three_times_is_failed_and_named(bench: Bench) -> None:
 def test_a_person_who_asks_again_is_not_forgotten_when_that_dies_too(bench: Bench) -> None:
     from tasks.executor import Wish
 
-    bench.see()
-    bench.ingest()
-    bench.close()
-    scope = bench.scopes()[0]
-    _, plan = look(bench.space.context, scope.id, bench.space.parameters, bench.space.rules_for)
-    unit = next(p for p in plan.products if p.recipe == "bias_master")
+    scope_id = closed_with_a_deadly_bias(bench)
     with bench.space.database.write() as connection:
-        scopes.planned(connection, scope.id, read_mark=bench.scopes()[0].mark, wake_at="")
-    for _ in range(3):
-        claimed = claims.take(bench.space.database, scope.id, unit.recipe, unit.key, unit.fingerprint)
-        assert claimed is not None
-        claims.end(bench.space.database, claimed, "died")
+        scopes.planned(connection, scope_id, read_mark=bench.scopes()[0].mark, wake_at="")
 
     def deadly(_units: Sequence[PlannedProduct]) -> list[Outcome]:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.space.run(scope.id, wish=Wish(retry=True), make=deadly)
+        bench.space.run(scope_id, wish=Wish(retry=True), make=deadly)
     after = bench.scopes()[0]
     assert after.mark > after.planned_mark
 
