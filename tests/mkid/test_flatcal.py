@@ -80,9 +80,9 @@ def test_a_board_that_is_silent_for_a_part_of_a_flat_costs_photons_only(tmp_path
     part = table(
         tmp_path / "part.h5",
         MAP,
-        photons.pixel[~silent],
+        photons.pixel[~silent].astype(np.int64),
         photons.time_us[~silent],
-        photons.phase_deg[~silent],
+        photons.phase_deg[~silent].astype(np.float64),
         duration_s=30.0,
         silences=Silences.of(board, {2: rows}),
         dead_time_us=0.0,
