@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
-from reports.analysis_words import conditions, key_quantities, label, measured, needs_of
+from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of
 from reports.model import BalanceRow, Cause, Link, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
@@ -143,15 +143,22 @@ def linked(name: str, exists: Exists) -> str:
 
 
 def tiles(page: AnalysisPage) -> tuple[views.Tile, ...]:
-    """The key quantities as tiles: name, value with error, then unit and conditions in small print (a tile is narrow)."""
-    return tuple(views.Tile(label(q.name), measured(replace(q, unit="")), _small_print(q)) for q in key_quantities(page))
+    """The key quantities as tiles: name, value with error, then unit, interval and conditions in small print (a tile is narrow)."""
+    return tuple(views.Tile(label(q.name), _large_print(q), _small_print(q)) for q in key_quantities(page))
+
+
+def _large_print(quantity: Quantity) -> str:
+    if quantity.value is not None and quantity.interval is not None:
+        return between(quantity.value, quantity.interval)[0]
+    return measured(replace(quantity, unit=""))
 
 
 def _small_print(quantity: Quantity) -> str:
     if quantity.value is None:
         return ": ".join(part for part in (conditions(quantity), quantity.note) if part)
     unit = "" if quantity.unit == "count" else quantity.unit
-    return " \N{MIDDLE DOT} ".join(part for part in (unit, conditions(quantity)) if part)
+    ends = "" if quantity.interval is None else between(quantity.value, quantity.interval)[1]
+    return " \N{MIDDLE DOT} ".join(part for part in (unit, ends, conditions(quantity)) if part)
 
 
 def _quantity_row(quantity: Quantity) -> tuple[str, str, str, str]:

@@ -66,26 +66,29 @@ def measured(quantity: Quantity) -> str:
     value, error = quantity.value, quantity.error
     if value is None:
         return DASH
-    shown = _shown(quantity, value, error)
-    return f"{shown}\N{NO-BREAK SPACE}{quantity.unit}" if quantity.unit and quantity.unit != "count" else shown
-
-
-def _shown(quantity: Quantity, value: float, error: float | None) -> str:
+    unit = f"\N{NO-BREAK SPACE}{quantity.unit}" if quantity.unit and quantity.unit != "count" else ""
     if quantity.interval is not None:
-        return between(value, quantity.interval)
+        middle, ends = between(value, quantity.interval)
+        return f"{middle}{unit} ({ends})"
+    return f"{_shown(value, error)}{unit}"
+
+
+def _shown(value: float, error: float | None) -> str:
     return _with_error(float(value), error) if error else adaptive(value) if isinstance(value, float) else number(value, 0)
 
 
-def between(value: float, interval: Interval) -> str:
-    """``78 654 (76 152 to 81 302, 95 %)``: as many digits as the width of the interval gives a meaning to."""
-    level = f"{100 * interval.level:.3g}\N{NO-BREAK SPACE}%"
-    if isinstance(value, int):
-        return f"{number(value, 0)} ({number(interval.low, 0)} to {number(interval.high, 0)}, {level})"
+def between(value: float, interval: Interval) -> tuple[str, str]:
+    """``79 271`` and ``77 730 to 80 812, 95 %``: as many digits as the width of the interval gives a meaning to."""
+    level, ends = f"{100 * interval.level:.3g}\N{NO-BREAK SPACE}%", (float(value), float(interval.low), float(interval.high))
     width = interval.high - interval.low
-    if width <= 0 or not 1e-3 <= max(abs(value), width) < 1e7 or width < 1e-6 * abs(value):
-        return f"{adaptive(value)} ({adaptive(interval.low)} to {adaptive(interval.high)}, {level})"
-    digits = max(0, 1 - math.floor(math.log10(width)))
-    return f"{number(value, digits)} ({number(interval.low, digits)} to {number(interval.high, digits)}, {level})"
+    if isinstance(value, int):
+        digits: int | None = 0
+    elif width <= 0 or not 1e-3 <= max(abs(value), width) < 1e7 or width < 1e-6 * abs(value):
+        digits = None
+    else:
+        digits = max(0, 1 - math.floor(math.log10(width)))
+    middle, low, high = (adaptive(one) if digits is None else number(one, digits) for one in ends)
+    return middle, f"{low} to {high}, {level}"
 
 
 def _with_error(value: float, error: float) -> str:

@@ -98,7 +98,8 @@ def _main(known: list[Quantity]) -> list[Quantity]:
 
 def _value(one: Quantity) -> str:
     if one.value is not None and one.interval is not None:
-        return f"{between(one.value, one.interval)} {one.unit}".strip()
+        middle, ends = between(one.value, one.interval)
+        return f"{f'{middle} {one.unit}'.strip()} ({ends})"
     value = one.value if one.value is not None else math.nan
     if isinstance(value, int):
         return f"{value} {one.unit}".strip()

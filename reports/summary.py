@@ -79,13 +79,14 @@ def as_json(summary: Summary) -> str:
         "recipe": summary.recipe,
         "inputs": sorted((_clean(dict(item)) for item in summary.inputs), key=lambda item: json.dumps(item, sort_keys=True)),
         "grade": summary.grade,
-        "quantities": [_quantity(quantity) for quantity in summary.quantities],
+        "quantities": [as_row(quantity) for quantity in summary.quantities],
         "warnings": [visible(text) for text in summary.warnings],
     }
     return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 
 
-def _quantity(quantity: Quantity) -> dict[str, Any]:
+def as_row(quantity: Quantity) -> dict[str, Any]:
+    """One quantity as it stands in the JSON text."""
     body: dict[str, Any] = {
         "name": quantity.name,
         "value": quantity.value,

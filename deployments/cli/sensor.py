@@ -12,6 +12,7 @@ from deployments.cli.common import ConfigOption, JsonOption, say, say_json, say_
 if TYPE_CHECKING:
     from nightcrew.frames.profiles import Profile
     from reports.analysis import AnalysisPage
+    from reports.summary import Quantity
 
 
 def sensor(
@@ -111,10 +112,9 @@ def _profiles(config: Path | None) -> dict[str, Profile]:
 
 def _tell(page: AnalysisPage, out: Path, *, as_json: bool) -> None:
     if as_json:
-        rows = [
-            {"name": q.name, "value": q.value, "error": q.error, "unit": q.unit, "where": dict(q.where), "note": q.note}
-            for q in page.summary.quantities
-        ]
+        from reports.summary import as_row
+
+        rows = [as_row(q) for q in page.summary.quantities]
         say_json(
             {
                 "verdict": page.verdict,
@@ -128,12 +128,18 @@ def _tell(page: AnalysisPage, out: Path, *, as_json: bool) -> None:
     say(page.verdict.replace("\N{NO-BREAK SPACE}", " "))
     shown = [one for one in page.summary.quantities if one.name in page.key_quantities]
     rows_shown = [
-        (q.name, _short(q.value), _short(q.error), q.unit, ", ".join(f"{k} {v}" for k, v in q.where.items()), q.note) for q in shown
+        (q.name, _short(q.value), _short(q.error), q.unit, ", ".join(f"{k} {v}" for k, v in q.where.items()), _remark(q)) for q in shown
     ]
     say_table(("quantity", "value", "error", "unit", "where", "note"), rows_shown)
     for warning in page.summary.warnings:
         say(f"! {warning}")
     say(f"Report: {out / 'report.html'}")
+
+
+def _remark(quantity: Quantity) -> str:
+    ends = quantity.interval
+    interval = "" if ends is None else f"{_short(ends.low)} to {_short(ends.high)} ({100 * ends.level:.3g} %)"
+    return "; ".join(filter(None, (interval, quantity.note)))
 
 
 def _short(value: float | None) -> str:

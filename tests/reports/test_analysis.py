@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from nightcrew.quality.intervals import Interval
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisTable, BadPageError, read_analysis, write_analysis
 from reports.analysis_words import conditions, key_words, measured, needs_of
 from reports.check import html_faults
@@ -155,6 +156,20 @@ def test_an_absent_or_foreign_model_is_no_page(tmp_path: Path) -> None:
 )
 def test_a_value_has_the_digits_that_its_error_gives_a_meaning_to(value: float, error: float | None, shown: str) -> None:
     assert measured(Quantity(name="q", value=value, error=error)) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "shown"),
+    [
+        (79_271.4, Interval(77_730.2, 80_812.4), "79 271 e- (77 730 to 80 812, 95 %)"),
+        (0.00303, Interval(0.0, 0.00401), "0.0030 e- (0.0000 to 0.0040, 95 %)"),
+        (17, Interval(15, 21), "17 e- (15 to 21, 95 %)"),
+        (17.5, Interval(17.5, 17.5, 0.9), "17.50 e- (17.50 to 17.50, 90 %)"),
+    ],
+)
+def test_an_interval_stands_behind_value_and_unit(value: float, interval: Interval, shown: str) -> None:
+    found = measured(Quantity(name="q", value=value, unit="e-", error=1.0, interval=interval))
+    assert found.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ") == shown
 
 
 def test_conditions_are_words_with_units() -> None:

@@ -81,6 +81,7 @@ def made_by_command(bench: Path) -> tuple[Path, str]:
 def test_command_writes_everything(made_by_command: tuple[Path, str]) -> None:
     out, printed = made_by_command
     assert printed.startswith("Gain 1.")
+    assert " (95 %); middle of the interval" in printed
     for name in ("report.html", "summary.json", "data_set.csv", "data_summary.csv", "data_sheet.pdf", "data_sheet.html", "hot_pixels.csv"):
         assert (out / name).stat().st_size > 100, name
     assert (out / "data_sheet.pdf").read_bytes().startswith(b"%PDF")
