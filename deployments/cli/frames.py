@@ -20,6 +20,7 @@ from deployments.cli.frame_words import (
     Troubles,
     Verbose,
     box_of_option,
+    complain,
     emit,
     now,
     teller,
@@ -102,7 +103,10 @@ def _cards_of(files: Sequence[str] | None, troubles: Troubles) -> list[tuple[Pat
     from nightcrew.tools.inputs import expand, without_repetitions
 
     found = []
-    for path in without_repetitions(expand(files or []))[0]:
+    paths, again = without_repetitions(expand(files or []))
+    for path in again:
+        complain(f"{path} was named more than once, or is another name of a file that is, and counts once")
+    for path in paths:
         try:
             found.append((path, read_cards(path)))
         except NightcrewError as error:

@@ -92,7 +92,9 @@ def recipe(
     from nightcrew.tools.recipe_run import Options
 
     options = Options(box=box_of_option(box), flat_normalisation=normalisation, flat_drop_highest=drop, odd_limit=odd)
-    paths, _ = without_repetitions(expand(files or []))
+    paths, again = without_repetitions(expand(files or []))
+    if again:
+        complain(f"{again[0]} was named more than once and counts once")
     result = reduce_night(paths, output, options, say=say, profile=profile, temperature_gap_c=temperature_gap)
     for group in result.groups:
         for frame in group.frames:

@@ -55,6 +55,15 @@ def test_rename_names_what_cannot_be_read_and_leaves_it(frames: Runner, night: P
 
 
 @pytest.mark.usefixtures("night")
+def test_rename_tells_which_names_are_the_same_file(frames: Runner) -> None:
+    Path("alias.fit").symlink_to("a.fit")
+    ran = frames("rename", "a.fit", "alias.fit", "--dry-run")
+    assert len(ran.out.splitlines()) == 1
+    assert ran.out.startswith("a.fit -> ")
+    assert ran.err == "nightcrew: alias.fit was named more than once, or is another name of a file that is, and counts once\n"
+
+
+@pytest.mark.usefixtures("night")
 def test_rename_refuses_in_one_sentence(frames: Runner) -> None:
     assert "no file matches" in frames.fails("rename", "q*")
     assert "no folder nowhere" in frames.fails("rename", "*.fit", "--into", "nowhere")
