@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io.headers import Hdu
 from nightcrew.io.images import ImageFile
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.lights.overscan import overscan_level
@@ -49,6 +50,16 @@ def file_of(frame: FrameRow) -> Path:
     return path
 
 
+def pixels_of(frame: FrameRow) -> tuple[NDArray[Any], float | None, Hdu]:
+    """All pixels of a raw frame, NaN where there is no value (BLANK too), its saturation level [ADU], and the HDU that holds them.
+
+    The level is the header's (or profile's), else the largest number of the stored integers, else None.  Raises as :func:`look`.
+    """
+    known = frame.header.saturation_adu
+    with ImageFile(file_of(frame), frame.header.hdu) as image:
+        return image.without_blank(image.read()), _type_maximum(image.dtype) if known is None else known, image.hdu
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """A quick look at a raw frame: numbers from evenly spread rows of its trimmed part, overscan taken off.
@@ -79,13 +90,14 @@ def look(frame: FrameRow) -> Look:
         if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
             raise RejectedInput(f"the trim region x {x0}:{x1}, y {y0}:{y1} does not lie within the frame of {nx} x {ny} pixels")
         rows = np.unique(np.linspace(0, y1 - y0 - 1, min(_SAMPLE_ROWS, y1 - y0)).astype(np.intp))
-        raw = np.concatenate([image.read_rows(int(y0 + r), int(y0 + r) + 1) for r in rows])
+        raw = image.without_blank(np.concatenate([image.read_rows(int(y0 + r), int(y0 + r) + 1) for r in rows]))
+        largest = _type_maximum(image.dtype)
         over = _overscan(image, header.overscan)
     sample = raw[:, x0:x1]
     finite = sample[np.isfinite(sample)]
     if finite.size == 0:
         raise RejectedInput("it has no finite pixel")
-    full = header.saturation_adu if header.saturation_adu is not None else _type_maximum(raw.dtype)
+    full = header.saturation_adu if header.saturation_adu is not None else largest
     saturated = float(np.count_nonzero(finite >= full) / finite.size) if full is not None else 0.0
     values = sample.astype(np.float32) - np.float32(over)
     level, sigma = median_and_sigma(finite.astype(np.float64) - over)
@@ -95,7 +107,7 @@ def look(frame: FrameRow) -> Look:
 def _overscan(image: ImageFile, region: tuple[int, int, int, int] | None) -> float:
     if region is None:
         return 0.0
-    level = overscan_level(image.read(), region, None, "level").level_adu
+    level = overscan_level(image.without_blank(image.read()), region, None, "level").level_adu
     return float(level[0]) if level is not None else 0.0
 
 

@@ -14,7 +14,6 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.wcs import moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
-from nightcrew.io.images import ImageFile
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, NewProduct
 from nightcrew.lights.overscan import trimmed
@@ -23,7 +22,7 @@ from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
 from tasks.context import UnitContext
-from tasks.frames_in import file_of
+from tasks.frames_in import pixels_of
 from tasks.images_out import write_image
 
 _SAMPLE = 20_000  # pixels of a first glance
@@ -113,8 +112,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """Reduce one light with the masters that the plan chose, flag cosmic rays, write the image."""
     frame = _the_light(planned)
     header = frame.header
-    with ImageFile(file_of(frame), header.hdu) as image:
-        raw, hdu = image.read(), image.hdu
+    raw, saturation_adu, hdu = pixels_of(frame)
     check_exposed(trimmed(raw, header.trim), header.saturation_adu)
     bias, _ = _master(context, planned, "bias_master")
     dark, dark_facts = _master(context, planned, "dark_master")
@@ -129,7 +127,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     parameters = ReduceParameters(
         gain_e_per_adu=header.gain_e_per_adu,
         read_noise_e=header.read_noise_e,
-        saturation_adu=header.saturation_adu,
+        saturation_adu=saturation_adu,
         trim=header.trim,
         overscan=header.overscan,
         overscan_method="level",

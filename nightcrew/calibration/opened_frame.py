@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,7 +71,7 @@ class OpenedFrame:
             self.name = source.name or image.name
             self._describe(image)
             plane = _plane(image, source.plane, self.name)
-            self._read, self.dtype, self.compressed = stored_reader(image, plane), _value_type(image), image.compressed
+            self._read, self.dtype, self.compressed = stored_reader(image, plane), image.value_type, image.compressed
             shape = image.shape[-2:]
         if self.dtype.str[1:] not in DTYPES:
             raise RejectedInput(f"{self.name}: pixels of type {self.dtype} cannot be combined")
@@ -261,19 +261,11 @@ def _stored_kind(image: ImageFile) -> str:
     return f">f{size}" if image.dtype.kind == "f" else "u1" if size == 1 else f">i{size}"
 
 
-def _value_type(image: ImageFile) -> np.dtype[Any]:
-    """Type of the values: floats also where an integer stands for "no value", which is NaN here."""
-    if image.blank is None:
-        return image.dtype
-    return np.dtype("f4" if image.dtype.itemsize <= 2 else "f8")
-
-
 def _physical_reader(image: ImageFile, plane: int) -> Reader:
-    cube_plane, blank, kind = plane if image.n_planes > 1 else None, image.blank, _value_type(image)
+    cube_plane = plane if image.n_planes > 1 else None
 
     def read(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
-        rows = image.read_rows(y0, y1, cube_plane)
-        return rows if blank is None else np.where(rows == blank, kind.type(np.nan), rows.astype(kind)), 0
+        return image.without_blank(image.read_rows(y0, y1, cube_plane)), 0
 
     return read
 

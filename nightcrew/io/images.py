@@ -140,6 +140,18 @@ class PixelReader:
         scaling = self._scaling
         return scaling.blank + int(scaling.zero) if scaling.blank is not None and scaling.dtype.kind in "iu" else None
 
+    @property
+    def value_type(self) -> np.dtype[Any]:
+        """Type of what ``without_blank`` gives."""
+        return self.dtype if self.blank is None else np.dtype("f4" if self.dtype.itemsize <= 2 else "f8")
+
+    def without_blank(self, pixels: Array) -> Array:
+        """Pixels of this image as floats with NaN for ``blank``; as they are where no integer means that there is no value."""
+        if self.blank is None:
+            return pixels
+        kind = self.value_type
+        return np.where(pixels == self.blank, kind.type(np.nan), pixels.astype(kind))
+
     def _checked_range(self, y0: int, y1: int, plane: int | None) -> int:
         """Rows before ``y0`` in the stream of all planes; RejectedInput or ValueError outside the image."""
         ny = self.shape[-2]

@@ -218,7 +218,7 @@ class Reduction:
         result = reduce_light(
             _read(frame),
             parameters=ReduceParameters(
-                gain_e_per_adu=header.gain_e_per_adu, read_noise_e=header.read_noise_e, saturation_adu=header.saturation_adu
+                gain_e_per_adu=header.gain_e_per_adu, read_noise_e=header.read_noise_e, saturation_adu=_saturation(frame)
             ),
             bias=Master(self.bias.pixels, self.bias.uncertainty),
             dark=Master(dark, dark_sigma),
@@ -321,13 +321,18 @@ def _source(frame: NightFrame) -> ArraySource:
 def _read(frame: NightFrame) -> NDArray[Any]:
     """Raw pixels inside the trim section; as floats, NaN where there is no value, where integers may mean that (BLANK)."""
     with ImageFile(frame.path, frame.header.hdu) as image:
-        pixels = image.read()
-        if image.blank is not None:
-            pixels = np.where(pixels == image.blank, np.nan, pixels)
+        pixels = image.without_blank(image.read())
     if frame.header.trim is None:
         return pixels
     x0, x1, y0, y1 = frame.header.trim
     return pixels[y0:y1, x0:x1]
+
+
+def _saturation(frame: NightFrame) -> float | None:
+    """The known level [ADU], else the largest number of the stored integers."""
+    with ImageFile(frame.path, frame.header.hdu) as image:
+        largest = float(np.iinfo(image.dtype).max) if image.dtype.kind in "iu" else None
+    return largest if frame.header.saturation_adu is None else frame.header.saturation_adu
 
 
 def _sigma(uncertainty: NDArray[Any] | None, result: NDArray[Any]) -> Image:
