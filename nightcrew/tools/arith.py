@@ -16,7 +16,6 @@ Pixels without a value (BLANK, ``NO_DATA`` in the mask) are NaN in floats; in in
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +28,7 @@ from nightcrew.frames.flags import PixelFlag
 
 Array = NDArray[Any]
 
+_LARGEST = float(np.finfo(np.float64).max)
 OPERATORS = ("+", "-", "x", "/", "=")
 DTYPES = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64")
 _CANDIDATES = tuple(np.dtype(name) for name in ("int16", "uint16", "int32", "uint32", "int64", "uint64"))
@@ -69,7 +69,7 @@ def number_operand(text: str) -> int | float | None:
             value: int | float = kind(text)
         except ValueError:
             continue
-        if not math.isfinite(value):
+        if not abs(value) <= _LARGEST:  # NaN too
             raise Refused(f"'{text}' is no finite number")
         return value
     return None

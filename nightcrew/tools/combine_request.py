@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
@@ -15,6 +16,7 @@ _BASIC = ("average", "mean", "median", "quantile", "percentile", "min", "max", "
 METHODS = (*_BASIC, "sigclip", "sigclipmedian")
 CLIPS = ("none", "min", "max", "minmax", "sigma")
 PLANES = ("result", "uncertainty", "count", "mask")
+_MOST_BITS = 63
 _WEIGHTS = {"mean": "mean", "median": "median", "sum": "sum", "exposure": "exposure", "ivar": "inverse_variance"}
 
 
@@ -62,6 +64,8 @@ def parsed(request: Request) -> Job:
         raise Refused(f"frames cannot be normalised by '{request.normalisation}': choose from none, {', '.join(STATISTICS)}")
     if request.normalisation == "none" and (request.box is not None or request.additive):
         raise Refused("a box and --additive say how frames are normalised: choose by what with -n")
+    if abs(request.bit_shift) > _MOST_BITS:
+        raise Refused(f"frames cannot be shifted by {request.bit_shift} bits: {_MOST_BITS} at most, either way")
     if unknown := [name for name in request.planes if name not in PLANES]:
         raise Refused(f"there is no plane '{unknown[0]}': choose from {', '.join(PLANES)}, or all")
     method, quantile, weights = _method(request)
@@ -89,10 +93,10 @@ def _method(request: Request) -> tuple[str, float | None, Weights | None]:
     if request.method == "average" and argument:
         if argument in _WEIGHTS:
             return "mean", None, _WEIGHTS[argument]
-        try:
-            return "mean", None, [float(word) for word in argument.split(",")]
-        except ValueError as error:
-            raise Refused(f"'{argument}' is no weight: choose from {', '.join(_WEIGHTS)}, or give a number for each frame") from error
+        weights = _finite(argument)
+        if not weights:
+            raise Refused(f"'{argument}' is no weight: choose from {', '.join(_WEIGHTS)}, or give a number for each frame")
+        return "mean", None, weights
     if argument:
         raise Refused(f"the method {request.method} takes no argument, but -a {argument} was given")
     return {"average": "mean", "sigclip": "mean", "sigclipmedian": "median"}.get(request.method, request.method), None, None
@@ -124,12 +128,18 @@ def _clip(request: Request) -> tuple[Clip | None, tuple[str, str]]:
     return DropExtremes(low=low, high=high), (wanted, f"{low},{high}" if wanted == "minmax" else str(low or high))
 
 
-def _numbers(text: str, *, whole: bool) -> tuple[float, float]:
-    """One number for both ends, or two."""
+def _finite(text: str) -> list[float]:
+    """The numbers of a comma list, none when one of them is no finite number."""
     try:
         values = [float(word) for word in text.split(",")]
     except ValueError:
-        values = []
+        return []
+    return values if all(math.isfinite(value) for value in values) else []
+
+
+def _numbers(text: str, *, whole: bool) -> tuple[float, float]:
+    """One number for both ends, or two."""
+    values = _finite(text)
     if len(values) not in (1, 2) or any(value < 0 or (whole and value != int(value)) for value in values):
         raise Refused(f"'{text}' is nothing to clip by: -d takes {'a whole number' if whole else 'a number of sigmas'}, or two as low,high")
     return values[0], values[-1]

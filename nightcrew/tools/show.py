@@ -26,6 +26,7 @@ Array = NDArray[Any]
 ENDINGS = (".png", ".svg", ".pdf", ".gif")
 COLOUR_MAPS = {"inv": "Greys", "non": "gray"}
 MAX_PANELS = 64
+_LEAST_STRETCH = 0.01
 _STATISTICS = ("num", "bad", "mean", "median", "std", "min", "max")
 
 
@@ -52,8 +53,8 @@ class Look:
 
     def __post_init__(self) -> None:
         """Refuse factors that mean nothing."""
-        if not self.yscale > 0:
-            raise Refused(f"y cannot be stretched by {self.yscale}: give a number above 0")
+        if not _LEAST_STRETCH <= self.yscale <= 1 / _LEAST_STRETCH:
+            raise Refused(f"y cannot be stretched by {self.yscale}: give a number from {_LEAST_STRETCH} to {1 / _LEAST_STRETCH:g}")
         if self.zstep < 1:
             raise Refused(f"planes cannot be taken in steps of {self.zstep}: give 1 or more")
         if not self.sigmas > 0:

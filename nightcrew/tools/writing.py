@@ -88,11 +88,27 @@ def write_bytes(path: Path, data: bytes) -> Path:
 
 
 def write_report(path: Path, text: str, *, append: bool = False) -> Path:
-    """Write ``text`` to a new file, or with ``append`` behind what the file holds already, in one step."""
-    if append and path.exists():
-        return write_text(path, path.read_text(encoding="utf-8") + text, overwrite=True)
+    """Write ``text`` to a new file, or with ``append`` behind the text that the file holds already, in one step.
+
+    :class:`Refused` for a file that is no text: nothing is added to an image.
+    """
+    if append and os.path.isfile(path):  # noqa: PTH113  False for what cannot be a name
+        return write_text(path, _text_of(path) + text, overwrite=True)
     check_output(path)
     return write_text(path, text)
+
+
+def _text_of(path: Path) -> str:
+    refusal = Refused(f"{path} is no text that a table could be added to: choose another name with -o")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise refusal from error
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from error
+    if "\0" in text or text.startswith("SIMPLE  ="):
+        raise refusal
+    return text
 
 
 def _hdu(pixels: Array, cards: Sequence[Card], header: Sequence[str], *, first: bool = False) -> bytes:

@@ -101,7 +101,8 @@ def test_missing_operand_is_not_a_number(frames: Runner) -> None:
 @pytest.mark.usefixtures("images")
 def test_invalid_operator_and_half_an_expression_have_an_exit_code(frames: Runner) -> None:
     assert "'%' is no operator" in frames.fails("arith", "bias.fits", "%", "2")
-    assert "'nan' is no finite number" in frames.fails("arith", "bias.fits", "x", "nan")
+    for number in ("nan", "inf", "1e400", "1" + 400 * "0"):
+        assert f"'{number}' is no finite number" in frames.fails("arith", "bias.fits", "x", number)
     assert "IMAGES OPERATOR" in frames.fails("arith", "bias.fits", "-")
     assert "IMAGES OPERATOR" in frames.fails("arith", "bias.fits", "-", "2", "+", "3")
     assert "3 images cannot be paired with 2" in frames.fails("arith", "*.fits", "-", "fl*.fits")

@@ -55,6 +55,17 @@ def test_rename_names_what_cannot_be_read_and_leaves_it(frames: Runner, night: P
 
 
 @pytest.mark.usefixtures("night")
+def test_no_table_is_added_to_an_image(frames: Runner) -> None:
+    before = Path("a.fit").read_bytes()
+    Path("binary").write_bytes(b"\xff\xfe")
+    for command in (["stats", "b.fit"], ["log", "b.fit", "-k", "EXPTIME"]):
+        assert "a.fit is no text" in frames.fails(*command, "-o", "a.fit")
+        assert "binary is no text" in frames.fails(*command, "-o", "binary")
+    assert "too long" in frames.fails("stats", "b.fit", "-o", "x" * 300)
+    assert Path("a.fit").read_bytes() == before
+
+
+@pytest.mark.usefixtures("night")
 def test_rename_tells_which_names_are_the_same_file(frames: Runner) -> None:
     Path("alias.fit").symlink_to("a.fit")
     ran = frames("rename", "a.fit", "alias.fit", "--dry-run")
