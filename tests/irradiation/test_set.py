@@ -15,14 +15,11 @@ from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import FolderSettings
 from nightcrew.settings_sets import CampaignSettings
 from nightcrew.simulate.campaign import Shot, write_campaign
-from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
 from nightcrew.simulate.campaign_sensor import make_damage
 from tasks.set_campaign import frame_name
 from tests.support.set_bench import QUIET_S, SetBench
+from tests.support.small_sets import SMALL_CAMPAIGN
 
-PLAN = CampaignPlan(
-    sensor=DamagedSensor(ny=24, nx=32), doses_krad=(5.0, 10.0), dark_exposures_s=(10.0,), frames=3, rates_krad_per_s=(0.002, 0.004)
-)
 FRAMES_OF_A_VISIT = 6
 
 
@@ -34,7 +31,7 @@ class Watched(SetBench):
 
     def arrive(self, wanted: Callable[[Shot], bool]) -> None:
         """Frames and logs of a part of the campaign appear."""
-        write_campaign(self.folder / "proton", PLAN, 1, make_damage(PLAN.sensor, 1), wanted=wanted)
+        write_campaign(self.folder / "proton", SMALL_CAMPAIGN, 1, make_damage(SMALL_CAMPAIGN.sensor, 1), wanted=wanted)
         self.see()
 
     @property
@@ -81,14 +78,16 @@ def test_the_page_follows_dose_step_by_dose_step(tmp_path: Path) -> None:
     bench.calm()
     last = bench.quantities()
     assert last["frames"] == 3 * FRAMES_OF_A_VISIT
-    assert last["bias_dose_slope"] == pytest.approx(PLAN.sensor.alpha_adu_per_krad, rel=0.1)
+    assert last["bias_dose_slope"] == pytest.approx(SMALL_CAMPAIGN.sensor.alpha_adu_per_krad, rel=0.1)
     assert {row.state for row in bench.rows().values()} == {"done"}
     assert not any(file.role.startswith("work/") for file in bench.product().files)
 
 
 def test_what_cannot_be_used_is_named_and_options_count(tmp_path: Path) -> None:
     bench = Watched(tmp_path, campaign=CampaignSettings(gain_e_per_adu=0.125, plan="radiation"))
-    write_campaign(bench.folder / "proton", PLAN, 1, make_damage(PLAN.sensor, 1), wanted=lambda shot: shot.stage == "pre")
+    write_campaign(
+        bench.folder / "proton", SMALL_CAMPAIGN, 1, make_damage(SMALL_CAMPAIGN.sensor, 1), wanted=lambda shot: shot.stage == "pre"
+    )
     raw = min((bench.folder / "proton").rglob("Bias*.raw"))
     raw.write_bytes(raw.read_bytes()[:-100])
     (bench.folder / "proton" / "notes.pdf").write_bytes(b"%PDF")

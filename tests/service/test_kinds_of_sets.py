@@ -11,14 +11,13 @@ import pytest
 
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.simulate.campaign import write_campaign
-from nightcrew.simulate.campaign_plan import CampaignPlan, DamagedSensor
 from nightcrew.simulate.campaign_sensor import make_damage
 from nightcrew.simulate.lab import make_campaign
-from nightcrew.simulate.lab_plan import LabPlan, LabSensor
 from nightcrew.simulate.sensor import SensorModel
 from nightcrew.simulate.sensor_set import SensorPlan, make_sensor_set
 from reports.summary import Summary, parse
 from tests.service.running import Running
+from tests.support.small_sets import SMALL_CAMPAIGN, SMALL_LAB
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
 CHIP = SensorPlan(
@@ -27,20 +26,6 @@ CHIP = SensorPlan(
     darks=2,
     biases=4,
     flat_levels=(0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 1.1),
-)
-BENCH = LabPlan(
-    sensor=LabSensor(ny=24, nx=32, hot_fraction=0.01),
-    bias_temperatures_c=(0.0, 20.0),
-    bias_frames=3,
-    dark_temperatures_c=(10.0, 20.0),
-    dark_exposures_s=(5.0, 10.0),
-    dark_frames=2,
-    flat_temperatures_c=(20.0,),
-    flat_exposures_s=(0.5,),
-    flat_frames=2,
-)
-BEAM = CampaignPlan(
-    sensor=DamagedSensor(ny=24, nx=32), doses_krad=(5.0, 10.0), dark_exposures_s=(10.0,), frames=3, rates_krad_per_s=(0.002, 0.004)
 )
 NAMES = {"sensor": "chip", "lab": "bench", "campaign": "proton"}
 ANALYSES = {"sensor": "sensor_characterisation", "lab": "lab_models", "campaign": "campaign_analysis"}
@@ -54,8 +39,8 @@ QUANTITIES = {
 def simulated(root: Path) -> dict[str, Path]:
     """A small set of each kind."""
     make_sensor_set(root / "sensor", CHIP, 1)
-    make_campaign(root / "lab", BENCH, 2)
-    write_campaign(root / "campaign", BEAM, 1, make_damage(BEAM.sensor, 1))
+    make_campaign(root / "lab", SMALL_LAB, 2)
+    write_campaign(root / "campaign", SMALL_CAMPAIGN, 1, make_damage(SMALL_CAMPAIGN.sensor, 1))
     return {"sensor": root / "sensor" / "raw", "lab": root / "lab" / "campaign", "campaign": root / "campaign"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,11 @@ from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import FolderSettings
 from nightcrew.settings_sets import LabSettings
 from nightcrew.simulate.lab import make_campaign
-from nightcrew.simulate.lab_plan import LabPlan, LabSensor
 from tasks.set_lab import taken_utc
 from tests.support.set_bench import QUIET_S, SetBench
+from tests.support.small_sets import SMALL_LAB
 
-PLAN = LabPlan(
-    sensor=LabSensor(ny=24, nx=32, hot_fraction=0.01),
-    bias_temperatures_c=(0.0, 20.0),
-    bias_frames=3,
-    dark_temperatures_c=(10.0, 20.0),
-    dark_exposures_s=(5.0, 10.0),
-    dark_frames=2,
-    flat_temperatures_c=(20.0,),
-    flat_exposures_s=(0.5,),
-    flat_frames=2,
-    messy_logs=True,
-)
+PLAN = replace(SMALL_LAB, messy_logs=True)
 
 
 @pytest.fixture
