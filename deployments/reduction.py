@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Any, TypeVar
 
 from nightcrew.errors import Refused
 from nightcrew.frames.profiles import Profile
+from nightcrew.io.atomic import write_text
 from nightcrew.ledger import arrivals, scopes
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.parameters import LightParameters, NightParameters, PhotometryParameters, from_settings
 from nightcrew.settings import FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
+from nightcrew.settings_file import FILE_NAME, file_of
 from tasks.executor import ScopeRun, Wish
 from tasks.pool import pooled
 from tasks.run import Outcome
@@ -24,6 +27,7 @@ from watchers.sweep import Trouble, walk
 
 T = TypeVar("T", PhotometryParameters, LightParameters)
 OWN_FOLDER = ".nightcrew"
+_WISHES = "reduction.json"
 _MUCH = 40  # so many new files are worth starting the worker processes while they are read
 Tell = Callable[[str, int, int], None]
 """(what is being done, how many are done, of how many): progress for people."""
@@ -114,6 +118,36 @@ def open_reduction(settings: Settings, wishes: Wishes) -> Workspace:
     if wishes.force:
         space = dataclasses.replace(space, profiles={name: _forced(profile) for name, profile in space.profiles.items()})
     return space
+
+
+def remember(settings: Settings, wishes: Wishes) -> Path | None:
+    """Write down what a reduction was asked, so that ``why`` and its like can be asked of it; the configuration file for them.
+
+    None where no configuration can say it, since the raw frames lie below ``--out``.
+    """
+    root = settings.state.root
+    write_text(root / _WISHES, json.dumps(dataclasses.asdict(wishes), indent=1) + "\n", overwrite=True)
+    head = "# Written by `nightcrew reduce`: for `nightcrew why`, `status`, `ledger` and `mark` about this folder.\n\n"
+    write_text(root / FILE_NAME, head + file_of(settings), overwrite=True)
+    try:
+        Settings.load(root / FILE_NAME)
+    except Refused:
+        (root / FILE_NAME).unlink()
+        return None
+    return root / FILE_NAME
+
+
+def reopened(settings: Settings) -> Workspace:
+    """The workspace of a configuration; where it is that of a reduction, with what was asked of that."""
+    file = settings.state.root / _WISHES
+    if not file.exists():
+        return Workspace.open(settings)
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        wishes = Wishes(**{**values, "exclude_filters": tuple(values["exclude_filters"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise Refused(f"{file} is not what `nightcrew reduce` writes: {error}; reduce the folder again") from error
+    return open_reduction(settings, wishes)
 
 
 def _forced(profile: Profile) -> Profile:

@@ -212,6 +212,23 @@ def default_file() -> str:
     return "\n".join(parts)
 
 
+def file_of(settings: Settings) -> str:
+    """Text of a file that says what these settings say: the watched folders, and every option that is not at its default.
+
+    Secrets are left out: they never stand in a file.
+    """
+    parts = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        for table in value if isinstance(value, tuple) else (value,):
+            default = {} if isinstance(value, tuple) else field.default.model_dump()
+            rows = {key: given for key, given in table.model_dump().items() if given is not None and given != default.get(key)}
+            if rows:
+                head = f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]"
+                parts.append("\n".join([head, *(f"{key} = {_toml(given)}" for key, given in rows.items())]) + "\n")
+    return "\n".join(parts)
+
+
 def _row(section: str, key: str, option: FieldInfo) -> str:
     about = f"  # {option.description}{_choices(option)}"
     if (section, key) in SECRETS:

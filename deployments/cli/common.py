@@ -78,12 +78,12 @@ def open_ledger(settings: Settings) -> Database:
 
 def open_space(config: Path | None) -> Workspace:
     """Everything opened, on a ledger that exists."""
+    from deployments.reduction import reopened
     from nightcrew.settings import Settings
-    from tasks.workspace import Workspace
 
     settings = Settings.load(config)
     open_ledger(settings).close()
-    return Workspace.open(settings)
+    return reopened(settings)
 
 
 def look(space: Workspace, scope_id: int | None, *, outdated: bool = False) -> tuple[AnySnapshot | None, Plan | None]:

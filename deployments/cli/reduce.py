@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,7 +47,7 @@ def reduce(
 
     Run again on the same folders it makes only what is missing or stale.  Exits with 1 when a product could not be made.
     """
-    from deployments.reduction import Wishes, open_reduction, settings_for
+    from deployments.reduction import Wishes, open_reduction, remember, settings_for
     from nightcrew.settings import Settings
 
     wishes = Wishes(
@@ -67,8 +68,11 @@ def reduce(
     space = open_reduction(settings, wishes)
     _log_to(settings.state.root / "reduce.log", level)
     done = _with_progress(space)
+    known = remember(settings, wishes)
     pages = _finish(space, done, out, save)
     _tell(space, done, pages, out, as_json=json)
+    if known is not None and not json:
+        say(f"Why a file is as it is: nightcrew why FILE --config {shlex.quote(str(out / known.relative_to(out.absolute())))}")
     if done.failures:
         raise typer.Exit(1)
 

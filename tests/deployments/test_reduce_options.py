@@ -24,6 +24,7 @@ from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import PhotometrySettings, Settings
 from tasks.catalogues import columns
+from tests.support.commands import nightcrew as ask
 from tests.support.small_nights import make_raw, small_plan
 
 FIXED_PX = 4.0
@@ -231,3 +232,10 @@ def test_level_and_every_option_of_the_command_line(raw: Path, tmp_path: Path) -
         "(--no-flat)",
     ):
         assert decided in told
+    known = str(out / ".nightcrew" / "nightcrew.toml")
+    why = ask("why", "crew-1-V-001.fit", "--config", known, folder=tmp_path).stdout
+    assert why.splitlines()[1].startswith("  degraded: ")  # what stands, by the options that it was made with
+    assert "(--no-flat)" in why
+    assert ask("rerun", "last", "--config", known, folder=tmp_path).stdout == "2026-05-16/NCSIM: 0 made, 0 failed, 0 to be tried again.\n"
+    (out / ".nightcrew" / "reduction.json").write_text("{}")
+    assert "is not what `nightcrew reduce` writes" in ask("why", "crew-1-V-001.fit", "--config", known, folder=tmp_path).stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.reduction import Wishes, open_reduction, reduce_folders, settings_for
+from deployments.reduction import Wishes, open_reduction, reduce_folders, remember, settings_for
 from deployments.run_log import run_log
 from nightcrew.errors import Refused
 from nightcrew.ledger import arrivals, products
@@ -58,7 +58,12 @@ def test_out_may_lie_inside_of_the_raw_folder_but_not_be_it(raw: Path, tmp_path:
     folder.mkdir()
     for file in raw.glob("bias*"):
         (folder / file.name).write_bytes(file.read_bytes())
-    space = open_reduction(settings_for(Settings(), folder, None, folder / "out"), Wishes())
+    settings = settings_for(Settings(), folder, None, folder / "out")
+    space = open_reduction(settings, Wishes())
+    assert remember(settings, Wishes()) == folder / "out" / ".nightcrew" / "nightcrew.toml"
+    above = settings_for(Settings(), folder, None, tmp_path)
+    assert remember(above, Wishes()) is None  # no configuration may watch a folder of ours
+    assert not (tmp_path / ".nightcrew" / "nightcrew.toml").exists()
     first = reduce_folders(space)
     assert reduce_folders(space).files == first.files
     with pytest.raises(Refused, match="name another"):

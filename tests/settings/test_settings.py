@@ -10,7 +10,7 @@ import pytest
 from nightcrew.errors import Refused
 from nightcrew.recipes.parameters import set_options
 from nightcrew.settings import Settings
-from nightcrew.settings_file import default_file, line_of
+from nightcrew.settings_file import default_file, file_of, line_of
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +176,28 @@ def test_the_options_of_sets_come_from_one_place() -> None:
     assert options.quiet_of(str(settings.folders[0].path)) == 5
     assert options.quiet_of("another") == 600
     assert options.of_kind("mkid").get("nothing", 7) == 7
+
+
+def test_a_file_of_settings_says_what_they_say(tmp_path: Path) -> None:
+    text = """
+[site]
+name = 'Hill "2" é'
+longitude_deg = -70.4
+[[folders]]
+path = "raw a"
+ignore = ["*.tmp"]
+[[folders]]
+path = "b"
+[lights]
+cosmic_rays = false
+[photometry]
+radius_px = 4.5
+[limits]
+disk_reserve_bytes = 0
+[campaign]
+predict_krad = [1.0, 2.5]
+"""
+    (tmp_path / "a.toml").write_text(text, encoding="utf-8")
+    given = Settings.load(tmp_path / "a.toml")
+    (tmp_path / "b.toml").write_text(file_of(given), encoding="utf-8")
+    assert Settings.load(tmp_path / "b.toml").model_dump() == given.model_dump()
