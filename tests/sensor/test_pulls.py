@@ -12,7 +12,7 @@ import pytest
 from nightcrew.sensor.arrhenius import Arrhenius
 from nightcrew.sensor.characterise import RegionResult
 from nightcrew.sensor.options import SensorOptions
-from nightcrew.simulate.sensor import SensorModel, build_sensor
+from nightcrew.simulate.sensor import Amplifier, SensorModel, build_sensor
 from nightcrew.simulate.sensor_set import SensorPlan
 from tests.sensor.sets import QUICK, SMALL, check_pulls, flat_pulls, frames_of, measured, pulls_of_region, small_plan, whole
 
@@ -69,6 +69,32 @@ def test_pulls_under_the_brighter_fatter_effect() -> None:  # of one measurement
 @pytest.mark.slow
 def test_pulls_of_the_covariances_over_many_seeds() -> None:
     check_pulls(covariance_pulls, small_plan(replace(SMALL, bright_fat_per_e=-3e-6)), MANY)
+
+
+OUTPUTS = (
+    Amplifier(gain_e_per_adu=1.5, read_noise_e=8.0, offset_adu=1000.0),
+    Amplifier(gain_e_per_adu=1.7, read_noise_e=6.0, offset_adu=1400.0),
+)
+TWO_OUTPUTS = small_plan(replace(SMALL, nx=128, amplifiers=OUTPUTS), flat_levels=LEVELS, by_illumination=True)
+"""Two amplifiers, and levels by the lamp at one exposure."""
+
+
+def output_pulls(plan: SensorPlan, seed: int) -> Mapping[str, float]:
+    regions = measured(plan, seed, replace(QUICK, amplifiers=(2, 1))).set_ups[0].regions
+    found: dict[str, float] = {}
+    for region, output in zip(regions, plan.sensor.outputs, strict=True):
+        truth = replace(plan.sensor, gain_e_per_adu=output.gain_e_per_adu, read_noise_e=output.read_noise_e)
+        found |= {f"{region.region.name} {name}": pull for name, pull in pulls_of_region(region, truth).items()}
+    return found
+
+
+def test_pulls_of_each_amplifier() -> None:
+    check_pulls(output_pulls, TWO_OUTPUTS, FEW)
+
+
+@pytest.mark.slow
+def test_pulls_of_each_amplifier_over_many_seeds() -> None:
+    check_pulls(output_pulls, TWO_OUTPUTS, MANY)
 
 
 DARK = SensorModel(nx=64, ny=64, dark_spread=0.0, dark_rate_e_per_s=0.5, offset_pattern_e=6.0)
