@@ -168,3 +168,62 @@ def test_all_in_one_go(sim: Path, tmp_path: Path) -> None:
         "hot_pixels",
         "vignetting_edge",
     } <= names
+
+
+REACHED: dict[str, tuple[tuple[object, ...], str, object]] = {
+    "only": (("--only", "dark"), "only", ["dark"]),
+    "mode": (("--only", "dark", "--mode", "fit_2d_model"), "dark_mode", "fit_2d_model"),
+    "temps": (("--temps", "15.0 20.5"), "options.temps", (15.0, 20.5)),
+    "temp_single": (("--temp-single", 12), "options.temp_single", 12.0),
+    "exptime_single": (("--exptime-single", 6), "options.exptime_single", 6.0),
+    "bias_model": (("--bias-model", "b"), "bias_model", Path("b")),
+    "law": (("--law", "arrhenius"), "options.law", "arrhenius"),
+    "gamma": (("--no-gamma",), "options.free_gamma", False),
+    "flat_type": (("--flat-type", "satellite"), "options.flat_type", "satellite"),
+    "norm_method": (("--norm-method", "max"), "options.norm_method", "max"),
+    "master_method": (("--master-method", "mean"), "options.master_method", "mean"),
+    "lensfun_json": (("--lensfun-json", "l.json"), "inputs.lensfun", Path("l.json")),
+    "radial_json": (("--radial-json", "r.json"), "inputs.radial", Path("r.json")),
+    "empirical_json": (("--empirical-json", "e.json"), "inputs.empirical", Path("e.json")),
+    "t_ref": (("--t-ref", -5), "options.t_ref", -5.0),
+    "exp_ref": (("--exp-ref", 2), "options.exp_ref", 2.0),
+    "dark_files_json": (("--dark-files-json", "d.json"), "inputs.darks", Path("d.json")),
+    "hot_pixel_mask": (("--hot-pixel-mask", "h.fits"), "hot_pixel_mask", Path("h.fits")),
+    "reduce": (("--no-reduce",), "options.reduce", False),
+    "save_eval_fits": (("--save-eval-fits",), "options.save_eval_fits", True),
+    "plots": (("--no-save-plots",), "options.save_plots", False),
+    "saturation": (("--saturation", 4095), "options.saturation_adu", 4095.0),
+    "hot_sigma": (("--hot-sigma", 7), "options.hot_sigma", 7.0),
+    "gap": (("--gap", 0.3), "options.gap_k", 0.3),
+    "search_depth": (("--search-depth", 4), "search_depth", 4),
+    "verbose": (("--verbose",), "verbose", True),
+}
+"""Of each option of ``lab models``: what is typed, and where the work finds it."""
+
+
+def test_every_option_of_the_models_reaches_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import inspect
+
+    from deployments.cli import lab, lab_models
+    from tasks import lab_run
+
+    given: dict[str, object] = {}
+
+    def work(made: object, out: Path, options: object, **others: object) -> None:
+        given.update(others, options=options)
+
+    monkeypatch.setattr(lab_run, "campaign", lambda roots, out, search_depth: given.update(search_depth=search_depth))
+    monkeypatch.setattr(lab_run, "models_of", work)
+    monkeypatch.setattr(lab, "finish", lambda made, out, verbose: given.update(verbose=verbose))
+    assert set(inspect.signature(lab_models.models).parameters) == {"roots", "out", "model_dir", *REACHED}
+
+    def found(place: str) -> object:
+        head, _, tail = place.partition(".")
+        return getattr(given[head], tail) if tail else given[head]
+
+    call("lab", "models", tmp_path, "--out", tmp_path / "o")
+    usual = {name: found(place) for name, (_, place, _) in REACHED.items()}
+    for name, (typed, place, value) in REACHED.items():
+        call("lab", "models", tmp_path, "--out", tmp_path / "o", *typed)
+        assert found(place) == value, name
+        assert usual[name] != value, name
