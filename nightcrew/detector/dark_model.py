@@ -190,9 +190,10 @@ class _Planes:
         self.rate_error[unstable] *= widen
         self.db_error[unstable] *= widen
         # The bias model's own error is the same in all frames of a pixel: it does not average out.
-        bias_error *= fitted.lever
-        bias_error *= bias_error
-        bias_error += self.rate_error * self.rate_error
+        with np.errstate(over="ignore"):
+            bias_error *= fitted.lever
+            bias_error *= bias_error
+            bias_error += self.rate_error * self.rate_error
         np.sqrt(bias_error, out=self.rate_error)
         self.flags[...] = 0
         self.flags[unstable] = PixelFlag.UNSTABLE

@@ -16,13 +16,23 @@ _FIRST, *_OTHERS = (
 
 def exponential(x: F4) -> F4:
     """exp(x) by reduction to abs(r) <= ln(2) / 2 and a polynomial (Cephes, expf): within 2 units of the last place; abs(x) <= 80."""
-    n = (x * _LOG2_E + _ROUND) - _ROUND
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = np.full_like(r, _FIRST)
-    for other in _OTHERS:
-        p = p * r + other
-    p = ((p * r) * r + r) + np.float32(1)
-    with np.errstate(invalid="ignore"):
-        whole = n.astype(np.int32)
-    made: F4 = p * ((whole + np.int32(127)) << np.int32(23)).view(np.float32)
-    return made
+    n = x * _LOG2_E
+    n += _ROUND
+    n -= _ROUND
+    r = n * _LN2_HIGH
+    np.subtract(x, r, out=r)
+    r -= n * _LN2_LOW
+    p = r * _FIRST
+    p += _OTHERS[0]
+    for other in _OTHERS[1:]:
+        p *= r
+        p += other
+    p *= r
+    p *= r
+    p += r
+    p += np.float32(1)
+    if n.any():  # else all of them are times 1
+        with np.errstate(invalid="ignore"):
+            whole = n.astype(np.int32)
+        p *= ((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+    return p
