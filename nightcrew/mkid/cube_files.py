@@ -28,6 +28,8 @@ _UNIX_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 STAMP = "checksum without a date"
 """Comment of CHECKSUM and DATASUM."""
 FORMAT, VERSION = "nightcrew mkid cube", 1
+_FEWER_AXES = {"EXPOSURE": ("time",), "FLAGS": ()}
+"""Arrays that do not have all axes of the cube, with those that they may have beside y and x."""
 
 
 def axes_of(cube: Cube, *, keep_time: bool | None = None, keep_wavelength: bool | None = None) -> tuple[str, ...]:
@@ -139,6 +141,11 @@ def _wave_axis(cube: Cube, number: int) -> Iterator[Card]:
     yield (f"CDELT{number}", float(edges[1] - edges[0]) if even else 1.0, "")
 
 
+def _axes_with(name: str, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the cube's axes beside y and x that an array has."""
+    return tuple(axis for axis in axes if name not in _FEWER_AXES or axis in _FEWER_AXES[name])
+
+
 def flag_cards() -> list[Card]:
     """Names and meanings of the bits of FLAGS."""
     return [(f"FLAG{bit:02d}", name, about) for bit, (name, about) in enumerate(f.FLAGS.items())]
@@ -177,8 +184,7 @@ def write_fits(
     _with_flux(arrays, cube, response, chosen)
     for name, (values, unit, about) in arrays.items():
         own: list[Card] = [("BUNIT", unit, "")] if unit else []
-        if name in ("SCI", "UNCERT", "MASK", "COUNTS", "VARIANCE", "PHOTONS", "FLUX", "FLUX_ERR"):
-            own += axis_cards(cube, chosen, sky)
+        own += axis_cards(cube, _axes_with(name, chosen), sky) if values.ndim > 1 else []
         if name == "UNCERT":
             own.append(("UTYPE", "StdDevUncertainty", "one standard deviation"))
         if name == "FLAGS":
@@ -205,10 +211,11 @@ def write_hdf5(
     *,
     axes: tuple[str, ...] | None = None,
     facts: Mapping[str, Any] | None = None,
+    sky: Sequence[Card] = (),
     response: Response | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a cube as HDF5: a dataset for each array, with ``units`` and ``about``; attributes as the header of the FITS file."""
+    """Write a cube as HDF5: a dataset for each array, with ``units``, ``about``, coordinates; attributes as the header of the FITS file."""
     import h5py
 
     chosen = axes_of(cube) if axes is None else axes
@@ -226,13 +233,14 @@ def write_hdf5(
             packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.ndim > 1 else {}
             data = file.create_dataset(name.lower(), data=values, track_times=False, **packed)
             data.attrs.update({"units": unit, "about": about})
+            if values.ndim > 1:
+                data.attrs.update({key: value for key, value, _ in axis_cards(cube, _axes_with(name, chosen), sky)})
     return path
 
 
 def write_cube(path: Path, cube: Cube, **options: Any) -> Path:
     """By the ending of the name: ``.h5`` or ``.hdf5`` is HDF5, anything else FITS."""
     if path.suffix.lower() in (".h5", ".hdf5"):
-        options.pop("sky", None)
         options["facts"] = {key: value for key, value, _ in options.pop("cards", ())}
         return write_hdf5(path, cube, **options)
     return write_fits(path, cube, **options)

@@ -110,6 +110,32 @@ def test_hdf5_has_the_same_arrays_and_says_what_they_are(tmp_path: Path) -> None
         assert file["exposure"].shape == (5, *MAP.shape)
 
 
+def test_every_array_has_the_exposure_of_gaps_and_dead_time_and_its_coordinates(tmp_path: Path) -> None:
+    """A second is missing, and each photon costs 10 us; the sky stands in FITS and HDF5, by the same words."""
+    log = {"log_ra_deg": 20.0, "log_dec_deg": 30.0, "log_star_x": 2.2, "log_star_y": 1.5, "log_plate_scale_mas": 10.0}
+    photons = [0] * 500 + [7] * 20
+    times = list(range(0, 5_000_000, 10_000)) + list(range(0, 2_000_000, 100_000))
+    path = table(tmp_path / "t.h5", MAP, photons, times, exposure=log, missing=[START_US // 10**6 + 6])
+    with open_calibrated(path, Calibrations(wavelength=linear_solution(MAP))) as opened:
+        cube, sky = make_cube(opened, time_edges(0, 10_000_000, 5_000_000), constant_wavelength(700, 1400, 100)), sky_of(opened)
+    expected = np.full((2, *MAP.shape), 5.0)
+    expected[1] -= 1.0
+    expected[0, 0, 0] -= 500 * 10e-6
+    expected[0].ravel()[7] -= 20 * 10e-6
+    write_cube(tmp_path / "c.fits", cube, sky=sky)
+    write_cube(tmp_path / "c.h5", cube, sky=sky)
+    with fits.open(tmp_path / "c.fits") as hdus, h5py.File(tmp_path / "c.h5") as file:
+        assert hdus["EXPOSURE"].data == pytest.approx(expected, abs=1e-9)
+        assert file["exposure"][:] == pytest.approx(expected, abs=1e-9)
+        assert file["time_edges"][:].tolist() == hdus["TIME_EDGES"].data.tolist() == [0.0, 5.0, 10.0]
+        for name, kinds in (("SCI", ["WAVE", "TIME"]), ("EXPOSURE", ["TIME"]), ("FLAGS", [])):
+            header, attributes = hdus[name].header, dict(file[name.lower()].attrs)
+            named = [key for key in header if key.startswith(("CTYPE", "CRVAL", "CRPIX", "CDELT", "CUNIT", "PC1_", "PC2_"))]
+            assert {key: header[key] for key in named} == {key: attributes[key] for key in named}
+            assert [header[f"CTYPE{axis}"] for axis in range(3, 3 + len(kinds))] == kinds
+            assert WCS(header).celestial.wcs_pix2world([[2.2, 1.5]], 0)[0] == pytest.approx([20.0, 30.0], abs=1e-9)
+
+
 @pytest.mark.parametrize("ending", ["fits", "h5"])
 def test_the_same_cube_gives_the_same_bytes(tmp_path: Path, ending: str) -> None:
     cube = cube_of(tmp_path, 2_000_000, None)
