@@ -161,4 +161,7 @@ def test_times_are_seconds_whatever_their_unit(head: str, factor: float) -> None
 
 def test_times_that_are_no_seconds_are_said() -> None:
     assert any("no unit of time" in text for text in parse_dose_log("Time (fortnights),Dose\n1,1\n2,2", "log").remarks)
-    assert any("no number of seconds" in text for text in parse_dose_log("TimeStamp,Dose\n2024-01-01,1\n2024-01-02,2", "log").remarks)
+    assert any(
+        "dates without a time of day" in text for text in parse_dose_log("TimeStamp,Dose\n2024-01-01,1\n2024-01-02,2", "log").remarks
+    )
+    assert any("no number of seconds" in text for text in parse_dose_log("TimeStamp,Dose\nnan,1\nnan,2", "log").remarks)
