@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.reporting import base_link
+from flows.reporting import link_of
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
@@ -68,7 +68,9 @@ def tell_of_rejected(space: Workspace, scope: ScopeRow) -> None:
 
 def link_to_report(space: Workspace, page: str, title: str) -> None:
     """A link to a report page; ``page`` is its path below the report folder."""
-    link, text = f"{base_link(space)}/{page}", f"Report of {as_markdown(title)}"
+    link, text = link_of(space, page), f"Report of {as_markdown(title)}"
+    if not link:
+        return
     create_link_artifact(key=artifact_key("report", title), link=link, link_text=text, description=text)
 
 

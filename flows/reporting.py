@@ -37,10 +37,12 @@ _LOG = logging.getLogger("nightcrew.reporting")
 _NIGHTS_NAMED = 3
 
 
-def base_link(space: Workspace) -> str:
-    """Address of the report pages, without a slash at its end."""
+def link_of(space: Workspace, page: str) -> str:
+    """Address of a report page (its path below the report folder); "" where nobody knows the port that the pages are served on."""
     reports = space.settings.reports
-    return (reports.link or f"http://{reports.address}:{reports.port}").rstrip("/")
+    if not reports.link and not reports.port:
+        return ""
+    return f"{(reports.link or f'http://{reports.address}:{reports.port}').rstrip('/')}/{page}"
 
 
 def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "") -> Published:
@@ -236,7 +238,7 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
     if always or _changed_since_mail(space, touched):
         courses, trends, _ = draw(published.page)
         figures = (*courses, *(figure for _, figure in trends))
-        link = f"{base_link(space)}/{names.page_path('night', name)}"
+        link = link_of(space, names.page_path("night", name))
         told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=figures))
 
 
@@ -261,7 +263,7 @@ def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told, *, last_try: bo
                 numbers=published.numbers,
                 needs=published.needs,
                 commands=published.commands if published.needs else (),
-                link=f"{base_link(space)}/{published.relative}",
+                link=link_of(space, published.relative),
             )
         )
 
@@ -283,7 +285,7 @@ def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
         sets=tuple(told.sets),
         notices=tuple(told.notices),
         failed=failed,
-        index_link=f"{base_link(space)}/",
+        index_link=link_of(space, ""),
     )
     message = compose(morning, sender=mail.sender, to=mail.to, sent_at=local_now(space))
     with space.database.read() as connection:  # mails of this morning that a wrong clock made had its Message-ID

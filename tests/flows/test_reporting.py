@@ -20,7 +20,7 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.ledger import dispatches, messages, products, scopes
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES, STEPS
-from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, RetentionSettings
+from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, ReportsSettings, RetentionSettings
 from tasks import run
 from tasks.executor import Wish, make_locally
 from tasks.run import Outcome
@@ -94,6 +94,23 @@ def test_an_empty_night_has_its_page_and_its_mail(tmp_path: Path) -> None:
     row = queue_morning(bench.space, MORNING)
     assert NIGHT in text_of(row.message)
     assert (tmp_path / "reports" / "night" / NIGHT / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("reports", "start"),
+    [
+        (ReportsSettings(), "http://127.0.0.1:8765/"),
+        (ReportsSettings(link="https://hill.example/crew/", port=0), "https://hill.example/crew/"),
+        (ReportsSettings(port=0), ""),  # any free port: without the service nobody knows it
+    ],
+)
+def test_a_mail_links_the_pages_only_where_they_are(tmp_path: Path, reports: ReportsSettings, start: str) -> None:
+    bench = Bench(tmp_path, tmp_path / "root", reports=reports)
+    assert queue_morning(bench.space, MORNING)
+    with bench.space.database.read() as connection:
+        text = text_of(messages.mails(connection)[-1].message)
+    assert ("Report: " in text) == ("All nights: " in text) == bool(start)
+    assert text.count(f"{start}night/{NIGHT}/index.html") == bool(start)
 
 
 def test_a_page_that_fails_is_told_and_stops_no_mail(raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
