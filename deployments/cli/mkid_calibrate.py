@@ -39,7 +39,6 @@ def wavecal(
     as_json: JsonOption = False,
 ) -> None:
     """Phase to energy for every pixel, from laser exposures."""
-    from dataclasses import asdict
 
     from nightcrew.mkid.mask_solution import read_pixel_masks
     from nightcrew.mkid.solution_file import places_of
@@ -48,6 +47,7 @@ def wavecal(
     from nightcrew.mkid.wavecal_inputs import read_frequencies
     from reports.mkid_solutions import wavelength_quantities
     from reports.mkid_wavecal import summary_lines
+    from reports.summary import as_row
 
     chosen = tuple(models.split(",")) if models else WavecalOptions().models
     options = WavecalOptions(dead_us=dead_us, threads=ncpu, models=chosen)
@@ -66,7 +66,7 @@ def wavecal(
     made.write(out)
     drawn, notes = _draw_wavecal(made.solution, made.data, known, plot_names, pixel or [], plot_dir or out.with_name(out.stem + "_plots"))
     if as_json:
-        quantities = [asdict(one) for one in wavelength_quantities(made.solution)]
+        quantities = [as_row(one) for one in wavelength_quantities(made.solution)]
         say_json({"solution": out.name, "quantities": quantities, "plots": [path.name for path in drawn], "notes": notes})
         return
     for line in (*summary_lines(made.solution), *notes):
@@ -162,11 +162,11 @@ def flatcal(
     as_json: JsonOption = False,
 ) -> None:
     """Weights by pixel and wavelength, from flats of white light or of lasers."""
-    from dataclasses import asdict
 
     from nightcrew.mkid.calibrated import read_calibrations
     from nightcrew.mkid.flatcal import FlatOptions, flat_field
     from reports.mkid_solutions import flat_quantities
+    from reports.summary import as_row
 
     flats, darks, solutions, final = _flat_inputs(tables or [], wavecal, time_mask or [], out, config, laser=laser)
     options = (
@@ -189,7 +189,7 @@ def flatcal(
     written, notes = _write_books(flat, calibrations.wavelength, final, book_pixels) if books else ([], [])
     quantities = flat_quantities(flat)
     if as_json:
-        values = {"solution": final.name, "quantities": [asdict(one) for one in quantities]}
+        values = {"solution": final.name, "quantities": [as_row(one) for one in quantities]}
         say_json({**values, "books": [path.name for path in written], "notes": notes})
         return
     good = int((flat.flag == 0).sum())
