@@ -179,6 +179,15 @@ def test_links_lead_only_where_they_may(target: str, kept: bool) -> None:
     assert render.safe_link(target) == (target if kept else "#")
 
 
+def test_a_mask_counts_pixels_and_other_masters_have_a_level_and_the_noise_of_a_frame_once() -> None:
+    bias = MasterEntry(name="b", instrument="X", kind="bias", label="-20 C", frames=5, level_adu=1000.0, noise_adu=5.4)
+    mask = MasterEntry(name="m", instrument="X", kind="bad pixels", label="", frames=5, level_adu=299.0, level_unit="pixels")
+    html = render.judged_html(dataclasses.replace(samples.good_night(), masters=(bias, mask)))
+    assert html.count("<dt>Level</dt>") == 1
+    assert "<dt>Flagged</dt><dd>299 pixels</dd>" in html
+    assert html.count("<dt>Frame noise</dt>") == 1
+
+
 def test_none_is_never_printed() -> None:
     with pytest.raises(render.UnprintableValueError):
         render._finalize(None)
