@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,19 @@ def open_hdf5(path: Path) -> Any:
         raise TransientError(f"{shown(path)}: there is no such file, or it cannot be read ({error.strerror})") from error
     if not h5py.is_hdf5(path):
         raise RejectedInput(f"{shown(path)}: is no HDF5 file")
-    _PROBE.check(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    _PROBE.check(path, _state(status))
     with sound(path):
         return h5py.File(path, "r")
+
+
+def trust(path: Path) -> None:
+    """This process has just written the file, whole: nobody needs to look at it before it is opened here."""
+    with suppress(OSError):
+        _PROBE.know(_state(path.stat()))
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _Probe:
@@ -72,6 +82,10 @@ class _Probe:
             reason = self._ask(path)
         if reason:
             raise RejectedInput(f"{shown(path)}: is a damaged HDF5 file ({reason})")
+        self.know(state)
+
+    def know(self, state: tuple[int, int, int, int]) -> None:
+        """A file in this state is sound."""
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known.add(state)

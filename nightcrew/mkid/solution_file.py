@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.atomic import NewFile
-from nightcrew.io.hdf5 import open_hdf5, sound
+from nightcrew.io.hdf5 import open_hdf5, sound, trust
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 
@@ -58,6 +58,7 @@ def write_solution(
             if error.errno is None:  # HDF5 keeps the number to itself
                 raise TransientError(f"{shown(final)}: cannot be written now ({error})") from error
             raise
+    trust(final)
 
 
 class SolutionFile:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import TransientError
 from nightcrew.io.atomic import NewFile
+from nightcrew.io.hdf5 import trust
 from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid import words as w
@@ -109,6 +110,7 @@ def write_table(
             if error.errno is None:  # HDF5 keeps the number to itself
                 raise TransientError(f"{shown(final)}: cannot be written now ({error})") from error
             raise
+    trust(final)
     return writer.n_photons
 
 
