@@ -6,13 +6,16 @@ Anything else that it raises, and any hang, is a finding; it is mended and kept 
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +59,9 @@ class Target:
 def _folder() -> Path:
     """A folder of this process, in memory where there is such a place."""
     shared = Path("/dev/shm")  # noqa: S108  ours is a folder of its own in it
-    return Path(tempfile.mkdtemp(prefix=f"nightcrew-fuzz-{os.getpid()}-", dir=shared if os.access(shared, os.W_OK) else None))
+    made = Path(tempfile.mkdtemp(prefix=f"nightcrew-fuzz-{os.getpid()}-", dir=shared if os.access(shared, os.W_OK) else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
 
 
 def _file(data: bytes, name: str) -> Path:
@@ -132,14 +137,16 @@ def _second(data: bytes) -> object:
 
 
 def _photon_table(data: bytes) -> object:
+    from nightcrew.io import hdf5
     from nightcrew.mkid.photon_table import PhotonTable
 
-    with PhotonTable(_fresh(data, "table.h5")) as table:
+    with mock.patch.object(hdf5, "TIME_BOX_S", _HDF5_BOX_S), PhotonTable(_fresh(data, "table.h5")) as table:
         whole = (table.attributes, table.resid, table.flag, table.report, table.silences, table.live_s, table.inputs, table.counts())
         return whole, list(table.time_slabs(0, 10**6)), table.read()
 
 
 def _solution(data: bytes) -> object:
+    from nightcrew.io import hdf5
     from nightcrew.mkid.flat_solution import read_flat_solution
     from nightcrew.mkid.mask_solution import read_cosmic_rays, read_pixel_masks
     from nightcrew.mkid.solution_file import COSMIC, FLAT, MASKS, WAVELENGTH, kind_of
@@ -147,7 +154,8 @@ def _solution(data: bytes) -> object:
 
     path = _fresh(data, "solution.h5")
     readers = {WAVELENGTH: read_wavelength_solution, FLAT: read_flat_solution, MASKS: read_pixel_masks, COSMIC: read_cosmic_rays}
-    return readers[kind_of(path)](path)
+    with mock.patch.object(hdf5, "TIME_BOX_S", _HDF5_BOX_S):
+        return readers[kind_of(path)](path)
 
 
 def _fresh(data: bytes, name: str) -> Path:
@@ -159,6 +167,7 @@ def _fresh(data: bytes, name: str) -> Path:
 
 
 _times: list[int] = []
+_HDF5_BOX_S = 8.0  # a fuzzer calls 10 s slow, and 20 s a hang
 
 
 def _observing_log(data: bytes) -> object:
