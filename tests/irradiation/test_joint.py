@@ -151,7 +151,7 @@ def of_nominal_doses(rng: np.random.Generator, part: float) -> tuple[Observation
 
 def test_doses_that_are_wrong_by_folders_are_in_the_errors() -> None:
     # as errors of each group by itself pulls of alpha were 2.4 wide, of beta 1.4
-    n, names, truth = 80, [name for name in NAMES if name != "sigma_q"], {**TRUTH, "k": 0.5}
+    n, names, truth = 50, [name for name in NAMES if name != "sigma_q"], {**TRUTH, "k": 0.5}
     pulls = []
     for seed in range(n):
         data, _ = of_nominal_doses(np.random.default_rng(seed), 0.1)
