@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).resolve().parent
-ELSEWHERE = ("service/test_after_sigkill.py",)  # the running service, killed part by part
+ELSEWHERE = ("service/test_after_sigkill.py", "service/test_postgresql.py")  # the running service, killed part by part, and cut off
 _WORDS = {"passed": "survived", "failed": "NOT SURVIVED", "skipped": "not injected"}
 
 
