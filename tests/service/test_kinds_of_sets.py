@@ -1,4 +1,7 @@
-"""A sensor, a laboratory and an irradiation campaign, copied in pieces into the running service: products, page and mail, no command."""
+"""A sensor, a laboratory and an irradiation campaign, copied in pieces into the running service: products, page and mail, no command.
+
+The campaign comes as campaigns come, dose step by dose step with a log that grows: page and mail follow after each.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,13 @@ QUANTITIES = {
 
 
 def simulated(root: Path) -> dict[str, Path]:
-    """A small set of each kind."""
+    """A small set of each kind; beside them ``first_step``, what there is of the campaign after its first dose."""
     make_sensor_set(root / "sensor", CHIP, 1)
     make_campaign(root / "lab", SMALL_LAB, 2)
-    write_campaign(root / "campaign", SMALL_CAMPAIGN, 1, make_damage(SMALL_CAMPAIGN.sensor, 1))
+    damage = make_damage(SMALL_CAMPAIGN.sensor, 1)
+    first = {"pre": (-1,), "radiating": (0,)}
+    write_campaign(root / "first_step", SMALL_CAMPAIGN, 1, damage, wanted=lambda shot: shot.step in first.get(shot.stage, ()))
+    write_campaign(root / "campaign", SMALL_CAMPAIGN, 1, damage)
     return {"sensor": root / "sensor" / "raw", "lab": root / "lab" / "campaign", "campaign": root / "campaign"}
 
 
@@ -58,13 +64,19 @@ def known(service: Running, kind: str) -> bool:
 
 def test_sets_that_come_in_pieces_are_analysed_without_a_command(service: Running, tmp_path: Path) -> None:
     roots = simulated(tmp_path / "sets")
-    files = {kind: sorted(path for path in root.rglob("*") if path.is_file()) for kind, root in roots.items()}
-    for kind, every in files.items():
-        copy_in(service, kind, roots[kind], every[: len(every) // 2])
+    first_step = tmp_path / "sets" / "first_step"
+    begun = files_below(first_step)
+    files = {kind: files_below(root) for kind, root in roots.items()}
+    copy_in(service, "campaign", first_step, begun)
+    for kind in ("sensor", "lab"):
+        copy_in(service, kind, roots[kind], files[kind][: len(files[kind]) // 2])
     for kind in files:
         service.wait(lambda kind=kind: known(service, kind), f"the {kind} set is known")  # type: ignore[misc]
-    for kind, every in files.items():
-        copy_in(service, kind, roots[kind], every[len(every) // 2 :])
+    for kind in ("sensor", "lab"):
+        copy_in(service, kind, roots[kind], files[kind][len(files[kind]) // 2 :])
+    service.wait(lambda: service.settled_set("campaign", "proton", len(begun)), "the campaign's first dose is analysed and reported", 150)
+    said = check_campaign(service, tmp_path / "first", frames=12, steps=("pre 0 kRad", "radiating 5 kRad"), not_yet=("10 kRad", "post "))
+    copy_in(service, "campaign", roots["campaign"], [path for path in files["campaign"] if is_new(path, roots["campaign"], first_step)])
     for kind, every in files.items():
         count = len(every)
         service.wait(
@@ -72,6 +84,8 @@ def test_sets_that_come_in_pieces_are_analysed_without_a_command(service: Runnin
             f"the {kind} set is closed, planned and reported",
             150,
         )
+    every_step = ("pre 0 kRad", "radiating 5 kRad", "radiating 10 kRad", "post 10 kRad")
+    assert check_campaign(service, tmp_path / "last", frames=24, steps=every_step) != said
     text = service.morning(tmp_path)
     for kind, name in NAMES.items():
         summary = summary_of(service, kind)
@@ -82,6 +96,31 @@ def test_sets_that_come_in_pieces_are_analysed_without_a_command(service: Runnin
         assert "the balance closes" in page.text
         assert f"/{kind}/{name}/index.html" in text
         assert rejected(service, kind) == []
+
+
+def files_below(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def is_new(path: Path, root: Path, before: Path) -> bool:
+    """Whether a file was not there before, or has grown (the beam's log)."""
+    old = before / path.relative_to(root)
+    return not old.is_file() or old.read_bytes() != path.read_bytes()
+
+
+def check_campaign(service: Running, folder: Path, *, frames: int, steps: Sequence[str], not_yet: Sequence[str] = ()) -> str:
+    """Product, page and mail hold so many frames of these steps, and no other; the mail's words on the campaign."""
+    assert {q.value for q in summary_of(service, "campaign").quantities if q.name == "frames"} == {frames}
+    page = httpx.get(f"http://127.0.0.1:{service.settings.reports.port}/campaign/proton/", timeout=10).text
+    assert f"{frames} frames up to" in page
+    assert all(f">{step}<" in page for step in steps)
+    assert not any(f">{step}" in page for step in not_yet)
+    folder.mkdir()
+    lines = service.morning(folder).splitlines()
+    (place,) = [place for place, line in enumerate(lines) if "/campaign/proton/index.html" in line]
+    words = " ".join(lines[max(place - 12, 0) : place + 1])
+    assert f"{frames} frames up to" in words, words
+    return words
 
 
 def summary_of(service: Running, kind: str) -> Summary:
