@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 
@@ -136,6 +137,7 @@ def html_faults(html: str, max_bytes: int = MAX_PAGE_BYTES) -> tuple[str, ...]:
     parser.close()
     faults += sorted(set(parser.faults))
     faults += [f"<{tag}> is never closed" for tag in parser.open_tags]
-    faults += [f"the id {name!r} stands twice" for name in sorted({name for name in parser.ids if parser.ids.count(name) > 1})]
-    dead = {link for link in parser.links if link.startswith("#") and link != "#" and link[1:] not in parser.ids}
+    ids = Counter(parser.ids)
+    faults += [f"the id {name!r} stands twice" for name in sorted(name for name, count in ids.items() if count > 1)]
+    dead = {link for link in parser.links if link.startswith("#") and link != "#" and link[1:] not in ids}
     return (*faults, *(f"the link {link!r} leads nowhere" for link in sorted(dead)))
