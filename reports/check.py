@@ -28,7 +28,7 @@ def page_faults(page: NightPage) -> tuple[str, ...]:
 
 def _model_faults(page: NightPage) -> Iterator[str]:
     made = [light for light in page.lights if light.state in ("done", "degraded")]
-    yield from _picture_faults("light", ((light.name, light.thumbnail) for light in made))
+    yield from _picture_faults("light", ((light.name, light.thumbnail) for light in made if light.pictured))
     yield from _picture_faults("master", ((master.name, master.picture) for master in page.masters))
     yield from _picture_faults("stack", ((stack.name, stack.picture) for stack in page.stacks))
     yield from _light_faults(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -10,12 +11,14 @@ from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.lights import field_names
 from nightcrew.planning.model import PlannedProduct
+from reports.choice import chosen
 from reports.model import LightEntry, StackEntry
 from reports.night_data import ScopeData, name_of, readable, why
 from reports.pictures import picture_of_image, picture_of_png
 from reports.text import by_wavelength
 from reports.values import Picture
 
+MOST_PICTURES = 600  # of the lights of one instrument: 7 MB; a page is at most 15
 STACK_PX = 400  # longer side of a stack's picture
 STAR_FIGURES = 6  # per stack; all of them lie beside the stack
 STAR_BYTES = 5_000_000  # of all star figures of a page together
@@ -28,15 +31,23 @@ def lights(data: ScopeData, products_root: Path, threads: int = 2) -> tuple[Ligh
     fields = field_names([frame for frame in data.frames.values() if frame.header.kind == "light"])
     by_path = {frame.path: frame for frame in data.frames.values()}
     rows = [row for row in data.files if row.kind == "light" and row.state != "set_aside"]
+    pictured = _pictured(rows, by_path)
 
     def entry(row: PathRow) -> LightEntry:
         frame = by_path.get(row.path)
         planned = made.get(frame.id) if frame is not None else None
-        return _light(data, row, frame, planned, catalogues, fields, products_root)
+        return _light(data, row, frame, planned, catalogues, fields, products_root if row.path in pictured else None)
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         entries = list(pool.map(entry, rows))
     return tuple(sorted(entries, key=lambda light: (light.time_utc, light.name)))
+
+
+def _pictured(rows: Sequence[PathRow], by_path: Mapping[bytes, FrameRow]) -> set[bytes]:
+    """The lights whose pictures are shown: all, or as many as a page can hold, those that are degraded first."""
+    made = [row for row in rows if row.state in ("done", "degraded")]
+    made.sort(key=lambda row: (by_path[row.path].header.time_utc if row.path in by_path else "", row.path))
+    return {row.path for row in chosen(made, MOST_PICTURES, lambda row: row.state == "degraded")}
 
 
 def _planned_lights(data: ScopeData) -> list[tuple[PlannedProduct, FrameRow]]:
@@ -51,8 +62,9 @@ def _light(
     planned: PlannedProduct | None,
     catalogues: dict[str, PlannedProduct],
     fields: dict[int, str],
-    root: Path,
+    root: Path | None,
 ) -> LightEntry:
+    """``root`` of the products; None where its picture is not wanted."""
     name = name_of(row)
     product = data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
     catalogue = catalogues.get(planned.fingerprint) if planned is not None else None
@@ -77,7 +89,8 @@ def _light(
         background_unit=unit,
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),
-        thumbnail=_thumbnail(product, root, name),
+        thumbnail=None if root is None else _thumbnail(product, root, name),
+        pictured=root is not None or product is None,
         command=why(name),
     )
 

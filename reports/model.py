@@ -129,6 +129,7 @@ class LightEntry:
     depth_mag: float | None = None  # instrumental magnitude of a 5-sigma point source: no zero point in it
     sources: int | None = None
     thumbnail: Picture | None = None
+    pictured: bool = True  # False: one of too many for the page to show its picture
     command: str = ""
 
 

@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from itertools import groupby
 from statistics import median
 
+from reports.choice import chosen
 from reports.model import (
     CELL_STATES,
     GRADES,
@@ -26,6 +27,7 @@ from reports.model import (
 from reports.text import DASH, NARROW, age, clock, number, plural, quantity
 from reports.verdict import grade_counts, light_counts
 
+LISTED_LIGHTS = 1000  # rows of the table of all lights
 OPEN_SHEETS = 72  # up to so many lights the contact sheets are open from the start
 SHOWN_FILES = 12  # files named in the open; the rest is folded away
 MAILED_TILES = frozenset({"Median FWHM", "Calibrations"})  # the others stand in the mail's sentence, needs or balance
@@ -214,6 +216,11 @@ def middle(values: Iterable[float | None], unit: str, digits: int) -> str:
     """The median for people; a dash when there is none."""
     known = finite(values)
     return quantity(median(known), unit, digits) if known else DASH
+
+
+def listed_lights(lights: Sequence[LightEntry]) -> list[LightEntry]:
+    """The rows of the table of all lights, in order of time: all, or as many as a page bears, those that are not well first."""
+    return chosen(sorted(lights, key=lambda light: (light.time_utc, light.name)), LISTED_LIGHTS, lambda light: light.state != "done")
 
 
 def light_groups(lights: Sequence[LightEntry]) -> tuple[LightGroup, ...]:

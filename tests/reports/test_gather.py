@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nightcrew.ledger import claims, messages
-from reports import check, views
+from reports import check, gather_lights, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
 from reports.model import CalibrationCell, NightPage
@@ -175,6 +175,15 @@ def test_lights_have_their_numbers_and_pictures(page: NightPage) -> None:
     assert "data cut short" in lost.reason
     assert [stack.frames + len(stack.left_out) for stack in page.stacks] == [2, 2]
     assert [stack.filter for stack in page.stacks] == ["B", "V"]
+
+
+def test_of_very_many_lights_some_are_pictured(two_nights: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather_lights, "MOST_PICTURES", 2)
+    page = gathered(two_nights)
+    made = [light for light in page.lights if light.state in ("done", "degraded")]
+    assert [light.thumbnail is not None for light in made] == [light.pictured for light in made] == [True, False, True, False]
+    assert all(light.fwhm_px for light in made)
+    assert all(light.pictured for light in page.lights if light.state == "rejected")
 
 
 def test_a_night_without_flats_borrows_them_and_compares_its_masters(two_nights: Bench) -> None:
