@@ -52,7 +52,7 @@ def rice_main(folder: Path, repeats: int) -> object:
     from nightcrew.io.headers import choose_image, read_hdus
     from nightcrew.io.images import ImageFile
     from nightcrew.io.source import open_source
-    from nightcrew.io.tilecodecs import decoder, guarded
+    from nightcrew.io.tilecodecs import decoder, guarded, margin
     from nightcrew.io.tiletable import TileTable
 
     paths = sorted(folder.glob("*.fz"))
@@ -67,7 +67,7 @@ def rice_main(folder: Path, repeats: int) -> object:
             with open_source(path) as source:
                 table = TileTable(source, hdu)
                 decode = decoder(table.codec)
-                data = guarded(source.read_at(hdu.data_offset, hdu.data_size), table.tile[-1])
+                data = guarded(source.read_at(hdu.data_offset, hdu.data_size), margin(table.codec, table.tile))
                 for row, begin, length in zip(room, table.begins.tolist(), table.lengths.tolist(), strict=True):
                     row[:] = decode(data[begin : begin + length], table.tile)[0]
 

@@ -246,6 +246,8 @@ class ImageFile(PixelReader):
     def close(self) -> None:
         """Close the file; reading afterwards is an error."""
         self._source.close()
+        if self._tiles is not None:
+            self._tiles.close()
 
     def __enter__(self) -> ImageFile:
         return self

@@ -46,13 +46,39 @@ class Codec:
     smooth: bool = False
 
 
-def guarded(data: bytes, largest_tile: int) -> Bytes:
-    """``data`` with a margin that stops a decoder which runs over the end: ones end a run of zero bits at once."""
-    margin = 16 * largest_tile + 4096
-    out = np.empty(len(data) + margin, np.uint8)
+def guarded(data: bytes, margin_bytes: int) -> Bytes:
+    """``data`` with a margin (see ``margin``) that stops a decoder which runs over the end: ones end a run of zero bits at once."""
+    out = np.empty(len(data) + margin_bytes, np.uint8)
     out[: len(data)] = np.frombuffer(data, np.uint8)
     out[len(data) :] = 0xFF
     return out
+
+
+def margin(codec: Codec, tile: tuple[int, ...]) -> int:
+    """Bytes of ones behind a stream that its decoder cannot run through, whatever the stream says, for tiles of at most that shape.
+
+    Rice: both decoders compare their place with the stream's end after each block.  In ones, a pixel of a block takes at most
+    1 bit of unary part (or 8 more up to the next byte) and 30 lower bits, or 32 bits as it is: 5 bytes; and 8 are read ahead.
+    GZIP, NOCOMPRESS and PLIO read slices of their own.
+    """
+    if codec.algorithm.startswith("RICE"):
+        return 8 * codec.block_size + 4096
+    plane = [length for length in tile if length != 1]
+    return _hcompress_margin(*plane) if codec.algorithm == "HCOMPRESS_1" and len(plane) == 2 else 4096
+
+
+def _hcompress_margin(rows: int, columns: int) -> int:
+    """The HCOMPRESS decoder reads each bit plane of the four quadrants as a tree of nybbles (or flat, which is shorter), then signs.
+
+    The plane that it is in when the stream ends may have any nodes, of at most 6 bits each.  A plane that begins among ones is a
+    tree whose every node is the code 111111, "three of four": 3^k nodes at depth k at most.  A stream may claim
+    ``_MOST_BIT_PLANES`` planes (``_checked_hcompress``).  Signs are one bit a pixel.
+    """
+    high, wide = -(-rows // 2), -(-columns // 2)
+    depth = max(1, (max(high, wide) - 1).bit_length())
+    whole = [-(-high >> depth - k) * -(-wide >> depth - k) for k in range(depth)]
+    any_tree, ones_tree = sum(whole), sum(min(int(3**k), n) for k, n in enumerate(whole))
+    return (6 * any_tree + 4 * _MOST_BIT_PLANES * (6 * ones_tree + 12) + rows * columns) // 8 + 4096
 
 
 def decoder(codec: Codec) -> Decode:

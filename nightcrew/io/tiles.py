@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from nightcrew.io import tilecodecs
 from nightcrew.io.headers import Hdu
 from nightcrew.io.source import ByteSource
+from nightcrew.io.spill import ROOM, SpilledTiles
 from nightcrew.io.tilecodecs import DamagedTileError
 from nightcrew.io.tiletable import TileTable
 
@@ -28,6 +30,9 @@ class TileReader:
 
     Nothing that the table says is trusted: numbers of tiles, places in the heap and streams are checked before memory is
     taken.  Raises :class:`RejectedInput` naming what is wrong.  Safe to share between threads.
+
+    A tile is decoded once for rows that are asked for in turn: decoded tiles are kept, in memory where they are small (see
+    :mod:`nightcrew.io.spill`), so that many open images of one tile each take no more memory than a few.
     """
 
     def __init__(self, source: ByteSource, hdu: Hdu) -> None:
@@ -43,6 +48,9 @@ class TileReader:
         self._rice_in_runs = self._takes_runs()
         self._kept: dict[int, Array] = {}
         self._lock = threading.Lock()
+        self._margin = tilecodecs.margin(self.codec, self.tile)
+        self._give_back: weakref.finalize[..., object] | None = None
+        self._spilled: SpilledTiles | None = None
 
     def _takes_runs(self) -> bool:
         """Whether the kernel decodes many tiles at once: a tile is a row (as programs write them), its pixels are stored as they are."""
@@ -77,6 +85,10 @@ class TileReader:
         if self._rice_in_runs and out.flags.c_contiguous and out.dtype == self.dtype:
             self._rice_rows(start, out)
             return
+        spilled = self._where_kept()
+        if spilled is not None:
+            self._large_tiles(spilled, start, (y0, y1), inside, out)
+            return
         tiles = self._tiles(start, start + (ty1 - ty0) * across)
         for ty in range(ty0, ty1):
             top, bottom = max(y0, ty * high), min(y1, (ty + 1) * high)
@@ -84,6 +96,53 @@ class TileReader:
                 pixels = next(tiles)[inside]
                 out[top - y0 : bottom - y0, tx * wide : (tx + 1) * wide] = pixels[top - ty * high : bottom - ty * high]
         tiles.close()
+
+    def _where_kept(self) -> SpilledTiles | None:
+        """The file for decoded tiles; None where they are kept in memory, or each serves but one row."""
+        if not self._worth_keeping:
+            return None
+        with self._lock:
+            if self._spilled is None and self._give_back is None:
+                pixels = math.prod(self.tile[:-1]) * self.shape[-1]
+                self._give_back = ROOM.take(self, pixels * max(4, self.dtype.itemsize))  # most decoders give 4 bytes a pixel
+                if self._give_back is None:
+                    self._spilled = SpilledTiles(self._source.name, math.prod(self.grid), math.prod(self.tile) * self.dtype.itemsize)
+            return self._spilled
+
+    def _large_tiles(self, spilled: SpilledTiles, start: int, rows: tuple[int, int], inside: tuple[int, ...], out: Array) -> None:
+        """Rows of a plane through the file, but for tiles whose every row is asked for; ``start`` is the first tile."""
+        (y0, y1), (high, wide), across = rows, self.tile[-2:], self.grid[-1]
+        for ty in range(y0 // high, -(-y1 // high)):
+            top, bottom = max(y0, ty * high), min(y1, (ty + 1) * high)
+            for tx in range(across):
+                number = start + (ty - y0 // high) * across + tx
+                shape = self._shape_of(number)
+                part = out[top - y0 : bottom - y0, tx * wide : (tx + 1) * wide]
+                if bottom - top == math.prod(shape[:-1]) and not spilled.holds(number):
+                    part[:] = next(self._fresh([number])).reshape(part.shape)
+                    continue
+                self._spill(spilled, number)
+                room = part if part.flags.c_contiguous and part.dtype == self.dtype else np.empty(part.shape, self.dtype)
+                first = int(np.ravel_multi_index((*inside, top - ty * high), shape[:-1])) * shape[-1]
+                spilled.take(number, first * self.dtype.itemsize, room)
+                if room is not part:
+                    part[:] = room
+
+    def _spill(self, spilled: SpilledTiles, number: int) -> None:
+        """See to it that the file has the tile; one thread decodes at a time."""
+        with self._lock:
+            if not spilled.holds(number):
+                spilled.put(number, np.ascontiguousarray(next(self._fresh([number])), self.dtype))
+
+    def close(self) -> None:
+        """Forget the decoded tiles."""
+        with self._lock:
+            self._kept = {}
+            if self._give_back is not None:
+                self._give_back()
+                self._give_back = None
+            if self._spilled is not None:
+                self._spilled.close()
 
     def _number_of(self, index: tuple[int, ...]) -> int:
         number = 0
@@ -149,7 +208,7 @@ class TileReader:
         data = self._source.read_at(self._data_offset + begin, end - begin)
         if len(data) < end - begin:
             raise self._table.fault("the data are cut short")
-        return begin, stop, tilecodecs.guarded(data, math.prod(self.tile))
+        return begin, stop, tilecodecs.guarded(data, self._margin)
 
     def _one(self, number: int, data: Array) -> Array:
         shape = self._shape_of(number)

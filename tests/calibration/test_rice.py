@@ -14,17 +14,22 @@ from hypothesis import strategies as st
 
 from nightcrew.calibration.kernels import rice
 from nightcrew.io.images import read_image
-from nightcrew.io.tilecodecs import guarded
+from nightcrew.io.tilecodecs import Codec, guarded, margin
 
 pytestmark = pytest.mark.skipif(not rice.available(), reason="no C compiler: tiles are decoded one by one")
 DTYPES = ("u1", "i2", "i4")
+
+
+def padded(data: bytes, block: int) -> Any:
+    """With the margin of streams in such blocks."""
+    return guarded(data, margin(Codec("RICE_1", 16, quantised=False, block_size=block), (1,)))
 
 
 def compressed(tiles: np.ndarray[Any, Any], block: int) -> tuple[Any, Any, Any]:
     """The tiles' streams behind one another, where each begins, and their lengths."""
     streams = [_compression.compress_rice_1_c(tile.tobytes(), block, tiles.dtype.itemsize) for tile in tiles]
     lengths = np.array([len(stream) for stream in streams])
-    return guarded(b"".join(streams), tiles.shape[1]), np.cumsum(lengths) - lengths, lengths
+    return padded(b"".join(streams), block), np.cumsum(lengths) - lengths, lengths
 
 
 @given(
@@ -52,7 +57,7 @@ def test_the_first_tile_that_is_cut_is_named(dtype: str) -> None:
     for cut in (1, 7, int(lengths[2])):
         short = lengths.copy()
         short[2] -= cut
-        alone = guarded(data[begins[2] : begins[2] + short[2]].tobytes(), 300)
+        alone = padded(data[begins[2] : begins[2] + short[2]].tobytes(), 32)
         assert rice.decode_run(alone, np.array([0]), short[2:3], 32, np.empty((1, 300), dtype)) == 0
         joined = np.concatenate([data[: begins[2] + short[2]], alone[short[2] :]])
         assert rice.decode_run(joined, begins[:3], short[:3], 32, np.empty((3, 300), dtype)) == 2
@@ -61,13 +66,13 @@ def test_the_first_tile_that_is_cut_is_named(dtype: str) -> None:
 @given(dtype=st.sampled_from(DTYPES), stream=st.binary(min_size=0, max_size=64), pixels=st.integers(1, 300), block=st.integers(1, 64))
 def test_no_stream_writes_beyond_its_tile(dtype: str, stream: bytes, pixels: int, block: int) -> None:
     room = np.full((3, pixels), 77, dtype)
-    rice.decode_run(guarded(stream, pixels), np.array([0]), np.array([len(stream)]), block, room[1:2])
+    rice.decode_run(padded(stream, block), np.array([0]), np.array([len(stream)]), block, room[1:2])
     assert (room[[0, 2]] == 77).all()
 
 
 def test_zeros_without_end_are_a_damaged_tile() -> None:
     stream = bytes([0, 5, 0x20]) + bytes(100_000)  # a difference whose unary part never ends
-    assert rice.decode_run(guarded(stream, 32), np.array([0]), np.array([len(stream)]), 32, np.empty((1, 32), "i2")) == 0
+    assert rice.decode_run(padded(stream, 32), np.array([0]), np.array([len(stream)]), 32, np.empty((1, 32), "i2")) == 0
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4"])

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import math
 import struct
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
-from nightcrew.errors import RejectedInput
-from nightcrew.io import tilecodecs
+from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io import spill, tilecodecs
+from nightcrew.io import tiles as tiles_module
 from nightcrew.io.headers import read_hdus
-from nightcrew.io.images import read_image
+from nightcrew.io.images import ImageFile, read_image
 from nightcrew.io.tilecodecs import Codec, DamagedTileError
 
 DATA = np.random.default_rng(1).integers(0, 3000, (24, 20)).astype("i2")
@@ -107,7 +112,7 @@ FUZZ = """
     import sys
     import numpy as np
     from astropy.io.fits.hdu.compressed import _compression as c
-    from nightcrew.io.tilecodecs import Codec, DamagedTileError, decoder, guarded
+    from nightcrew.io.tilecodecs import Codec, DamagedTileError, decoder, guarded, margin
 
     rng = np.random.default_rng(int(sys.argv[1]))
     for k in range(400):
@@ -128,7 +133,7 @@ FUZZ = """
                 for _ in range(rng.integers(1, 6) if j else 0):
                     bad[rng.integers(0, min(len(bad), rng.choice([30, 10000])))] = rng.integers(0, 256)
                 try:
-                    got = decode(guarded(bytes(bad), h * w)[: len(bad)], (h, w))
+                    got = decode(guarded(bytes(bad), margin(codec, (h, w)))[: len(bad)], (h, w))
                     assert j or np.array_equal(got, expected)
                 except DamagedTileError:
                     assert j
@@ -139,3 +144,111 @@ def test_damaged_streams_never_bring_the_process_down() -> None:
     """In a process of its own: without the checks the HCOMPRESS decoder writes beyond its memory and aborts."""
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(FUZZ), "7"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
+
+
+def one_tile(
+    path: Path, algorithm: str, shape: tuple[int, ...], tile: tuple[int, ...], seed: int = 0, dtype: str = "i2"
+) -> np.ndarray[Any, Any]:
+    pixels = np.random.default_rng(seed).normal(1000, 20, shape).astype(dtype)
+    fits.CompImageHDU(pixels, compression_type=algorithm, tile_shape=tile).writeto(path)
+    return np.asarray(fits.getdata(path))
+
+
+@pytest.mark.parametrize("algorithm", ["RICE_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
+@pytest.mark.parametrize(
+    ("shape", "tile"), [((70, 45), (70, 45)), ((70, 45), (32, 20)), ((3, 40, 24), (1, 40, 24)), ((4, 30, 24), (2, 20, 24))]
+)
+def test_large_tiles_are_decoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, shape: tuple[int, ...], tile: tuple[int, ...]
+) -> None:
+    """Whatever the order of the rows: tiles that are too large to be kept in memory wait in a file."""
+    if algorithm == "HCOMPRESS_1" and tile[0] == 2:
+        shape, tile = shape[1:], tile[1:]  # its tiles have two axes
+    monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    pixels = one_tile(tmp_path / "a.fz", algorithm, shape, tile)
+    with ImageFile(tmp_path / "a.fz") as image:
+        tiles = image._tiles
+        assert tiles is not None
+        decoded: list[tuple[int, ...]] = []
+        decode = tiles._decode
+
+        def counted(data: Any, shape: tuple[int, ...]) -> Any:
+            decoded.append(shape)
+            return decode(data, shape)
+
+        monkeypatch.setattr(tiles, "_decode", counted)
+        ny = shape[-2]
+        for plane in reversed(range(image.n_planes)):
+            rows = {y: image.read_rows(y, min(ny, y + 7), plane) for y in [*range(0, ny, 7)][::-1]}
+            np.testing.assert_array_equal(np.concatenate([rows[y] for y in sorted(rows)]), pixels.reshape(-1, *shape[-2:])[plane])
+        assert len(decoded) == math.prod(tiles.grid)
+        np.testing.assert_array_equal(image.read(), pixels)
+    with ImageFile(tmp_path / "a.fz") as image:
+        np.testing.assert_array_equal(image.read(), pixels)
+
+
+def test_large_tiles_of_quantised_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    pixels = one_tile(tmp_path / "a.fz", "RICE_1", (40, 30), (40, 30), dtype="f4")
+    with ImageFile(tmp_path / "a.fz") as image:
+        np.testing.assert_array_equal(np.concatenate([image.read_rows(y, y + 8) for y in range(0, 40, 8)]), pixels)
+
+
+def test_room_for_decoded_tiles_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = spill._Room(3 * 24 * 20 * 4)
+    monkeypatch.setattr(tiles_module, "ROOM", room)
+    make(tmp_path / "a.fz", tile=(24, 20))
+
+    def in_memory(image: ImageFile) -> bool:
+        np.testing.assert_array_equal(image.read_rows(3, 9), DATA[3:9])
+        tiles = image._tiles
+        return tiles is not None and tiles._spilled is None
+
+    images = [ImageFile(tmp_path / "a.fz") for _ in range(5)]
+    assert [in_memory(image) for image in images] == [True, True, True, False, False]
+    images.pop(0).close()
+    del images[0]  # never closed, but gone
+    gc.collect()
+    assert [in_memory(ImageFile(tmp_path / "a.fz")) for _ in range(1)] == [True]
+    for image in images:
+        image.close()
+
+
+def test_no_room_for_decoded_tiles_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    make(tmp_path / "a.fz", tile=(24, 20))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spill, "pwrite_all", full)
+    with ImageFile(tmp_path / "a.fz") as image, pytest.raises(TransientError, match=r"a\.fz: its tiles cannot be put .* \(No space"):
+        image.read_rows(0, 3)
+
+
+PEAK = """
+    import resource
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from nightcrew.calibration.combine import combine
+    from nightcrew.calibration.sources import ArraySource
+
+    paths = sorted(Path(sys.argv[1]).glob("*.fz"))
+    got = combine([paths[k % len(paths)] for k in range(int(sys.argv[2]))], method="mean", planes=("result",), memory_bytes=8 << 20)
+    np.save(sys.argv[3], got.result)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["RICE_1", pytest.param("HCOMPRESS_1", marks=pytest.mark.slow)])
+def test_memory_does_not_grow_with_the_frames_of_one_tile(tmp_path: Path, algorithm: str) -> None:
+    """Each frame has 3 MB (as HCOMPRESS decodes it, 6 MB): 20 more would take 60 MB."""
+    pixels = [one_tile(tmp_path / f"{k}.fz", algorithm, (1000, 1500), (1000, 1500), seed=k) for k in range(2)]
+    peaks = []
+    for count in (4, 24):
+        command = [sys.executable, "-c", textwrap.dedent(PEAK), str(tmp_path), str(count), str(tmp_path / "mean.npy")]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks.append(int(run.stdout) / 1024)
+        np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), np.mean(pixels, axis=0).astype(np.float32))
+    assert peaks[1] - peaks[0] < 20

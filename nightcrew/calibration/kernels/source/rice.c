@@ -105,7 +105,7 @@ RICE(rice_16, uint16_t, 1, 4, 14)
 RICE(rice_32, uint32_t, 2, 5, 25)
 
 /* n_tiles tiles of n pixels of `width` bytes each, in blocks of `block`, one behind the other in out; tile i is the `length[i]` bytes
- * from data + begin[i] on, and behind the last byte of data 16 bytes a pixel of a tile follow.  -1, or the first tile that is damaged. */
+ * from data + begin[i] on, and behind the last byte of data ones follow (tilecodecs.margin).  -1, or the first tile that is damaged. */
 PUBLIC int64_t nightcrew_rice(const uint8_t *data, const int64_t *begin, const int64_t *length, int64_t n_tiles, int64_t n, int block, int width,
                               char *out)
 {
