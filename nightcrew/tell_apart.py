@@ -96,7 +96,7 @@ def pixel_hash(path: bytes) -> str:
         with ImageFile(Path(os.fsdecode(path))) as image:
             if _is_lossy(image.hdu.cards):
                 return UNTOLD
-            pixels = image.read()
+            pixels = image.numbers()
     except (RejectedInput, TransientError, OSError):
         return UNTOLD
     return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]

@@ -21,13 +21,15 @@ from tasks.frames_in import file_of
 
 
 def _middle(frame: FrameRow) -> NDArray[Any]:
-    """The trimmed frame in ADU."""
+    """The trimmed frame in ADU, NaN where there is no value."""
     with ImageFile(file_of(frame), frame.header.hdu) as image:
         data = image.read()
-    if frame.header.trim is None:
-        return data
-    x0, x1, y0, y1 = frame.header.trim
-    return data[y0:y1, x0:x1]
+    if frame.header.trim is not None:
+        x0, x1, y0, y1 = frame.header.trim
+        data = data[y0:y1, x0:x1]
+    if np.isfinite(camera_numbers.central_region(data)).mean() <= 0.5:  # of two such frames no pixel may have both values
+        raise RejectedInput("half of the pixels in its middle have no value")
+    return data
 
 
 def make_camera_numbers(context: UnitContext, planned: PlannedProduct) -> NewProduct:

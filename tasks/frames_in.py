@@ -57,7 +57,7 @@ def pixels_of(frame: FrameRow) -> tuple[NDArray[Any], float | None, Hdu]:
     """
     known = frame.header.saturation_adu
     with ImageFile(file_of(frame), frame.header.hdu) as image:
-        return image.without_blank(image.read()), _type_maximum(image.dtype) if known is None else known, image.hdu
+        return image.read(), _type_maximum(image.dtype) if known is None else known, image.hdu
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def look(frame: FrameRow) -> Look:
         if not (0 <= x0 < x1 <= nx and 0 <= y0 < y1 <= ny):
             raise RejectedInput(f"the trim region x {x0}:{x1}, y {y0}:{y1} does not lie within the frame of {nx} x {ny} pixels")
         rows = np.unique(np.linspace(0, y1 - y0 - 1, min(_SAMPLE_ROWS, y1 - y0)).astype(np.intp))
-        raw = image.without_blank(np.concatenate([image.read_rows(int(y0 + r), int(y0 + r) + 1) for r in rows]))
+        raw = np.concatenate([image.read_rows(int(y0 + r), int(y0 + r) + 1) for r in rows])
         largest = _type_maximum(image.dtype)
         over = _overscan(image, header.overscan)
     sample = raw[:, x0:x1]
@@ -107,7 +107,7 @@ def look(frame: FrameRow) -> Look:
 def _overscan(image: ImageFile, region: tuple[int, int, int, int] | None) -> float:
     if region is None:
         return 0.0
-    level = overscan_level(image.without_blank(image.read()), region, None, "level").level_adu
+    level = overscan_level(image.read(), region, None, "level").level_adu
     return float(level[0]) if level is not None else 0.0
 
 

@@ -265,7 +265,7 @@ def _physical_reader(image: ImageFile, plane: int) -> Reader:
     cube_plane = plane if image.n_planes > 1 else None
 
     def read(y0: int, y1: int, _buffers: dict[str, Array]) -> tuple[Array, int]:
-        return image.without_blank(image.read_rows(y0, y1, cube_plane)), 0
+        return image.read_rows(y0, y1, cube_plane), 0
 
     return read
 

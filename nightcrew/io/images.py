@@ -7,6 +7,7 @@ BZERO 2^(n-1)) gives unsigned integers exactly, without a step through floats.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -85,8 +86,11 @@ class Scaling:
 class PixelReader:
     """Pixels of one image HDU of an open source, in row ranges.
 
-    ``shape`` is ``[y, x]`` or ``[plane, ..., y, x]``, ``dtype`` that of the physical values: the stored integers or floats in native
+    ``shape`` is ``[y, x]`` or ``[plane, ..., y, x]``, ``dtype`` that of the physical numbers: the stored integers or floats in native
     order, unsigned by the BZERO convention, float32 for other scalings (float64 when 32 or 64 bits are stored).
+
+    ``read`` and ``read_rows`` give values: pixels without one are NaN, integers with BLANK therefore floats (``value_type``).
+    ``numbers`` and ``number_rows`` give the numbers, of which ``blank`` stands for no value.
     """
 
     def __init__(self, source: ByteSource, hdu: Hdu) -> None:
@@ -136,21 +140,14 @@ class PixelReader:
 
     @property
     def blank(self) -> int | None:
-        """The value of pixels without one (BLANK) where integers come out; None without it, and where such pixels are NaN."""
+        """The number of pixels without a value (BLANK) where integers come out; None without it, and where such pixels are NaN."""
         scaling = self._scaling
         return scaling.blank + int(scaling.zero) if scaling.blank is not None and scaling.dtype.kind in "iu" else None
 
     @property
     def value_type(self) -> np.dtype[Any]:
-        """Type of what ``without_blank`` gives."""
+        """Type of what ``read`` and ``read_rows`` give."""
         return self.dtype if self.blank is None else np.dtype("f4" if self.dtype.itemsize <= 2 else "f8")
-
-    def without_blank(self, pixels: Array) -> Array:
-        """Pixels of this image as floats with NaN for ``blank``; as they are where no integer means that there is no value."""
-        if self.blank is None:
-            return pixels
-        kind = self.value_type
-        return np.where(pixels == self.blank, kind.type(np.nan), pixels.astype(kind))
 
     def _checked_range(self, y0: int, y1: int, plane: int | None) -> int:
         """Rows before ``y0`` in the stream of all planes; RejectedInput or ValueError outside the image."""
@@ -205,21 +202,30 @@ class PixelReader:
         self._tiles.rows(first, first + len(out), out)
 
     def read_rows(self, y0: int, y1: int, plane: int | None = None) -> Array:
-        """Physical values ``[y1-y0, nx]`` in native byte order.
+        """Physical values ``[y1-y0, nx]`` in native byte order; pixels without a value (NaN, BLANK) are NaN."""
+        numbers, blank, kind = self.number_rows(y0, y1, plane), self.blank, self.value_type
+        return numbers if blank is None else np.where(numbers == blank, kind.type(np.nan), numbers.astype(kind))
 
-        BLANK pixels are NaN where the scaling makes floats; unscaled integers keep their stored number (see ``blank``).
-        """
+    def number_rows(self, y0: int, y1: int, plane: int | None = None) -> Array:
+        """As ``read_rows``, but integers stay integers also where one of them (``blank``) means that there is no value."""
         first = self._checked_range(y0, y1, plane)
         stored = self._tiles.rows(first, first + y1 - y0) if self._tiles is not None else self._stored_rows(first, y1 - y0)
         return self._scaling.apply(stored, own=True)
 
     def read(self, plane: int | None = None) -> Array:
-        """The whole image ``[y, x]``; a cube without ``plane`` as ``[plane, y, x]`` in its full shape."""
+        """The values of the whole image ``[y, x]``; of a cube without ``plane`` as ``[plane, y, x]`` in its full shape."""
+        return self._whole(self.read_rows, self.value_type, plane)
+
+    def numbers(self, plane: int | None = None) -> Array:
+        """As ``read``, of what ``number_rows`` gives."""
+        return self._whole(self.number_rows, self.dtype, plane)
+
+    def _whole(self, rows: Callable[[int, int, int | None], Array], kind: np.dtype[Any], plane: int | None) -> Array:
         if plane is not None or self.n_planes == 1:
-            return self.read_rows(0, self.shape[-2], plane if self.n_planes > 1 else 0).reshape(self.shape[-2:])
-        out = np.empty((self.n_planes, *self.shape[-2:]), self.dtype)
+            return rows(0, self.shape[-2], plane if self.n_planes > 1 else 0).reshape(self.shape[-2:])
+        out = np.empty((self.n_planes, *self.shape[-2:]), kind)
         for index in range(self.n_planes):
-            out[index] = self.read_rows(0, self.shape[-2], index)
+            out[index] = rows(0, self.shape[-2], index)
         return out.reshape(self.shape)
 
 
@@ -270,6 +276,6 @@ def _choose(source: ByteSource, wanted: int | str | None, max_bytes: int) -> tup
 
 
 def read_image(path: Path | str, hdu: int | str | None = None) -> Array:
-    """All pixels of one image as physical values (see :class:`ImageFile`)."""
+    """All pixels of one image as physical values, NaN where there is none (see :class:`ImageFile`)."""
     with ImageFile(path, hdu) as image:
         return image.read()

@@ -88,7 +88,7 @@ def frame_numbers(path: Path) -> tuple[FrameNumbers, tuple[int, int]]:
     """Exact numbers of a frame and its shape [y, x]."""
     with ImageFile(path) as image:
         ny, nx = image.shape[-2:]
-        if image.dtype == np.uint16:
+        if image.value_type == np.uint16:
             counts = np.zeros(65536, dtype=np.int64)
             for y in range(0, ny, _ROWS):
                 counts += np.bincount(image.read_rows(y, min(y + _ROWS, ny)).reshape(-1), minlength=65536)
@@ -295,8 +295,8 @@ def stored_step(paths: Sequence[Path]) -> float:
     for path in paths[:1]:
         with ImageFile(path) as image:
             rows = image.read_rows(0, min(64, image.shape[-2]))
-            if rows.dtype.kind not in "iu":
+            if image.dtype.kind not in "iu":
                 return 0.0
-            bits = int(np.bitwise_or.reduce(rows.reshape(-1).astype(np.int64)))
+            bits = int(np.bitwise_or.reduce(rows[np.isfinite(rows)].astype(np.int64)))
             return float(bits & -bits) if bits else 1.0
     return 0.0

@@ -59,7 +59,8 @@ def check_pixels(image: ImageFile, *, bit_depth: int = 0, shift_bits: int = 0, s
             undefined += rows.size - finite.size
         else:
             finite = rows
-            common |= int(np.bitwise_or.reduce(rows, axis=None))
+        if image.dtype.kind in "iu":
+            common |= int(np.bitwise_or.reduce(finite.astype(image.dtype, copy=False), axis=None))
         if finite.size:
             high = float(finite.max())
             at_highest = 0 if high > highest else at_highest

@@ -85,6 +85,7 @@ def unstable_pixels(
     unstable); the variance of the rest is compared with that of quiet pixels and the photon noise of the pixel's own dark
     signal (by ``gain_e_per_adu``, or as the frames' bright pixels show it): being hot is no instability.  The limit is that
     of a chi-squared law with as many degrees of freedom, at ``limits.unstable_false``, in units of its median.
+    A pixel that has no value in one of the frames is unstable.
     """
     limits = limits or BadPixelLimits()
     if len(frames) < 4:
@@ -233,7 +234,9 @@ def _too_variable(
     from scipy.stats import chi2
 
     base = max(_finite_median(sample_pixels(variance), 0.0), 1.0 / 12.0)  # at least a step of one ADU
-    typical, sigma = median_and_sigma(sample_pixels(mean))
+    sample = sample_pixels(mean)
+    known = sample[np.isfinite(sample)]
+    typical, sigma = median_and_sigma(known) if known.size else (0.0, 0.0)
     signal = np.maximum(mean - typical, 0.0)
     slope = 1.0 / gain_e_per_adu if gain_e_per_adu else _noise_slope(signal, variance - base, 10.0 * max(sigma, 1.0))
     limit = float(chi2.isf(false, freedom) / chi2.median(freedom))

@@ -63,10 +63,10 @@ def of_file(path: Path, hdu: Hdu, *, max_bytes: int = DEFAULT_MAX_BYTES) -> str:
                 return ""
             plane = 0 if reader.n_planes > 1 else None
             ny = reader.shape[-2]
-            rows = [reader.read_rows(y, y + 1, plane) for y in sampled_rows(ny, only_first=reader.compressed)]
+            rows = [reader.number_rows(y, y + 1, plane) for y in sampled_rows(ny, only_first=reader.compressed)]
             if not rows or suspicion(middle_columns(np.concatenate(rows))) is None:
                 return ""
-            found = exchanged(reader.read_rows(0, ny, plane))
+            found = exchanged(reader.number_rows(0, ny, plane))
         except RejectedInput:
             return ""
     return f"{source.name}: {found}; it must be written anew with the more significant byte first, as FITS has it" if found else ""

@@ -79,7 +79,7 @@ def read_frame(path: Path, extension: int | str | None = None) -> Frame:
     """
     hdus = read_hdus(path)
     with ImageFile(path, extension) as image:
-        hdu, pixels, blank = image.hdu, image.read(), image.blank
+        hdu, pixels, blank = image.hdu, image.numbers(), image.blank
     while pixels.ndim > 3 and pixels.shape[0] == 1:
         pixels = pixels[0]
     if pixels.ndim > 3:

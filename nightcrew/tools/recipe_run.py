@@ -319,9 +319,9 @@ def _source(frame: NightFrame) -> ArraySource:
 
 
 def _read(frame: NightFrame) -> NDArray[Any]:
-    """Raw pixels inside the trim section; as floats, NaN where there is no value, where integers may mean that (BLANK)."""
+    """Raw pixels inside the trim section; NaN where there is no value."""
     with ImageFile(frame.path, frame.header.hdu) as image:
-        pixels = image.without_blank(image.read())
+        pixels = image.read()
     if frame.header.trim is None:
         return pixels
     x0, x1, y0, y1 = frame.header.trim

@@ -52,12 +52,18 @@ def test_other_scalings_make_floats(tmp_path: Path, bitpix: int, code: str, phys
     np.testing.assert_array_equal(got, np.arange(12).reshape(3, 4) * 0.5 - 3)
 
 
-def test_blank_is_nan_only_where_floats_come_out(tmp_path: Path) -> None:
+def test_blank_is_nan_and_a_number_only_for_who_asks_for_numbers(tmp_path: Path) -> None:
     stored = np.array([1, -99, 3], ">i2").tobytes()
     (tmp_path / "a.fits").write_bytes(image(16, (3, 1), stored, ["BLANK   = -99", "BSCALE  = 2.0"]))
     (tmp_path / "b.fits").write_bytes(image(16, (3, 1), stored, ["BLANK   = -99"]))
     np.testing.assert_array_equal(read_image(tmp_path / "a.fits"), [[2, np.nan, 6]])
-    np.testing.assert_array_equal(read_image(tmp_path / "b.fits"), [[1, -99, 3]])
+    np.testing.assert_array_equal(read_image(tmp_path / "b.fits"), [[1, np.nan, 3]])
+    with ImageFile(tmp_path / "b.fits") as opened:
+        assert [str(kind) for kind in (opened.dtype, opened.value_type, opened.read().dtype)] == ["int16", "float32", "float32"]
+        assert opened.numbers().dtype == np.int16
+        np.testing.assert_array_equal(opened.numbers(), [[1, -99, 3]])
+    (tmp_path / "c.fits").write_bytes(image(16, (3, 1, 2), 2 * stored, ["BLANK   = -99"]))
+    np.testing.assert_array_equal(read_image(tmp_path / "c.fits"), [[[1, np.nan, 3]]] * 2)
 
 
 def test_scaling_with_decimal_comma_and_nonsense(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,9 @@ from nightcrew.irradiation.annealing import fit_annealing, recovered
 from nightcrew.irradiation.hits import hot_from, mean_without_hits
 from nightcrew.irradiation.hot_pixels import exponential_tail, growth, hot_limit, hot_mask
 from nightcrew.irradiation.moments import stack_noise
+from nightcrew.irradiation.open_frames import OpenFrames
 from nightcrew.irradiation.outliers import Prior, estimate_prior, find_outliers, levels_removed
+from nightcrew.irradiation.stacks import frame_numbers, stored_step
 
 
 def frames(rng: np.random.Generator, n: int, pixels: int, sigma: float | np.ndarray = 5.0) -> np.ndarray:
@@ -241,3 +245,19 @@ def test_annealing_is_found_and_its_absence_said() -> None:
     assert fit_annealing(t, 50 + rng.normal(0, 1, 6), np.full(6, 1.0)).why
     assert recovered(10, 30, 15) == pytest.approx(0.75)
     assert math.isnan(recovered(10, 10, 12))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16"])
+def test_blank_integers_are_no_values(tmp_path: Path, dtype: str) -> None:
+    pixels = 16 * np.arange(1, 101).reshape(10, 10).astype(dtype)
+    pixels[4, 2] = 7
+    hdu = fits.PrimaryHDU(pixels)
+    hdu.header["BLANK"] = 7 - (32768 if dtype == "uint16" else 0)
+    hdu.writeto(tmp_path / "a.fits")
+    found, shape = frame_numbers(tmp_path / "a.fits")
+    known = pixels[pixels != 7].astype(float)
+    assert shape == (10, 10)
+    assert [found.mean, found.std] == pytest.approx([known.mean(), known.std()])
+    assert stored_step([tmp_path / "a.fits"]) == 16
+    with OpenFrames([tmp_path / "a.fits"]) as images:
+        assert np.isnan(images.rows(4, 5)[0]).nonzero()[0].tolist() == [2]

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nightcrew.detector.stack import FrameStack
 from nightcrew.errors import RejectedInput
 from nightcrew.lab.convert import Section
+from nightcrew.lab.frame_stats import stats_of_frames
 from nightcrew.lab.index import Given, index_sections, write_frames_index
 from nightcrew.lab.records import INDEX_COLUMNS, read_index
 from tests.lab.test_convert import stored
@@ -152,3 +154,21 @@ def test_raws_that_no_fits_stands_for_are_named(tmp_path: Path) -> None:
     folder = attempt(tmp_path / "Bias" / "attempt0")
     frame(folder / "fits" / "BiasT0_exp0.1sAt0f0.fits", TEMP=1.0)
     assert any("1 raws are not converted yet" in text for text in index_sections([Section(tmp_path)]).warnings)
+
+
+def test_blank_integers_are_undefined_pixels(tmp_path: Path) -> None:
+    pixels = 4 * np.arange(1, 401, dtype=np.int16).reshape(20, 20)
+    pixels[3, 4:7] = -32767
+    path = frame(tmp_path / "Bias" / "a.fits", pixels, TEMP=1.0, BLANK=-32767)
+    (row,) = index_sections([Section(tmp_path / "Bias", "BIAS")]).frames
+    assert row.undefined_fraction == 3 / 400
+    assert (row.step_adu, row.highest_adu, row.bad) == (4, 1600, False)
+    (stats,) = stats_of_frames([row])
+    known = pixels[pixels > 0].astype(float)
+    assert [stats.lowest, stats.mean, stats.std] == pytest.approx([4, known.mean(), known.std()])
+    with FrameStack([path]) as stack:
+        assert np.isnan(stack.rows(3, 4)[0]).nonzero()[0].tolist() == [4, 5, 6]
+    pixels[3] = -32767
+    frame(tmp_path / "Dark" / "b.fits", pixels, TEMP=1.0, BLANK=-32767)
+    (row,) = index_sections([Section(tmp_path / "Dark", "DARK")]).frames
+    assert row.reason == "5 % of the pixels are undefined"

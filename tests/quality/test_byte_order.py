@@ -111,7 +111,7 @@ def test_no_real_frame_is_accused(name: str) -> None:
         try:
             with ImageFile(path) as image:
                 reason = byte_order.of_file(path, image.hdu)
-                words = image.read() if image.dtype.kind in "iu" and image.dtype.itemsize == 2 else np.zeros((1, 1), np.uint16)
+                words = image.numbers() if image.dtype.kind in "iu" and image.dtype.itemsize == 2 else np.zeros((1, 1), np.uint16)
         except NightcrewError:
             continue
         assert reason == "", path.name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -160,3 +163,18 @@ def test_simulated_bright_fat_covariances_lose_no_light() -> None:
     assert kernel.sum() == pytest.approx(0.0, abs=1e-20)
     sensor = build_sensor(SensorModel(bright_fat_per_e=-2e-6, prnu=0.0, dark_rate_e_per_s=0.0), 1)
     assert sensor.flat(50_000, 1.0, -10.0, 1).mean() == pytest.approx(1000 + 50_000 / 1.5, rel=1e-3)
+
+
+def test_blank_integers_of_files_are_no_values(tmp_path: Path) -> None:
+    frames, arrays = [], []
+    for k in range(2):
+        pixels = np.rint(noise(10, k)).astype(np.int16)
+        pixels[50 + k, 60:90] = -5
+        fits.writeto(tmp_path / f"{k}.fits", pixels, fits.Header([("BLANK", -5)]))
+        arrays.append(np.where(pixels == -5, np.nan, pixels.astype(np.float32)))
+        frames.append(dataclasses.replace(frame(arrays[-1]), data=None, path=tmp_path / f"{k}.fits"))
+    window = [Window(0, 220, 0, 200)]
+    found = pair_statistics(frames[0], frames[1], window, 0.0, PairOptions())
+    expected = measure(arrays[0], arrays[1])
+    assert [found.variance, found.variance_error, found.level] == [expected.variance, expected.variance_error, expected.level]
+    assert found.variance == pytest.approx(100, rel=4 * math.sqrt(2 / arrays[0].size))
