@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nightcrew.calibration.combine import combine
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io import spill, tilecodecs
 from nightcrew.io import tiles as tiles_module
@@ -252,3 +253,61 @@ def test_memory_does_not_grow_with_the_frames_of_one_tile(tmp_path: Path, algori
         peaks.append(int(run.stdout) / 1024)
         np.testing.assert_array_equal(np.load(tmp_path / "mean.npy"), np.mean(pixels, axis=0).astype(np.float32))
     assert peaks[1] - peaks[0] < 20
+
+
+GUARD = """
+    import ctypes
+    import mmap
+    import sys
+    import numpy as np
+    from astropy.io.fits.hdu.compressed import _compression as c
+    from nightcrew.io.tilecodecs import Codec, DamagedTileError, decoder, guarded, margin
+
+    PAGES = 64 << 20
+    room = mmap.mmap(-1, PAGES + mmap.PAGESIZE)
+    whole = np.frombuffer(room, np.uint8)
+    if ctypes.CDLL(None, use_errno=True).mprotect(ctypes.c_void_p(whole.ctypes.data + PAGES), mmap.PAGESIZE, 0):
+        sys.exit("pages cannot be protected")
+
+    def decode(codec, stream, shape):
+        data = guarded(stream, margin(codec, shape))
+        place = whole[PAGES - len(data) : PAGES]  # one byte further on the process dies
+        place[:] = data
+        try:
+            decoder(codec)(place[: len(stream)], shape)
+        except DamagedTileError:
+            pass
+
+    rng = np.random.default_rng(int(sys.argv[1]))
+    for k in range(int(sys.argv[2])):
+        h, w = (int(n) for n in rng.choice([4, 5, 16, 33, 64, 100, 257], 2))
+        a = (rng.normal(1000, rng.choice([2, 30, 3000]), (h, w))).astype("i2")
+        good = bytearray(c.compress_hcompress_1_c(a.astype("i8").tobytes(), h, w, 0, 8))
+        for planes in (None, 60):
+            if planes:
+                good[22:25] = bytes([planes] * 3)
+            for end in (25, 26, *rng.integers(25, len(good), 6)):
+                decode(Codec("HCOMPRESS_1", 16, False), bytes(good[:end]), (h, w))
+        for width in (1, 2, 4):
+            for block in (1, 32, 4096):
+                codec = Codec("RICE_1", 8 * width, False, "", block, width)
+                rice = c.compress_rice_1_c(a.astype(f"i{width}" if width > 1 else "u1").tobytes(), block, width)
+                for end in (width, width + 1, *rng.integers(width, len(rice) + 1, 3)):
+                    for code in (0x00, 0xFF, 0x7F):
+                        decode(codec, bytes(rice[: end - 1]) + bytes([code]), (h, w))
+"""
+
+
+def test_no_decoder_reads_beyond_its_margin() -> None:
+    """Streams cut short, with as many bit planes as can be claimed, before a page that may not be read."""
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(GUARD), "3", "4"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, (run.returncode, run.stderr[-2000:])
+
+
+def test_frames_of_one_tile_combine_alike_with_both_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    pixels = [one_tile(tmp_path / f"{k}.fz", "RICE_1", (90, 60), (90, 60), seed=k) for k in range(5)]
+    paths = [tmp_path / f"{k}.fz" for k in range(5)]
+    found = [combine(paths, method="median", kernel=kernel, memory_bytes=20_000, threads=2).result for kernel in ("auto", "numpy")]
+    assert found[0].tobytes() == found[1].tobytes()
+    np.testing.assert_array_equal(found[0], np.median(pixels, axis=0).astype(np.float32))
