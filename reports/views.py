@@ -163,7 +163,7 @@ def tiles(page: NightPage, verdict: Verdict) -> tuple[Tile, ...]:
             if reduced < 0.9 * lights
             else ""
         )
-        made.append(Tile("Lights reduced", f"{number(reduced, 0)}{NARROW}/{NARROW}{number(lights, 0)}", _grade_words(page), tone))
+        made.append(Tile("Lights reduced", f"{number(reduced, 0)}{NARROW}/ {number(lights, 0)}", _grade_words(page), tone))
     made += _quality_tiles(page)
     if page.calibrations:
         here = sum(cell.state in ("existed", "late") for cell in page.calibrations)

@@ -11,6 +11,7 @@ from reports import check, views
 from reports.choice import chosen
 from reports.render import judged_html
 from reports.text import number
+from reports.verdict import judge
 from tests.reports.samples import big_night
 
 
@@ -35,6 +36,8 @@ def test_a_page_of_very_many_lights_says_how_many_it_shows() -> None:
     lights = tuple(light if light.name in shown else dataclasses.replace(light, thumbnail=None, pictured=False) for light in page.lights)
     page = dataclasses.replace(page, lights=lights)
     assert not [fault for fault in check.page_faults(page) if "picture" in fault]
+    tile = next(tile for tile in views.tiles(page, judge(page)) if tile.label == "Lights reduced")
+    assert tile.value.split(" ")[1] == number(1200, 0)  # a line may break before the second number, never within one
     html = judged_html(page)
     assert f"600 lights of {number(1200, 0)} with a picture here" in html
     assert html.count("<img") < 700
