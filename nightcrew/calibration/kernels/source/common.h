@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "pixels would be swapped the wrong way: without these kernels numpy computes the same"
+#endif
+
 #define PUBLIC __attribute__((visibility("default")))
 #define INLINE static inline __attribute__((always_inline))
 #define MAX_PLANES 6
