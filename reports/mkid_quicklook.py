@@ -22,6 +22,7 @@ from nightcrew.errors import Refused
 from nightcrew.io import atomic
 from nightcrew.io.source import shown
 from nightcrew.mkid.flags import PROBLEM
+from nightcrew.mkid.live_time import joined
 from nightcrew.mkid.quicklook import NOTES, QuickLook
 from reports.text import visible
 
@@ -62,6 +63,7 @@ def page_data(look: QuickLook, *, live: bool = False) -> dict[str, Any]:
             for bit, (name, about) in enumerate(look.flags_known.items())
         ],
         "live": live,
+        "unread": _unread(look),
         "arrays": {
             "flag": _packed(look.flag, "u4"),
             "resid": _packed(look.resid, "u4"),
@@ -74,8 +76,23 @@ def page_data(look: QuickLook, *, live: bool = False) -> dict[str, Any]:
             "phase": _packed(look.phase),
             "coefficients": _packed(look.coefficients, "f4"),
             "rician": _packed(look.rician_per_bin, "f4"),
+            "reader": _packed(_readers(look)),
         },
     }
+
+
+def _unread(look: QuickLook) -> list[list[list[float]]]:
+    """Stretches in seconds in which pixels were not read out: those of all pixels, and for each board that was silent its own and those."""
+    every = [look.lost, *(joined(look.lost, look.silences.of_board(board)) for board in look.silences.boards)]
+    return [(joined(np.clip(one, 0, look.span_us)) / 1e6).tolist() for one in every]
+
+
+def _readers(look: QuickLook) -> NDArray[np.uint32]:
+    """For each pixel the place of its stretches in :func:`_unread`."""
+    place = np.zeros(look.silences.board.size, dtype=np.uint32)
+    for number, board in enumerate(look.silences.boards, 1):
+        place[look.silences.board.ravel() == board] = number
+    return place
 
 
 def quicklook_html(look: QuickLook, *, live: bool = False) -> str:

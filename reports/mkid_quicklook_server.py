@@ -31,7 +31,10 @@ _SOCKET_S = 30.0
 
 
 def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str, Any]:
-    """Stream, histogram and fit of one pixel: ``x``, ``y``, and ``start``, ``stop`` and ``step`` in seconds; ``Refused`` for nonsense."""
+    """Stream, histogram and fit of one pixel: ``x``, ``y``, and ``start``, ``stop`` and ``step`` in seconds; ``Refused`` for nonsense.
+
+    A step in which the pixel was not read out all the time counts nowhere, and is null in the stream; ``read_s`` is that of the others.
+    """
     x, y = (_number(wanted, name, 0, limit - 1) for name, limit in (("x", table.shape[1]), ("y", table.shape[0])))
     window = window_us(table, wanted.get("start", ""), wanted.get("stop", ""))
     step_us = round(_number(wanted, "step", 1e-6, 1e5) * 1e6)
@@ -44,7 +47,8 @@ def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str,
     counts = samples(table, pixel, window, step_us)
     seen = counts[counts >= 0]
     per = max(-(-counts.size // _LONGEST_ANSWER), 1)
-    shown = np.add.reduceat(np.maximum(counts, 0), np.arange(0, counts.size, per))
+    begins = np.arange(0, counts.size, per)
+    shown, unread = np.add.reduceat(np.maximum(counts, 0), begins), np.add.reduceat(counts < 0, begins, dtype=np.int64) > 0
     edges_s = np.minimum(np.arange(shown.size + 1) * per, counts.size) * (step_us / 1e6) + window[0] / 1e6
     fitted, words = _fit(counts, step_us)
     cells, width, moments = histograms(counts[None])
@@ -55,7 +59,8 @@ def pixel_answer(table: CalibratedTable, wanted: Mapping[str, str]) -> dict[str,
         "stop_s": window[1] / 1e6,
         "step_s": per * step_us / 1e6,
         "edges_s": edges_s.tolist(),
-        "counts": shown.tolist(),
+        "counts": [None if lost else count for count, lost in zip(shown.tolist(), unread.tolist(), strict=True)],
+        "read_s": seen.size * step_us / 1e6,
         "histogram": cells[0].tolist(),
         "histogram_width": int(width[0]),
         "moments": moments[0].tolist() if seen.size else None,

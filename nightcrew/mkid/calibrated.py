@@ -19,7 +19,7 @@ from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
 from nightcrew.mkid.linearity import linearity_weights
-from nightcrew.mkid.live_time import Stretches, exposure_s, joined
+from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_by_pixel
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
@@ -182,9 +182,7 @@ class CalibratedTable:
 
     def lost_of(self, pixel: int) -> Stretches:
         """:attr:`lost`, and the silences of the board that reads a pixel (y * columns + x)."""
-        silences = self.table.silences
-        board = int(silences.board.flat[pixel])
-        return joined(self.lost, silences.of_board(board)) if board in silences.boards else self.lost
+        return lost_by_pixel(self.lost, self.table.silences, (pixel,))[0]
 
     def photons(self, pixels: range | None = None, start_us: int | None = None, stop_us: int | None = None) -> CalibratedPhotons:
         """Photons of a range of pixels (y * columns + x) and a half-open range of times since the start; all of them by default."""

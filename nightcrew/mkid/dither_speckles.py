@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -35,6 +36,7 @@ class PlacedMaps:
     maps: SpeckleMaps
     star_px: tuple[float, float]
     angles_deg: tuple[float, ...]  # [step]
+    exposure_s: Floats | None = None  # [step, y, x] for which each pixel was read out; None: all of each step
     weight: Floats | None = None  # [y, x]: mean weight of the flat field in each pixel; None: rates are as counted
 
 
@@ -55,7 +57,13 @@ def place_maps(
     edges_us = rotation_edges(field, table.start_us, span, farthest_px(table.shape, star_px), smear_px)
     maps = make_maps(table, rules, edges_us, method=method)
     middles_s = (table.start_us + (edges_us[1:] + edges_us[:-1]) / 2) / 1e6
-    return PlacedMaps(maps=maps, star_px=star_px, angles_deg=tuple(field.angle_deg(middles_s).tolist()), weight=mean_weights(table))
+    return PlacedMaps(
+        maps=maps,
+        star_px=star_px,
+        angles_deg=tuple(field.angle_deg(middles_s).tolist()),
+        exposure_s=np.stack([table.exposure_s(int(a), int(b)) for a, b in itertools.pairwise(edges_us)]),
+        weight=mean_weights(table),
+    )
 
 
 def mean_weights(table: CalibratedTable) -> Floats | None:
@@ -87,7 +95,7 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
     """
     shots: list[Shot] = []
     for one in positions:
-        seconds = np.diff(one.maps.edges_us) / 1e6
+        seconds = np.diff(one.maps.edges_us)[:, None, None] / 1e6 if one.exposure_s is None else one.exposure_s
         for step, angle in enumerate(one.angles_deg):
             values, variance = _planes(one.maps, step)
             if one.weight is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,13 @@ def overlaps_us(stretches: Stretches, edges_us: NDArray[np.int64]) -> NDArray[np
 def seen_s(window_us: tuple[int, int], lost: Stretches, silences: Silences) -> NDArray[np.float64]:
     """Seconds [y, x] of a window of Unix time in which the readout saw each pixel: ``lost`` and the silences of its board taken off."""
     return exposure_s(window_us, lost, silences, None, np.empty(0, dtype=np.intp))
+
+
+def lost_by_pixel(lost: Stretches, silences: Silences, pixels: Iterable[int]) -> list[Stretches]:
+    """For each of some pixels (y * columns + x): ``lost``, and the silences of the board that reads it."""
+    own = {board: joined(lost, silences.of_board(board)) for board in silences.boards}
+    boards = silences.board.ravel()
+    return [own.get(int(boards[pixel]), lost) for pixel in pixels]
 
 
 def exposure_s(

@@ -14,9 +14,11 @@ from nightcrew.mkid import flags as f
 from nightcrew.mkid import rician
 from nightcrew.mkid.calibrated import CalibratedPhotons, CalibratedTable
 from nightcrew.mkid.cube_bins import Binner, WavelengthBins, constant_energy
-from nightcrew.mkid.live_time import Stretches
+from nightcrew.mkid.live_time import Stretches, lost_by_pixel, overlap_us, seen_s
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.speckle import SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
+from nightcrew.mkid.stream import seconds_missing
 from nightcrew.mkid.timing import binned_counts
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 
@@ -34,7 +36,7 @@ _HOT_SIGMA, _HOT_RATIO = 10.0, 5.0
 NOTES = ("flatcal.not_all_weights_valid", "wavecal.histogram_fit_problems", "wavecal.linear", "wavecal.quadratic")
 """Flags that say how a pixel was calibrated, and nothing against it."""
 
-HOT_RULE = f"brighter than {_HOT_RATIO:g} times the median of its 5 x 5 neighbours, by more than {_HOT_SIGMA:g} sigma of its counts"
+HOT_RULE = f"its rate is above {_HOT_RATIO:g} times the median of its 5 x 5 neighbours, by more than {_HOT_SIGMA:g} sigma of its counts"
 """What is taken for hot when no pixel mask was made."""
 
 
@@ -64,6 +66,8 @@ class QuickLook:
     phase_edges_deg: Floats
     coefficients: Floats  # [pixel, 3]: energy in eV from phase in degrees; NaN without a solution
     rician_per_bin: Floats  # [pixel, (Ic, Is)]; NaN where it was not fitted
+    lost: Stretches  # since the start: read out for no pixel
+    silences: Silences  # since the start: not read out for the pixels of a board
     flags_known: dict[str, str] = field(default_factory=lambda: dict(f.FLAGS))
 
 
@@ -80,7 +84,21 @@ class Source:
     flag: NDArray[np.uint32]
     coefficients: Floats  # [pixel, 3]
     window_nm: tuple[float, float]
-    lost: Stretches  # since the start
+    lost: Stretches  # since the start: read out for no pixel
+    silences: Silences  # since the start: not read out for the pixels of a board
+
+
+def unread_in_words(lost: Stretches, silences: Silences, span_us: int) -> list[str]:
+    """For how long the readout, and single boards, told nothing between 0 and ``span_us``, in sentences."""
+    silent_us = overlap_us(lost, 0, span_us)
+    said = [f"Nothing was read out for {silent_us / 1e6:.3f} s, which is no exposure."] if silent_us else []
+    for board in silences.boards:
+        own_us = overlap_us(silences.of_board(board), 0, span_us)
+        number = int((silences.board == board).sum())
+        if own_us and number:
+            silent = f"Board {board} was silent for {own_us / 1e6:.3f} s"
+            said.append(f"{silent}, which is no exposure of its {number} pixels: images show what was counted.")
+    return said
 
 
 def steps_of(span_us: int) -> int:
@@ -134,11 +152,13 @@ class _Sums:
         self._stream[rows] += _counted(row, photons.time_us // self._stream_us, n, self._n_stream)
         bin_deg = np.floor((photons.phase_deg - self._edges[0]) * (_PHASE_BINS / -self._edges[0])).astype(np.int64)
         self._phase[rows] += _counted(row, np.clip(bin_deg, 0, _PHASE_BINS - 1), n, _PHASE_BINS)
-        counts = binned_counts(photons, n, (0, self._source.span_us), self._bin_us, [self._source.lost] * n)
+        bad = lost_by_pixel(self._source.lost, self._source.silences, range(rows.start, rows.stop))
+        counts = binned_counts(photons, n, (0, self._source.span_us), self._bin_us, bad)
         self._histogram[rows], self._width[rows], self._moments[rows] = histograms(counts)
         if self._fit:
             rules = SpeckleRules(bin_s=self._bin_us / 1e6, errors="curvature", decorrelation_s=1e9)
-            self._rician[rows] = fit_counts(counts, rules).parameters_cps[:, :2] * rules.bin_s
+            found = fit_counts(counts, rules).parameters_cps[:, :2] * rules.bin_s
+            self._rician[rows] = np.where(((counts >= 0).sum(axis=1) >= _FIT_BINS)[:, None], found, np.nan)
 
     def look(self) -> QuickLook:
         """What was counted."""
@@ -146,6 +166,7 @@ class _Sums:
         cube = self._cube.reshape(*shape, self._n_steps, self._colours).transpose(2, 3, 0, 1)
         known = (source.flag & np.uint32(f.bit("pixcal.hot"))) != 0
         guessed = not known.any()
+        read_s = seen_s((0, source.span_us), source.lost, source.silences)
         return QuickLook(
             title=source.title,
             facts=source.facts,
@@ -157,7 +178,7 @@ class _Sums:
             bin_us=self._bin_us,
             resid=source.resid,
             flag=source.flag,
-            hot=hot_pixels(self._stream.sum(axis=1).reshape(shape)) if guessed else known,
+            hot=hot_pixels(self._stream.sum(axis=1).reshape(shape), read_s) if guessed else known,
             hot_rule=HOT_RULE if guessed else "flagged hot by the pixel mask",
             cube=np.ascontiguousarray(cube),
             wavelengths=self._bins,
@@ -169,6 +190,8 @@ class _Sums:
             phase_edges_deg=self._edges,
             coefficients=source.coefficients,
             rician_per_bin=self._rician,
+            lost=source.lost,
+            silences=source.silences,
         )
 
 
@@ -194,14 +217,17 @@ def _counted(row: NDArray[np.int64], place: NDArray[np.int64], n_rows: int, n: i
     return counted.astype(np.uint32)
 
 
-def hot_pixels(counts: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Pixels [y, x] that :data:`HOT_RULE` takes for hot."""
-    values = counts.astype(np.float64)
+def hot_pixels(counts: NDArray[np.integer], read_s: Floats | None = None) -> NDArray[np.bool_]:
+    """Pixels [y, x] that :data:`HOT_RULE` takes for hot; ``read_s`` [y, x] is for how long each was read out (None: all as long)."""
+    share = np.ones(counts.shape) if read_s is None else read_s / max(float(read_s.max(initial=0.0)), 1e-9)
+    scale = np.where(share > 0, 1 / np.where(share > 0, share, 1.0), 0.0)
+    values = counts * scale  # as in the longest of all
     padded = np.pad(values, 2, mode="reflect") if min(values.shape) > 2 else np.pad(values, 2, mode="edge")
     rows, columns = values.shape
     around = np.stack([padded[dy : dy + rows, dx : dx + columns] for dy in range(5) for dx in range(5)])
     middle = np.median(around, axis=0)
-    hot: NDArray[np.bool_] = (values > _HOT_RATIO * middle) & (values - middle > _HOT_SIGMA * np.sqrt(np.maximum(values, 1)))
+    sigma = np.sqrt(np.maximum(counts, 1)) * scale
+    hot: NDArray[np.bool_] = (values > _HOT_RATIO * middle) & (values - middle > _HOT_SIGMA * sigma)
     return hot
 
 
@@ -214,12 +240,14 @@ def look_at_table(table: CalibratedTable, title: str, *, bin_s: float = 0.01) ->
     """A quick look at a photon table, read with its calibrations; its flags are theirs, its counts those of all photons."""
     whole = with_masked(table)
     attributes, report = table.table.attributes, table.table.report
-    seconds = report.get("missing_seconds", [])
+    missing = len(report.get("missing_seconds", []))
+    lost, silences = whole.lost - table.start_us, table.table.silences.since(table.start_us)
     words = report.get("words", {})
     lost_frames = sum(int(count) for count in words.get("lost_frames", {}).values()) if isinstance(words, dict) else 0
     solution = table.calibrations.wavelength
     remarks = [] if solution else ["There is no wavelength solution: no colours, and no energies beside the phases."]
-    remarks += [f"{len(seconds)} seconds are missing."] if seconds else []
+    remarks += [f"{seconds_missing(missing)}."] if missing else []
+    remarks += unread_in_words(lost, silences, table.stop_us - table.start_us)
     source = Source(
         title=title,
         facts=(
@@ -238,7 +266,8 @@ def look_at_table(table: CalibratedTable, title: str, *, bin_s: float = 0.01) ->
         flag=table.flag,
         coefficients=_coefficients(table),
         window_nm=(float(attributes["min_wavelength"]), float(attributes["max_wavelength"])),
-        lost=whole.lost - table.start_us,
+        lost=lost,
+        silences=silences,
     )
     return look(source, _chunks(whole, round(bin_s * 1e6)), bin_s=bin_s)
 

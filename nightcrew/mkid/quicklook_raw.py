@@ -12,10 +12,11 @@ from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.source import shown
 from nightcrew.mkid.beam_map import BeamMap
 from nightcrew.mkid.calibrated import CalibratedPhotons
+from nightcrew.mkid.live_time import Stretches, joined, lost_stretches
 from nightcrew.mkid.packets import Photons
 from nightcrew.mkid.quicklook import QuickLook, Source, look
 from nightcrew.mkid.seconds import sort_out
-from nightcrew.mkid.stream import PhotonStream
+from nightcrew.mkid.stream import Account, PhotonStream
 from nightcrew.mkid.words import DEGREE_PER_PHASE_UNIT, phases
 
 _LONGEST_S = 60
@@ -27,8 +28,10 @@ _WINDOW_NM = (700.0, 1500.0)
 def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap | None = None, *, bin_s: float = 0.01) -> QuickLook:
     """A quick look at one contiguous run of raw seconds; ``shape`` is (rows, columns), flags are those of the beam map.
 
-    Everything in the files counts, from the first photon's second to the end of the last one's.  Raises :class:`RejectedInput` when nothing
-    can be read, :class:`Refused` for more than a run, than a minute, or than 32 million words.
+    Everything in the files counts, from the first photon's second to the end of the last one's.  Times before their first frame and after
+    their last one, gaps, and silences of a board are no exposure, as far as the frames tell; what they do not tell is said.
+
+    Raises :class:`RejectedInput` when nothing can be read, :class:`Refused` for more than a run, than a minute, or than 32 million words.
     """
     listing = sort_out(paths)
     words = sum(path.stat().st_size for path in listing.files.values()) // 8
@@ -46,8 +49,10 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
     account = stream.account
     if not account.files:
         raise RejectedInput("; ".join(one.reason for one in account.rejected) or "nothing in these files can be read")
-    account.of_run(first, stop)
     inside = _window(photons, first * 1_000_000, stop * 1_000_000)
+    lost, silences = _lost(account, inside), account.silences(shape).since(inside[0])
+    unsure = _not_known(account)
+    account.of_run(first, stop)
     n_pixels = shape[0] * shape[1]
     first_row, order = _by_pixel(photons.pixel, n_pixels)
     resid = np.zeros(shape, dtype=np.uint32) if beam_map is None else beam_map.resid
@@ -62,14 +67,15 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
             ("lost frames", str(account.tally.lost)),
             ("boards", ", ".join(str(board) for board in account.tally.boards)),
         ),
-        remarks=("Raw seconds: no calibration is applied.", *account.sentences()),
+        remarks=("Raw seconds: no calibration is applied.", *account.sentences(), unsure),
         start_us=inside[0],
         span_us=inside[1] - inside[0],
         resid=resid,
         flag=np.zeros(shape, dtype=np.uint32) if beam_map is None else beam_map.flag,
         coefficients=np.full((n_pixels, 3), np.nan),
         window_nm=_WINDOW_NM,
-        lost=np.empty((0, 2), dtype=np.int64),
+        lost=lost - inside[0],
+        silences=silences,
     )
     n = len(photons)
     every = CalibratedPhotons(
@@ -100,6 +106,23 @@ def _chunks(every: CalibratedPhotons, n_bins: int) -> Iterator[CalibratedPhotons
         rows = slice(int(first[0]), int(first[-1]))
         columns = (getattr(every, name)[rows] for name in ("time_us", "wavelength_nm", "weight", "phase_deg"))
         yield CalibratedPhotons(low, first - rows.start, every.resid, *columns)
+
+
+def _lost(account: Account, window_us: tuple[int, int]) -> Stretches:
+    """Stretches of a window in which no frame came; seconds without a file where that is not known."""
+    gaps = account.gaps_us
+    stretches = lost_stretches(account.missing_seconds) if gaps is None else np.array(gaps, dtype=np.int64).reshape(-1, 2)
+    return joined(np.clip(stretches, *window_us))
+
+
+def _not_known(account: Account) -> str:
+    """What raw seconds do not tell of the time in which their pixels were read out."""
+    unknown = "what the next file holds of the last moments, and silences of a board shorter than a tenth of a second"
+    if account.gaps_us is None:
+        return f"Not known: when the readout or a board was silent, for frames are too few; {unknown}. Such times count as dark."
+    few = [str(board) for board in account.tally.boards if board not in account.boards]
+    boards = f"when {'board' if len(few) == 1 else 'boards'} {', '.join(few)} with few frames were silent; " if few else ""
+    return f"Not known: {boards}{unknown}. Such times count as dark."
 
 
 def _window(photons: Photons, start_us: int, stop_us: int) -> tuple[int, int]:

@@ -38,6 +38,10 @@ class Silences:
         """Nothing is known of boards."""
         return cls(np.full(shape, UNKNOWN, dtype=np.int16), np.empty((0, 3), dtype=np.int64))
 
+    def since(self, start_us: int) -> Silences:
+        """The same with times since a start."""
+        return Silences(self.board, self.rows - np.array([0, start_us, start_us]))
+
     @cached_property
     def boards(self) -> tuple[int, ...]:
         """Those that were silent."""

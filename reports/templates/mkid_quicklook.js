@@ -117,6 +117,8 @@
     }
     context.textAlign = "left"; context.fillText(spec.y || "photons", 4, 10);
     if (spec.band) { context.fillStyle = "#eef3f8"; context.fillRect(X(spec.band[0]), top, X(spec.band[1]) - X(spec.band[0]), H - top - bottom); }
+    context.fillStyle = "#d9d2c3";
+    for (const [a, b] of spec.unread || []) if (b > edges[0] && a < edges[n]) context.fillRect(X(Math.max(a, edges[0])), top, Math.max(X(Math.min(b, edges[n])) - X(Math.max(a, edges[0])), 1), H - top - bottom);
     context.fillStyle = "#7f9dbb";
     for (let k = 0; k < n; k++) { const a = X(edges[k]), b = X(edges[k + 1]); context.fillRect(a, Y(bars[k]), Math.max(b - a - 0.5, 0.7), Y(0) - Y(bars[k])); }
     let words = left + 4;
@@ -177,6 +179,16 @@
     return marks;
   }
 
+  const unreadOf = (p) => data.unread[arrays.reader[p]];
+
+  function readSeconds(p, from, to) {  // how much of a stretch of time the pixel was read out
+    let left = to - from;
+    for (const [a, b] of unreadOf(p)) left -= Math.max(Math.min(b, to) - Math.max(a, from), 0);
+    return +Math.max(left, 0).toFixed(6);
+  }
+
+  const inView = () => [state.from * data.stepSeconds, Math.min(state.to * data.stepSeconds, data.spanSeconds)];
+
   function pixelData() {
     const p = state.y * columns + state.x;
     return {
@@ -192,16 +204,17 @@
     const one = pixelData(), live = state.live && state.live.pixel === one.p ? state.live : null;
     const names = namesOf(arrays.flag[one.p]);
     $("pixel-title").textContent = `Pixel x ${state.x}, y ${state.y}: resonator ${arrays.resid[one.p]}, ${names.length ? names.join(", ") : "no flag"}${arrays.hot[one.p] ? ", hot" : ""}`;
-    const span = data.spanSeconds;
-    if (live) plot($("stream"), { edges: live.edges_s, bars: live.counts, x: `time / s, steps of ${live.step_s} s` });
-    else plot($("stream"), { edges: range(streamSteps + 1, (k) => Math.min(k * data.streamSeconds, span)), bars: one.stream, band: [state.from * data.stepSeconds, Math.min(state.to * data.stepSeconds, span)], x: `time / s, steps of ${data.streamSeconds} s` });
+    const span = data.spanSeconds, unread = unreadOf(one.p), read = readSeconds(one.p, 0, span);
+    const brown = unread.length ? "; brown: not read out" : "";
+    if (live) plot($("stream"), { edges: live.edges_s, bars: live.counts, unread, x: `time / s, steps of ${live.step_s} s${brown}` });
+    else plot($("stream"), { edges: range(streamSteps + 1, (k) => Math.min(k * data.streamSeconds, span)), bars: one.stream, band: inView(), unread, x: `time / s, steps of ${data.streamSeconds} s${brown}` });
     const fitted = [arrays.rician[one.p * 2], arrays.rician[one.p * 2 + 1]];
     const moments = [arrays.moments[one.p * 2], arrays.moments[one.p * 2 + 1]];
     plot($("histogram"), live ? histogramOf(live.histogram, live.histogram_width, live.moments, live.rician, "fitted") : histogramOf(one.histogram, arrays.width[one.p], moments, fitted, "fitted"));
     plot($("spectrum"), colours > 1 ? { edges: data.edgesNm, bars: one.spectrum, x: "wavelength / nm, photons in the steps in view" } : { none: "no wavelength solution: no spectrum" });
     plot($("phase"), { edges: range(phaseBins + 1, (k) => data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins), bars: one.phase, marks: phaseMarks(one.p), x: "phase / deg" });
     const total = one.stream.reduce((a, b) => a + b, 0);
-    $("pixel-status").textContent = live ? `${live.photons} photons from ${live.start_s} to ${live.stop_s} s; ${live.words}` : `${total} photons in ${span} s; ${one.phase.reduce((a, b) => a + b, 0)} phases`;
+    $("pixel-status").textContent = live ? `${live.photons} photons from ${live.start_s} to ${live.stop_s} s${unread.length ? `, in ${live.read_s} s of steps that were read out` : ""}; ${live.words}` : `${total} photons in ${read < span ? `${read} of ${span} s, the rest was not read out` : `${span} s`}; ${one.phase.reduce((a, b) => a + b, 0)} phases`;
   }
 
   function draw() { drawImage(); drawPixel(); }
@@ -256,10 +269,10 @@
     if (by) { event.preventDefault(); select(state.x + by[0], state.y + by[1]); }
   });
   $("save-picture").addEventListener("click", () => $("image").toBlob((blob) => { save("quicklook.png", blob); $("saved").textContent = "saved quicklook.png"; }));
-  $("save-image").addEventListener("click", () => { const counts = viewCounts(); saveText("quicklook_image.csv", ["x,y,resonator,photons,flags,hot", ...range(pixels, (p) => `${p % columns},${Math.floor(p / columns)},${arrays.resid[p]},${counts[p]},${namesOf(arrays.flag[p]).join(" ")},${arrays.hot[p]}`)]); });
+  $("save-image").addEventListener("click", () => { const counts = viewCounts(); saveText("quicklook_image.csv", ["x,y,resonator,photons,flags,hot,seconds_read", ...range(pixels, (p) => `${p % columns},${Math.floor(p / columns)},${arrays.resid[p]},${counts[p]},${namesOf(arrays.flag[p]).join(" ")},${arrays.hot[p]},${readSeconds(p, ...inView())}`)]); });
   $("save-pixel").addEventListener("click", () => {
     const one = pixelData();
-    saveText(`quicklook_x${state.x}_y${state.y}.csv`, ["what,place,value", ...one.stream.map((v, k) => `stream_s,${k * data.streamSeconds},${v}`), ...one.histogram.map((v, k) => `bins_with_counts,${k * arrays.width[one.p]},${v}`), ...one.spectrum.map((v, k) => `spectrum_nm,${data.edgesNm[k]},${v}`), ...one.phase.map((v, k) => `phase_deg,${data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins},${v}`)]);
+    saveText(`quicklook_x${state.x}_y${state.y}.csv`, ["what,place,value", `seconds_read,0,${readSeconds(one.p, 0, data.spanSeconds)}`, ...unreadOf(one.p).map(([a, b]) => `not_read_until_s,${a},${b}`), ...one.stream.map((v, k) => `stream_s,${k * data.streamSeconds},${v}`), ...one.histogram.map((v, k) => `bins_with_counts,${k * arrays.width[one.p]},${v}`), ...one.spectrum.map((v, k) => `spectrum_nm,${data.edgesNm[k]},${v}`), ...one.phase.map((v, k) => `phase_deg,${data.phaseLow + k * (data.phaseHigh - data.phaseLow) / phaseBins},${v}`)]);
   });
   if (data.live) { $("live").hidden = false; $("live-go").addEventListener("click", askLive); }
 

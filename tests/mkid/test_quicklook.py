@@ -46,7 +46,7 @@ def test_the_arrays_are_the_photons(tmp_path: Path) -> None:
     wanted = (photons.pixel == 7) & (photons.wavelength_nm >= edges[2]) & (photons.wavelength_nm < edges[3])
     assert look.cube[:, 2, 1, 2].sum() == wanted.sum()
     assert look.histogram.sum(axis=1).tolist() == [180] * 20  # bins of 50 ms in nine seconds
-    assert "1 seconds are missing." in look.remarks
+    assert "1 second is missing." in look.remarks
 
 
 def test_masked_pixels_show_what_they_counted(tmp_path: Path) -> None:

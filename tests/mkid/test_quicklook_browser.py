@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.quicklook import look_at_table
 from nightcrew.mkid.quicklook_raw import look_at_seconds
+from nightcrew.mkid.silences import Silences
 from reports.mkid_quicklook import quicklook_html, write_quicklook
 from reports.mkid_quicklook_server import QuickLookServer
-from tests.mkid.made_tables import beam_map, linear_solution, table
+from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
 from tests.mkid.streams import make, write
 from tests.service.browsing import Browser, is_painted, open_browser
 
@@ -204,6 +205,29 @@ def test_a_raw_second_is_looked_at_in_tenths(browser: Browser, tmp_path: Path) -
     assert words(browser, "status").startswith(f"{tenth} photons in view: steps 0 to 0 of 10")
     assert not browser.driver.find_element("id", "wave-from").is_enabled()  # there is no solution
     assert [url for url in browser.requests() if not url.startswith("file://")] == []
+
+
+def test_a_pixel_says_for_how_long_it_was_read_out(browser: Browser, tmp_path: Path) -> None:
+    """Otherwise the seconds in which its board was silent would look like seconds without light."""
+    board = np.repeat([[1] * 8 + [2] * 8], 12, axis=0).astype(np.int16)
+    silent = Silences.of(board, {2: [(START_US + 1_000_000, START_US + 3_500_000)]})
+    pixel, time_us = np.tile([5 * 16 + 3, 5 * 16 + 12], 500), np.repeat(np.arange(500) * 1000, 2)
+    path = table(tmp_path / "t.h5", MAP, pixel, time_us, duration_s=5.0, silences=silent)
+    with open_calibrated(path, []) as opened:
+        write_quicklook(look_at_table(opened, "silent"), tmp_path / "look.html")
+    browser.driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.driver.get((tmp_path / "look.html").as_uri())
+    browser.wait(lambda: browser.driver.execute_script("return document.body.dataset.ready") == "yes", "the page is drawn")
+    click_pixel(browser, 12, 5)
+    assert words(browser, "pixel-status").startswith("500 photons in 2.5 of 5 s, the rest was not read out")
+    click_pixel(browser, 3, 5)
+    assert words(browser, "pixel-status").startswith("500 photons in 5 s;")
+    browser.click("#next")
+    browser.click("#next")
+    browser.click("#save-image")
+    browser.wait(partial(is_written, tmp_path / "quicklook_image.csv"), "the table")
+    seconds = [float(line.split(",")[6]) for line in (tmp_path / "quicklook_image.csv").read_text().splitlines()[1:]]
+    assert seconds == np.where(board.ravel() == 2, 0.0, 1.0).tolist()  # of the second in view
 
 
 def test_the_served_page_asks_for_exact_streams(browser: Browser, photons: Path) -> None:
