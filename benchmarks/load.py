@@ -9,6 +9,9 @@ of a light are given back to it (the file keeps its size and times, its pixels b
 service looks at them again before the night closes, and it does not close while it is measured.  Ledger, logs and Prefect's
 database stay on the disk.
 
+Where frames come faster than this machine reduces them, those that wait fill the memory.  Below ``LEAST_FREE_GB`` the next frame
+waits until there is room, and the seconds are told: that is the machine's bound, not the service's.
+
 Only long-lived processes (supervisor, watcher, dispatcher, runner, pages) count as its own memory; Prefect's server is told beside
 them.  The curves are written to ``load.json``.  Exits with 1 where a limit is missed.
 """
@@ -19,6 +22,7 @@ import argparse
 import ctypes
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -50,6 +54,7 @@ BURST_EVERY, BURST = 100, 10
 SAMPLE_S = 5.0
 ROOM_EVERY_S, HEAD_BYTES = 2.0, 1 << 16
 OWN = ("watcher", "dispatcher", "runner", "pages")
+LEAST_FREE_GB = 4.0
 MOST_GROWTH_MB, MOST_COMMAND_S, MOST_LAG_S = 50.0, 2.0, 20.0
 
 
@@ -87,6 +92,7 @@ class Found:
     prefect_mb: float = 0.0
     ledger_mb: float = 0.0
     logs_mb: float = 0.0
+    held_s: float = 0.0  # for want of memory
     seconds: float = 0.0  # from the first light to the last reduced one
 
     def curve(self, values: Sequence[float], parts: int = 10) -> list[float]:
@@ -106,6 +112,7 @@ class Found:
             "gap_s": self.gap_s,
             "reduced": len(self.latency_s),
             "seconds": self.seconds,
+            "held_s": self.held_s,
             "latency_s_by_tenth": self.curve(self.latency_s),
             "latency_s_longest": max(self.latency_s, default=None),
             "lag_s_longest": max(self.lag_s, default=None),
@@ -126,6 +133,7 @@ def lines(found: Found) -> list[Line]:
     return [
         Line(work=name, what="lights reduced", value=100 * len(found.latency_s) / found.frames, unit="%", at_least=100),
         Line(work=name, what="from the first light to the last reduced one", value=found.seconds, unit="s"),
+        Line(work=name, what="frames kept from coming for want of memory", value=found.held_s, unit="s"),
         Line(work=name, what="growth of the service's own memory", value=found.growth_mb(1), unit="MB", at_most=MOST_GROWTH_MB),
         Line(work=name, what="growth of Prefect's server", value=found.growth_mb(2), unit="MB"),
         Line(work=name, what="close of a file to its row, longest", value=max(found.lag_s, default=None), unit="s", at_most=MOST_LAG_S),
@@ -154,7 +162,7 @@ def measure(work: Path, fast: Path, frames: int, pixels: int, rows: int, gap_s: 
         service.wait(lambda: made(service, "flat_master") >= 2, "the masters", 300)
         memory, room = Memory(service), Room(service)
         begun_s = time.monotonic()
-        dropped = drop_lights(service, raw, frames, gap_s)
+        dropped, found.held_s = drop_lights(service, raw, frames, gap_s)
         service.wait(lambda: made(service, "reduce_light") >= frames, "all lights", 600 + 2 * frames, pause_s=2.0)
         found.seconds = time.monotonic() - begun_s
         found.memory_mb = memory.stop()
@@ -199,14 +207,17 @@ def fill(url: str, rows: int) -> None:
     shelf.database.close()
 
 
-def drop_lights(service: Running, raw: Path, frames: int, gap_s: float) -> dict[bytes, datetime]:
-    """Write the lights, each another exposure; path -> when it was closed."""
+def drop_lights(service: Running, raw: Path, frames: int, gap_s: float) -> tuple[dict[bytes, datetime], float]:
+    """Write the lights, each another exposure; path -> when it was closed, and the seconds that there was no room."""
     truth = load_truth(raw.parent / "truth.json")
     sources = [(raw / one.name).read_bytes() for one in truth.select("light")]
     rng = np.random.default_rng(7)
     dropped: dict[bytes, datetime] = {}
-    next_s = time.monotonic()
+    next_s, held_s = time.monotonic(), 0.0
     for number in range(frames):
+        while free_gb(service.incoming(FOLDER)) < LEAST_FREE_GB:
+            time.sleep(1.0)
+            next_s, held_s = next_s + 1.0, held_s + 1.0
         target = service.incoming(FOLDER) / f"load-{number:05d}.fit"
         part = target.with_name(f".{target.name}")
         part.write_bytes(exposure(sources[number % len(sources)], number, rng))
@@ -215,7 +226,12 @@ def drop_lights(service: Running, raw: Path, frames: int, gap_s: float) -> dict[
         if number % BURST_EVERY >= BURST:
             next_s += gap_s
             time.sleep(max(0.0, next_s - time.monotonic()))
-    return dropped
+    return dropped, held_s
+
+
+def free_gb(folder: Path) -> float:
+    """What may still be written there; a folder in memory has no more than the memory has."""
+    return float(min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)) / 1e9
 
 
 def exposure(content: bytes, number: int, rng: np.random.Generator) -> bytes:
