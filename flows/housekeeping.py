@@ -16,6 +16,7 @@ from nightcrew.ledger import claims, migrate, products, retention
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import SET_KINDS
+from reports.keep import FOLDER
 from tasks import naming
 from tasks.workspace import Workspace, remove_part
 
@@ -23,6 +24,7 @@ _LOG = logging.getLogger("nightcrew.housekeeping")
 _OURS = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")  # a final name: only such files are ever taken away
 _OUR_FOLDER = re.compile(r"-([0-9a-f]{12})$")  # a product of a set
 _DAY_S = 86_400.0
+_PICTURES_DAYS = 30  # pictures of pages are kept so long; an older page that is asked for draws them again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ def tidy(space: Workspace, today: date) -> Tidied:
     retired = _retire(space, keep.superseded_days) if keep.superseded_days else 0
     orphans = _sweep_orphans(space)
     logs = _drop_logs(space.settings.state.root / "logs", keep.logs_days) if keep.logs_days else 0
+    _drop_pictures(space.settings.state.root / FOLDER)
     done = Tidied(backup=str(copy or ""), retired=retired, orphans=orphans, logs=logs)
     _LOG.info("%s", done)
     return done
@@ -117,3 +120,9 @@ def _drop_logs(folder: Path, days: int) -> int:
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
+
+
+def _drop_pictures(folder: Path) -> None:
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        if path.is_file() and time.time() - path.stat().st_mtime > _PICTURES_DAYS * _DAY_S:
+            path.unlink(missing_ok=True)

@@ -20,12 +20,14 @@ from nightcrew.ledger import dispatches, messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
+from reports import keep as kept
 from reports import names
 from reports.gather import gather_night
+from reports.keep import Keep
 from reports.mail import Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import Notice, ScopeKind, TruthRow
 from reports.night_data import Archive
-from reports.publish import Published, draw, publish_index, publish_night
+from reports.publish import Published, publish_index, publish_night
 from reports.set_pages import PublishedSet
 from reports.text import plural, shell_word
 from tasks.workspace import Workspace
@@ -47,7 +49,8 @@ def link_of(space: Workspace, page: str) -> str:
 
 def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "") -> Published:
     """Write the page of a night (over all its instruments) and the index; a night that the ledger does not know is an empty one."""
-    archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
+    keep = Keep(space.settings.state.root / kept.FOLDER)
+    archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters, keep=keep)
     root = space.settings.reports.root
     with _one_writer(space):
         with space.database.read() as connection:
@@ -56,7 +59,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         now = space.database.clock()
         sections = sections_of_night(space, name)
         page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
-        published = publish_night(page, root)
+        published = publish_night(page, root, keep)
         publish_index(root, page.site, page.made_at)
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))
@@ -236,10 +239,8 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
         return
     told.scopes += [scope.id for scope in touched]
     if always or _changed_since_mail(space, touched):
-        courses, trends, _ = draw(published.page)
-        figures = (*courses, *(figure for _, figure in trends))
         link = link_of(space, names.page_path("night", name))
-        told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=figures))
+        told.nights.append(MorningNight(page=published.page, verdict=published.verdict, link=link, figures=published.figures))
 
 
 def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told, *, last_try: bool) -> None:

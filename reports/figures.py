@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nightcrew.errors import NightcrewError
+from reports.keep import NOTHING_KEPT, Keep, key_of
 from reports.model import LightEntry, Trend
 from reports.tables import columns, trend_table
 from reports.text import adaptive, by_wavelength, plural, quantity, visible
@@ -76,17 +77,28 @@ def _dress_axes(axes: Axes, dress: Dress) -> None:
     axes.set_axisbelow(True)
 
 
-def figure(name: str, title: str, caption: str, painter: Painter, numbers: NumberTable, size_in: tuple[float, float]) -> Figure:
-    """A figure of ``size_in`` inches that ``painter(axes, dress)`` draws, once for light and once for dark pages."""
+def figure(
+    name: str,
+    title: str,
+    caption: str,
+    painter: Painter,
+    numbers: NumberTable,
+    size_in: tuple[float, float],
+    *,
+    shows: object = None,
+    keep: Keep = NOTHING_KEPT,
+) -> Figure:
+    """A figure of ``size_in`` inches that ``painter(axes, dress)`` draws, once for light and once for dark pages.
+
+    ``shows`` is everything that the painter looks at, plain values: where it is given, the figure is drawn once for the same and kept.
+    """
     alt = visible(f"{title}. {caption}")
-    return Figure(
-        name=name,
-        title=title,
-        caption=caption,
-        picture=_paint(painter, LIGHT, size_in, alt),
-        dark=_paint(painter, DARK, size_in, alt),
-        numbers=numbers,
-    )
+
+    def paint() -> tuple[Picture, ...]:
+        return _paint(painter, LIGHT, size_in, alt), _paint(painter, DARK, size_in, alt)
+
+    light, dark = paint() if shows is None else keep.pictures(key_of("figure", size_in, alt, shows), paint)
+    return Figure(name=name, title=title, caption=caption, picture=light, dark=dark, numbers=numbers)
 
 
 def plain(text: str) -> str:
@@ -94,7 +106,7 @@ def plain(text: str) -> str:
     return visible(text).replace("$", r"\$")
 
 
-def trend_figure(trend: Trend, name: str) -> Figure:
+def trend_figure(trend: Trend, name: str, keep: Keep = NOTHING_KEPT) -> Figure:
     """A quantity over the last nights with its learned limits as a band; the last night stands out."""
     points = [point for point in trend.points if math.isfinite(point.value)]
     if not points:
@@ -116,7 +128,7 @@ def trend_figure(trend: Trend, name: str) -> Figure:
 
     unit = f" ({trend.unit})" if trend.unit else ""
     caption = _trend_caption(trend, points[-1].value, points[-1].night)
-    return figure(name, f"{trend.label}{unit}", caption, painter, trend_table((trend,), name), (3.5, 1.75))
+    return figure(name, f"{trend.label}{unit}", caption, painter, trend_table((trend,), name), (3.5, 1.75), shows=trend, keep=keep)
 
 
 def _trend_band(axes: Axes, dress: Dress, trend: Trend, count: int) -> None:
@@ -156,7 +168,7 @@ COURSES: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit: str, name: str) -> Figure:
+def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit: str, name: str, keep: Keep = NOTHING_KEPT) -> Figure:
     """One quality of all lights through the night, one colour and marker a filter."""
     places = [(light, _hours(light.time_utc), getattr(light, attribute)) for light in lights]
     drawn = [
@@ -203,7 +215,8 @@ def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit
         columns=columns("file", "filter", "time_utc", f"{attribute}|{unit}"),
         rows=tuple((light.name, light.filter, light.time_utc, value) for light, _, value in drawn),
     )
-    return figure(name, f"{title} ({unit})" if unit else title, caption, painter, numbers, (3.5, 2.1))
+    shows = [(light.filter, hour - start, value) for light, hour, value in drawn]
+    return figure(name, f"{title} ({unit})" if unit else title, caption, painter, numbers, (3.5, 2.1), shows=shows, keep=keep)
 
 
 def _hours(time_utc: str) -> float | None:

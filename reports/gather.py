@@ -12,6 +12,7 @@ from nightcrew.ledger.database import iso
 from reports import gather_calibrations, gather_files, gather_lights, gather_masters, gather_queries, gather_service, gather_trends
 from reports.model import AnalysisSection, NightPage, ScopeKind, TruthRow
 from reports.night_data import Archive, ScopeData, read_night
+from reports.pictures import Gallery
 
 
 def gather_night(
@@ -36,7 +37,7 @@ def gather_night(
         last_night = gather_queries.last_night_with_frames(connection, night)
         of_sets = {str(folder.path) for folder in archive.settings.folders if folder.kind != "night"}
         stray = [row for row in arrivals.without_scope(connection) if row.folder not in of_sets]
-    root, threads = archive.products_root, archive.settings.limits.threads
+    gallery, threads = Gallery(archive.products_root, archive.keep), archive.settings.limits.threads
     return NightPage(
         night=night,
         site=archive.settings.site.name,
@@ -49,10 +50,12 @@ def gather_night(
         causes=gather_files.causes(scopes),
         calibrations=tuple(chain.from_iterable(gather_calibrations.calibrations(data) for data in scopes)),
         masters=tuple(
-            chain.from_iterable(gather_masters.masters(data, measured, root) for data, (measured, _) in zip(scopes, numbers, strict=True))
+            chain.from_iterable(
+                gather_masters.masters(data, measured, gallery) for data, (measured, _) in zip(scopes, numbers, strict=True)
+            )
         ),
-        lights=tuple(chain.from_iterable(gather_lights.lights(data, root, threads) for data in scopes)),
-        stacks=tuple(chain.from_iterable(gather_lights.stacks(data, root) for data in scopes)),
+        lights=tuple(chain.from_iterable(gather_lights.lights(data, gallery, threads) for data in scopes)),
+        stacks=tuple(chain.from_iterable(gather_lights.stacks(data, gallery) for data in scopes)),
         trends=tuple(chain.from_iterable(gather_trends.trends(data, *found) for data, found in zip(scopes, numbers, strict=True))),
         truth=tuple(truth),
         sections=tuple(sections),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from nightcrew.ledger.arrivals import PathRow
-from nightcrew.ledger.rows import FrameRow, ProductRow
+from nightcrew.ledger.rows import FileRow, FrameRow, ProductRow
 from nightcrew.planning.lights import field_names
 from nightcrew.planning.model import PlannedProduct
 from reports.choice import chosen
 from reports.model import LightEntry, StackEntry
 from reports.night_data import ScopeData, name_of, readable, why
-from reports.pictures import picture_of_image, picture_of_png
+from reports.pictures import Gallery
 from reports.text import by_wavelength
 from reports.values import Picture
 
@@ -24,7 +24,7 @@ STAR_FIGURES = 6  # per stack; all of them lie beside the stack
 STAR_BYTES = 5_000_000  # of all star figures of a page together
 
 
-def lights(data: ScopeData, products_root: Path, threads: int = 2) -> tuple[LightEntry, ...]:
+def lights(data: ScopeData, gallery: Gallery, threads: int = 2) -> tuple[LightEntry, ...]:
     """Every light of a scope that counts (duplicates and excluded ones are set aside), in order of time."""
     made = {frame.id: planned for planned, frame in _planned_lights(data)}
     catalogues = {p.inputs[0].fingerprint: p for p in data.plan.products if p.recipe == "photometry"}
@@ -36,7 +36,7 @@ def lights(data: ScopeData, products_root: Path, threads: int = 2) -> tuple[Ligh
     def entry(row: PathRow) -> LightEntry:
         frame = by_path.get(row.path)
         planned = made.get(frame.id) if frame is not None else None
-        return _light(data, row, frame, planned, catalogues, fields, products_root if row.path in pictured else None)
+        return _light(data, row, frame, planned, catalogues, fields, gallery if row.path in pictured else None)
 
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
         entries = list(pool.map(entry, rows))
@@ -62,9 +62,9 @@ def _light(
     planned: PlannedProduct | None,
     catalogues: dict[str, PlannedProduct],
     fields: dict[int, str],
-    root: Path | None,
+    gallery: Gallery | None,
 ) -> LightEntry:
-    """``root`` of the products; None where its picture is not wanted."""
+    """``gallery`` None: its picture is not wanted."""
     name = name_of(row)
     product = data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
     catalogue = catalogues.get(planned.fingerprint) if planned is not None else None
@@ -89,8 +89,8 @@ def _light(
         background_unit=unit,
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),
-        thumbnail=None if root is None else _thumbnail(product, root, name),
-        pictured=root is not None or product is None,
+        thumbnail=None if gallery is None else gallery.image(_file(product, "image"), f"{name}: reduced light"),
+        pictured=gallery is not None or product is None,
         command=why(name),
     )
 
@@ -106,30 +106,23 @@ def _background(product: ProductRow | None, exposure_s: float | None) -> tuple[f
     return (None if level is None else level / exposure_s), f"{unit}/s"
 
 
-def _thumbnail(product: ProductRow | None, root: Path, name: str) -> Picture | None:
-    path = _file(product, root, "image")
-    return None if path is None else picture_of_image(path, f"{name}: reduced light")
+def _file(product: ProductRow | None, role: str) -> FileRow | None:
+    return None if product is None else next((file for file in product.files if file.role == role), None)
 
 
-def _file(product: ProductRow | None, root: Path, role: str) -> Path | None:
-    if product is None:
-        return None
-    return next((root / file.path for file in product.files if file.role == role), None)
-
-
-def stacks(data: ScopeData, products_root: Path) -> tuple[StackEntry, ...]:
+def stacks(data: ScopeData, gallery: Gallery) -> tuple[StackEntry, ...]:
     """The current stacks of a scope, each with its finder chart and the figures of its brightest stars."""
     catalogues = {row.key: row for row in data.current("stack_photometry")}
     left = STAR_BYTES
     entries = []
     for row in data.current("stack"):
-        entry = _stack(data, row, catalogues.get(row.key), products_root, left)
+        entry = _stack(data, row, catalogues.get(row.key), gallery, left)
         left -= sum(len(picture.data) for picture in entry.star_figures)
         entries.append(entry)
     return tuple(sorted(entries, key=lambda stack: (stack.target, by_wavelength(stack.filter), stack.name)))
 
 
-def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root: Path, most_bytes: int) -> StackEntry:
+def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, gallery: Gallery, most_bytes: int) -> StackEntry:
     names = _light_names(data)
     left_out = tuple(sorted((names.get(key, str(key)), str(reason)) for key, reason in dict(row.metrics.get("left_out") or {}).items()))
     count = int(row.facts.get("n_frames") or 0) - len(left_out)
@@ -149,9 +142,9 @@ def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, root:
         fwhm_px=metrics.get("fwhm_px"),
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),
-        picture=_picture(row, root, title),
-        finder=_finder(catalogue, root, title),
-        star_figures=_star_figures(catalogue, root, title, most_bytes),
+        picture=gallery.image(_file(row, "image"), f"Stack of {title}", size_px=STACK_PX),
+        finder=gallery.png(_file(catalogue, "finder"), f"Finder chart of {title}: circles, numbers and magnitudes"),
+        star_figures=_star_figures(catalogue, gallery, title, most_bytes),
         command=why(row.fingerprint[:12]),
     )
 
@@ -161,22 +154,11 @@ def _light_names(data: ScopeData) -> dict[str, str]:
     return {planned.key: PurePosixPath(os.fsdecode(frame.path)).name for planned, frame in _planned_lights(data)}
 
 
-def _picture(row: ProductRow, root: Path, title: str) -> Picture | None:
-    path = _file(row, root, "image")
-    return None if path is None else picture_of_image(path, f"Stack of {title}", size_px=STACK_PX)
-
-
-def _finder(catalogue: ProductRow | None, root: Path, title: str) -> Picture | None:
-    """The finder chart that the catalogue's unit drew."""
-    path = _file(catalogue, root, "finder")
-    return None if path is None else picture_of_png(path, f"Finder chart of {title}: circles, numbers and magnitudes")
-
-
-def _star_figures(catalogue: ProductRow | None, root: Path, title: str, most_bytes: int) -> tuple[Picture, ...]:
+def _star_figures(catalogue: ProductRow | None, gallery: Gallery, title: str, most_bytes: int) -> tuple[Picture, ...]:
     figures: list[Picture] = []
     files = [file for file in (catalogue.files if catalogue is not None else ()) if _is_star_figure(file.role, file.path)]
     for place, file in enumerate(files[:STAR_FIGURES], 1):
-        picture = picture_of_png(root / file.path, f"Star {place} of {title}: aperture, radial profile and fit")
+        picture = gallery.png(file, f"Star {place} of {title}: aperture, radial profile and fit")
         if picture is not None and sum(len(one.data) for one in (*figures, picture)) <= most_bytes:
             figures.append(picture)
     return tuple(figures)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from nightcrew.ledger.rows import ProductRow, worst
@@ -13,7 +12,7 @@ from nightcrew.recipes.catalogue import MASTERS
 from reports.gather_queries import Measured
 from reports.model import MasterEntry
 from reports.night_data import ScopeData, readable, why
-from reports.pictures import picture_of_image, picture_of_mask
+from reports.pictures import Gallery
 from reports.text import MINUS, by_wavelength, number
 from reports.values import KeyNumber, Picture
 
@@ -57,7 +56,7 @@ def set_up_of(facts: dict[str, Any]) -> str:
     return f"{facts.get('geometry', '')}{f', gain {gain}' if gain else ''}"
 
 
-def masters(data: ScopeData, measured: Sequence[Measured], products_root: Path) -> tuple[MasterEntry, ...]:
+def masters(data: ScopeData, measured: Sequence[Measured], gallery: Gallery) -> tuple[MasterEntry, ...]:
     """The current masters of a scope, in the order of their making."""
     rows = sorted(
         data.current(*MASTERS),
@@ -66,11 +65,11 @@ def masters(data: ScopeData, measured: Sequence[Measured], products_root: Path) 
     several = len({set_up_of(row.facts) for row in rows}) > 1
     camera = {row.id: row for row in data.current("camera_numbers")}
     numbers = [m for m in measured if m.night == data.scope.name]
-    return tuple(_entry(data, row, numbers, camera, products_root, several=several) for row in rows)
+    return tuple(_entry(data, row, numbers, camera, gallery, several=several) for row in rows)
 
 
 def _entry(
-    data: ScopeData, row: ProductRow, numbers: Sequence[Measured], camera: dict[int, ProductRow], root: Path, *, several: bool
+    data: ScopeData, row: ProductRow, numbers: Sequence[Measured], camera: dict[int, ProductRow], gallery: Gallery, *, several: bool
 ) -> MasterEntry:
     kind, metrics = KIND_WORDS[row.recipe], row.metrics
     label = label_of(row.recipe, row.facts) + (f" ({set_up_of(row.facts)})" if several else "")
@@ -94,7 +93,7 @@ def _entry(
         certification=row.barred_because,
         grade=worst(row.grade, "B" if changed else "A"),  # type: ignore[arg-type]  # a letter from A to D
         reason=readable("; ".join((*row.grade_reasons, *((changed,) if changed else ())))),
-        picture=_picture(row, root, f"{kind} master {label} of {data.instrument}"),
+        picture=_picture(row, gallery, f"{kind} master {label} of {data.instrument}"),
         extras=tuple(_extras(row, numbers, camera)),
         command=why(row.fingerprint[:12]),
     )
@@ -145,13 +144,11 @@ def _flatten(grid: Any) -> list[float | None]:
     return [value for row in grid for value in (row if isinstance(row, list) else [row])]
 
 
-def _picture(row: ProductRow, root: Path, alt: str) -> Picture | None:
-    path = next((root / file.path for file in row.files if file.role == "image"), None)
-    if path is None:
-        return None
+def _picture(row: ProductRow, gallery: Gallery, alt: str) -> Picture | None:
+    file = next((file for file in row.files if file.role == "image"), None)
     if row.recipe == "bad_pixel_mask":
-        return picture_of_mask(path, f"{alt}: flagged pixels are white", size_px=200)
-    return picture_of_image(path, alt, size_px=200, stretch="zscale", flat_is_fine=True)
+        return gallery.mask(file, f"{alt}: flagged pixels are white", size_px=200)
+    return gallery.image(file, alt, size_px=200, stretch="zscale", flat_is_fine=True)
 
 
 def _extras(row: ProductRow, numbers: Sequence[Measured], camera: dict[int, ProductRow]) -> Iterable[KeyNumber]:

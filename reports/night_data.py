@@ -18,6 +18,7 @@ from nightcrew.planning.model import OUTDATED, Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.recipes.parameters import NightParameters
 from nightcrew.settings import Settings
+from reports.keep import NOTHING_KEPT, Keep
 from reports.text import shell_word
 
 
@@ -29,6 +30,7 @@ class Archive:
     settings: Settings
     rules_for: Callable[[str], Rules]
     parameters: NightParameters
+    keep: Keep = NOTHING_KEPT
 
     @property
     def products_root(self) -> Path:

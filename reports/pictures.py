@@ -1,7 +1,9 @@
-"""Pictures of products on disk: read by rows, so that a large file costs no more than its thumbnail needs."""
+"""Pictures of products on disk: read by rows, so that a large file costs no more than its thumbnail needs, and kept by content."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import NightcrewError
 from nightcrew.io.images import ImageFile
+from nightcrew.ledger.rows import FileRow
+from reports.keep import NOTHING_KEPT, Keep, key_of
 from reports.stretch import Stretch, encode, sized_png, thumbnail_rows
 from reports.values import Picture
 
@@ -48,3 +52,47 @@ def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000) -> Picture
         return sized_png(path.read_bytes(), alt)
     except (OSError, ValueError):
         return None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of products' files below ``root``; each is made once for a content.
+
+    A file whose size or time is not that of the file that was looked at is looked at again; one that is gone has no picture.
+    """
+
+    root: Path
+    keep: Keep = NOTHING_KEPT
+
+    def image(
+        self, file: FileRow | None, alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", flat_is_fine: bool = False
+    ) -> Picture | None:
+        """As :func:`picture_of_image`."""
+        how = ("image", size_px, stretch, flat_is_fine)
+        return self._of(
+            file, alt, how, lambda path: picture_of_image(path, "", size_px=size_px, stretch=stretch, flat_is_fine=flat_is_fine)
+        )
+
+    def mask(self, file: FileRow | None, alt: str, *, size_px: int = 160) -> Picture | None:
+        """As :func:`picture_of_mask`."""
+        return self._of(file, alt, ("mask", size_px), lambda path: picture_of_mask(path, "", size_px=size_px))
+
+    def png(self, file: FileRow | None, alt: str) -> Picture | None:
+        """As :func:`picture_of_png`."""
+        return self._of(file, alt, ("png",), lambda path: picture_of_png(path, ""))
+
+    def _of(self, file: FileRow | None, alt: str, how: tuple[object, ...], make: Callable[[Path], Picture | None]) -> Picture | None:
+        if file is None:
+            return None
+        path = self.root / file.path
+        try:
+            seen = path.stat()
+        except OSError:
+            return None
+
+        def made() -> tuple[Picture, ...]:
+            picture = make(path)
+            return () if picture is None else (picture,)
+
+        found = self.keep.pictures(key_of(*how, file.sha256, seen.st_size, seen.st_mtime_ns), made)
+        return replace(found[0], alt=f"{alt}{found[0].alt}") if found else None

@@ -18,6 +18,7 @@ from nightcrew import failpoints
 from nightcrew.io import atomic
 from reports import check, names, summary, tables
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
+from reports.keep import NOTHING_KEPT, Keep
 from reports.model import IndexPage, LightEntry, Link, NightPage, Notice, Trend, Verdict
 from reports.night_summary import night_summary
 from reports.render import index_html, night_html
@@ -43,8 +44,10 @@ class Published:
     figures: Courses  # as drawn for the page: the mail takes some of them
 
 
-def publish_night(page: NightPage, root: Path) -> Published:
+def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT) -> Published:
     """Write the page of one night (or campaign) below ``root`` with everything beside it; the index is not touched.
+
+    ``keep`` has figures that were drawn before.
 
     Raises ``TransientError`` when the disk is full and ``Refused`` when the folder cannot be written.
     """
@@ -53,7 +56,7 @@ def publish_night(page: NightPage, root: Path) -> Published:
     digest = content_digest(page)
     changed = stored.entry is not None and stored.digest != digest
     page = _revised(page, stored, changed=changed)
-    courses, trends, faults = draw(page)
+    courses, trends, faults = draw(page, keep)
     figures = (*courses, *(figure for _, figure in trends))
     faults = (*check.page_faults(page), *faults, *check.figure_faults((*figures, *_given_figures(page))))
     verdict, html, faults = _sound_html(page, courses, trends, faults)
@@ -80,30 +83,30 @@ def _sound_html(page: NightPage, courses: Courses, trends: Trends, faults: tuple
     return verdict, html, faults
 
 
-def draw(page: NightPage) -> tuple[Courses, Trends, tuple[str, ...]]:
+def draw(page: NightPage, keep: Keep = NOTHING_KEPT) -> tuple[Courses, Trends, tuple[str, ...]]:
     """All figures of a page: (courses through the night, trends with their figure, what could not be drawn)."""
     faults: list[str] = []
     courses: list[Figure] = []
     made = [light for light in page.lights if light.state in ("done", "degraded")]
     for instrument in sorted({light.instrument for light in made}):
         own = [light for light in made if light.instrument == instrument]
-        _draw_courses(own, f" · {instrument}" if len(page.instruments) > 1 else "", courses, faults)
+        _draw_courses(own, f" · {instrument}" if len(page.instruments) > 1 else "", courses, faults, keep)
     trends: list[tuple[Trend, Figure]] = []
     for trend in page.trends:
         try:
-            trends.append((trend, trend_figure(trend, f"trend-{names.slug(trend.instrument)}-{names.slug(trend.quantity)}")))
+            name = f"trend-{names.slug(trend.instrument)}-{names.slug(trend.quantity)}"
+            trends.append((trend, trend_figure(trend, name, keep)))
         except EmptyFigureError as error:
             faults.append(str(error))
     return tuple(courses), tuple(trends), tuple(faults)
 
 
-def _draw_courses(lights: Sequence[LightEntry], suffix: str, courses: list[Figure], faults: list[str]) -> None:
+def _draw_courses(lights: Sequence[LightEntry], suffix: str, courses: list[Figure], faults: list[str], keep: Keep) -> None:
     for attribute, title, unit in COURSES:
         shown = lights[0].background_unit if attribute == "background" else unit
         try:
-            courses.append(
-                course_figure(lights, attribute, f"{title}{suffix}", shown, f"course-{attribute}-{names.slug(lights[0].instrument)}")
-            )
+            name = f"course-{attribute}-{names.slug(lights[0].instrument)}"
+            courses.append(course_figure(lights, attribute, f"{title}{suffix}", shown, name, keep))
         except EmptyFigureError as error:
             faults.append(str(error))
 

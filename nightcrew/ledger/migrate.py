@@ -1,26 +1,31 @@
 """Making and upgrading the ledger's tables.  ``nightcrew up`` (and ``reduce``, on its own fresh ledger) alone migrate.
 
-Before an upgrade SQLite is copied with ``VACUUM INTO``; a ledger that is newer than this code is refused.
+Before an upgrade SQLite is copied with ``VACUUM INTO``; a ledger that is newer than this code is refused.  Alembic, which takes
+longer to load than most commands take to answer, is asked only where the stored revision is not the code's.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 from sqlalchemy.engine import make_url
 
 from nightcrew.errors import Refused
 from nightcrew.ledger.database import Database
+from nightcrew.ledger.schema import SCHEMA_REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _FOLDER = Path(__file__).parent / "migrations"
+_VERSION_TABLE = "alembic_version"
 
 
 def _config() -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_FOLDER))
     return config
@@ -29,7 +34,9 @@ def _config() -> Config:
 def revision_of(database: Database) -> str | None:
     """The ledger's schema revision, None for an empty database."""
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        if not inspect(connection).has_table(_VERSION_TABLE):
+            return None
+        return connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608  our own word
 
 
 def check(database: Database) -> None:
@@ -40,7 +47,7 @@ def check(database: Database) -> None:
     Refused
         Its tables are missing, older, or made by a newer Nightcrew.
     """
-    have, want = revision_of(database), ScriptDirectory.from_config(_config()).get_current_head()
+    have, want = revision_of(database), SCHEMA_REVISION
     if have == want:
         return
     if have is None:
@@ -51,6 +58,8 @@ def check(database: Database) -> None:
 
 
 def _known() -> set[str]:
+    from alembic.script import ScriptDirectory
+
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
@@ -63,11 +72,13 @@ def upgrade(database: Database) -> None:
         The ledger is newer than this code.
     """
     have = revision_of(database)
+    if have == SCHEMA_REVISION:
+        return
     if have is not None and have not in _known():
         check(database)
+    from alembic import command
+
     config = _config()
-    if have == ScriptDirectory.from_config(config).get_current_head():
-        return
     if have is not None:
         backup(database, f"before-{have}")
     with database.write() as connection:

@@ -1,0 +1,91 @@
+"""Pictures that are kept, because making them anew takes longer than everything else on a page.
+
+What is kept stands under a digest of all that it was made from: the contents, the drawing code and the libraries that drew.  So
+a page shows the same with it and without it.  What is damaged, or was deleted, is made again; what cannot be kept is shown all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import BinaryIO
+
+from nightcrew.errors import NightcrewError
+from nightcrew.io import atomic
+from reports.values import Picture
+
+FOLDER = "pictures"
+_DRAWN_BY = ("stretch.py", "pictures.py", "figures.py", "text.py")
+_LIBRARIES = ("matplotlib", "numpy", "pillow")
+_DIGEST = 64
+
+
+@lru_cache(maxsize=1)
+def _drawing() -> str:
+    """What draws: our code and the libraries' versions."""
+    here = Path(__file__).parent
+    parts = [*((here / name).read_bytes() for name in _DRAWN_BY), *(f"{name} {version(name)}".encode() for name in _LIBRARIES)]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """The name of what is made from ``parts``: plain values whose ``repr`` says all that matters."""
+    return hashlib.sha256(repr((_drawing(), parts)).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Where pictures are kept; ``root`` None keeps none."""
+
+    root: Path | None = None
+
+    def pictures(self, key: str, make: Callable[[], tuple[Picture, ...]]) -> tuple[Picture, ...]:
+        """What is kept under ``key``, else what ``make`` makes, which is kept; nothing is kept of ``()``."""
+        if self.root is None:
+            return make()
+        path = self.root / key[:2] / key
+        kept = _read(path)
+        if kept:
+            return kept
+        made = make()
+        if made:
+            with suppress(NightcrewError):  # a full disk: drawn again next time
+                atomic.replace(path, partial(_put, _packed(made)), durable=False)
+        return made
+
+
+NOTHING_KEPT = Keep()
+
+
+def _put(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _packed(pictures: tuple[Picture, ...]) -> bytes:
+    head = [[one.media_type, one.width_px, one.height_px, one.alt, one.blank, len(one.data)] for one in pictures]
+    body = json.dumps(head).encode("ascii") + b"\n" + b"".join(one.data for one in pictures)
+    return hashlib.sha256(body).hexdigest().encode("ascii") + body
+
+
+def _read(path: Path) -> tuple[Picture, ...]:
+    """The pictures of a file as they were put there; () when there is none or it is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ()
+    body = data[_DIGEST:]
+    if hashlib.sha256(body).hexdigest().encode("ascii") != data[:_DIGEST]:
+        return ()
+    head, _, rest = body.partition(b"\n")
+    pictures, start = [], 0
+    for media_type, width, height, alt, blank, size in json.loads(head):
+        piece = rest[start : start + size]
+        pictures.append(Picture(data=piece, media_type=media_type, width_px=width, height_px=height, alt=alt, blank=blank))
+        start += size
+    return tuple(pictures)

@@ -1,0 +1,107 @@
+"""Kept pictures: the same as made anew, made once, and made again when what is kept is damaged or gone."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nightcrew.io import atomic
+from nightcrew.io.products import write_image_product
+from nightcrew.ledger.rows import FileRow
+from reports import keep as keep_module
+from reports.figures import course_figure, trend_figure
+from reports.keep import Keep, key_of
+from reports.pictures import Gallery, picture_of_image
+from reports.values import Picture
+from tests.reports import samples
+
+PICTURE = Picture(data=b"\xff\xd8 a picture", media_type="image/jpeg", width_px=4, height_px=3, alt="<b>a</b>", blank=False)
+
+
+class Maker:
+    """Makes the picture and counts."""
+
+    def __init__(self) -> None:
+        self.made = 0
+
+    def __call__(self) -> tuple[Picture, ...]:
+        self.made += 1
+        return PICTURE, dataclasses.replace(PICTURE, data=b"dark", blank=True)
+
+
+def test_what_is_kept_is_the_same_and_is_made_once(tmp_path: Path) -> None:
+    keep, make = Keep(tmp_path), Maker()
+    assert keep.pictures(key_of(1), make) == keep.pictures(key_of(1), make) == Maker()()
+    assert make.made == 1
+    keep.pictures(key_of(2), make)
+    assert make.made == 2
+
+
+@pytest.mark.parametrize("place", [0, 70, -1])
+def test_damage_and_deletion_are_made_good(tmp_path: Path, place: int) -> None:
+    keep, make = Keep(tmp_path), Maker()
+    keep.pictures(key_of(1), make)
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    whole = file.read_bytes()
+    for spoiled in (bytearray(whole), whole[: len(whole) // 2], b""):
+        if isinstance(spoiled, bytearray):
+            spoiled[place] ^= 1
+        file.write_bytes(spoiled)
+        assert keep.pictures(key_of(1), make) == Maker()()
+        assert file.read_bytes() == whole
+    shutil.rmtree(tmp_path)
+    assert keep.pictures(key_of(1), make) == Maker()()
+    assert make.made == 5
+
+
+def test_a_full_disk_keeps_nothing_and_shows_all(tmp_path: Path) -> None:
+    def full(_stage: str, final: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final))
+
+    keep, make = Keep(tmp_path), Maker()
+    with atomic.injected_faults(full):
+        assert keep.pictures(key_of(1), make) == Maker()()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_other_code_or_libraries_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("figure", 1)
+    assert before == key_of("figure", 1) != key_of("figure", 2)
+    monkeypatch.setattr(keep_module, "_drawing", lambda: "another matplotlib")
+    assert key_of("figure", 1) != before
+
+
+def test_figures_are_drawn_once_and_do_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = Keep(tmp_path)
+    lights, trend = samples.lights(), samples.trends()[0]
+    anew = (course_figure(lights, "fwhm_px", "Sharpness", "px", "c"), trend_figure(trend, "t"))
+    assert (course_figure(lights, "fwhm_px", "Sharpness", "px", "c", keep), trend_figure(trend, "t", keep)) == anew
+    monkeypatch.setattr("reports.figures._paint", None)
+    assert (course_figure(lights, "fwhm_px", "Sharpness", "px", "c", keep), trend_figure(trend, "t", keep)) == anew
+    other = [dataclasses.replace(lights[0], fwhm_px=9.0), *lights[1:]]
+    with pytest.raises(TypeError):
+        course_figure(other, "fwhm_px", "Sharpness", "px", "c", keep)
+
+
+def test_a_file_is_looked_at_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    path = tmp_path / "light.fits"
+    written = write_image_product(path, science=rng.normal(100, 5, (64, 64)).astype(np.float32), unit="adu")
+    file = FileRow(role="image", path="light.fits", sha256=written.sha256, size=written.size)
+    gallery = Gallery(tmp_path, Keep(tmp_path / "kept"))
+    anew = picture_of_image(path, "a light")
+    assert anew is not None
+    assert gallery.image(file, "a light") == anew
+    monkeypatch.setattr("reports.pictures.picture_of_image", lambda *_args, **_how: None)
+    assert gallery.image(file, "a light") == anew
+    assert gallery.image(file, "it has another name") == dataclasses.replace(anew, alt="it has another name")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert gallery.image(file, "a light") is None  # damaged: it was asked for again
+    path.unlink()
+    assert gallery.image(file, "a light") is None
