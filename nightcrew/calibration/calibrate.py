@@ -114,6 +114,7 @@ class LightCalibrator:
         self._kernel = library() if kernel != "numpy" and len(self._masks) <= MAX_MASKS else None
         if self._kernel is not None and self._kernel.light_size != TASK.itemsize:
             raise RuntimeError("the compiled kernel and nightcrew.calibration.calibrate disagree about a light")
+        self._task = self._common()
 
     def empty(self, n_rows: int) -> CalibratedLight:
         """Planes of ``n_rows`` rows to fill, which may be used again."""
@@ -144,22 +145,28 @@ class LightCalibrator:
         rows = raw if raw.strides[1] == raw.itemsize and raw.strides[0] % raw.itemsize == 0 else np.ascontiguousarray(raw)
         _run(self._kernel, self._describe(rows, first_row, y0, zero, out), y0, y1, threads)
 
-    def _describe(self, raw: Plane, first_row: int, y0: int, zero: int, out: CalibratedLight) -> NDArray[Any]:
-        """The work as the kernel reads it; the arrays must stay alive."""
+    def _common(self) -> NDArray[Any]:
+        """What all rows of all lights share of the work, as the kernel reads it; the arrays must stay alive."""
         task, numbers = np.zeros((), TASK), self.numbers
-        frame = task["raw"]
-        frame["data"], frame["kind"], frame["swapped"] = pointer(raw), KINDS[raw.dtype.str[1:]], raw.dtype.byteorder == ">"
-        frame["zero"], frame["saturation"] = zero, numbers.saturation_adu
         for name, plane in self._given.items():
             task[name] = pointer(plane)
-        task["mask_in"][: len(self._masks)] = [pointer(mask) for mask in self._masks]
-        task["n_masks"], task["pedestal"] = len(self._masks), pointer(self._pedestal)
-        task["science"], task["uncertainty"], task["mask"] = pointer(out.science), pointer(out.uncertainty), pointer(out.mask)
-        task["ny"], task["nx"], task["raw_stride"] = *self.shape, raw.strides[0] // raw.itemsize
-        task["first_raw"], task["first_out"] = first_row, y0
+        masks = [pointer(mask) for mask in self._masks[:MAX_MASKS]]
+        task["mask_in"][: len(masks)] = masks
+        task["n_masks"], task["pedestal"], task["raw"]["saturation"] = len(masks), pointer(self._pedestal), numbers.saturation_adu
+        task["ny"], task["nx"] = self.shape
         task["dark_factor"], task["gain"], task["read_variance"] = numbers.dark_factor, numbers.gain_e_per_adu, numbers.read_variance_e2
         task["bias_share"], task["own_sigma2"], task["least"] = numbers.bias_share, numbers.own_value_sigma**2, numbers.least
         task["half"], task["photons"] = numbers.box // 2, numbers.photons
+        return task
+
+    def _describe(self, raw: Plane, first_row: int, y0: int, zero: int, out: CalibratedLight) -> NDArray[Any]:
+        """The work on some rows as the kernel reads it; the arrays must stay alive."""
+        task = self._task.copy()
+        frame = task["raw"]
+        frame["data"], frame["kind"], frame["swapped"] = pointer(raw), KINDS[raw.dtype.str[1:]], raw.dtype.byteorder == ">"
+        frame["zero"] = zero
+        task["science"], task["uncertainty"], task["mask"] = pointer(out.science), pointer(out.uncertainty), pointer(out.mask)
+        task["raw_stride"], task["first_raw"], task["first_out"] = raw.strides[0] // raw.itemsize, first_row, y0
         return task
 
 
@@ -237,14 +244,14 @@ def _as_float32(plane: Plane | None) -> NDArray[np.float32] | None:
 
 def _run(kernel: Kernel, task: NDArray[Any], y0: int, y1: int, threads: int) -> None:
     """Share the rows out among the threads."""
-    edges = np.linspace(y0, y1, max(1, min(threads, y1 - y0)) + 1).astype(int).tolist()
 
     def work(first: int, last: int) -> int:
         return int(kernel.calibrate(address(task), ctypes.c_long(first), ctypes.c_long(last)))
 
-    if len(edges) == 2:
+    if min(threads, y1 - y0) <= 1:
         failed = work(y0, y1)
     else:
+        edges = np.linspace(y0, y1, min(threads, y1 - y0) + 1).astype(int).tolist()
         with ThreadPoolExecutor(len(edges) - 1) as pool:
             failed = min(pool.map(work, edges[:-1], edges[1:]))
     if failed:

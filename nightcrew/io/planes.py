@@ -18,6 +18,7 @@ from nightcrew.io.cardtext import Card, format_card, header_block
 from nightcrew.io.headers import BLOCK
 
 Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 SLAB_BYTES = 1 << 18  # swapped at a time: stays in the cache
@@ -35,6 +36,19 @@ class Plane:
         self.end_offset = self.data_offset + -(-self.data_size // BLOCK) * BLOCK
         self.sum = 0
         self.rows_missing = np.ones(shape[0], bool)
+
+    def pack(self, rows: Array, first_pixel: int, room: Bytes) -> tuple[memoryview, int]:
+        """``rows`` as they lie in the file (big-endian, unsigned by the BZERO convention), and the exact sum of the 32-bit words there.
+
+        ``room`` has at least as many bytes; where the kernel does the work the bytes are there.
+        """
+        from nightcrew.calibration.kernels.store import store
+
+        out = room[: rows.nbytes]
+        total = store(rows, first_pixel, out)
+        if total is not None:
+            return out.data, total
+        return self.stored(rows).data.cast("B"), self.sum_of(rows, first_pixel)
 
     def sum_of(self, rows: Array, first_pixel: int) -> int:
         """Exact sum of the 32-bit words that ``rows`` add to the stored data."""

@@ -158,10 +158,11 @@ class ProductWriter:
         row_bytes = target.shape[1] * values.itemsize
         step = max(1, SLAB_BYTES // max(row_bytes, 1))
         total = 0
+        room = np.empty(min(step, len(values)) * row_bytes, np.uint8)
         for y in range(y0, y1, step):
-            part = values[y - y0 : y - y0 + step]
-            total += target.sum_of(part, y * target.shape[1])
-            pwrite_all(self._fd, target.stored(part).data.cast("B"), target.data_offset + y * row_bytes)
+            data, added = target.pack(values[y - y0 : y - y0 + step], y * target.shape[1], room)
+            pwrite_all(self._fd, data, target.data_offset + y * row_bytes)
+            total += added
         if self._durable:
             start_writeback(self._fd, target.data_offset + y0 * row_bytes, len(values) * row_bytes)
         with self._lock:

@@ -136,7 +136,7 @@ def test_both_kernels_and_any_number_of_threads_give_the_same_bytes(seed: int, d
         if rng.random() < 0.7:
             some[name] = rng.normal(level, 0.2 * level, raw.shape)
             some[name][rng.random(raw.shape) < 0.02] = rng.choice([0, np.nan])
-    masks = [(rng.random(raw.shape) < 0.05).astype(np.uint16) * 4 for _ in range(int(rng.integers(0, 4)))]
+    masks = [(rng.random(raw.shape) < 0.05).astype(np.uint16) * 4 for _ in range(int(rng.integers(0, 7)))]
     planes = LightPlanes(**some, dark_zero=some.get("bias"), masks=masks)
     numbers = LightNumbers(gain_e_per_adu=1.7, read_variance_e2=30, dark_factor=0.3, box=box, saturation_adu=3150, photons=bool(seed % 3))
     pedestal = rng.normal(5, 1, (raw.shape[0],))

@@ -17,11 +17,14 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import QTable, Table
 from astropy.utils.exceptions import AstropyUserWarning
 
+from nightcrew.calibration.kernels.library import library
+from nightcrew.calibration.kernels.store import WORTH_IT, store
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io import products
 from nightcrew.io.atomic import FinalExistsError, injected_faults, part_files
 from nightcrew.io.cardtext import Card
+from nightcrew.io.planes import Plane
 from nightcrew.io.products import ProductWriter, read_image_product, write_image_product, write_table_product
 from tests.io.fitsbytes import card
 
@@ -248,3 +251,18 @@ def test_without_a_hash_the_same_bytes(tmp_path: Path) -> None:
         assert writer.written is not None
         assert bool(writer.written.sha256) == hashed
     assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler here")
+@pytest.mark.parametrize("code", ["f4", "u2", "i4"])
+@pytest.mark.parametrize("first_pixel", [0, 1, 2, 3])
+@pytest.mark.parametrize("n_pixels", [WORTH_IT, WORTH_IT + 1, WORTH_IT + 3])
+def test_the_kernel_packs_rows_as_numpy_does(code: str, first_pixel: int, n_pixels: int) -> None:
+    rows = np.random.default_rng(n_pixels + first_pixel).integers(0, 1 << 32, (1, n_pixels), np.uint32).astype(f"u{code[1]}").view(code)
+    plane = Plane("X", code, rows.shape, 0, 2880)
+    room = np.zeros(rows.nbytes, np.uint8)
+    expected = plane.stored(rows).tobytes(), plane.sum_of(rows, first_pixel)
+    assert store(rows, first_pixel, room) == expected[1]
+    assert room.tobytes() == expected[0]
+    packed, total = plane.pack(rows, first_pixel, room)
+    assert (bytes(packed), total) == expected

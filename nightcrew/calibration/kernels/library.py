@@ -49,9 +49,12 @@ class Kernel:
         self.combine, self.calibrate, self.resample = found.nightcrew_combine, found.nightcrew_calibrate, found.nightcrew_resample
         self.fit_images, self.fit_room = found.nightcrew_fit_images, found.nightcrew_fit_room
         self.rice = found.nightcrew_rice
+        self.store32, self.store16 = found.nightcrew_store32, found.nightcrew_store16
         self.dark, self.dark_carefully, self.dark_room = found.nightcrew_dark, found.nightcrew_dark_carefully, found.nightcrew_dark_room
         for room in (self.combine_room, self.fit_room, self.rice, self.dark_room):
             room.restype = ctypes.c_int64
+        for store in (self.store32, self.store16):
+            store.restype = ctypes.c_uint64
         sizes = (found.nightcrew_frame_size, found.nightcrew_task_size, found.nightcrew_light_size, found.nightcrew_fit_size)
         self.frame_size, self.task_size, self.light_size, self.fit_size = (int(size()) for size in sizes)
         self.dark_size = int(found.nightcrew_dark_size())

@@ -22,71 +22,120 @@ typedef struct {
 
 typedef struct {
     float *value, *sum, *count; /* rings of 2 half + 1 rows */
-    float *padded, *good, *expected, *fixed;
+    float *padded, *good, *expected, *fixed, *total, *n;
     double *work;
+    int32_t *full;
     uint16_t *flags;
 } ring_t;
 
 DEFINE_LOAD(load_raw, double)
 
-/* Science values and flags of row y; NaN where there is no value.  Differences in float64, then float32. */
-INLINE void science_row(const light_t *t, long y, double *restrict work, float *restrict value, uint16_t *restrict flags)
+/* OR of all masks of row y. */
+INLINE void masks_row(const light_t *t, long first, uint16_t *restrict flags)
 {
-    long nx = t->nx, first = y * nx;
-    double pedestal = t->pedestal ? t->pedestal[y] : 0.0, zero = t->raw.zero, saturation = t->raw.saturation, gain = t->gain;
-    load_raw(&t->raw, (y - t->first_raw) * t->raw_stride, nx, work);
-    for (long x = 0; x < nx; x++)
-        work[x] += zero;
-    for (long x = 0; x < nx; x++)
-        flags[x] = work[x] >= saturation ? FLAG_SATURATED : 0;
-    for (int m = 0; m < t->n_masks; m++) {
-        const uint16_t *restrict mask = t->mask_in[m] + first;
+    long nx = t->nx, m = 3;
+    const uint16_t *const *in = t->mask_in;
+    if (t->n_masks >= 3) { /* bias, dark and flat have one each: one pass */
+        const uint16_t *restrict a = in[0] + first, *restrict b = in[1] + first, *restrict c = in[2] + first;
+        for (long x = 0; x < nx; x++)
+            flags[x] = a[x] | b[x] | c[x];
+    } else {
+        memset(flags, 0, (size_t)nx * sizeof *flags);
+        m = 0;
+    }
+    for (; m < t->n_masks; m++) {
+        const uint16_t *restrict mask = in[m] + first;
         for (long x = 0; x < nx; x++)
             flags[x] |= mask[x];
     }
-    for (long x = 0; x < nx; x++)
-        work[x] -= pedestal;
-    if (t->bias) {
-        const float *restrict bias = t->bias + first;
-        for (long x = 0; x < nx; x++)
-            work[x] -= (double)bias[x];
-    }
-    if (t->dark) {
-        const float *restrict dark = t->dark + first;
-        double factor = t->dark_factor;
-        for (long x = 0; x < nx; x++)
-            work[x] -= factor * (double)dark[x];
-    }
-    for (long x = 0; x < nx; x++)
-        value[x] = (float)(work[x] * gain);
-    if (t->flat) {
-        const float *restrict flat = t->flat + first;
-        for (long x = 0; x < nx; x++) {
-            int fine = (flat[x] > 0.0f) & (flat[x] <= LARGEST);
-            float divided = value[x] / flat[x];
-            value[x] = fine ? divided : NAN;
-            flags[x] |= fine ? 0 : FLAG_BAD_FLAT;
-        }
-    }
-    for (long x = 0; x < nx; x++) {
-        int fine = fabsf(value[x]) <= LARGEST;
-        flags[x] |= fine ? 0 : FLAG_NO_DATA;
-        value[x] = fine ? value[x] : NAN;
+}
+
+/* Raw numbers to electrons before the flat.  Differences in float64, then float32.  Which planes there are is known where this is inlined. */
+INLINE void differences(const light_t *t, double pedestal, const double *restrict work, const float *restrict bias, const float *restrict dark,
+                        float *restrict value, int32_t *restrict full)
+{
+    double zero = t->raw.zero, saturation = t->raw.saturation, gain = t->gain, factor = t->dark_factor;
+    for (long x = 0; x < t->nx; x++) {
+        double w = work[x] + zero;
+        full[x] = w >= saturation ? FLAG_SATURATED : 0;
+        w -= pedestal;
+        if (bias)
+            w -= (double)bias[x];
+        if (dark)
+            w -= factor * (double)dark[x];
+        value[x] = (float)(w * gain);
     }
 }
 
-/* Sums over [x - half, x + half] of good values and of their number; padded and good have half zeros at both ends. */
-INLINE void row_sums(long nx, long half, const float *restrict padded, const float *restrict good, float *restrict sum, float *restrict count)
+/* Divide by the flat, complete the flags, and put what is good into the rows that are summed next. */
+INLINE void flat_row(long nx, const float *restrict flat, const int32_t *restrict full, float *restrict value, uint16_t *restrict flags,
+                     float *restrict padded, float *restrict good)
 {
     for (long x = 0; x < nx; x++) {
-        sum[x] = padded[x];
-        count[x] = good[x];
-    }
-    for (long d = 1; d <= 2 * half; d++)
-        for (long x = 0; x < nx; x++) {
-            sum[x] += padded[x + d];
-            count[x] += good[x + d];
+        float v = value[x];
+        int32_t bits = flags[x] | full[x];
+        if (flat) {
+            int fine = (flat[x] > 0.0f) & (flat[x] <= LARGEST);
+            float divided = v / flat[x];
+            v = fine ? divided : NAN;
+            bits |= fine ? 0 : FLAG_BAD_FLAT;
         }
+        int fine = fabsf(v) <= LARGEST;
+        bits |= fine ? 0 : FLAG_NO_DATA;
+        v = fine ? v : NAN;
+        value[x] = v;
+        flags[x] = (uint16_t)bits;
+        padded[x] = bits == 0 ? v : 0.0f;
+        good[x] = bits == 0 ? 1.0f : 0.0f;
+    }
+}
+
+/* Science values and flags of row y; NaN where there is no value. */
+INLINE void science_row(const light_t *t, long y, ring_t *r, float *restrict value)
+{
+    long nx = t->nx, first = y * nx;
+    double pedestal = t->pedestal ? t->pedestal[y] : 0.0;
+    const float *bias = t->bias ? t->bias + first : NULL, *dark = t->dark ? t->dark + first : NULL;
+    load_raw(&t->raw, (y - t->first_raw) * t->raw_stride, nx, r->work);
+    masks_row(t, first, r->flags);
+    if (bias && dark)
+        differences(t, pedestal, r->work, bias, dark, value, r->full);
+    else if (bias)
+        differences(t, pedestal, r->work, bias, NULL, value, r->full);
+    else if (dark)
+        differences(t, pedestal, r->work, NULL, dark, value, r->full);
+    else
+        differences(t, pedestal, r->work, NULL, NULL, value, r->full);
+    float *padded = r->padded + t->half, *good = r->good + t->half;
+    if (t->flat)
+        flat_row(nx, t->flat + first, r->full, value, r->flags, padded, good);
+    else
+        flat_row(nx, NULL, r->full, value, r->flags, padded, good);
+}
+
+/* Sums over [x - half, x + half]; in has half zeros at both ends. */
+INLINE void row_sum(long nx, long half, const float *restrict in, float *restrict sum)
+{
+    if (half == 2) { /* the usual box: the same additions in the same order, in one pass */
+        for (long x = 0; x < nx; x++)
+            sum[x] = in[x] + in[x + 1] + in[x + 2] + in[x + 3] + in[x + 4];
+        return;
+    }
+    memcpy(sum, in, (size_t)nx * sizeof *sum);
+    for (long d = 1; d <= 2 * half; d++)
+        for (long x = 0; x < nx; x++)
+            sum[x] += in[x + d];
+}
+
+/* Ask for the masters' rows that come next: there are more of them than the processor follows by itself. */
+INLINE void prefetch_rows(const light_t *t, long y)
+{
+    const float *planes[] = {t->bias, t->dark, t->flat, t->bias_sigma, t->dark_sigma, t->dark_zero, t->flat_sigma};
+    long nx = t->nx;
+    for (int k = 0; k < 7 && y < t->ny; k++)
+        prefetch_bytes(planes[k] ? planes[k] + y * nx : NULL, nx * (long)sizeof(float));
+    for (int m = 0; m < t->n_masks && y < t->ny; m++)
+        prefetch_bytes(t->mask_in[m] + y * nx, nx * (long)sizeof(uint16_t));
 }
 
 /* Read row y into the ring, and write science and mask if it is one of ours. */
@@ -94,13 +143,10 @@ INLINE void take_row(const light_t *t, long y, int ours, ring_t *r)
 {
     long nx = t->nx, half = t->half, slot = (y % (2 * half + 1)) * nx;
     float *restrict value = r->value + slot;
-    science_row(t, y, r->work, value, r->flags);
-    for (long x = 0; x < nx; x++) {
-        int good = r->flags[x] == 0;
-        r->padded[half + x] = good ? value[x] : 0.0f;
-        r->good[half + x] = good ? 1.0f : 0.0f;
-    }
-    row_sums(nx, half, r->padded, r->good, r->sum + slot, r->count + slot);
+    prefetch_rows(t, y + 1);
+    science_row(t, y, r, value);
+    row_sum(nx, half, r->padded, r->sum + slot);
+    row_sum(nx, half, r->good, r->count + slot);
     if (!ours)
         return;
     memcpy(t->science + (y - t->first_out) * nx, value, (size_t)nx * sizeof(float));
@@ -160,10 +206,11 @@ INLINE void sigma_row(const light_t *t, long y, const ring_t *r, const float *re
     }
 }
 
-INLINE void finish_row(const light_t *t, long y, ring_t *r)
+/* Mean over the rows of the box, and the value itself where none of it is good. */
+INLINE void mean_row(const light_t *t, long y, ring_t *r, const float *restrict value)
 {
     long nx = t->nx, half = t->half, side = 2 * half + 1;
-    float *restrict total = r->padded + half, *restrict n = r->good + half; /* used again: their row has been summed */
+    float *restrict total = r->total, *restrict n = r->n;
     for (long x = 0; x < nx; x++)
         total[x] = n[x] = 0.0f;
     for (long row = y - half < 0 ? 0 : y - half; row <= y + half && row < t->ny; row++) {
@@ -173,11 +220,46 @@ INLINE void finish_row(const light_t *t, long y, ring_t *r)
             n[x] += count[x];
         }
     }
-    const float *restrict value = r->value + (y % side) * nx;
     for (long x = 0; x < nx; x++) {
         float mean = total[x] / n[x];
         r->expected[x] = n[x] > 0.0f ? mean : value[x];
     }
+}
+
+/* Rows y - 2 to y + 2 of a ring of five. */
+INLINE void five_rows(const float *ring, long y, long nx, const float **a, const float **b, const float **c, const float **d, const float **e)
+{
+    *a = ring + (y - 2) % 5 * nx;
+    *b = ring + (y - 1) % 5 * nx;
+    *c = ring + y % 5 * nx;
+    *d = ring + (y + 1) % 5 * nx;
+    *e = ring + (y + 2) % 5 * nx;
+}
+
+/* The same of the usual box where all its rows are there, in one pass. */
+INLINE void mean_of_five(const light_t *t, long y, ring_t *r, const float *restrict value)
+{
+    long nx = t->nx;
+    const float *s0, *s1, *s2, *s3, *s4, *c0, *c1, *c2, *c3, *c4;
+    float *expected = r->expected;
+    five_rows(r->sum, y, nx, &s0, &s1, &s2, &s3, &s4);
+    five_rows(r->count, y, nx, &c0, &c1, &c2, &c3, &c4);
+#pragma GCC ivdep /* expected is none of the others */
+    for (long x = 0; x < nx; x++) {
+        float total = 0.0f + s0[x] + s1[x] + s2[x] + s3[x] + s4[x], n = c0[x] + c1[x] + c2[x] + c3[x] + c4[x];
+        float mean = total / n;
+        expected[x] = n > 0.0f ? mean : value[x];
+    }
+}
+
+INLINE void finish_row(const light_t *t, long y, ring_t *r)
+{
+    long nx = t->nx, half = t->half, side = 2 * half + 1;
+    const float *restrict value = r->value + (y % side) * nx;
+    if (half == 2 && y >= 2 && y + 2 < t->ny)
+        mean_of_five(t, y, r, value);
+    else
+        mean_row(t, y, r, value);
     fixed_row(t, y, r->fixed);
     if (t->flat && t->flat_sigma && t->photons)
         sigma_row(t, y, r, value, t->flat, t->flat_sigma, 1);
@@ -204,7 +286,7 @@ PUBLIC int nightcrew_calibrate(const light_t *t, long y0, long y1)
 {
     long nx = t->nx, side = 2 * t->half + 1, padded = nx + 2 * t->half;
     size_t floats = ROUNDED(side * nx * sizeof(float)), wide = ROUNDED(padded * sizeof(float));
-    size_t room = 3 * floats + 4 * wide + ROUNDED(nx * sizeof(double)) + ROUNDED(nx * sizeof(uint16_t));
+    size_t room = 3 * floats + 7 * wide + ROUNDED(nx * sizeof(double)) + ROUNDED(nx * sizeof(uint16_t));
     char *memory = aligned_alloc(64, room), *at = memory;
     if (!memory)
         return -1;
@@ -215,6 +297,9 @@ PUBLIC int nightcrew_calibrate(const light_t *t, long y0, long y1)
     ring.good = carve(&at, wide);
     ring.expected = carve(&at, wide);
     ring.fixed = carve(&at, wide);
+    ring.total = carve(&at, wide);
+    ring.n = carve(&at, wide);
+    ring.full = carve(&at, wide);
     ring.work = carve(&at, nx * sizeof(double));
     ring.flags = carve(&at, nx * sizeof(uint16_t));
     run_rows(t, y0, y1, &ring);
