@@ -9,7 +9,8 @@ from pathlib import Path
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.sensor.characterise import SensorResult, SetUpResult, window_of
 from nightcrew.sensor.frames import SensorFrame, Window
-from nightcrew.sensor.hot_growth import HotGrowth, Place, growth, read_hot_pixels
+from nightcrew.sensor.hot_growth import HotGrowth, HotList, growth
+from nightcrew.sensor.hot_lists import WARM_COLUMNS, hot_list, read_hot_lists
 from nightcrew.sensor.sensor_data import SensorData
 from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
 from reports import sensor_gains, sensor_tables
@@ -32,6 +33,7 @@ FILES = (
     ("covariances.csv", "the covariance model's matrix a"),
     ("dark.csv", "dark levels, noises and non-uniformity"),
     ("hot_pixels.csv", "hot pixels with their rates"),
+    ("warm_pixels.csv", "hot pixels and those near to the threshold, with errors: what a later result is compared with"),
     ("data_sheet.pdf", "one page with the main numbers and curves"),
     ("data_sheet.html", "the same for a browser"),
 )
@@ -60,10 +62,11 @@ def write_report(result: SensorResult, frames: Sequence[SensorFrame], standing: 
     sensor_tables.save_table(out, "covariances", sensor_tables.COVARIANCE_COLUMNS, sensor_tables.covariance_rows(result))
     sensor_tables.save_table(out, "dark", sensor_tables.DARK_COLUMNS, sensor_tables.dark_rows(result))
     sensor_tables.save_table(out, "hot_pixels", sensor_tables.HOT_COLUMNS, sensor_tables.hot_rows(result))
+    sensor_tables.save_table(out, "warm_pixels", WARM_COLUMNS, sensor_tables.warm_rows(result))
     charts = charts_of(result, summary_table)
     figures = drawn(charts, out)
-    grown = () if standing.previous is None else grown_since(result, standing.previous / "hot_pixels.csv")
-    summary = summary_of(result, frames, grown)
+    grown = () if standing.previous is None else grown_since(result, standing.previous)
+    summary = summary_of(result, frames, grown, () if standing.previous is None else not_compared(result, grown))
     page = _page(result, summary, figures, standing, grown)
     write_sheet(page, charts, figures, out)
     return page
@@ -111,26 +114,25 @@ def _overlap(one: Window, other: Window) -> bool:
     return one.x0 < other.x1 and other.x0 < one.x1 and one.y0 < other.y1 and other.y0 < one.y1
 
 
-def grown_since(result: SensorResult, path: Path) -> tuple[HotGrowth, ...]:
-    """Hot pixels against those in an earlier ``hot_pixels.csv``: same set-up, same region, temperatures that agree within the tolerance."""
-    earlier = read_hot_pixels(path)
+def grown_since(result: SensorResult, folder: Path) -> tuple[HotGrowth, ...]:
+    """Hot pixels against those of an earlier result: same set-up, same region, temperatures that agree within the tolerance."""
+    earlier = read_hot_lists(folder)
     found = []
     tolerance_c = 2 * result.options.temperature_tolerance_c
     places = [(one.set_up.label, region) for one in result.set_ups for region in one.regions]
     for label, region in places:
         name = region.region.name
         for series in region.darks:
+            now = hot_list(series, None if region.gain is None else region.gain.value)
             before = _nearest(earlier, (label, name), series.temperature_c, tolerance_c)
-            if series.hot is not None and before is not None:
-                pixels = zip(series.hot.y.tolist(), series.hot.x.tolist(), strict=True)
-                now = dict(zip(pixels, series.hot.rate_adu_per_s.tolist(), strict=True))
+            if now is not None and before is not None:
                 found.append(growth(label, name, series.temperature_c, before, now))
     return tuple(found)
 
 
 def _nearest(
-    earlier: Mapping[tuple[str, str, float | None], dict[Place, float]], place: tuple[str, str], warm: float | None, tolerance_c: float
-) -> dict[Place, float] | None:
+    earlier: Mapping[tuple[str, str, float | None], HotList], place: tuple[str, str], warm: float | None, tolerance_c: float
+) -> HotList | None:
     mine = {then: pixels for (*where, then), pixels in earlier.items() if tuple(where) == place}
     if warm is None:
         return mine.get(None)
@@ -138,12 +140,30 @@ def _nearest(
     return known[min(known, key=lambda then: abs(then - warm))] if known else None
 
 
-def summary_of(result: SensorResult, frames: Sequence[SensorFrame], grown: Sequence[HotGrowth] = ()) -> Summary:
-    """The machine-readable summary."""
+def not_compared(result: SensorResult, grown: Sequence[HotGrowth]) -> tuple[str, ...]:
+    """Which darks of this result have none to be compared with in the earlier one."""
+    done = {(one.set_up, one.region, one.temperature_c) for one in grown}
+    return tuple(
+        f"{region.region.name}: the earlier result has no hot pixels {_at(series.temperature_c)} of this set-up: their growth is not known"
+        for one in result.set_ups
+        for region in one.regions
+        for series in region.darks
+        if series.hot is not None and (one.set_up.label, region.region.name, series.temperature_c) not in done
+    )
+
+
+def _at(temperature_c: float | None) -> str:
+    return "of unknown temperature" if temperature_c is None else f"at {temperature_c:g} C"
+
+
+def summary_of(
+    result: SensorResult, frames: Sequence[SensorFrame], grown: Sequence[HotGrowth] = (), remarks: Sequence[str] = ()
+) -> Summary:
+    """The machine-readable summary; ``remarks`` go to its warnings."""
     grade, reasons = grade_of(result)
     inputs = tuple({"name": frame.name, "sha256": frame.sha256} for frame in frames)
     everything = (*quantities(result), *growth_quantities(grown, several=len(result.set_ups) > 1))
-    warnings = tuple(dict.fromkeys((*reasons, *_warnings(result))))
+    warnings = tuple(dict.fromkeys((*reasons, *_warnings(result), *remarks)))
     return Summary(recipe=RECIPE, inputs=inputs, grade=grade, quantities=everything, warnings=warnings)
 
 

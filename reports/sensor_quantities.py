@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from nightcrew.sensor.characterise import Gain, RegionResult, SensorResult, SetUpResult
 from nightcrew.sensor.dark_signal import DarkSeries, HotPixels
@@ -17,6 +18,7 @@ from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
 from reports.sensor_gains import base_of, levels_of, stated
 from reports.sensor_limits import limits
+from reports.sensor_tables import growth_remark
 from reports.sensor_where import Where, at, dark_rate_e, text_of
 from reports.summary import Quantity, determined
 
@@ -104,8 +106,6 @@ def _noises(region: RegionResult, groups: Sequence[Group], where: Where) -> Iter
 
 def with_note(quantity: Quantity, note: str) -> Quantity:
     """The quantity with a note besides what it has."""
-    from dataclasses import replace
-
     return replace(quantity, note="; ".join(filter(None, (quantity.note, note)))) if quantity.value is not None else quantity
 
 
@@ -159,10 +159,14 @@ def _emva(emva: Linear1288, where: Where) -> Iterator[Quantity]:
         ("emva.saturation_capacity", emva.saturation_e, "e-", open_end),
         ("emva.snr_max", emva.snr_max_db, "dB", f"{open_end}, so the largest SNR is above {snr:.1f} dB"),
         ("emva.dynamic_range", emva.dynamic_range_db, "dB", f"{open_end}, so the dynamic range is above {ratio:.1f} dB"),
-        ("emva.linearity_error", emva.linearity_error_percent, "%", few if emva.saturated else open_end),
     )
     for name, value, unit, reason in values:
         yield determined(name, value, reason, unit=unit, where=where)
+    why = few if emva.saturated else open_end
+    between = emva.linearity_interval
+    straight = determined("emva.linearity_error", emva.linearity_error_percent, why, unit="%", where=where, interval=between)
+    alone = emva.linearity_noise_percent
+    yield with_note(straight, "" if alone is None else f"noise alone makes {alone:.2g} %")
 
 
 def _dark(region: RegionResult, where: Where, options: SensorOptions, binning: tuple[int, int]) -> Iterator[Quantity]:
@@ -214,8 +218,14 @@ def growth_quantities(grown: Sequence[HotGrowth], *, several: bool = False) -> I
     """Hot pixels against an earlier result; with ``several`` set-ups each is named."""
     for one in grown:
         here = at({**({"set_up": one.set_up} if several else {}), "region": one.region}, one.temperature_c)
+        bar = "" if one.excess_adu_per_s is None else f"hot: more than {one.excess_adu_per_s:.3g} adu/s above the mean of the others"
+        note = "; ".join(filter(None, (bar, growth_remark(one))))
         for name, value in (("new", one.new), ("gone", one.gone), ("grown", one.grown), ("shrunk", one.shrunk)):
-            yield Quantity(name=f"hot_pixels_{name}", value=value, where=here)
+            yield Quantity(name=f"hot_pixels_{name}", value=value, where=here, note=note, interval=one.intervals.get(name))
+        found = determined("hot_pixels_median_ratio", one.median_ratio, "no pixel was hot both times", where=here)
+        few = "" if "median_ratio" in one.intervals else "no interval: fewer than six pixels"
+        apart = growth_remark(replace(one, why=""))
+        yield replace(with_note(found, "; ".join(filter(None, (apart, few)))), interval=one.intervals.get("median_ratio"))
 
 
 def _thermal(region: RegionResult, where: Where) -> Iterator[Quantity]:

@@ -12,7 +12,8 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResul
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
-from nightcrew.sensor.hot_growth import HotGrowth
+from nightcrew.sensor.hot_growth import COUNTS, HotGrowth
+from nightcrew.sensor.hot_lists import hot_list
 from reports.analysis import AnalysisSection, AnalysisTable, Cell
 from reports.sensor_where import dark_rate_e
 from reports.summary import Quantity
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Rows = tuple[tuple[Cell, ...], ...]
+WARM_APART_C = 0.3
+"""Two results' temperatures that differ by more are told: 4 % of a dark rate."""
 LIMITS = {"max_practical_exposure": "maximum practical", "min_practical_exposure": "minimum practical"}
 
 
@@ -245,6 +248,23 @@ def hot_rows(result: SensorResult) -> Rows:
     return tuple(rows)
 
 
+def warm_rows(result: SensorResult) -> Rows:
+    """Hot pixels and those nearer to the threshold than to the mean of the others, after a row without a pixel for each series."""
+    rows: list[tuple[Cell, ...]] = []
+    for set_up in result.set_ups:
+        for region in set_up.regions:
+            for series in region.darks:
+                found = hot_list(series, region.gain.value if region.gain is not None else None)
+                if found is None:
+                    continue
+                where = (set_up.set_up.label, region.region.name, series.temperature_c)
+                bars = (found.threshold_adu_per_s, found.typical_adu_per_s)
+                rows.append((*where, None, None, None, None, *bars))
+                for (y, x), rate in found.rate_adu_per_s.items():
+                    rows.append((*where, y, x, rate, found.error_adu_per_s.get((y, x)), *bars))
+    return tuple(rows)
+
+
 def limits_section(quantities: Sequence[Quantity]) -> AnalysisSection:
     """Exposure limits over temperature, flood and filter, from the summary's quantities."""
     rows: list[tuple[Cell, ...]] = []
@@ -273,11 +293,34 @@ def _number(value: object) -> float | None:
 
 def growth_section(grown: Sequence[HotGrowth]) -> AnalysisSection:
     """Hot pixels against an earlier result."""
-    columns = ("set-up", "region", "temperature / C", "before", "now", "new", "gone", "grown", "shrunk", "median ratio")
-    rows = tuple((g.set_up, g.region, g.temperature_c, g.before, g.now, g.new, g.gone, g.grown, g.shrunk, g.median_ratio) for g in grown)
-    note = "Grown: at least 1.5 times the earlier rate; shrunk: at most 1/1.5 of it."
+    names = (*COUNTS, "median_ratio")
+    shown = [column for name in names for column in (name.replace("_", " "), f"{name.replace('_', ' ')}, 95 % interval")]
+    columns = ("set-up", "region", "temperature / C", "then / C", "hot above the others by / (adu/s)", "before", "now", *shown, "remark")
+    rows = tuple(
+        (g.set_up, g.region, g.temperature_c, g.before_c, g.excess_adu_per_s, g.before, g.now, *_growth_cells(g), growth_remark(g))
+        for g in grown
+    )
+    note = (
+        "Grown: at least 1.5 times the earlier rate; shrunk: at most 1/1.5 of it. Of both results the higher threshold counts for both. "
+        "Intervals: how many pixels truly changed so; noise alone lifts pixels over the threshold and takes others below it."
+    )
     table = AnalysisTable(title="Hot pixels then and now", columns=columns, rows=rows, note=note)
     return AnalysisSection(title="Growth of the hot pixels", tables=(table,))
+
+
+def _growth_cells(one: HotGrowth) -> Iterator[Cell]:
+    counts: dict[str, Cell] = {"new": one.new, "gone": one.gone, "grown": one.grown, "shrunk": one.shrunk, "median_ratio": one.median_ratio}
+    for name, value in counts.items():
+        yield value
+        found = one.intervals.get(name)
+        yield None if found is None else f"{found.low:.4g} to {found.high:.4g}"
+
+
+def growth_remark(one: HotGrowth) -> str:
+    """What stands against comparing, and why intervals are missing."""
+    apart = abs((one.temperature_c or 0.0) - (one.before_c or 0.0)) if None not in (one.temperature_c, one.before_c) else 0.0
+    warmer = f"{apart:.2g} C apart: dark rates go with the temperature" if apart > WARM_APART_C else ""
+    return "; ".join(filter(None, (warmer, f"no interval: {one.why}" if one.why else "")))
 
 
 def emva(set_up: SetUpResult) -> AnalysisTable:
@@ -292,6 +335,7 @@ def emva(set_up: SetUpResult) -> AnalysisTable:
         "SNR max / dB",
         "dynamic range / dB",
         "linearity error / %",
+        "95 % interval of it / %",
         "PRNU / %",
         "DSNU / e-",
         "remark",
@@ -307,8 +351,14 @@ def emva(set_up: SetUpResult) -> AnalysisTable:
                 open_end = "" if e.saturated else f"saturation was not reached: above {e.highest_e:.0f} e-"
                 light = f"filter {flat.emva_filter}" if len(flat.filters) > 1 else ""
                 remark = "; ".join(filter(None, (light, open_end)))
-                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, *last, remark))
+                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, _ends(e), *last, remark))
             else:
-                rows.append((region.region.name, flat.temperature_c, *(None,) * 7, *last, flat.emva))
+                rows.append((region.region.name, flat.temperature_c, *(None,) * 8, *last, flat.emva))
     note = "Relative form: the light is measured by the exposure. All pixels count, defects and shading too, as the standard asks."
     return AnalysisTable(title="EMVA 1288", columns=columns, rows=tuple(rows), note=note)
+
+
+def _ends(emva: Linear1288) -> str | None:
+    """``0 to 0.12``: the linearity error's interval."""
+    between = emva.linearity_interval
+    return None if between is None else f"{between.low:.2g} to {between.high:.2g}"

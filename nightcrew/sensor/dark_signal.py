@@ -25,7 +25,7 @@ HOT_SIGMA = 8.0
 class HotPixels:
     """Hot pixels in the stored array, brightest first: rows, columns and rates in ADU/s; the threshold, and the mean rate of the others.
 
-    ``below_adu_per_s``: rates of the others that are nearer to the threshold than to their mean.
+    ``below_adu_per_s``: rates of the others that are nearer to the threshold than to their mean, at ``below_y``, ``below_x``.
     """
 
     y: NDArray[np.int64]
@@ -34,6 +34,8 @@ class HotPixels:
     threshold_adu_per_s: float
     typical_adu_per_s: float
     below_adu_per_s: F8
+    below_y: NDArray[np.int64]
+    below_x: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,16 +193,23 @@ def _threshold(rates: NDArray[np.float32]) -> float:
 def _hot_pixels(parts: Sequence[_Part], windows: Sequence[Window], threshold: float) -> HotPixels:
     others = _joined([part.rate[part.rate <= threshold] for part in parts])
     typical = float(others.mean(dtype=np.float64)) if others.size else threshold
-    below = others[others > 0.5 * (typical + threshold)].astype(np.float64)
+    y, x, rate = _found(parts, windows, threshold, math.inf)
+    order = np.argsort(-rate, kind="stable")
+    below_y, below_x, below = _found(parts, windows, 0.5 * (typical + threshold), threshold)
+    return HotPixels(y[order], x[order], rate[order], threshold, typical, below, below_y, below_x)
+
+
+def _found(
+    parts: Sequence[_Part], windows: Sequence[Window], above: float, up_to: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], F8]:
+    """Rows and columns in the stored array, and rates, of the pixels with ``above`` < rate <= ``up_to``."""
     ys, xs, rates = [], [], []
     for part, window in zip(parts, windows, strict=True):
-        y, x = np.nonzero(part.rate > threshold)
+        y, x = np.nonzero((part.rate > above) & (part.rate <= up_to))
         ys.append(window.y0 + y * window.step)
         xs.append(window.x0 + x * window.step)
         rates.append(part.rate[y, x].astype(np.float64))
-    rate = np.concatenate(rates)
-    order = np.argsort(-rate, kind="stable")
-    return HotPixels(np.concatenate(ys)[order], np.concatenate(xs)[order], rate[order], threshold, typical, below)
+    return np.concatenate(ys), np.concatenate(xs), np.concatenate(rates)
 
 
 def _point(parts: Sequence[_Part], place: int, group: Group, threshold: float, drift_adu: float) -> DarkPoint:

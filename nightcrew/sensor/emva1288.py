@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.quality.intervals import LEVEL, Interval
+from nightcrew.sensor.linearity import deviation_interval
+
 F8 = NDArray[np.float64]
 QUANTISATION = 1 / 12  # DN^2
 LEAST_DARK_VARIANCE = 0.24  # DN^2: below, rounding hides the noise (section 6.5)
@@ -28,7 +31,8 @@ LINEARITY_FROM, LINEARITY_TO = 0.05, 0.95
 @dataclass(frozen=True, kw_only=True)
 class TemporalData:
     """One entry a level of light, in the order of the light: exposure in s, photons a pixel (None: not calibrated), mean and temporal
-    variance of bright and dark frames of that exposure, in DN and DN^2."""
+    variance of bright and dark frames of that exposure, in DN and DN^2.  ``relative_error``: of each signal above the dark, by lamp and
+    noise together (None: not known)."""
 
     exposure_s: F8
     photons: F8 | None
@@ -36,6 +40,7 @@ class TemporalData:
     variance: F8
     dark_mean: F8
     dark_variance: F8
+    relative_error: F8 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,8 @@ class Linear1288:
 
     A sweep whose variance does not fall at its end has not reached saturation: ``saturated`` is False, saturation capacity, largest SNR,
     dynamic range and linearity error are None, and ``highest_e`` is all that is known of them: the sensor holds at least so much.
+    ``linearity_interval``: of the linearity error without noise, ``linearity_noise_percent``: what noise alone makes; None where the
+    signals' errors are not known.
     """
 
     saturated: bool
@@ -64,6 +71,8 @@ class Linear1288:
     linearity_error_percent: float | None
     linearity_min_percent: float | None
     linearity_max_percent: float | None
+    linearity_interval: Interval | None = None
+    linearity_noise_percent: float | None = None
 
     @property
     def snr_max_db(self) -> float | None:
@@ -76,8 +85,11 @@ class Linear1288:
         return None if self.dynamic_range is None else 20 * math.log10(self.dynamic_range)
 
 
-def linear_model(data: TemporalData) -> Linear1288 | str:
-    """Sections 6 and 7 of the standard; the reason when there are not two levels below 70 % of saturation."""
+def linear_model(data: TemporalData, *, seed: int = 0, level: float = LEVEL) -> Linear1288 | str:
+    """Sections 6 and 7 of the standard; the reason when there are not two levels below 70 % of saturation.
+
+    ``seed`` and ``level`` are those of the linearity error's interval.
+    """
     signal, excess = data.mean - data.dark_mean, data.variance - data.dark_variance
     top = saturation_index(data.variance)
     saturated = bool((data.variance[top + 1 :] < (1 - LEAST_DROP) * data.variance[top]).any())
@@ -101,7 +113,11 @@ def linear_model(data: TemporalData) -> Linear1288 | str:
     # with photons as the standard has it (QE x photons at saturation); else the signal at saturation over the gain
     highest = float(light[top] * relative) if photons is not None else float(signal[top] / gain)
     saturation = highest if saturated else None
-    errors = _linearity(light, signal, top) if saturated else None
+    used = _levels_of_linearity(light, signal, top) if saturated else None
+    errors = None if used is None else _deviations_from_line(light[used], signal[used])
+    interval = alone = None
+    if used is not None and errors is not None and data.relative_error is not None:
+        interval, alone = deviation_interval(light[used], signal[used], data.relative_error[used], errors, seed, level)
     return Linear1288(
         saturated=saturated,
         highest_e=highest,
@@ -121,6 +137,8 @@ def linear_model(data: TemporalData) -> Linear1288 | str:
         linearity_error_percent=None if errors is None else float(np.abs(errors).mean()),
         linearity_min_percent=None if errors is None else float(errors.min()),
         linearity_max_percent=None if errors is None else float(errors.max()),
+        linearity_interval=interval,
+        linearity_noise_percent=alone,
     )
 
 
@@ -148,14 +166,17 @@ def _dark_variance(data: TemporalData) -> float:
     return float(np.polyfit(data.exposure_s, data.dark_variance, 1)[1])
 
 
-def _linearity(light: F8, signal: F8, top: int) -> F8 | None:
-    """Deviations in % from the line of least relative deviation between 5 % and 95 % of saturation (section 6.7); None below 3 levels."""
+def _levels_of_linearity(light: F8, signal: F8, top: int) -> NDArray[np.bool_] | None:
+    """Which levels lie between 5 % and 95 % of saturation; None below 3 of them."""
     inside = (signal >= LINEARITY_FROM * signal[top]) & (signal <= LINEARITY_TO * signal[top])
-    if np.unique(light[inside]).size < 3:
-        return None
-    slope, offset = np.polyfit(light[inside], signal[inside], 1, w=1 / signal[inside])
-    line = slope * light[inside] + offset
-    return np.asarray(100 * (signal[inside] - line) / line)
+    return inside if np.unique(light[inside]).size >= 3 else None
+
+
+def _deviations_from_line(light: F8, signal: F8) -> F8:
+    """Deviations in % from the line of least relative deviation (section 6.7)."""
+    slope, offset = np.polyfit(light, signal, 1, w=1 / signal)
+    line = slope * light + offset
+    return np.asarray(100 * (signal - line) / line)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def flat_result(
         temperature_c=warm,
         curve=curve,
         linearity=straight,
-        emva=temporal if isinstance(temporal, str) else emva1288.linear_model(temporal),
+        emva=temporal if isinstance(temporal, str) else emva1288.linear_model(temporal, seed=options.seed),
         uniformity=uniformity(curve, flats, darks, zero, region),
         filters=filters,
         linearity_filter=light,
@@ -152,10 +152,15 @@ def _linearity(points: Sequence[CurvePoint], top: float | None, seed: int) -> tu
     if _several_lamps(chosen):
         return best, nothing_linear("flats of one exposure have several levels: the sweep was not made by exposure alone")
     turn = turn_off(chosen, top)
-    lamp = _lamp_scatter([pair for point in chosen for pair in disjoint(point.pairs)])
-    errors = [math.hypot(p.level_error / max(p.signal, 1.0), lamp / math.sqrt(max(p.frames, 1))) for p in chosen]
+    errors = _relative_errors(chosen)
     saturation = turn.lower if turn is not None else top
     return best, linearity([p.exposure_s for p in chosen], [p.signal for p in chosen], errors, saturation, seed=seed)
+
+
+def _relative_errors(points: Sequence[CurvePoint]) -> list[float]:
+    """Of each point's signal: the pixels' noise, and the scatter of the lamp."""
+    lamp = _lamp_scatter([pair for point in points for pair in disjoint(point.pairs)])
+    return [math.hypot(p.level_error / max(p.signal, 1.0), lamp / math.sqrt(max(p.frames, 1))) for p in points]
 
 
 def _lamp_scatter(pairs: Sequence[PairStatistics]) -> float:
@@ -212,4 +217,5 @@ def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, 
         variance=np.array([point.variance for point in points]),
         dark_mean=np.array([mean for mean, _ in dark]),
         dark_variance=np.array([variance for _, variance in dark]),
+        relative_error=np.array(_relative_errors(points)),
     )

@@ -41,6 +41,16 @@ def hot_interval(series: DarkSeries, gain_e_per_adu: float | None, level: float 
     return Interval(min(max(low, sure), count), max(high, count), level)
 
 
+def rate_errors(series: DarkSeries, gain_e_per_adu: float | None, rates: F8) -> F8 | str:
+    """Error of pixels' dark rates (ADU/s) by temporal noise and their own charge's shot noise; or why it is not known."""
+    if series.hot is None:
+        return series.reason or "no dark rate"
+    if gain_e_per_adu is None:
+        return "no gain: the noise of a pixel is not known"
+    typical = _rate_variance(series, gain_e_per_adu)
+    return typical if isinstance(typical, str) else _sigma(rates, series.hot, *typical)
+
+
 def _sigma(rates: F8, hot: HotPixels, variance: float, of_shot: float) -> F8:
     return np.asarray(np.sqrt(np.maximum(variance + of_shot * np.maximum(rates - hot.typical_adu_per_s, 0.0), 1e-18)))
 

@@ -94,9 +94,8 @@ def linearity(
     if slope <= 0 or (line[used] <= 0).any():
         return _without(bare, "the signal does not grow with the exposure: the sweep was not made by exposure")
     deviation = 100 * (s - line) / line
-    alpha, alpha_error, scatter, stretch = _curvature(t[used], s[used], e[used])
-    noise = _noise_of_deviations(t[used], weights, np.maximum(e[used], 1e-7) * stretch)
-    interval, alone = mean_size_interval(deviation[used], noise, seed, level)
+    alpha, alpha_error, scatter, _ = _curvature(t[used], s[used], e[used])
+    interval, alone = deviation_interval(t[used], s[used], e[used], deviation[used], seed, level)
     return Linearity(
         exposure_s=t,
         signal_adu=s,
@@ -120,6 +119,18 @@ def nothing_linear(reason: str) -> Linearity:
 
 def _without(bare: Linearity, reason: str) -> Linearity:
     return Linearity(exposure_s=bare.exposure_s, signal_adu=bare.signal_adu, used=bare.used, reason=reason)
+
+
+def deviation_interval(
+    light: F8, signal: F8, relative_error: F8, deviation_percent: F8, seed: int, level: float = LEVEL
+) -> tuple[Interval, float]:
+    """Interval of the mean size that deviations from the line of least relative deviation have without noise, and what noise alone makes.
+
+    One value a level, all of them fitted; ``relative_error`` of each signal grows where a parabola leaves more than that.
+    """
+    stretch = _curvature(light, signal, relative_error)[3]
+    noise = _noise_of_deviations(light, 1 / signal, np.maximum(relative_error, 1e-7) * stretch)
+    return mean_size_interval(deviation_percent, noise, seed, level)
 
 
 def _noise_of_deviations(t: F8, weights: F8, relative_error: F8) -> F8:

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nightcrew.sensor.characterise import characterise
+from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.hot_counts import hot_interval
 from nightcrew.simulate.sensor import SensorModel, build_sensor
@@ -63,23 +64,32 @@ def full_well_hits(plan: Callable[[int], SensorPlan], seeds: Sequence[int]) -> t
     return sum(one.low <= SMALL.full_well_e <= one.high for one in known), len(known)
 
 
-def linear_truth(plan: SensorPlan, flat: FlatResult) -> float:
-    """Mean size of the deviations in % that the same exposures have without noise."""
+def emva_levels(flat: FlatResult) -> NDArray[np.bool_]:
+    """Levels from 5 % to 95 % of the one that EMVA 1288 takes for saturation."""
+    assert flat.linearity is not None
+    assert isinstance(flat.emva, Linear1288)
+    signal = flat.linearity.signal_adu
+    top = signal[flat.emva.saturation_index]
+    return np.asarray((signal >= 0.05 * top) & (signal <= 0.95 * top))
+
+
+def linear_truth(plan: SensorPlan, flat: FlatResult, used: NDArray[np.bool_]) -> float:
+    """Mean size of the deviations in % that the ``used`` exposures have without noise."""
     model, straight = plan.sensor, flat.linearity
     assert straight is not None
     light = np.array(plan.flat_levels) * model.full_well_e
     charge = light + model.dark_rate_e_per_s * light / plan.lamp_e_per_s
     signal = (charge - model.nonlinearity_per_e * (charge**2 * (1 + model.prnu**2) + charge)) / model.gain_e_per_adu
-    t, at = straight.exposure_s[straight.used], light / plan.lamp_e_per_s
+    t, at = straight.exposure_s[used], light / plan.lamp_e_per_s
     s: NDArray[np.float64] = signal[np.abs(at[None, :] - t[:, None]).argmin(axis=1)]
     design = np.column_stack([np.ones_like(t), t])
     line = design @ np.linalg.lstsq(design / s[:, None], np.ones_like(s), rcond=None)[0]
     return float(100 * np.abs((s - line) / line).mean())
 
 
-def linear_hits(plan: SensorPlan, seeds: Sequence[int]) -> tuple[int, int]:
-    """Hits of the linearity error's interval, and of two errors of the curvature."""
-    hits = curvature = 0
+def linear_hits(plan: SensorPlan, seeds: Sequence[int]) -> tuple[int, int, int]:
+    """Hits of the linearity error's interval, of EMVA 1288's, and of two errors of the curvature."""
+    hits = emva = curvature = 0
     for seed in seeds:
         flat = whole(measured(plan, seed, PLAIN)).flats[0]
         straight, truth = flat.linearity, plan.sensor.nonlinearity_per_e * plan.sensor.gain_e_per_adu
@@ -88,9 +98,12 @@ def linear_hits(plan: SensorPlan, seeds: Sequence[int]) -> tuple[int, int]:
         assert straight.alpha_per_adu is not None
         assert straight.alpha_error_per_adu is not None
         assert straight.curved == (truth > 0)
-        hits += straight.error_interval.low <= linear_truth(plan, flat) <= straight.error_interval.high
+        hits += straight.error_interval.low <= linear_truth(plan, flat, straight.used) <= straight.error_interval.high
+        assert isinstance(flat.emva, Linear1288)
+        assert flat.emva.linearity_interval is not None
+        emva += flat.emva.linearity_interval.low <= linear_truth(plan, flat, emva_levels(flat)) <= flat.emva.linearity_interval.high
         curvature += abs(straight.alpha_per_adu - truth) < 2 * straight.alpha_error_per_adu
-    return hits, curvature
+    return hits, emva, curvature
 
 
 HOT = SensorModel(nx=96, ny=96, hot_fraction=0.1, hot_rates_e_per_s=(0.3, 5.0), dark_spread=0.1)
@@ -152,16 +165,18 @@ def test_coverage_of_the_full_well_over_many_seeds(plan: Callable[[int], SensorP
 
 @pytest.mark.parametrize("plan", [small_plan(), CURVED], ids=["straight", "curved"])
 def test_coverage_of_the_linearity_error_and_the_curvature(plan: SensorPlan) -> None:
-    hits, curvature = linear_hits(plan, FEW)
+    hits, emva, curvature = linear_hits(plan, FEW)
     check_coverage(hits, len(FEW), LEVEL, at_least=True)
+    check_coverage(emva, len(FEW), LEVEL, at_least=True)
     check_coverage(curvature, len(FEW), TWO_SIGMA, at_least=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", [small_plan(), CURVED], ids=["straight", "curved"])
 def test_coverage_of_the_linearity_error_and_the_curvature_over_many_seeds(plan: SensorPlan) -> None:
-    hits, curvature = linear_hits(plan, MANY)
+    hits, emva, curvature = linear_hits(plan, MANY)
     check_coverage(hits, len(MANY), LEVEL)
+    check_coverage(emva, len(MANY), LEVEL)
     check_coverage(curvature, len(MANY), TWO_SIGMA)
 
 

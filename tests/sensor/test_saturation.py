@@ -102,3 +102,27 @@ def test_levels_beyond_a_small_fall_are_not_fitted_and_that_is_told() -> None:
 def test_data_sheet_asks_for_quantities_that_exist() -> None:
     known = set(named(measured(small_plan(dark_exposures_s=(60.0, 120.0, 300.0)), 1)))
     assert {name for name, _ in LINES} - known <= {"trapped_charge", "dark_current_over_data_sheet", "gain_stated"}
+
+
+def test_linearity_error_of_emva_1288_has_its_interval() -> None:
+    found = {one.name: one for one in quantities(measured(small_plan(), 1))}
+    between, value = found["emva.linearity_error"].interval, found["emva.linearity_error"].value
+    assert between is not None
+    assert value is not None
+    assert between.low <= value <= between.high
+    assert "noise alone makes" in found["emva.linearity_error"].note
+
+
+def test_linearity_error_without_errors_of_the_signals_has_no_interval() -> None:
+    variance = np.array([510.0, 1010, 1510, 2010, 100])
+    mean = np.array([1000.0, 2000, 3010, 4000, 4100])
+    data = TemporalData(
+        exposure_s=np.arange(1, 6.0), photons=None, mean=mean, variance=variance, dark_mean=np.zeros(5), dark_variance=np.full(5, 10.0)
+    )
+    bare, known = linear_model(data), linear_model(replace(data, relative_error=np.full(5, 1e-4)))
+    assert isinstance(bare, Linear1288)
+    assert isinstance(known, Linear1288)
+    assert bare.linearity_error_percent == known.linearity_error_percent
+    assert bare.linearity_interval is None
+    assert known.linearity_interval is not None
+    assert known.linearity_interval.low > 0  # a third of a percent, of errors of a hundredth

@@ -16,6 +16,7 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, characteri
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.frames import SensorFrame, UnreadableFrame, Window, of_array
 from nightcrew.sensor.groups import group_frames, same_exposure
+from nightcrew.sensor.hot_lists import WARM_COLUMNS
 from nightcrew.sensor.options import DataSheet
 from nightcrew.sensor.sensor_data import SensorData
 from nightcrew.simulate.sensor import SensorModel
@@ -77,8 +78,8 @@ def test_hot_pixels_are_compared_within_their_set_up(tmp_path: Path) -> None:
     plan = small_plan(model, dark_exposures_s=(300.0,), flat_levels=LEVELS, biases=4)
     frames = with_header(frames_of(plan, 1), "a", gain_setting="100") + with_header(frames_of(plan, 2), "b", gain_setting="0")
     result = characterise(frames, QUICK)
-    sensor_tables.save_table(tmp_path, "hot_pixels", sensor_tables.HOT_COLUMNS, sensor_tables.hot_rows(result))
-    grown = grown_since(result, tmp_path / "hot_pixels.csv")
+    sensor_tables.save_table(tmp_path, "warm_pixels", WARM_COLUMNS, sensor_tables.warm_rows(result))
+    grown = grown_since(result, tmp_path)
     assert len(grown) == 2  # the second set-up was left out, and both were looked up in one heap of pixels
     assert all((one.new, one.gone, one.median_ratio) == (0, 0, 1.0) for one in grown)
     assert len({one.set_up for one in grown}) == 2
