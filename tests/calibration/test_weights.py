@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.calibration.combine import combine
+from nightcrew.calibration.kernels import native
 from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.kernels.weighted import exact_sum
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, median_variance
@@ -135,6 +137,39 @@ def test_order_and_kernel_do_not_matter(seed: int, clip: Clip | None, weights: s
     two = combine([sources[i] for i in order], method="mean", clip=clip, weights=other, memory_bytes=1 << 14)
     for plane in ("result", "uncertainty", "count", "mask"):
         np.testing.assert_array_equal(getattr(one, plane), getattr(two, plane))
+
+
+@pytest.mark.skipif(library() is None, reason="no C compiler here")
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    dtype=st.sampled_from(["u1", ">i2", "u2", "i4", "f4", ">f4", "f8"]),
+    method=st.sampled_from(["mean", "median", "sum", "min", "std", "inverse_variance", "given"]),
+    clip=st.sampled_from([None, SigmaClip(low=1.5, high=2), SigmaClip(iterations=1), DropExtremes(low=1), DropExtremes(low=1, high=1)]),
+    n=st.integers(3, 40),
+)
+def test_frames_with_errors_of_their_own_and_weights_go_through_the_kernel(
+    seed: int, dtype: str, method: str, clip: Clip | None, n: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shape, sources = (int(rng.integers(1, 12)), int(rng.integers(1, 80))), []
+    for _ in range(n):
+        data = np.clip(np.round(rng.normal(100, 8, shape) * 10.0 ** int(rng.integers(0, 2))), 0, 250).astype(dtype)
+        if data.dtype.kind == "f":
+            data[rng.random(shape) < 0.1] = rng.choice([np.nan, np.inf, -1e30, 3e38, 0.0])
+        sigma = rng.uniform(0.5, 3, shape).astype(np.float32)
+        sigma[rng.random(shape) < 0.1] = rng.choice([np.nan, np.inf, 0.0, -1.0, 1e-20])
+        mask = (rng.random(shape) < rng.choice([0.0, 0.3, 0.9])).astype(np.uint16)
+        sources.append(ArraySource(data=data, uncertainty=None if method == "given" else sigma, mask=mask, saturation=240))
+    weights: Any = {"given": rng.uniform(0.1, 2, n).tolist(), "inverse_variance": "inverse_variance"}.get(method)
+    options: dict[str, Any] = {"method": "mean" if weights is not None else method, "clip": clip, "weights": weights}
+    options |= {"dtype": "f8" if seed % 2 else "f4", "memory_bytes": 1 << 16, "threads": 1 + seed % 2}
+    with patch.object(native, "combine_images", wraps=native.combine_images) as kernel:
+        usual = combine(sources, **options)
+    assert kernel.called
+    plain = combine(sources, kernel="numpy", **options)
+    for plane in ("result", "uncertainty", "count", "mask"):
+        np.testing.assert_array_equal(getattr(plain, plane), getattr(usual, plane))
 
 
 def test_weights_that_cannot_be_are_refused() -> None:

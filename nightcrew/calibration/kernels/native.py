@@ -67,9 +67,7 @@ def takes(frame: FrameRows) -> bool:
 
 def can_do(frames: list[FrameRows], rule: Rule) -> bool:
     """Whether the kernel exists and covers this work."""
-    return (
-        rule.method in METHOD_CODES and not needs_frames(frames, rule) and all(takes(frame) for frame in frames) and library() is not None
-    )
+    return rule.method in METHOD_CODES and all(takes(frame) for frame in frames) and library() is not None
 
 
 def combine_rows(frames: list[FrameRows], rule: Rule, out: OutRows) -> None:
