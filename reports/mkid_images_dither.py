@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.mkid.dither_products import DitherProducts
-from nightcrew.mkid.dither_speckles import PLANES
+from nightcrew.mkid.dither_speckles import PLANES_COMPANION, planes_of
 from nightcrew.mkid.drizzled import Drizzled
 from nightcrew.mkid.rician import IS
 from reports.analysis import AnalysisSection, AnalysisTable
@@ -45,14 +45,14 @@ def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSectio
 
 
 def _limits_in_words(rates: Drizzled) -> list[str]:
-    """How many pixels have a limit of Is instead of values, where a companion was fitted."""
-    if len(rates.rate_cps) < len(PLANES):
-        return []
+    """How many pixels have a limit instead of values."""
+    companion = planes_of(rates) == PLANES_COMPANION
     limits, known = (int(np.isfinite(plane).sum()) for plane in (rates.rate_cps[-1], rates.rate_cps[IS]))
     if not limits:
         return []
-    why = "with a companion, an average of faint Is comes out several times too great"
-    return [f"{limits} of {limits + known} pixels have an upper limit of Is (95 %) instead of Ic, Is and Ip: {why}."]
+    what, instead = ("Is", "Ic, Is and Ip") if companion else ("Ic", "Ic and Is")
+    why = "an average of faint Is beside a companion is several times too great" if companion else "averages of faint Ic are too great"
+    return [f"{limits} of {limits + known} pixels have an upper limit of {what} (95 %) instead of {instead}: {why}."]
 
 
 def dither_quantities(products: DitherProducts) -> tuple[Quantity, ...]:
@@ -82,8 +82,12 @@ def _image_plot(result: Drizzled) -> Plot:
 
 
 def _speckle_plot(rates: Drizzled, ratio: Drizzled) -> Plot:
-    figure, every = grid(3, columns=3, size_in=map_size(ratio.rate_cps.shape, 2.8))
-    for axes, values, title in zip(every, (*rates.rate_cps[:2], ratio.rate_cps[0]), ("Ic / (ct/s)", "Is / (ct/s)", "Ic / Is"), strict=True):
+    shown = [(values, f"{name} / (ct/s)") for name, values in zip(planes_of(rates), rates.rate_cps, strict=True)]
+    shown = [(values, title) for values, title in [*shown, (ratio.rate_cps[0], "Ic / Is")] if np.isfinite(values).any()]
+    if not shown:
+        raise EmptyFigureError("no pixel has speckle statistics")
+    figure, every = grid(len(shown), columns=3, size_in=map_size(ratio.rate_cps.shape, 2.8))
+    for axes, (values, title) in zip(every, shown, strict=True):
         image(axes, values, title)
     numbers: dict[str, NDArray[Any]] = {"rates_cps": rates.rate_cps, "variance": rates.variance, "ratio": ratio.rate_cps[0]}
     return Plot(

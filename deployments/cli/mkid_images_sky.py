@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nightcrew.mkid.dither import Field
     from nightcrew.mkid.dither_combine import Dithered
     from nightcrew.mkid.quicklook import QuickLook
+    from nightcrew.mkid.speckle import SpeckleRules
     from nightcrew.mkid.spectra_response import Response
 
 app = typer.Typer()
@@ -52,9 +53,10 @@ def dither(
     wavelength_width: Annotated[float | None, typer.Option("--wavelength-width", help="Bins of this width in nm.")] = None,
     speckles: Annotated[
         Path | None,
-        typer.Option("--speckles", help="Also combine speckle maps: Ic, Is into this file, their ratio into <name>_ratio.fits."),
+        typer.Option("--speckles", help="Also combine speckle maps: Ic, Is (Ip) into this file, Ic / Is into <name>_ratio.fits."),
     ] = None,
     bin_s: Annotated[float, typer.Option("--bin", help="Seconds of a bin of --speckles.")] = 0.01,
+    companion: Annotated[bool, typer.Option("--companion", help="Fit a steady companion (Ip) in --speckles as well.")] = False,
     min_nm: MinOption = None,
     max_nm: MaxOption = None,
     solution: SolutionOption = None,
@@ -65,11 +67,15 @@ def dither(
     """Combine a dither: the star found in each position, the field turned back, everything drizzled onto one grid."""
     from math import isfinite
 
+    from nightcrew.errors import Refused
     from nightcrew.mkid.dither import Field, Mirror
     from nightcrew.mkid.dither_combine import DitherWish, combine, field_of, log_number
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
     from nightcrew.mkid.image import CubeWish
+    from nightcrew.mkid.speckle import SpeckleRules
 
+    if companion and speckles is None:
+        raise Refused("--companion is part of --speckles: name a file for the maps")
     numbers = numbers_of(mirror, 6, "--mirror")
     place = numbers_of(site, 2, "--site")
     pairs = [(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
@@ -84,7 +90,8 @@ def dither(
     sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=scale_mas)
     write_dither(out, found, sky=sky, overwrite=overwrite)
     source = (solution, raw)
-    maps = _speckles_of(tables, found, turned, source, bin_s, speckles, plate_scale_mas=scale_mas, overwrite=overwrite) if speckles else {}
+    rules = SpeckleRules(bin_s=bin_s, companion=companion)
+    maps = _speckles_of(tables, found, turned, source, rules, speckles, plate_scale_mas=scale_mas, overwrite=overwrite) if speckles else {}
     rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
     headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")
     if as_json:
@@ -101,7 +108,7 @@ def _speckles_of(
     found: Dithered,
     field: Field,
     source: tuple[list[Path] | None, bool],
-    bin_s: float,
+    rules: SpeckleRules,
     out: Path,
     *,
     plate_scale_mas: float | None,
@@ -111,23 +118,27 @@ def _speckles_of(
     from dataclasses import replace
 
     from nightcrew.mkid.dither_combine import field_of
-    from nightcrew.mkid.dither_speckles import combine_maps, place_maps
+    from nightcrew.mkid.dither_speckles import combine_maps, place_maps, planes_of
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
-    from nightcrew.mkid.speckle import SpeckleRules
 
     made = []
     for path, place in zip(tables, found.positions, strict=True):
         with opened(path, *source) as photons:
             target = field_of(photons, field)
-            made.append(place_maps(photons, SpeckleRules(bin_s=bin_s), place.star_px, target))
+            made.append(place_maps(photons, rules, place.star_px, target))
     valid = sum(int(one.maps.valid.sum()) for one in made)
     rates, ratio = combine_maps(made)
     sky = sky_cards(rates.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale_mas)
     note = ("SPECRATE", "flat field" if made[0].weight is not None else "as counted", "sensitivity of the pixels in the rates")
-    write_dither(out, replace(found, drizzled=rates, bins=None), sky=sky, cards=[note], planes=("Ic", "Is"), overwrite=overwrite)
+    write_dither(out, replace(found, drizzled=rates, bins=None), sky=sky, cards=[note], planes=planes_of(rates), overwrite=overwrite)
     beside = out.with_name(f"{out.stem}_ratio{out.suffix}")
     write_dither(beside, replace(found, drizzled=ratio, bins=None), sky=sky, planes=("Ic / Is",), unit="", overwrite=overwrite)
-    return {"files": [out.name, beside.name], "valid": valid, "pixels_and_steps": sum(one.maps.valid.size for one in made)}
+    return {
+        "files": [out.name, beside.name],
+        "planes": planes_of(rates),
+        "valid": valid,
+        "pixels_and_steps": sum(one.maps.valid.size for one in made),
+    }
 
 
 @app.command()

@@ -17,7 +17,7 @@ from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibr
 from nightcrew.mkid.cube_files import Card
 from nightcrew.mkid.dither_combine import Dithered, DitherWish, Opener, combine, field_of
 from nightcrew.mkid.dither_log import DitherLog, read_logs
-from nightcrew.mkid.dither_speckles import PLANES, PlacedMaps, combine_maps, place_maps
+from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, place_maps, planes_of
 from nightcrew.mkid.drizzled import Drizzled
 from nightcrew.mkid.drizzled_files import sky_cards, write_dither
 from nightcrew.mkid.image import CubeWish
@@ -33,7 +33,7 @@ class DitherProducts:
     name: str
     files: tuple[tuple[str, str], ...]
     combined: Dithered
-    speckles: Drizzled | None  # in order of dither_speckles.PLANES
+    speckles: Drizzled | None  # in order of dither_speckles.planes_of
     ratio: Drizzled | None
     remarks: tuple[str, ...]
     speckles_weighted: bool = False  # by the flat field; rates of maps are as counted otherwise
@@ -70,7 +70,7 @@ def make_dither_products(positions: Sequence[tuple[Path, Calibrations]], out: Pa
     weighted = all(calibrations.flat is not None for _, calibrations in positions)
     speckles, ratio = _speckles(positions, told, found, remarks) if told.wishes.speckles else (None, None)
     if speckles is not None and ratio is not None:
-        planes = PLANES[: speckles.rate_cps.shape[0]]
+        planes = planes_of(speckles)
         note: Card = ("SPECRATE", "flat field" if weighted else "as counted", "sensitivity of the pixels in the rates")
         maps = Dithered(speckles, found.positions, None)
         write_dither(out / DITHER_SPECKLES, maps, sky=sky_of(speckles), cards=[note], planes=planes)

@@ -21,9 +21,11 @@ from nightcrew.mkid.speckle_maps import SpeckleMaps, make_maps
 
 Floats = NDArray[np.float64]
 
-PLANES = ("Ic", "Is", "Ip", "Is limit")
-"""What the planes of combined maps hold: the first two, or all four where a companion was fitted."""
-_UNSURE = 3  # plane of what is drizzled: 1 where Ic or Is is not sure
+PLANES = ("Ic", "Is", "Ic limit")
+"""What the planes of combined maps hold."""
+PLANES_COMPANION = ("Ic", "Is", "Ip", "Is limit")
+"""The same where a companion was fitted."""
+_FAINT = 2.0  # errors of one step's Ic^2: an Ic whose square is below that averages to too much
 _SURE = 2.0  # errors above 0
 _MOST_UNSURE = 0.05  # of the exposure of a pixel
 _ONE_SIDED_95 = 1.644853627
@@ -87,11 +89,13 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
     Rates and errors are those of a pixel of mean sensitivity where the maps were placed with a flat field, and as counted otherwise.
     Pixels that are not valid are left out; the others count by their exposure.  A pixel whose Is stands at 0 counts as Is would be without
     that bound (and Ic by so much more, as their sum is what is known best): averages of values that end at 0, or of those above 0 alone,
-    are too great.
+    are too great.  An Ip at 0 likewise counts, with Ic and Is, as all three would be without that bound.
 
-    With a companion no such step helps: what is known well is ``Is (Is + 2 Ic)``, and where Is or Ic is within two errors of 0, Ic may
-    be anything from 0 to the whole light, so that Is averages to several times its value.  Where more than a twentieth of the exposure is
-    of such values, the rates are NaN, and a fourth plane has the 95 % limit of Is.
+    Two things no such step helps with.  Counts tell ``Is (Is + 2 Ic)``, so ``Ic^2`` and not Ic: Ic = 0 averages to two thirds of the error
+    of one step, however many there are.  Where the square of the average is below two errors of that of one step, Ic and Is are NaN, and
+    a third plane has the 95 % limit of Ic.  With a companion, where Is or Ic is within two errors of 0, Ic may be anything from 0 to the
+    whole light, so that Is averages to several times its value.  Where more than a twentieth of the exposure is of such values, the rates
+    are NaN, and a fourth plane has the 95 % limit of Is.
     """
     shots: list[Shot] = []
     for one in positions:
@@ -101,7 +105,7 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
             if one.weight is not None:
                 scale = np.stack([one.weight] * len(values))
                 if one.maps.rules.companion:
-                    scale[_UNSURE] = np.where(np.isfinite(one.weight), 1.0, np.nan)  # it is no rate
+                    scale[IP + 1] = np.where(np.isfinite(one.weight), 1.0, np.nan)  # it is no rate
                 values, variance = values * scale, variance * scale**2
             usable = one.maps.valid[step] & np.isfinite(values).all(axis=0) & np.isfinite(variance).all(axis=0)
             exposure = np.where(usable, seconds[step], 0.0)
@@ -110,46 +114,54 @@ def combine_maps(positions: Sequence[PlacedMaps], *, pixfrac: float = 0.5) -> tu
     every = drizzle(shots, grid, pixfrac=pixfrac)
     rates = replace(every, rate_cps=every.rate_cps[:-1], variance=every.variance[:-1])
     covariance = (every.variance[-1] - every.variance[IC] - every.variance[IS]) / 2
-    if positions[0].maps.rules.companion:
-        rates = _limited(rates)
+    rates = _limited_is(rates) if positions[0].maps.rules.companion else _limited_ic(rates)
     return rates, _ratio(rates, covariance)
 
 
-def _limited(rates: Drizzled) -> Drizzled:
+def planes_of(rates: Drizzled) -> tuple[str, ...]:
+    """Names of the planes of combined maps."""
+    return PLANES_COMPANION if len(rates.rate_cps) == len(PLANES_COMPANION) else PLANES
+
+
+def _limited_is(rates: Drizzled) -> Drizzled:
     """Planes (Ic, Is, Ip, limit of Is) of (Ic, Is, Ip, share of values that are not sure)."""
-    values, variance = rates.rate_cps.copy(), rates.variance.copy()
     with np.errstate(invalid="ignore"):
-        unsure = values[_UNSURE] > _MOST_UNSURE
-    limit = np.where(unsure, np.maximum(values[IS], 0) + _ONE_SIDED_95 * np.sqrt(variance[IS]), np.nan)
+        return _limited(rates, IS, rates.rate_cps[-1] > _MOST_UNSURE)
+
+
+def _limited_ic(rates: Drizzled) -> Drizzled:
+    """Planes (Ic, Is, limit of Ic) of (Ic, Is, root of the error of Ic^2 in one step)."""
+    with np.errstate(invalid="ignore"):
+        return _limited(rates, IC, rates.rate_cps[IC] < np.sqrt(_FAINT) * rates.rate_cps[-1])
+
+
+def _limited(rates: Drizzled, of: int, unsure: NDArray[np.bool_]) -> Drizzled:
+    """Rates with a 95 % limit of one in the last plane where they are not sure, and no values."""
+    values, variance = rates.rate_cps.copy(), rates.variance.copy()
+    limit = np.where(unsure, np.maximum(values[of], 0) + _ONE_SIDED_95 * np.sqrt(variance[of]), np.nan)
     values[:, unsure], variance[:, unsure] = np.nan, np.nan
-    values[_UNSURE], variance[_UNSURE] = limit, np.nan
+    values[-1], variance[-1] = limit, np.nan
     return replace(rates, rate_cps=values, variance=variance)
 
 
 def _planes(maps: SpeckleMaps, step: int) -> tuple[Floats, Floats]:
-    """Ic, Is, (Ip, whether Ic or Is is not sure,) and Ic + Is of a step, with variances: that of the sum has the covariance."""
-    is_, is_error = maps.free_is_cps[step], maps.free_is_error_cps[step]
-    total = maps.parameters_cps[IC, step] + maps.parameters_cps[IS, step]
-    steady = np.isnan(maps.errors_cps[IS, step])
-    ic_error = np.where(steady, np.hypot(is_error, np.nan_to_num(maps.errors_cps[IC, step])), _error(maps, IC, step))
-    covariance = np.where(steady, -(is_error**2), maps.covariance_cps2[step])
-    planes, errors = [total - is_, is_], [ic_error, is_error]
+    """Ic, Is, (Ip, whether Ic or Is is not sure | root of the error of Ic^2), Ic + Is of a step, and variances: that of the sum tells the
+    covariance.
+    """
+    values, errors = maps.free_cps[:, step], maps.free_errors_cps[:, step]
+    planes, variances = [values[IC], values[IS]], [errors[IC] ** 2, errors[IS] ** 2]
     if maps.rules.companion:
-        planes.append(maps.parameters_cps[IP, step])
-        errors.append(_error(maps, IP, step))
         with np.errstate(invalid="ignore"):
-            sure = (maps.parameters_cps[: IS + 1, step] > _SURE * maps.errors_cps[: IS + 1, step]).all(axis=0)  # no error: at a bound
-        planes.append(np.where(sure, 0.0, 1.0))
-        errors.append(np.zeros_like(is_))
-    sum_variance = np.maximum(ic_error**2 + is_error**2 + 2 * covariance, 0.0)
-    return np.stack([*planes, total]), np.stack([*(error**2 for error in errors), sum_variance])
-
-
-def _error(maps: SpeckleMaps, parameter: int, step: int) -> Floats:
-    """One sigma; of a parameter at its bound what its 95 % limit stands for."""
-    errors, limits = maps.errors_cps[parameter, step], maps.limits_cps[parameter, step]
-    found: Floats = np.where(np.isfinite(errors), errors, limits / 1.645)
-    return found
+            sure = (values[: IS + 1] > _SURE * errors[: IS + 1]).all(axis=0)
+        planes += [values[IP], np.where(sure, 0.0, 1.0)]
+        variances += [errors[IP] ** 2, np.zeros_like(values[IP])]
+    else:
+        at_bound = np.isnan(maps.errors_cps[IC, step]) & (values[IC] <= 0)
+        of_square = np.where(at_bound, _ONE_SIDED_95 * errors[IC] ** 2, 2 * np.maximum(values[IC], 0) * errors[IC])
+        planes.append(np.sqrt(of_square))
+        variances.append(np.zeros_like(values[IC]))
+    sum_variance = np.maximum(variances[IC] + variances[IS] + 2 * maps.free_covariance_cps2[step], 0.0)
+    return np.stack([*planes, values[IC] + values[IS]]), np.stack([*variances, sum_variance])
 
 
 def _ratio(rates: Drizzled, covariance: Floats) -> Drizzled:

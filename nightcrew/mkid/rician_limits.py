@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.mkid.rician_fit import Evaluate, Likelihood, Maximum, maximise
+from nightcrew.mkid.rician_fit import Evaluate, Likelihood, Maximum, curvature_covariance, maximise
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -124,3 +124,19 @@ def without_bound(best: Maximum, k: int, widening: Floats) -> tuple[Floats, Floa
     value[rows] += best.likelihood.gradient[rows, k] * inverse_information
     variance[rows] = widening[rows, k] * inverse_information
     return value, variance
+
+
+def all_without_bound(best: Maximum, k: int, widening: Floats) -> tuple[Floats, Floats]:
+    """All parameters [pixel, k] and their covariance as they would be without the lower bound of ``k``, where that one alone is at a bound.
+
+    One Newton step of all of them together: what is pushed back at the bound went to the others, whose averages are off as well.  NaN for
+    every other pixel, and where the curvature tells nothing.
+    """
+    values, covariance = np.full(best.parameters.shape, np.nan), np.full(best.covariance.shape, np.nan)
+    alone = best.at_bound[:, k] & (best.at_bound.sum(axis=1) == 1) & (best.likelihood.gradient[:, k] <= 0)
+    rows = np.flatnonzero(alone & best.converged)
+    hessian, free = best.likelihood.hessian[rows], np.ones((rows.size, best.parameters.shape[1]), dtype=np.bool_)
+    inverse = curvature_covariance(hessian, free)
+    values[rows] = best.parameters[rows] + np.einsum("pij,pj->pi", inverse, best.likelihood.gradient[rows])
+    covariance[rows] = inverse * widening[rows, k][:, None, None]
+    return values, covariance

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.mkid.rician import IC, IP, IS
 from nightcrew.mkid.rician_fit import Evaluate, Maximum, Prior
-from nightcrew.mkid.rician_limits import profile_limits, widenings, without_bound
+from nightcrew.mkid.rician_limits import all_without_bound, profile_limits, widenings, without_bound
 from nightcrew.mkid.speckle_goodness import Goodness
 
 Floats = NDArray[np.float64]
@@ -127,8 +127,9 @@ class SpeckleFits:
     errors_cps: Floats
     limits_cps: Floats  # 95 % limits of parameters that stand at a bound
     covariance_cps2: Floats  # of Ic and Is
-    free_is_cps: Floats  # Is without its bound at 0, for averages: below 0 where Is stands at 0, else Is
-    free_is_error_cps: Floats
+    free_cps: Floats  # [pixel, (Ic, Is, Ip)] without the bound of Is or Ip at 0, for averages
+    free_errors_cps: Floats
+    free_covariance_cps2: Floats  # of the Ic and Is of these
     ratio: Floats  # Ic / Is
     ratio_error: Floats
     log_likelihood: Floats
@@ -160,6 +161,7 @@ class Collected:
         self.parameters, self.errors, self.limits = (np.full((n_pixels, 3), np.nan) for _ in range(3))
         self.covariance = np.full((n_pixels, 3, 3), np.nan)
         self.below, self.below_variance = np.full(n_pixels, np.nan), np.full(n_pixels, np.nan)
+        self.freed, self.freed_covariance = np.full((n_pixels, 3), np.nan), np.full((n_pixels, 3, 3), np.nan)
         self.at_bound = np.zeros((n_pixels, 3), dtype=np.bool_)
         self.converged = np.zeros(n_pixels, dtype=np.bool_)
         self.log_likelihood, self.chi2, self.probability = (np.full(n_pixels, np.nan) for _ in range(3))
@@ -170,6 +172,8 @@ class Collected:
         wide = widenings(best, covariance)
         below, variance = without_bound(best, IS, wide)
         self.below[pixels], self.below_variance[pixels] = below / self._scale, variance / self._scale**2
+        freed, freed_covariance = all_without_bound(best, IP, wide)
+        self.freed[pixels], self.freed_covariance[pixels] = freed / self._scale, freed_covariance / self._scale**2
         self.parameters[pixels], self.covariance[pixels] = best.parameters / self._scale, covariance / self._scale**2
         self.limits[pixels] = profile_limits(evaluate, best, *bounds, wide) / self._scale
         self.at_bound[pixels] = best.at_bound
@@ -195,16 +199,8 @@ class Collected:
         Ic + Is stays, ``Is^2 + 2 Ic Is`` is divided by the share; the covariance follows to first order.  Limits follow too: that of an
         Is at 0 as Is itself; an Ic that comes to 0 is limited by 1.645 errors of its square, as if that were 0 instead of less.
         """
-        ic, is_ = self.parameters[:, IC].copy(), self.parameters[:, IS].copy()
-        mean = ic + is_
-        left = mean**2 - (is_**2 + 2 * ic * is_) / share
-        inside = np.isfinite(left) & (left > 0) & (is_ > 0) & (share < 1)
-        new_ic = np.sqrt(np.where(inside, left, 1.0))
-        slope = np.tile(np.eye(3), (ic.size, 1, 1))
-        slope[:, IC, IC], slope[:, IC, IS] = (mean - is_ / share) / new_ic, mean * (1 - 1 / share) / new_ic
-        slope[:, IS, IC], slope[:, IS, IS] = 1 - slope[:, IC, IC], 1 - slope[:, IC, IS]
-        slope[~inside] = np.eye(3)
-        edge = np.isfinite(left) & (left <= 0)
+        is_, mean = self.parameters[:, IS].copy(), self.parameters[:, IC] + self.parameters[:, IS]
+        edge = _left(self.parameters, share) <= 0
         by_ic, by_is = 2 * (mean - is_ / share), 2 * mean * (1 - 1 / share)
         variance = by_ic**2 * self.covariance[:, IC, IC] + 2 * by_ic * by_is * self.covariance[:, IC, IS]
         variance += by_is**2 * self.covariance[:, IS, IS]
@@ -217,8 +213,8 @@ class Collected:
             self.below_variance[steady] / share[steady] ** 2,
         )
         self.limits[steady, IS] = (mean - np.sqrt(np.maximum(farther, 0)))[steady]
-        self.covariance = np.einsum("pij,pjk,plk->pil", slope, self.covariance, slope)
-        self.parameters[inside, IC], self.parameters[inside, IS] = new_ic[inside], (mean - new_ic)[inside]
+        self.parameters, self.covariance = _undone(self.parameters, self.covariance, share)
+        self.freed, self.freed_covariance = _undone(self.freed, self.freed_covariance, share)
         self.parameters[edge, IC], self.parameters[edge, IS], self.at_bound[edge, IC] = 0.0, mean[edge], True
         np.minimum(self.parameters, most_cps, out=self.parameters)
         variance = np.diagonal(self.covariance, axis1=1, axis2=2)
@@ -247,15 +243,15 @@ class Collected:
         for values in (self.parameters, self.errors, self.limits, self.covariance, self.log_likelihood, self.chi2, self.probability):
             values[nothing] = np.nan
         ratio, ratio_error = self._ratio()
-        steady = self.at_bound[:, IS] & (self.parameters[:, IS] <= 0)
-        variance = np.where(steady, self.below_variance, np.nan)
+        free, free_errors, free_covariance = self._free()
         return SpeckleFits(
             parameters_cps=self.parameters,
             errors_cps=self.errors,
             limits_cps=self.limits,
             covariance_cps2=self.covariance[:, IC, IS],
-            free_is_cps=np.where(steady, self.below, self.parameters[:, IS]),
-            free_is_error_cps=np.where(steady, np.sqrt(variance), self.errors[:, IS]),
+            free_cps=free,
+            free_errors_cps=free_errors,
+            free_covariance_cps2=free_covariance,
             ratio=ratio,
             ratio_error=ratio_error,
             log_likelihood=self.log_likelihood,
@@ -269,6 +265,26 @@ class Collected:
             bootstrapped=bootstrapped,
         )
 
+    def _free(self) -> tuple[Floats, Floats, Floats]:
+        """Parameters without the bound of Is, or else of Ip, their errors, and the covariance of Ic and Is.
+
+        Where Is stands at 0, Ic has what Is lacks: their sum is what is known best.  A parameter that stays at its bound has the error that
+        its 95 % limit stands for.
+        """
+        values, covariance = self.parameters.copy(), self.covariance[:, IC, IS].copy()
+        errors = np.where(np.isfinite(self.errors), self.errors, self.limits / _ONE_SIDED_95)
+        steady = self.at_bound[:, IS] & (self.parameters[:, IS] <= 0)
+        variance = np.where(steady, self.below_variance, 0.0)
+        values[steady, IC] += (self.parameters[:, IS] - self.below)[steady]
+        values[steady, IS] = self.below[steady]
+        own = np.nan_to_num(self.errors[:, IC])
+        errors[steady, IC], errors[steady, IS] = np.sqrt(variance + own**2)[steady], np.sqrt(variance)[steady]
+        covariance[steady] = -variance[steady]
+        freed = np.isfinite(self.freed).all(axis=1) & np.isfinite(self.parameters).all(axis=1)
+        values[freed], covariance[freed] = self.freed[freed], self.freed_covariance[freed, IC, IS]
+        errors[freed] = np.sqrt(np.diagonal(self.freed_covariance, axis1=1, axis2=2)[freed])
+        return values, errors, covariance
+
     def _ratio(self) -> tuple[Floats, Floats]:
         """Ic / Is and its error; NaN where Is is not above its own error."""
         ic, is_ = self.parameters[:, IC], self.parameters[:, IS]
@@ -279,3 +295,25 @@ class Collected:
             variance = self.covariance[:, IC, IC] / is_**2 + by_is**2 * self.covariance[:, IS, IS]
             variance += 2 * by_is / is_ * self.covariance[:, IC, IS]
             return ratio, np.sqrt(np.where(sure & (variance > 0), variance, np.nan))
+
+
+def _left(parameters: Floats, share: Floats) -> Floats:
+    """Square of the Ic [pixel] that makes up for an averaging that left ``share`` of the variance."""
+    ic, is_ = parameters[:, IC], parameters[:, IS]
+    left: Floats = (ic + is_) ** 2 - (is_**2 + 2 * ic * is_) / share
+    return left
+
+
+def _undone(parameters: Floats, covariance: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """Parameters and covariance with ``Is^2 + 2 Ic Is`` divided by the share, where that leaves something to Ic."""
+    is_, mean, left = parameters[:, IS], parameters[:, IC] + parameters[:, IS], _left(parameters, share)
+    with np.errstate(invalid="ignore"):
+        inside = np.isfinite(left) & (left > 0) & (is_ > 0) & (share < 1)
+    new_ic = np.sqrt(np.where(inside, left, 1.0))
+    slope = np.tile(np.eye(3), (is_.size, 1, 1))
+    slope[:, IC, IC], slope[:, IC, IS] = (mean - is_ / share) / new_ic, mean * (1 - 1 / share) / new_ic
+    slope[:, IS, IC], slope[:, IS, IS] = 1 - slope[:, IC, IC], 1 - slope[:, IC, IS]
+    slope[~inside] = np.eye(3)
+    found = parameters.copy()
+    found[inside, IC], found[inside, IS] = new_ic[inside], (mean - new_ic)[inside]
+    return found, np.einsum("pij,pjk,plk->pil", slope, covariance, slope)

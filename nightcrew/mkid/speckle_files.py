@@ -28,10 +28,11 @@ def arrays_of(maps: SpeckleMaps, *, steps: bool | None = None) -> dict[str, tupl
         found[name.upper()] = (maps.parameters_cps[place], "ct / s", f"intensity of the {_ABOUT[name]}")
         found[f"{name.upper()}_ERR"] = (maps.errors_cps[place], "ct / s", "one sigma; NaN where the value stands at a bound")
         found[f"{name.upper()}_LIM"] = (maps.limits_cps[place], "ct / s", "95 % limit where the value stands at a bound, else NaN")
+        found[f"{name.upper()}_FREE"] = (maps.free_cps[place], "ct / s", "without the bound of IS or IP at 0: for averages")
+        found[f"{name.upper()}_FREE_ERR"] = (maps.free_errors_cps[place], "ct / s", "its one sigma")
     found |= {
         "IC_IS_COV": (maps.covariance_cps2, "ct2 / s2", "covariance of IC and IS; 0 where one stands at a bound"),
-        "IS_FREE": (maps.free_is_cps, "ct / s", "Is as it were without its bound at 0: for averages over pixels, steps or positions"),
-        "IS_FREE_ERR": (maps.free_is_error_cps, "ct / s", "its one sigma"),
+        "FREE_COV": (maps.free_covariance_cps2, "ct2 / s2", "covariance of IC_FREE and IS_FREE"),
         "RATIO": (maps.ratio, "", "Ic / Is; NaN where Is is not above its error"),
         "RATIO_ERR": (maps.ratio_error, "", "one sigma of Ic / Is"),
         "MEAN": (maps.mean_cps, "ct / s", "photons per second"),

@@ -44,8 +44,9 @@ class SpeckleMaps:
     errors_cps: Floats
     limits_cps: Floats
     covariance_cps2: Floats  # of Ic and Is
-    free_is_cps: Floats  # Is without its bound at 0, for averages
-    free_is_error_cps: Floats
+    free_cps: Floats  # [parameter, step, y, x] without the bound of Is or Ip at 0, for averages
+    free_errors_cps: Floats
+    free_covariance_cps2: Floats  # of the Ic and Is of these
     ratio: Floats
     ratio_error: Floats
     log_likelihood: Floats
@@ -104,11 +105,10 @@ def _check_budget(n_pixels: int, bin_s: float, edges_us: Ints) -> None:
         raise Refused(f"bins of {bin_s} s are too many: {bins.sum():.3g} for each of {n_pixels} pixels; take longer ones")
 
 
-_STACKS = ("parameters_cps", "errors_cps", "limits_cps")
+_STACKS = ("parameters_cps", "errors_cps", "limits_cps", "free_cps", "free_errors_cps")
 _IMAGES = (
     "covariance_cps2",
-    "free_is_cps",
-    "free_is_error_cps",
+    "free_covariance_cps2",
     "ratio",
     "ratio_error",
     "log_likelihood",
@@ -199,7 +199,7 @@ class _Step:
         return np.sort(np.concatenate(breaks)) - self._table.start_us - self._window_us[0]
 
     def _joined(self, parts: list[SpeckleFits]) -> SpeckleFits:
-        names = ("parameters_cps", "errors_cps", "limits_cps", *_IMAGES[:-2])
+        names = (*_STACKS, *_IMAGES[:-2])
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
         flags = np.concatenate([part.flags for part in parts])
         flags[self._flagged] |= np.uint32(SpeckleFlag.PIXEL)

@@ -22,7 +22,7 @@ from nightcrew.mkid.dither import Field
 from nightcrew.mkid.dither_combine import field_of
 from nightcrew.mkid.dither_log import read_logs
 from nightcrew.mkid.dither_products import make_dither_products
-from nightcrew.mkid.dither_speckles import PlacedMaps, combine_maps, mean_weights, place_maps
+from nightcrew.mkid.dither_speckles import PLANES_COMPANION, PlacedMaps, combine_maps, mean_weights, place_maps
 from nightcrew.mkid.speckle import SpeckleFits, SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.simulate import speckle as light
@@ -52,8 +52,9 @@ def maps_of(found: SpeckleFits, rules: SpeckleRules, shape: tuple[int, int] = SH
         errors_cps=np.moveaxis(images(found.errors_cps), -1, 0),
         limits_cps=np.moveaxis(images(found.limits_cps), -1, 0),
         covariance_cps2=images(found.covariance_cps2),
-        free_is_cps=images(found.free_is_cps),
-        free_is_error_cps=images(found.free_is_error_cps),
+        free_cps=np.moveaxis(images(found.free_cps), -1, 0),
+        free_errors_cps=np.moveaxis(images(found.free_errors_cps), -1, 0),
+        free_covariance_cps2=images(found.free_covariance_cps2),
         valid=images(found.valid),
     )
 
@@ -81,6 +82,53 @@ def test_faint_is_beside_a_companion_is_a_limit_and_not_an_average() -> None:
     assert "limit" in _limits_in_words(rates)[0]
 
 
+@pytest.mark.parametrize(("ic", "limited"), [(0.0, True), (10.0, True), (80.0, False)])
+def test_an_average_of_faint_ic_is_a_limit(ic: float, limited: bool) -> None:
+    """Counts tell Ic^2: averages of Ic = 0 are two thirds of the error of one step, and Is is low by as much."""
+    pytest.importorskip("drizzle")
+    n_steps, shape = 16, (6, 20)
+    n = shape[0] * shape[1]
+    rng = np.random.default_rng([9, int(ic)])
+    counts = rng.poisson(light.independent_intensities(rng, np.full(n * n_steps, ic), 100.0, 0.0, N_BINS) * BIN_S)
+    found = fit_counts(counts, RULES)
+    placed = PlacedMaps(maps=maps_of(found, RULES, shape), star_px=(10.0, 3.0), angles_deg=(0.0,) * n_steps)
+    rates, ratio = combine_maps([placed])
+    seen = rates.exposure_s > 0
+    values, limits = rates.rate_cps[:2, seen], rates.rate_cps[2, seen]
+    assert np.isfinite(limits).mean() > 0.98 if limited else np.isnan(limits).mean() > 0.9
+    assert (np.isnan(values[0]) == np.isfinite(limits)).all()
+    if limited:
+        assert (limits[np.isfinite(limits)] > ic).mean() > 0.95
+        assert np.isnan(ratio.rate_cps[0][seen]).mean() > 0.98
+        assert "upper limit of Ic" in _limits_in_words(rates)[0]
+        assert abs(found.parameters_cps[:, 0].mean() - ic) > 5  # what it would be
+    else:
+        errors = np.sqrt(rates.variance[0][seen])
+        assert np.nanmean(values[0]) == pytest.approx(ic, abs=0.2 * np.nanmean(errors) * np.sqrt(n_steps))
+
+
+@pytest.mark.parametrize("ip", [0.0, 20.0])
+def test_an_average_over_steps_is_not_biased_by_the_bound_of_a_companion(ip: float) -> None:
+    """Half of the values of Ip = 0 stand at 0, and what they lack is missing from Ic: averages as they are give 11, and Ic low by 15."""
+    pytest.importorskip("drizzle")
+    rules, n = replace(RULES, companion=True), SHAPE[0] * SHAPE[1]
+    rng = np.random.default_rng([7, int(ip)])
+    counts = rng.poisson(light.independent_intensities(rng, np.full(n * N_STEPS, 300.0), 80.0, ip, N_BINS) * BIN_S)
+    found = fit_counts(counts, rules)
+    placed = PlacedMaps(maps=maps_of(found, rules), star_px=(12.0, 10.0), angles_deg=(0.0,) * N_STEPS)
+    rates, _ = combine_maps([placed])
+    seen = rates.exposure_s > 0
+    assert seen.sum() == n
+    for plane, truth in enumerate((300.0, 80.0, ip)):
+        values, errors = rates.rate_cps[plane][seen], np.sqrt(rates.variance[plane][seen])
+        assert values.mean() == pytest.approx(truth, abs=0.1 * errors.mean() * np.sqrt(N_STEPS) + 4 * errors.mean() / np.sqrt(n))
+        assert ((values - truth) / errors).std() == pytest.approx(1.0, abs=0.15)
+    assert rates.rate_cps[:3, seen].sum(axis=0).mean() == pytest.approx(380 + ip, rel=0.003)
+    if ip == 0:
+        assert found.parameters_cps[:, 2].mean() > 3 * abs(rates.rate_cps[2][seen].mean())  # what it would be
+        assert 300 - found.parameters_cps[:, 0].mean() > 3 * abs(300 - rates.rate_cps[0][seen].mean())
+
+
 @pytest.mark.parametrize("is_", [1e-9, 3.0, 60.0])
 def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) -> None:
     """Half of the pixels of steady light have Is = 0; those that are left alone, or the zeros as zeros, would make light of noise."""
@@ -97,7 +145,8 @@ def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) ->
     assert seen.sum() == n
     assert values.mean() == pytest.approx(is_, abs=0.2 * errors.mean() + 4 * errors.mean() / np.sqrt(n))
     assert ((values - is_) / errors).std() == pytest.approx(1.0, abs=0.15)
-    assert rates.rate_cps[:, seen].sum(axis=0).mean() == pytest.approx(300 + is_, rel=0.003)
+    assert rates.rate_cps[:2, seen].sum(axis=0).mean() == pytest.approx(300 + is_, rel=0.003)
+    assert np.isnan(rates.rate_cps[2]).all()  # no limits
     if is_ > 50:
         pulls = ((ratio.rate_cps[0] - 300 / is_) / np.sqrt(ratio.variance[0]))[seen]
         assert pulls.std() == pytest.approx(1.0, abs=0.15)
@@ -133,16 +182,17 @@ def test_weights_scale_maps_and_their_errors() -> None:
         errors_cps=one / 8,
         limits_cps=one,
         covariance_cps2=two * 0,
-        free_is_cps=two,
-        free_is_error_cps=two / 8,
+        free_cps=np.full((3, 1, 6, 6), 4.0),
+        free_errors_cps=np.full((3, 1, 6, 6), 0.5),
+        free_covariance_cps2=two * 0,
         valid=np.ones((1, 6, 6), np.bool_),
     )
     place: dict[str, Any] = {"maps": maps, "star_px": (2.5, 2.5), "angles_deg": (0.0,)}
     plain, ratio = combine_maps([PlacedMaps(**place)])
     scaled, same = combine_maps([PlacedMaps(**place, weight=np.full((6, 6), 3.0))])
     seen = plain.exposure_s > 0
-    assert scaled.rate_cps[:, seen] == pytest.approx(3 * plain.rate_cps[:, seen])
-    assert scaled.variance[:, seen] == pytest.approx(9 * plain.variance[:, seen])
+    assert scaled.rate_cps[:2, seen] == pytest.approx(3 * plain.rate_cps[:2, seen])
+    assert scaled.variance[:2, seen] == pytest.approx(9 * plain.variance[:2, seen])
     assert same.rate_cps[:, seen] == pytest.approx(ratio.rate_cps[:, seen])
 
 
@@ -210,9 +260,21 @@ def test_the_command_combines_speckle_maps_too(tmp_path: Path) -> None:
     assert told["files"] == ["s.fits", "s_ratio.fits"]
     assert 0 < told["valid"] <= told["pixels_and_steps"] == 162
     with fits.open(tmp_path / "s.fits") as maps, fits.open(tmp_path / "s_ratio.fits") as ratio:
-        assert maps[0].data.shape == (2, *ratio[0].data.shape)
+        assert maps[0].data.shape == (3, *ratio[0].data.shape)
         seen = np.isfinite(ratio[0].data)
         assert ratio[0].data[seen] == pytest.approx((maps[0].data[0] / maps[0].data[1])[seen], rel=1e-4)
+
+
+def test_the_command_fits_a_companion_where_it_is_asked_to(tmp_path: Path) -> None:
+    pytest.importorskip("drizzle")
+    words = ["dither", str(position(tmp_path / "p.h5", (4.0, 4.0), 1)), "-o", str(tmp_path / "d.fits"), "--companion", "--json"]
+    assert isinstance(CliRunner().invoke(app, words).exception, Refused)  # of nothing
+    result = CliRunner().invoke(app, [*words, "--speckles", str(tmp_path / "s.fits")])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["speckles"]["planes"] == list(PLANES_COMPANION)
+    with fits.open(tmp_path / "s.fits") as maps:
+        assert [maps[0].header[f"PLANE{n}"] for n in range(1, 5)] == list(PLANES_COMPANION)
+        assert len(maps[0].data) == 4
 
 
 def test_the_site_in_the_log_turns_the_field(tmp_path: Path) -> None:

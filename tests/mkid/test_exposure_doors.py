@@ -87,7 +87,7 @@ def _dither_speckles(opened: CalibratedTable, pixel: int) -> float:
     result, _ = combine_maps([place_maps(opened, RULES, (2.0, 2.0), Field())])
     x, y = pixel % SHAPE[1] - 2 + result.grid.centre[0], pixel // SHAPE[1] - 2 + result.grid.centre[1]
     assert result.exposure_s[round(y), round(x)] == pytest.approx(6.0 if pixel == PIXELS["silent"] else 10.0, rel=0.005)
-    return float(result.rate_cps[:, round(y), round(x)].sum())
+    return float(result.rate_cps[:2, round(y), round(x)].sum())
 
 
 def _maps(opened: CalibratedTable, pixel: int, method: str) -> float:
