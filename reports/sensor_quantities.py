@@ -16,7 +16,7 @@ from nightcrew.sensor.hot_counts import hot_interval
 from nightcrew.sensor.hot_growth import HotGrowth
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.transfer_curve import NO_BRIGHT_FAT
-from reports.sensor_gains import base_of, levels_of, stated
+from reports.sensor_gains import base_of, customary, levels_of, stated
 from reports.sensor_limits import limits
 from reports.sensor_tables import growth_remark
 from reports.sensor_where import Where, at, dark_rate_e, text_of
@@ -58,6 +58,8 @@ def _gains(region: RegionResult, where: Where) -> Iterator[Quantity]:
         found = determined("gain", fit.gain if fit else None, reason, error=flat.curve.gain_error, unit="e-/adu", where=here)
         few = "" if fit is None or fit.a00 is not None else f"{levels_of(int(flat.curve.fitted.sum()))}: {NO_BRIGHT_FAT}"
         yield with_note(found, few)
+        if fit is not None and flat.customary_gain is not None:
+            yield customary(flat.customary_gain, fit.gain, here)
         a00 = fit.a00 if fit else None
         why = reason if fit is None else "too few levels of light for the brighter-fatter term"
         yield determined("a00", a00, why, error=fit.a00_error if fit else None, unit="1/e-", where=here)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.quality.intervals import Interval
 from nightcrew.sensor import emva1288
 from nightcrew.sensor.curve_points import CurvePoint, points_of
+from nightcrew.sensor.customary import gain_clipped_at_three_sigma
 from nightcrew.sensor.emva1288 import Linear1288, TemporalData
 from nightcrew.sensor.full_well import full_well
 from nightcrew.sensor.groups import Group, same_exposure
@@ -37,7 +38,8 @@ class FlatResult:
     """A region at one temperature.  ``emva`` is a sentence where the standard's levels are missing.
 
     The curve holds all filters, since photons' noise knows none.  Linearity and EMVA 1288 are of one light alone: of ``linearity_filter``
-    and ``emva_filter``, those with most exposures and levels; ``filters`` are all there are.
+    and ``emva_filter``, those with most exposures and levels; ``filters`` are all there are.  ``customary_gain``: what a clip at 3 sigma
+    with nothing put back makes of the brightest fitted pair, too high by a known share (:mod:`nightcrew.sensor.customary`).
     """
 
     region: str
@@ -49,6 +51,7 @@ class FlatResult:
     filters: tuple[str, ...] = ()
     linearity_filter: str = ""
     emva_filter: str = ""
+    customary_gain: float | None = None
 
     @property
     def full_well_e(self) -> tuple[float, Interval] | None:
@@ -124,7 +127,18 @@ def flat_result(
         filters=filters,
         linearity_filter=light,
         emva_filter=chosen,
+        customary_gain=_customary_gain(curve, flats, zero, region),
     )
+
+
+def _customary_gain(curve: TransferCurve, flats: Sequence[Group], zero: Zero, region: Region) -> float | None:
+    fitted = [point for point, used in zip(curve.points, curve.fitted, strict=True) if used]
+    if curve.fit is None or zero.noise is None or not fitted:
+        return None
+    brightest = max(fitted, key=lambda point: point.signal)
+    frames = {frame.name: frame for group in flats if group.label == brightest.group for frame in group.frames}
+    one, two = (frames[name] for name in brightest.pairs[0].names)
+    return gain_clipped_at_three_sigma(one, two, region, zero.level, zero.noise.variance)
 
 
 def _by_filter(points: Sequence[CurvePoint]) -> dict[str, list[CurvePoint]]:

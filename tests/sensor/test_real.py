@@ -208,3 +208,16 @@ def test_hot_pixels_and_doubling() -> None:
     assert series.hot.y.size > 100
     assert series.hot.y.min() >= MIDDLE.y0
     assert not isinstance(region().arrhenius, str)
+
+
+def test_customary_gain_stands_beside_the_measured_one_with_its_bias() -> None:
+    found = next(one for one in quantities(result()) if one.name == "gain_clipped_3_sigma")
+    assert found.value == pytest.approx(2.00, abs=0.012)
+    assert "3.1 % too high on Gaussian noise" in found.note
+    assert "for comparison with published numbers alone" in found.note
+    shown = table(result().set_ups[0])
+    assert shown is not None
+    (row,) = [row for row in shown.rows if "clipped at 3" in str(row[2])]
+    assert (row[3], row[4:6]) == (found.value, (None, None))  # nothing in e- is made of it
+    assert region().gain is not None
+    assert region().gain.value == pytest.approx(1.940, abs=0.02)  # type: ignore[union-attr]
