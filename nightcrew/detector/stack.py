@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.images import ImageFile
+from nightcrew.io.spill import FramesAside
 
 F4 = NDArray[np.float32]
 Frame = Path | NDArray[Any]
-MOST_OPEN = 400  # files held open; more are opened anew for every slab
+MOST_OPEN = 400  # files held open; of more each is opened anew for every slab, and decoded once where it is compressed as a whole
 SAMPLE_VALUES = 1 << 23  # of all frames together: what a sample of their pixels holds at most
 LEAST_SAMPLED = 4096  # pixels of a frame
 
@@ -34,6 +35,7 @@ class FrameStack:
         self._frames = list(frames)
         self._exits = ExitStack()
         self._open: dict[int, ImageFile] = {}
+        self._aside = self._exits.enter_context(closing(FramesAside()))
         self._lock = threading.Lock()
 
     def __enter__(self) -> FrameStack:
@@ -43,7 +45,7 @@ class FrameStack:
                     if isinstance(frame, Path):
                         self._open[number] = self._exits.enter_context(ImageFile(frame))
             self.shape = self._shape_of(0)
-            for number in self._open or (0, len(self._frames) - 1):
+            for number in range(len(self)):
                 if self._shape_of(number) != self.shape:
                     raise RejectedInput(f"{self.name(number)}: is {self._shape_of(number)} pixels, {self.name(0)} is {self.shape}")
         except BaseException:
@@ -81,8 +83,7 @@ class FrameStack:
             return frame[y0:y1]
         if number in self._open:
             return self._open[number].read_rows(y0, y1)
-        with ImageFile(frame) as image:
-            rows: NDArray[Any] = image.read_rows(y0, y1)
+        rows: NDArray[Any] = self._aside.rows(number, frame, y0, y1)
         if rows.shape[1] != self.shape[1]:
             raise RejectedInput(f"{self.name(number)}: has rows of {rows.shape[1]} pixels, {self.name(0)} of {self.shape[1]}")
         return rows

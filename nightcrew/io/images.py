@@ -129,6 +129,11 @@ class PixelReader:
         return bool(self._source.compression) or self._tiles is not None
 
     @property
+    def rows_apart(self) -> bool:
+        """Whether rows can be read without decoding others before or beside them."""
+        return not self._source.compression and (self._tiles is None or self._tiles.rows_apart)
+
+    @property
     def descriptor(self) -> int | None:
         """The open file whose bytes from ``hdu.data_offset`` on are the stored numbers; None for compressed files."""
         return None if self._tiles is not None else self._source.descriptor

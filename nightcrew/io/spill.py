@@ -1,4 +1,7 @@
-"""Decoded tiles between two ranges of rows: small ones stay in memory, up to an amount for the whole process; others go to a file."""
+"""What was decoded, between two ranges of rows: small tiles stay in memory, up to an amount for the whole process; others go to a file.
+
+So do whole frames that are opened anew for every range, where their rows cannot be decoded apart from each other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import os
 import tempfile
 import threading
 import weakref
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +18,14 @@ import numpy.typing as npt
 from nightcrew.errors import TransientError
 from nightcrew.io.planes import pwrite_all
 
+if TYPE_CHECKING:
+    from nightcrew.io.images import ImageFile
+
 Array = npt.NDArray[Any]
 
 MOST_OF_ONE = 1 << 20  # bytes that one open image may keep in memory
 MOST_OF_ALL = 32 << 20  # and all that are open together, however many there are
+STRIP = 1 << 22  # bytes of a frame that are decoded at a time
 
 
 class _Room:
@@ -45,19 +53,56 @@ class _Room:
 ROOM = _Room(MOST_OF_ALL)
 
 
+class UnnamedFile:
+    """A file in the folder for temporary files that is gone with the process, however that ends; it is made at the first writing.
+
+    Raises :class:`TransientError` where the folder cannot take what is written.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._descriptor = -1
+        self._shut: weakref.finalize[..., object] | None = None
+
+    def write(self, offset: int, pixels: Array) -> None:
+        """Write a contiguous array, in native byte order."""
+        try:
+            if self._shut is None:
+                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as this object is there
+                self._descriptor, self._shut = file.fileno(), weakref.finalize(self, file.close)
+            pwrite_all(self._descriptor, pixels.reshape(-1).view(np.uint8).data, offset)
+        except OSError as error:
+            raise TransientError(
+                f"{self._name}: decoded pixels cannot be put into the folder for temporary files ({error.strerror})"
+            ) from error
+
+    def read(self, offset: int, out: Array) -> None:
+        """Fill the contiguous ``out``."""
+        view = out.reshape(-1).view(np.uint8).data
+        while view:
+            got = 0 if self._shut is None else os.preadv(self._descriptor, [view], offset)
+            if not got:
+                raise TransientError(f"{self._name}: its decoded pixels are no longer in the folder for temporary files")
+            view, offset = view[got:], offset + got
+
+    def close(self) -> None:
+        """Give the room on the disk back."""
+        if self._shut is not None:
+            self._shut()
+            self._shut, self._descriptor = None, -1
+
+
 class SpilledTiles:
-    """Decoded tiles in an unnamed file of the folder for temporary files: it is gone with the process, however that ends.
+    """Decoded tiles in an unnamed file.
 
     Each tile has its own place, so that it is decoded once whatever the order of rows and threads.  Raises
-    :class:`TransientError` where the folder cannot take them.
+    :class:`TransientError` where the folder for temporary files cannot take them.
     """
 
     def __init__(self, name: str, n_tiles: int, tile_bytes: int) -> None:
-        self._name = name
+        self._file = UnnamedFile(name)
         self._tile_bytes = tile_bytes
         self._there = np.zeros(n_tiles, bool)
-        self._descriptor = -1
-        self._shut: weakref.finalize[..., object] | None = None
 
     def holds(self, number: int) -> bool:
         """Whether the tile is there."""
@@ -65,27 +110,65 @@ class SpilledTiles:
 
     def put(self, number: int, pixels: Array) -> None:
         """Write a tile (contiguous, in native byte order)."""
-        try:
-            if self._shut is None:
-                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - open as long as this object is there
-                self._descriptor, self._shut = file.fileno(), weakref.finalize(self, file.close)
-            pwrite_all(self._descriptor, pixels.reshape(-1).view(np.uint8).data, number * self._tile_bytes)
-        except OSError as error:
-            raise TransientError(f"{self._name}: its tiles cannot be put into the folder for temporary files ({error.strerror})") from error
+        self._file.write(number * self._tile_bytes, pixels)
         self._there[number] = True
 
     def take(self, number: int, first_byte: int, out: Array) -> None:
         """Fill the contiguous ``out`` from ``first_byte`` of a tile on."""
-        view, offset = out.reshape(-1).view(np.uint8).data, number * self._tile_bytes + first_byte
-        while view:
-            got = 0 if self._shut is None else os.preadv(self._descriptor, [view], offset)
-            if not got:
-                raise TransientError(f"{self._name}: its decoded tiles are no longer in the folder for temporary files")
-            view, offset = view[got:], offset + got
+        self._file.read(number * self._tile_bytes + first_byte, out)
 
     def close(self) -> None:
         """Give the room on the disk back."""
         self._there[:] = False
-        if self._shut is not None:
-            self._shut()
-            self._shut, self._descriptor = None, -1
+        self._file.close()
+
+
+class FramesAside:
+    """Frames that are opened anew for every range of rows: what has to be decoded from its start is decoded once, into an unnamed file.
+
+    Safe to share between threads.  Where the folder for temporary files cannot take them they are decoded again each time.
+    """
+
+    def __init__(self) -> None:
+        self._file = UnnamedFile("many frames")
+        self._places: dict[int, tuple[int, tuple[int, int], np.dtype[Any]]] = {}  # first byte, shape and type of each frame
+        self._end = 0
+        self._full = False
+        self._lock = threading.Lock()
+
+    def rows(self, number: int, path: Path, y0: int, y1: int) -> Array:
+        """Values of the rows y0..y1 of frame ``number``, which is the image in ``path``; raises what :class:`ImageFile` raises."""
+        from nightcrew.io.images import ImageFile
+
+        if number not in self._places:
+            with ImageFile(path) as image:
+                if image.rows_apart or self._full or len(image.shape) != 2 or not self._keep(number, image):
+                    return image.read_rows(y0, y1)
+        first, (ny, nx), kind = self._places[number]
+        if not 0 <= y0 <= y1 <= ny:
+            raise ValueError(f"rows {y0}:{y1} lie outside {(ny, nx)}")
+        out = np.empty((y1 - y0, nx), kind)
+        self._file.read(first + y0 * nx * kind.itemsize, out)
+        return out
+
+    def _keep(self, number: int, image: ImageFile) -> bool:
+        """Decode a frame into the file; False where there is no room for it."""
+        (ny, nx), kind = image.shape, image.value_type
+        step = max(1, STRIP // (nx * kind.itemsize))
+        with self._lock:
+            if number not in self._places:
+                for y0 in range(0, ny, step):
+                    strip = image.read_rows(y0, min(ny, y0 + step))
+                    try:
+                        self._file.write(self._end + y0 * nx * kind.itemsize, strip)
+                    except TransientError:
+                        self._full = True
+                        return False
+                self._places[number] = self._end, (ny, nx), kind
+                self._end += ny * nx * kind.itemsize
+        return True
+
+    def close(self) -> None:
+        """Give the room on the disk back."""
+        self._places.clear()
+        self._file.close()

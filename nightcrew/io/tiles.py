@@ -52,6 +52,11 @@ class TileReader:
         self._give_back: weakref.finalize[..., object] | None = None
         self._spilled: SpilledTiles | None = None
 
+    @property
+    def rows_apart(self) -> bool:
+        """Whether no tile holds several rows."""
+        return not self._worth_keeping
+
     def _takes_runs(self) -> bool:
         """Whether the kernel decodes many tiles at once: a tile is a row (as programs write them), its pixels are stored as they are."""
         codec = self.codec

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.io.images import ImageFile
+from nightcrew.io.spill import FramesAside
 
-MOST_OPEN = 256  # files; further ones are opened for each range
+MOST_OPEN = 256  # files; further ones are opened for each range, and decoded once where they are compressed as a whole
 
 
 class OpenFrames:
@@ -20,6 +21,7 @@ class OpenFrames:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = list(paths)
         self._open: list[ImageFile] = []
+        self._aside = FramesAside()
         try:
             for path in self._paths[:MOST_OPEN]:
                 self._open.append(ImageFile(path))
@@ -39,11 +41,7 @@ class OpenFrames:
         """Values ``[frame, pixel]`` of the rows ``y0`` to ``y1``."""
         out: NDArray[np.float32] | None = None
         for place, path in enumerate(self._paths):
-            if place < len(self._open):
-                values = self._open[place].read_rows(y0, y1)
-            else:
-                with ImageFile(path) as image:
-                    values = image.read_rows(y0, y1)
+            values = self._open[place].read_rows(y0, y1) if place < len(self._open) else self._aside.rows(place, path, y0, y1)
             if out is None:
                 out = np.empty((len(self._paths), values.size), np.float32)
             out[place] = values.reshape(-1)
@@ -54,6 +52,7 @@ class OpenFrames:
         for image in self._open:
             image.close()
         self._open.clear()
+        self._aside.close()
 
     def __enter__(self) -> OpenFrames:
         return self

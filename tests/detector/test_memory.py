@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
+from nightcrew.detector import stack as stack_module
 from nightcrew.detector.bias_model import fit_bias
 from nightcrew.detector.stack import FrameStack
+from nightcrew.errors import RejectedInput
+from nightcrew.io import spill
+from nightcrew.io.images import ImageFile
+from nightcrew.irradiation import open_frames
 from nightcrew.lab.masters import make_masters
 from nightcrew.lab.records import LabFrame
 from tests.detector.made import biases
@@ -52,6 +58,62 @@ def test_a_sample_of_many_frames_is_no_larger_than_of_few() -> None:
             sizes.append(stack.sample_rows(1 << 17).size * stack.shape[1] * count)
     assert sizes[1] == pytest.approx(sizes[2], rel=0.2)
     assert sizes[0] <= 1.1 * sizes[1]
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows were decoded, file by file."""
+    taken: list[int] = []
+    read = ImageFile.read_rows
+
+    def count(image: ImageFile, y0: int, y1: int, plane: int | None = None) -> np.ndarray:
+        taken.append(y1 - y0)
+        return read(image, y0, y1, plane)
+
+    monkeypatch.setattr(ImageFile, "read_rows", count)
+    return taken
+
+
+@pytest.mark.parametrize("form", ["gz", "fz"])
+def test_frames_beyond_those_that_are_open_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(stack_module, "MOST_OPEN", 2)
+    monkeypatch.setattr(open_frames, "MOST_OPEN", 2)
+    pixels = [np.random.default_rng(n).integers(0, 4000, (24, 20)).astype(np.int16) for n in range(4)]
+    paths = [tmp_path / f"{n}.fits.{form}" for n in range(4)]
+    for path, data in zip(paths, pixels, strict=True):
+        whole = fits.CompImageHDU(data, compression_type="RICE_1", tile_shape=(24, 20)) if form == "fz" else fits.PrimaryHDU(data)
+        fits.HDUList([whole] if form == "gz" else [fits.PrimaryHDU(), whole]).writeto(path)
+    taken = counted(monkeypatch)
+    with FrameStack(paths) as stack:
+        got = np.concatenate([stack.rows(y, y + 2) for y in range(0, 24, 2)], axis=1)
+        assert sum(taken) == 4 * 24
+        assert stack.sample(20).shape[0] == 4
+    np.testing.assert_array_equal(got, np.array([data.reshape(-1) for data in pixels]))
+    taken.clear()
+    with open_frames.OpenFrames(paths) as images:
+        got = np.concatenate([images.rows(y, y + 2) for y in range(0, 24, 2)], axis=1)
+    np.testing.assert_array_equal(got, np.array([data.reshape(-1) for data in pixels]))
+    assert sum(taken) == 4 * 24
+
+
+def test_without_room_for_them_they_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.arange(480, dtype=np.int16).reshape(24, 20)
+    fits.writeto(tmp_path / "a.fits.gz", data)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spill, "pwrite_all", full)
+    aside = spill.FramesAside()
+    for y in (0, 12, 5):
+        np.testing.assert_array_equal(aside.rows(0, tmp_path / "a.fits.gz", y, y + 3), data[y : y + 3])
+
+
+def test_every_one_of_very_many_frames_has_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stack_module, "MOST_OPEN", 2)
+    for n in range(4):
+        fits.writeto(tmp_path / f"{n}.fits", np.zeros((6 + 2 * (n == 2), 5), np.int16))
+    with pytest.raises(RejectedInput, match=r"2\.fits: is \(8, 5\)"), FrameStack([tmp_path / f"{n}.fits" for n in range(4)]):
+        pass
 
 
 def test_masters_of_many_attempts_are_joined_one_by_one(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_no_room_for_decoded_tiles_may_pass(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(spill, "pwrite_all", full)
-    with ImageFile(tmp_path / "a.fz") as image, pytest.raises(TransientError, match=r"a\.fz: its tiles cannot be put .* \(No space"):
+    with ImageFile(tmp_path / "a.fz") as image, pytest.raises(TransientError, match=r"a\.fz: decoded pixels cannot be put .* \(No space"):
         image.read_rows(0, 3)
 
 
