@@ -37,9 +37,9 @@ def dither_sections(products: DitherProducts, out: Path) -> tuple[AnalysisSectio
     )
     table = AnalysisTable(
         title="Positions",
-        columns=("table", "x / px", "y / px", "x error / px", "y error / px", "FWHM / px", "steps of rotation", "time / s"),
+        columns=("table", "x / px", "y / px", "x error / px", "y error / px", "FWHM / px", "steps of rotation", "exposure / s"),
         rows=rows,
-        note="Without an error the place is the log's.",
+        note="Without an error the place is the log's. Exposures are medians of the pixels that are not bad.",
     )
     return (AnalysisSection(title="Combined dither", text=tuple(text), tables=(table,), figures=tuple(plot.figure() for plot in plots)),)
 

@@ -51,7 +51,7 @@ class Placed:
     error_px: tuple[float, float]
     fwhm_px: float
     n_steps: int
-    exposure_s: float
+    exposure_s: float  # median of the pixels that are not bad
 
 
 @dataclass(frozen=True)
@@ -150,5 +150,6 @@ def combine(paths: Sequence[Path], opener: Opener, wish: DitherWish) -> Dithered
                 table, rotation_edges(field, table.start_us, window, radius, wish.smear_px), bins, dead_time=wish.cube.dead_time
             )
         shots += shots_of(cube, star, field)
-        positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], float((window[1] - window[0]) / 1e6)))
+        exposed = cube.exposure_s.sum(axis=0)[~cube.bad]
+        positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], float(np.median(exposed)) if exposed.size else 0.0))
     return Dithered(drizzle(shots, pixfrac=wish.pixfrac, scale=wish.scale), tuple(positions), bins)

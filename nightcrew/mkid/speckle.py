@@ -55,7 +55,8 @@ class SpeckleFlag(IntFlag):
 
 DESCRIPTIONS: dict[SpeckleFlag, str] = {
     SpeckleFlag.NO_LIGHT: "fewer than two photons, or no usable time",
-    SpeckleFlag.FEW_COUNTS: "too few bins hold two photons or more (without bins: too few photons) to tell speckles from photon noise",
+    SpeckleFlag.FEW_COUNTS: "too few bins hold two photons or more (without bins: too few photons, or too few between gaps) to tell "
+    "speckles from photon noise",
     SpeckleFlag.TOO_SHORT: "the time holds too few decorrelation times",
     SpeckleFlag.BIN_TOO_LONG: "the bin (without bins: the time between photons, when the light is faintest) is not short "
     "against the decorrelation time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ Ints = NDArray[np.int64]
 
 _GROUP_PHOTONS = 1 << 16
 _PHOTONS_PER_PAIR = 4
+_PHOTONS_PER_BREAK = 50  # at least: what is left out is longer than the rest, which makes light brighter by one photon in so many
 _TIMES_CHANGING = 2
 _MOST_FAINT = 0.015  # of the time: beyond it the form of the correlation counts, taken as exponential (docs/mkid_images.md)
 
@@ -33,6 +35,7 @@ class TimedIntervals:
     intervals: Intervals
     begins_s: Floats
     span_s: float
+    broken: Ints | None = None  # [pixel] intervals that were left out; None: none was
 
     @property
     def mean_cps(self) -> Floats:
@@ -42,20 +45,31 @@ class TimedIntervals:
         return np.where(counts > 0, counts / np.where((counts > 0) & (sums > 0), sums, 1.0), 0.0)
 
 
-def intervals_of(first: Ints, time_us: Ints, span_us: int, dead_time_us: float, breaks_us: Ints | None = None) -> TimedIntervals:
+def intervals_of(
+    first: Ints,
+    time_us: Ints,
+    span_us: int,
+    dead_time_us: float,
+    breaks_us: Ints | None = None,
+    own_breaks: Iterable[tuple[NDArray[np.bool_], Ints]] = (),
+) -> TimedIntervals:
     """Times between successive photons; ``first`` [pixel + 1] are the rows of each pixel, ``time_us`` ascends within a pixel.
 
     An interval in which one of ``breaks_us`` (ascending; starts of gaps or masks) lies is left out: nobody knows what was lost there.
+    ``own_breaks`` are such of some pixels only, as (which [pixel], breaks).
     Times are whole microseconds, so intervals shorter than the dead time by rounding count as the dead time.
     """
     apart = np.diff(time_us)
     keep = np.ones(apart.size, dtype=np.bool_)
     ends = first[1:-1]
     keep[ends[(ends > 0) & (ends < time_us.size)] - 1] = False
-    if breaks_us is not None and breaks_us.size:
-        stretch = np.searchsorted(breaks_us, time_us, side="right")
-        keep &= stretch[1:] == stretch[:-1]
+    within = keep.copy()
     owner = np.repeat(np.arange(first.size - 1), np.diff(first))[:-1] if time_us.size else np.empty(0, np.int64)
+    everywhere = np.ones(first.size - 1, dtype=np.bool_)
+    for pixels, breaks in ((everywhere, np.empty(0, np.int64) if breaks_us is None else breaks_us), *own_breaks):
+        if breaks.size and pixels.any():
+            stretch = np.searchsorted(breaks, time_us, side="right")
+            keep &= (stretch[1:] == stretch[:-1]) | ~pixels[owner]
     counts = np.bincount(owner[keep], minlength=first.size - 1)
     seconds = np.maximum(apart[keep], dead_time_us) * 1e-6
     begins_s: Floats = time_us[:-1][keep].astype(np.float64) * 1e-6
@@ -63,6 +77,7 @@ def intervals_of(first: Ints, time_us: Ints, span_us: int, dead_time_us: float, 
         Intervals(seconds.astype(np.float64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), dead_time_us * 1e-6),
         begins_s,
         span_us * 1e-6,
+        np.bincount(owner[within & ~keep], minlength=first.size - 1),
     )
 
 
@@ -94,11 +109,12 @@ def fit_intervals(
     for low, high in zip(np.concatenate([[0], edges[:-1]]).tolist(), edges.tolist(), strict=True):
         if high > low:
             _fit_group(collected, timed, np.arange(low, high), rules, judged_s[low:high], block_s if resample else None)
+    broken = np.zeros(counts.size, np.int64) if timed.broken is None else timed.broken
     exposed_s = np.full(counts.size, timed.span_s) if usable_s is None else usable_s
     flags = collected.flags(judged_s, exposed_s, rules)
     conditions = {
         SpeckleFlag.DEAD_TIME: (0 if unseen is None else unseen) * timed.intervals.dead_time_s > DEAD_SHARE * exposed_s,
-        SpeckleFlag.FEW_COUNTS: counts < _PHOTONS_PER_PAIR * rules.least_pairs,
+        SpeckleFlag.FEW_COUNTS: counts < np.maximum(_PHOTONS_PER_PAIR * rules.least_pairs, _PHOTONS_PER_BREAK * broken),
         SpeckleFlag.BIN_TOO_LONG: (judged_s * rules.bin_over_decorrelation * mean_cps < 1)
         | (faint_share(collected.parameters, judged_s) > _MOST_FAINT),
         SpeckleFlag.NO_LIGHT: counts < 2,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import MissingCalibration, Refused
 from nightcrew.mkid.calibrated import CalibratedPhotons, CalibratedTable
 from nightcrew.mkid.lightcurve import bad_stretches
-from nightcrew.mkid.live_time import joined
+from nightcrew.mkid.live_time import Stretches
 from nightcrew.mkid.speckle import SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.mkid.speckle_intervals import fit_intervals, intervals_of
@@ -183,20 +183,28 @@ class _Step:
             return fit_counts(self._counts(photons, pixels), self._rules, array_s=array_s, every=every)
         span_us = self._window_us[1] - self._window_us[0]
         time_us = photons.time_us - self._window_us[0]
-        timed = intervals_of(photons.first, time_us, span_us, self._table.dead_time_us, self._breaks_us())
+        silences = self._table.table.silences
+        boards = silences.board.ravel()[pixels.start : pixels.stop]
+        own = [(boards == board, self._breaks_of(silences.of_board(board))) for board in silences.boards]
+        timed = intervals_of(photons.first, time_us, span_us, self._table.dead_time_us, self._breaks_us(), own)
         usable_s = self._table.exposure_s(*self._window_us).ravel()[pixels.start : pixels.stop]
         unseen = every - np.diff(photons.first)
         return fit_intervals(timed, self._rules, own_s, array_s, usable_s=usable_s, unseen=unseen)
 
     def _breaks_us(self) -> Ints:
-        """Times that no interval may span: gaps and steps of the pixel mask.
+        """Times that no interval of any pixel may span: gaps and steps of the pixel mask.
 
         Gaps shorter than a bin (cosmic rays) break nothing: an interval that spans one is hardly longer, while leaving out those that do,
         which are longer than others, would make the light seem brighter.
         """
-        lost, masks = joined(self._table.lost, self._table.table.silences.rows[:, 1:]), self._table.calibrations.masks
-        breaks = [lost[lost[:, 1] - lost[:, 0] >= self._bin_us, 0], *([] if masks is None else [masks.edges_us[1:-1].astype(np.int64)])]
-        return np.sort(np.concatenate(breaks)) - self._table.start_us - self._window_us[0]
+        masks = self._table.calibrations.masks
+        steps = [] if masks is None else [masks.edges_us[1:-1].astype(np.int64) - self._table.start_us - self._window_us[0]]
+        return np.sort(np.concatenate([self._breaks_of(self._table.lost), *steps]))
+
+    def _breaks_of(self, lost: Stretches) -> Ints:
+        """Begins of stretches since the start of the step, those shorter than a bin left out."""
+        begins: Ints = lost[lost[:, 1] - lost[:, 0] >= self._bin_us, 0] - self._table.start_us - self._window_us[0]
+        return begins
 
     def _joined(self, parts: list[SpeckleFits]) -> SpeckleFits:
         names = (*_STACKS, *_IMAGES[:-2])

@@ -77,7 +77,7 @@
     context.strokeRect(state.x * scale - 1, (rows - 1 - state.y) * scale - 1, scale + 2, scale + 2);
     drawScale(low, high, level);
     $("scale-words").textContent = state.view === "flags" ? "colours: see the legend" : `${low} to ${high} photons a pixel; brighter and fainter ones have the colour of the end`;
-    const seconds = ((state.to - state.from) * data.stepSeconds).toFixed(3);
+    const [begin, end] = inView(), seconds = (end - begin).toFixed(3);
     $("status").textContent = `${total} photons in view: steps ${state.from} to ${state.to - 1} of ${steps} (${seconds} s)` +
       (state.hot ? `, ${arrays.hot.reduce((a, b) => a + b, 0)} hot pixels hidden` : "");
   }

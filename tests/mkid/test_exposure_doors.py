@@ -21,7 +21,7 @@ from nightcrew.mkid.lightcurve_files import make_light
 from nightcrew.mkid.quicklook import hot_pixels, look_at_table
 from nightcrew.mkid.quicklook_raw import look_at_seconds
 from nightcrew.mkid.silences import Silences
-from nightcrew.mkid.speckle import SpeckleRules
+from nightcrew.mkid.speckle import SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_maps import make_maps
 from nightcrew.mkid.spectra import spectrum
 from nightcrew.mkid.spectra_response import Reference, response_of
@@ -148,6 +148,21 @@ def test_rates_are_those_of_the_time_in_which_the_pixel_was_read_out(opened: Cal
     for name, pixel in PIXELS.items():  # the light is steady, so that rates are photons by time
         true_cps = counts[pixel] / (6.0 if name == "silent" else 10.0)
         assert DOORS[door](opened, pixel) == pytest.approx(true_cps, rel=0.03 if door == "intervals" else 0.005), name
+
+
+def test_silences_of_a_board_break_no_interval_of_other_pixels(tmp_path: Path) -> None:
+    """The longest intervals meet a silence first: without them the light of other boards would seem far too bright."""
+    rng = np.random.default_rng(9)
+    n = 2000
+    pixel, time_us = np.repeat([PIXELS["heard"], PIXELS["silent"]], n), rng.integers(0, 100_000_000, 2 * n)
+    often = [(START_US + at, START_US + at + 15_000) for at in range(0, 100_000_000, 50_000)]
+    heard = (pixel == PIXELS["heard"]) | (time_us % 50_000 >= 15_000)
+    path = table(tmp_path / "t.h5", MAP, pixel[heard], time_us[heard], duration_s=100.0, silences=Silences.of(BOARD, {2: often}))
+    with open_calibrated(path, []) as opened:
+        maps = make_maps(opened, RULES, np.array([0, 100_000_000]), method="intervals")
+    assert maps.mean_cps.ravel()[PIXELS["heard"]] == pytest.approx(n / 100.0, rel=0.01)
+    few = (maps.flags.ravel()[[PIXELS["heard"], PIXELS["silent"]]] & SpeckleFlag.FEW_COUNTS) != 0
+    assert few.tolist() == [False, True]  # less than a photon between two silences: only short intervals are left
 
 
 def test_the_page_knows_when_each_pixel_was_read_out(opened: CalibratedTable) -> None:
