@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.errors import Refused, RejectedInput
+from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.frames.sections import moved_sections
 from nightcrew.io.cardtext import Card, format_card, kept_cards
 from nightcrew.io.headers import Hdu, HeaderValue, choose_image, is_called, read_hdus
 from nightcrew.io.images import ImageFile, read_image
 from nightcrew.tools.arith import Operand
-from nightcrew.tools.boxes import Box, Region, parse_box
+from nightcrew.tools.boxes import Box, Region
 from nightcrew.tools.times import number_of
 
 Array = NDArray[Any]
 
-_SECTIONS = ("DATASEC", "TRIMSEC", "BIASSEC")
 _REFERENCE = re.compile(r"CRPIX([123])[A-Z]?")
 
 
@@ -101,17 +101,18 @@ def cut(frame: Frame, box: Box | None) -> tuple[Frame, str]:
     parts = (frame.operand.pixels, frame.operand.uncertainty, frame.operand.mask)
     pixels, uncertainty, mask = (None if part is None else part[region.slices()] for part in parts)
     assert pixels is not None  # noqa: S101  an operand has pixels; tells the type checker
-    changed, dropped = moved_coordinates(frame.cards, region)
+    changed, dropped = moved_coordinates(frame.cards, region, frame.shape)
     header = with_cards(frame.header, changed, dropped)
-    cards = {key: value for key, value in frame.cards.items() if key not in dropped} | {key: value for key, value, _ in changed}
+    values = {key: value for key, value, _ in changed if key != "HISTORY"}
+    cards = {key: value for key, value in frame.cards.items() if key not in dropped} | values
     return replace(frame, operand=Operand(pixels, uncertainty, mask), header=header, cards=cards), region.label
 
 
-def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region) -> tuple[list[Card], set[str]]:
-    """Cards that change, and keywords that lose their meaning, when ``region`` is cut out of the image that ``cards`` describe.
+def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region, shape: Sequence[int]) -> tuple[list[Card], set[str]]:
+    """Cards that change, and keywords that lose their meaning, when ``region`` is cut out of the image ``shape`` that ``cards`` describe.
 
     CRPIX of every WCS and LTV move by the box's origin (a logical pixel is LTM x physical + LTV), the origin of a camera's sub-frame grows
-    by it, and DATASEC, TRIMSEC, BIASSEC are moved and clipped, or dropped when nothing of them is left.
+    by it, and sections are moved and clipped; those that cannot be right any more are dropped, and HISTORY cards say which and why.
     """
     origin = {"1": region.x0, "2": region.y0, "3": region.z0}
     changed: list[Card] = []
@@ -130,9 +131,12 @@ def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region) -> tuple
         number = number_of(cards.get(key))
         if number is not None:
             changed.append((key, int(number) + shift, "origin of the sub-frame"))
-    sections = {key: _moved_section(str(cards[key]), region) for key in _SECTIONS if key in cards}
-    changed += [(key, section, "") for key, section in sections.items() if section]
-    return changed, {key for key, section in sections.items() if not section}
+    sections = moved_sections(cards, (region.x0, region.x1), (region.y0, region.y1), (shape[-2], shape[-1]))
+    changed += [(key, section, "") for key, section in sections.changed.items()]
+    changed += [
+        ("HISTORY", f"{key} {cards[key]} left out after a cut to {region.label}: {why}", "") for key, why in sections.dropped.items()
+    ]
+    return changed, set(sections.dropped)
 
 
 def with_cards(header: Sequence[str], cards: Sequence[Card], dropped: set[str] | None = None) -> tuple[str, ...]:
@@ -189,16 +193,3 @@ def _with_blank(pixels: Array, blank: int | None, mask: Array | None) -> Array |
         return mask
     flags = np.where(empty, int(PixelFlag.NO_DATA), 0).astype(np.uint16)
     return flags if mask is None else mask | flags
-
-
-def _moved_section(text: str, region: Region) -> str:
-    """A FITS section after the cut, "" when nothing of it is left or it cannot be read."""
-    try:
-        box = parse_box(text)
-    except Refused:
-        return ""
-    x0, y0 = max(box.x0 - region.x0, 0), max(box.y0 - region.y0, 0)
-    width, height = region.x1 - region.x0, region.y1 - region.y0
-    x1 = min(width, (region.x1 if box.x1 is None else box.x1) - region.x0)
-    y1 = min(height, (region.y1 if box.y1 is None else box.y1) - region.y0)
-    return f"[{x0 + 1}:{x1},{y0 + 1}:{y1}]" if x1 > x0 and y1 > y0 else ""

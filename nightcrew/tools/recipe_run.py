@@ -21,9 +21,10 @@ from nightcrew.io.headers import HeaderValue, read_hdus
 from nightcrew.io.images import ImageFile
 from nightcrew.io.products import write_image_product
 from nightcrew.lights.reduce import Master, ReduceParameters, reduce_light
-from nightcrew.tools.boxes import Box
+from nightcrew.tools.boxes import Box, Region
 from nightcrew.tools.combined_header import STALE, Method, record
 from nightcrew.tools.darkline import DarkLine, fit_dark_line
+from nightcrew.tools.frame import moved_coordinates
 from nightcrew.tools.recipe import NightFrame, SetUp, by_exposure, by_target, label, odd_frames
 from nightcrew.tools.stats import good_pixels
 
@@ -31,6 +32,7 @@ Image = NDArray[np.float32]
 
 UNUSABLE_FLAT = 0.05  # of the mean: less light than this and the flat says nothing about a pixel
 NEARLY_SATURATED = 0.9
+TRIMMED = ("TRIMSEC", "BIASSEC", "DATASEC")  # of no use once the frame is trimmed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,7 +232,8 @@ class Reduction:
             ("HISTORY", f"nightcrew frames recipe: less bias.fits, less {note or 'its mean dark'}, by flat_{label(header.filter)}.fits", "")
         ]
         path = self.folder / name
-        cards: list[Card] = [("NCRECIPE", "frames recipe", "bias, dark and flat applied"), *history]
+        moved, dropped = _moved(frame)
+        cards: list[Card] = [("NCRECIPE", "frames recipe", "bias, dark and flat applied"), *moved, *history]
         write_image_product(
             path,
             science=result.science / gain,
@@ -239,7 +242,7 @@ class Reduction:
             cards=cards,
             source_header=whole_header(read_hdus(frame.path), header.hdu),
             unit="adu",
-            drop=_trimmed_cards(header.trim),
+            drop=dropped,
         )
         self.outcome.written.append(name)
         return path
@@ -300,15 +303,16 @@ class Reduction:
         extra: Sequence[Card] = (),
     ) -> None:
         headers = [(frame.path.name, _cards(frame)) for frame in frames]
+        moved, dropped = _moved(frames[0])
         write_image_product(
             self.folder / name,
             science=plane.pixels,
             uncertainty=plane.uncertainty,
             mask=mask if mask is not None else np.where(np.isfinite(plane.pixels), 0, int(PixelFlag.NO_DATA)).astype(np.uint16),
-            cards=[("NCRECIPE", "frames recipe", "combined by the hand recipe"), *record(headers, method), *extra],
+            cards=[("NCRECIPE", "frames recipe", "combined by the hand recipe"), *record(headers, method), *moved, *extra],
             source_header=whole_header(read_hdus(frames[0].path), frames[0].header.hdu),
             unit=unit,
-            drop=STALE | _trimmed_cards(frames[0].header.trim),
+            drop=STALE | dropped,
         )
         self.outcome.written.append(name)
         self.say(f"{name}: {method.name} of {len(frames)}")
@@ -353,8 +357,13 @@ def _stem(path: Path) -> str:
     return path.name.split(".fit")[0].split(".FIT")[0]
 
 
-def _trimmed_cards(trim: object) -> frozenset[str]:
-    return frozenset({"TRIMSEC", "BIASSEC", "DATASEC"}) if trim is not None else frozenset()
+def _moved(frame: NightFrame) -> tuple[list[Card], frozenset[str]]:
+    """Cards that the trim section makes others, and keywords that lose their meaning."""
+    trim, header = frame.header.trim, frame.header
+    if trim is None:
+        return [], frozenset()
+    changed, dropped = moved_coordinates(_cards(frame), Region(*trim), (header.ny, header.nx))
+    return [card for card in changed if card[0] not in TRIMMED and not str(card[1]).startswith(TRIMMED)], frozenset(TRIMMED) | dropped
 
 
 def _dark_notes(notes: set[str]) -> list[Card]:

@@ -127,7 +127,7 @@ def test_needless_axes_are_dropped_and_four_real_ones_rejected(tmp_path: Path) -
 def test_wcs_and_ltv_point_at_the_same_sky_and_pixel_after_a_box(tmp_path: Path) -> None:
     cards = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 310.6, "CRVAL2": 0.14, "CRPIX1": 3.0, "CRPIX2": 2.0}
     cards |= {"CD1_1": -3e-4, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 3e-4, "LTV2": 7.0, "XORGSUBF": 100, "CRPIX1A": 9.0}
-    cards |= {"DATASEC": "[1:4,1:4]", "BIASSEC": "[5:5,1:4]", "TRIMSEC": "[2:3,2:4]"}
+    cards |= {"DATASEC": "[1:4,1:4]", "BIASSEC": "[5:5,1:4]", "TRIMSEC": "[2:3,2:4]", "CCDSEC": "[11:18,1:8]", "DETSEC": "[20:17,1:4]"}
     frame = read_frame(write(tmp_path / "a.fits", IMAGE, cards))
     part, label = cut(frame, parse_box("2 4 1 3"))
     made = header(write_frame(tmp_path / "o.fits", part.operand, part.header))
@@ -137,7 +137,9 @@ def test_wcs_and_ltv_point_at_the_same_sky_and_pixel_after_a_box(tmp_path: Path)
     assert sky[0] == pytest.approx(sky[1], abs=1e-12)
     assert (made["LTV1"], made["LTV2"], made["XORGSUBF"], made["CRPIX1A"]) == (-2.0, 6.0, 102, 7.0)
     assert (made["DATASEC"], made["TRIMSEC"]) == ("[1:2,1:2]", "[1:1,1:2]")
+    assert (made["CCDSEC"], made["DETSEC"]) == ("[15:18,3:6]", "[18:17,2:3]")
     assert "BIASSEC" not in made
+    assert "BIASSEC [5:5,1:4] left out after a cut to [3:4,2:3]: nothing of it is left" in "".join(made["HISTORY"])
 
 
 def test_a_box_over_everything_changes_nothing(tmp_path: Path) -> None:

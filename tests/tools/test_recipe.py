@@ -143,6 +143,23 @@ def test_blank_pixels_and_nan_make_no_frame_odd_and_no_value(tmp_path: Path) -> 
         assert values(tmp_path / "out" / name, "MASK")[9, 11] == PixelFlag.NO_DATA
 
 
+def test_what_is_trimmed_points_at_the_same_sky_and_chip(tmp_path: Path) -> None:
+    cards = {"CRPIX1": 30.0, "CRPIX2": 10.0, "CRVAL1": 83.0, "CRVAL2": 22.0, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
+    cards |= {"TRIMSEC": "[5:24,3:18]", "BIASSEC": "[1:4,1:20]", "DATASEC": "[5:28,1:20]", "CCDSEC": "[1:24,1:20]"}
+    paths = []
+    for number in range(5):
+        hdu = fits.PrimaryHDU(np.random.default_rng(number).normal(300, 3, (20, 28)).round().astype(np.int16))
+        hdu.header.update(cards | {"IMAGETYP": "bias", "EXPTIME": 0.0, "DATE-OBS": f"2021-02-27T00:0{number}:00"})
+        paths.append(tmp_path / f"n{number}.fits")
+        hdu.writeto(paths[-1])
+    reduce_night(paths, tmp_path / "out", Options(), say=lambda _: None)
+    made = header(tmp_path / "out" / "bias.fits")
+    assert values(tmp_path / "out" / "bias.fits").shape == (16, 20)
+    assert (made["CRPIX1"], made["CRPIX2"], made["LTV1"], made["LTV2"]) == (26.0, 8.0, -4.0, -2.0)
+    assert made["CCDSEC"] == "[1:20,3:18]"
+    assert not {"TRIMSEC", "BIASSEC", "DATASEC"} & set(made)
+
+
 def test_frames_that_are_cut_short_are_left_out_and_named(tmp_path: Path) -> None:
     make(tmp_path)
     for number in (3, 9, 10, 20):  # a bias, two darks of 60 s, a flat
