@@ -19,6 +19,7 @@ from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import dispatches, messages, outdated, scopes
 from nightcrew.ledger.messages import MailRow
 from nightcrew.ledger.rows import ScopeRow
+from nightcrew.planning.collector import collector_paused
 from nightcrew.recipes.catalogue import RECIPES
 from reports import keep as kept
 from reports import names
@@ -58,8 +59,9 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
             failed = failed or next(filter(None, (_broken_off(connection, scope) for scope in found)), "")
         now = space.database.clock()
         sections = sections_of_night(space, name)
-        page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
-        published = publish_night(page, root, keep)
+        with collector_paused():
+            page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
+            published = publish_night(page, root, keep)
         publish_index(root, page.site, page.made_at)
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from nightcrew.ledger.rows import FrameRow, ProductRow, worst
 from nightcrew.planning.model import Choice, Considered, PlannedProduct
@@ -67,7 +68,7 @@ def _asked_for(data: ScopeData) -> tuple[dict[str, _Wanted], dict[tuple[str, str
     missing: dict[tuple[str, str], _Wanted] = {}
     for light, choices, reasons in _needs(data):
         for choice in choices:
-            recipe = _recipe_of(choice)
+            recipe = _recipe_of(choice.need)
             if choice.found:
                 found.setdefault(choice.fingerprint, _Wanted(recipe)).add(choice, light, ())
             elif recipe:
@@ -104,8 +105,9 @@ def _mask_choice(product: PlannedProduct) -> Iterator[Choice]:
             yield Choice("bad pixel mask", item.fingerprint, "A")
 
 
-def _recipe_of(choice: Choice) -> str:
-    return next((recipe for recipe in MASTERS if choice.need.startswith(recipe.replace("_", " "))), "")
+@lru_cache(maxsize=1000)  # a night's lights have few needs
+def _recipe_of(need: str) -> str:
+    return next((recipe for recipe in MASTERS if need.startswith(recipe.replace("_", " "))), "")
 
 
 def _missing_label(recipe: str, lights: Sequence[FrameRow]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 from nightcrew.frames.model import KINDS
@@ -73,6 +74,7 @@ def causes(scopes: Sequence[FilesOf]) -> tuple[Cause, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=10_000)  # thousands of files share a reason
 def likeness(reason: str) -> str:
     """A reason without what differs from file to file: file names, hashes and numbers."""
     text = re.sub(r"'[^']*'|\S+\.(fits?|fts|gz|fz|bz2|cr2|tiff?)\b", "@", reason, flags=re.IGNORECASE)
@@ -82,14 +84,15 @@ def likeness(reason: str) -> str:
 
 def _cause(state: Any, kind: str, rows: list[PathRow]) -> Cause:
     reasons = [_without_name(row) for row in rows]
-    named = [f"{name_of(row)}: {why_not}" if len(set(reasons)) > 1 else name_of(row) for row, why_not in zip(rows, reasons, strict=True)]
+    several = len(set(reasons)) > 1
+    named = [f"{name_of(row)}: {why_not}" if several else name_of(row) for row, why_not in zip(rows[:NAMED], reasons[:NAMED], strict=True)]
     first = reasons[0] or "no reason was recorded"
-    cause = first if len(set(reasons)) == 1 else f"{first} (and alike)"
+    cause = f"{first} (and alike)" if several else first
     return Cause(
         state=state,
         cause=cause,
         count=len(rows),
-        files=tuple(named[:NAMED]),
+        files=tuple(named),
         command=why(name_of(rows[0])),
         kind=_KIND_WORDS.get(kind, kind),
     )

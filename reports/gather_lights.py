@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
 
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import FileRow, FrameRow, ProductRow
@@ -33,13 +32,17 @@ def lights(data: ScopeData, gallery: Gallery, threads: int = 2) -> tuple[LightEn
     rows = [row for row in data.files if row.kind == "light" and row.state != "set_aside"]
     pictured = _pictured(rows, by_path)
 
-    def entry(row: PathRow) -> LightEntry:
+    def planned_of(row: PathRow) -> PlannedProduct | None:
         frame = by_path.get(row.path)
-        planned = made.get(frame.id) if frame is not None else None
-        return _light(data, row, frame, planned, catalogues, fields, gallery if row.path in pictured else None)
+        return made.get(frame.id) if frame is not None else None
 
+    def picture(row: PathRow) -> Picture | None:
+        return gallery.image(_file(_product(data, row, planned_of(row)), "image"), f"{name_of(row)}: reduced light")
+
+    shown = [row for row in rows if row.path in pictured]
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        entries = list(pool.map(entry, rows))
+        pictures = dict(zip((row.path for row in shown), pool.map(picture, shown), strict=True))
+    entries = [_light(data, row, by_path.get(row.path), planned_of(row), catalogues, fields, pictures) for row in rows]
     return tuple(sorted(entries, key=lambda light: (light.time_utc, light.name)))
 
 
@@ -62,11 +65,11 @@ def _light(
     planned: PlannedProduct | None,
     catalogues: dict[str, PlannedProduct],
     fields: dict[int, str],
-    gallery: Gallery | None,
+    pictures: Mapping[bytes, Picture | None],
 ) -> LightEntry:
-    """``gallery`` None: its picture is not wanted."""
+    """``pictures`` has those that are wanted."""
     name = name_of(row)
-    product = data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
+    product = _product(data, row, planned)
     catalogue = catalogues.get(planned.fingerprint) if planned is not None else None
     stars = data.row_of(catalogue) if catalogue is not None else None
     header = frame.header if frame is not None else None
@@ -89,10 +92,14 @@ def _light(
         background_unit=unit,
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),
-        thumbnail=None if gallery is None else gallery.image(_file(product, "image"), f"{name}: reduced light"),
-        pictured=gallery is not None or product is None,
+        thumbnail=pictures.get(row.path),
+        pictured=row.path in pictures or product is None,
         command=why(name),
     )
+
+
+def _product(data: ScopeData, row: PathRow, planned: PlannedProduct | None) -> ProductRow | None:
+    return data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
 
 
 def _background(product: ProductRow | None, exposure_s: float | None) -> tuple[float | None, str]:
@@ -151,7 +158,7 @@ def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, galle
 
 def _light_names(data: ScopeData) -> dict[str, str]:
     """Key of a reduced light -> the file name of its frame."""
-    return {planned.key: PurePosixPath(os.fsdecode(frame.path)).name for planned, frame in _planned_lights(data)}
+    return {planned.key: os.fsdecode(frame.path).rpartition("/")[2] for planned, frame in _planned_lights(data)}
 
 
 def _star_figures(catalogue: ProductRow | None, gallery: Gallery, title: str, most_bytes: int) -> tuple[Picture, ...]:

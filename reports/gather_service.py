@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 from nightcrew.frames.site import Site, night_span
@@ -124,7 +124,7 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
 
 def _folders_of(rows: Sequence[ProductRow]) -> list[str]:
     """The folders, one a night and instrument, that products lie in."""
-    return sorted({"/".join(PurePosixPath(file.path).parts[:2]) for row in rows for file in row.files})
+    return sorted({"/".join(file["path"].split("/", 2)[:2]) for row in rows for file in json.loads(row.files_json)})
 
 
 def _version(name: str) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from nightcrew.frames.profiles import Rules
@@ -95,10 +96,11 @@ def read_night(archive: Archive, kind: str, name: str, as_of: str) -> tuple[Scop
 
 def name_of(row: PathRow) -> str:
     """The name of a file as people see it: below its watched folder, bytes that are no UTF-8 as surrogates."""
-    path = PurePosixPath(os.fsdecode(row.path))
-    return str(path.relative_to(row.folder)) if row.folder and path.is_relative_to(row.folder) else path.name
+    path, folder = os.fsdecode(row.path), f"{row.folder.rstrip('/')}/"
+    return path.removeprefix(folder) if row.folder and path.startswith(folder) else path.rpartition("/")[2]
 
 
+@lru_cache(maxsize=10_000)  # thousands of files share a reason
 def readable(reason: str) -> str:
     """A reason with masters named for people: ``dark master 120s -18.7C`` instead of the whole key."""
     return re.sub(

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import orjson
+
 from nightcrew.errors import NightcrewError
 from nightcrew.quality.intervals import Interval
 from reports.text import visible
@@ -82,7 +84,7 @@ def as_json(summary: Summary) -> str:
         "quantities": [as_row(quantity) for quantity in summary.quantities],
         "warnings": [visible(text) for text in summary.warnings],
     }
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def as_row(quantity: Quantity) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def check(summary: Summary) -> None:
     seen: set[str] = set()
     for quantity in summary.quantities:
         _check_quantity(quantity)
-        key = json.dumps([quantity.name, dict(quantity.where)], sort_keys=True)
+        key = f"{quantity.name} {sorted(quantity.where.items())}"
         if key in seen:
             raise BadSummaryError(f"quantity {quantity.name!r} stands twice for {dict(quantity.where)}")
         seen.add(key)

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from reports.model import STATES, BalanceRow, CalibrationCell, LightEntry, MasterEntry, NightPage, StackEntry, Trend, TruthRow
-from reports.text import csv_cell, visible
+from reports.text import csv_cell
 from reports.values import Column, NumberTable
 
 
 def csv_text(table: NumberTable) -> str:
     """The table as CSV (RFC 4180, ``\\n`` ends lines): one header line ``name [unit]``, empty cells for None."""
     head = ",".join(csv_cell(f"{column.name} [{column.unit}]" if column.unit else column.name) for column in table.columns)
-    lines = [head, *(",".join(csv_cell(value) for value in row) for row in table.rows)]
-    return "".join(f"{visible(line)}\n" for line in lines)
+    return "\n".join([head, *(",".join(map(csv_cell, row)) for row in table.rows), ""])
 
 
 def columns(*names: str) -> tuple[Column, ...]:

@@ -6,6 +6,7 @@ import math
 import re
 import shlex
 import unicodedata
+from functools import lru_cache
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -16,6 +17,7 @@ SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 # controls, surrogates, private use, line and paragraph separators; and format characters such as bidi overrides,
 # which make a name read backwards
 _UNSAFE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"})
+_TO_QUOTE = re.compile(r'[",\\;\s]')
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -60,18 +62,23 @@ def header_value(text: str, limit: int = 180) -> str:
 
 def csv_cell(value: str | int | float | bool | None) -> str:
     """One CSV cell; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if isinstance(value, str):
+        return _csv_text(value)
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
         return "" if not math.isfinite(value) else repr(value)
-    if isinstance(value, int):
-        return str(value)
+    return str(value)
+
+
+@lru_cache(maxsize=10_000)  # most texts of a table stand in hundreds of its rows
+def _csv_text(value: str) -> str:
     clean = visible(value)
     if value.startswith(_FORMULA):
         clean = f"'{clean}"
-    return '"' + clean.replace('"', '""') + '"' if re.search(r'[",\\;\s]', clean) else clean
+    return '"' + clean.replace('"', '""') + '"' if _TO_QUOTE.search(clean) else clean
 
 
 def number(value: float | int | None, digits: int = 2) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,11 @@ class Picture:
     height_px: int
     alt: str
     blank: bool = False  # every pixel alike: an error that the page names
+
+    def __repr__(self) -> str:
+        """The bytes by their digest: a page with hundreds of pictures is told from another by its ``repr``."""
+        digest = hashlib.sha256(self.data).hexdigest()
+        return f"Picture({digest}, {self.media_type}, {self.width_px} x {self.height_px}, {self.alt!r}, blank={self.blank})"
 
 
 @dataclass(frozen=True, kw_only=True)
