@@ -142,7 +142,11 @@ def _feed(parser: _Page, html: str) -> None:
         if end:
             parser.handle_endtag(end)
             continue
-        found = [(name.lower(), unescape(value) if "&" in value else value) for name, value in _ATTRIBUTE.findall(attributes)] if attributes else []
+        found = (
+            [(name.lower(), unescape(value) if "&" in value else value) for name, value in _ATTRIBUTE.findall(attributes)]
+            if attributes
+            else []
+        )
         if empty:
             parser.handle_startendtag(start, found)
         else:

@@ -54,6 +54,9 @@ def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000) -> Picture
         return None
 
 
+_LIGHT = ("image", 160, "asinh", False)  # how :meth:`Gallery.image` makes the picture of a light
+
+
 @dataclass(frozen=True)
 class Gallery:
     """Pictures of products' files below ``root``; each is made once for a content.
@@ -72,6 +75,11 @@ class Gallery:
         return self._of(
             file, alt, how, lambda path: picture_of_image(path, "", size_px=size_px, stretch=stretch, flat_is_fine=flat_is_fine)
         )
+
+    def remember(self, file: FileRow, science: NDArray[np.float32]) -> None:
+        """Keep the picture that :meth:`image` would give of a file whose science plane ``[y, x]`` is at hand."""
+        ny, nx = science.shape
+        self._of(file, "", _LIGHT, lambda _path: thumbnail_rows(lambda y0, y1: science[y0:y1], (ny, nx), ""))
 
     def mask(self, file: FileRow | None, alt: str, *, size_px: int = 160) -> Picture | None:
         """As :func:`picture_of_mask`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reports.model import GRADES, LEVELS, Action, CalibrationCell, Cause, Level, NightPage, Status, TruthRow, Verdict
-from reports.text import adaptive, joined, noun, plural, quantity, sentence, shell_word, shortened, signed
+from reports.text import adaptive, joined, noun, number, plural, quantity, sentence, shell_word, shortened, signed
 
 FAULT = "a fault in Nightcrew"  # how a unit's own bug is written into the ledger
 BAD_FRACTION = 0.5  # of the lights without a product: the night is bad
@@ -72,7 +72,7 @@ def _what_was_made(page: NightPage) -> str:
         grades = [f"{count} with grade {name}" for name, count in zip(GRADES, grade_counts(page), strict=True) if count]
         if len(grades) == 1:
             grades = [("both" if reduced == 2 else "all" if reduced > 1 else "it") + f" with grade {grades[0][-1]}"]
-        return f"{reduced} of {plural(lights, 'light')} reduced" + (f", {joined(grades)}" if grades else "")
+        return f"{number(reduced, 0)} of {plural(lights, 'light')} reduced" + (f", {joined(grades)}" if grades else "")
     if page.sections and not page.seen:
         return joined([section.title for section in page.sections]) + " analysed"
     if page.masters:

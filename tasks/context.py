@@ -26,6 +26,7 @@ class UnitContext:
     remake_scopes: int = 3
     durable: bool = True
     work: Path | None = None  # scratch, perhaps on another file system
+    pictures: Path | None = None  # where pictures for pages are kept; None: nowhere
 
     def product(self, fingerprint: str) -> ProductRow:
         """The made product of that fingerprint.

@@ -21,6 +21,8 @@ from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, redu
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
+from reports.keep import Keep
+from reports.pictures import Gallery
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import write_image
@@ -180,6 +182,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         source_header=hdu.raw,
         drop=(*_DROPPED, *(key for key in hdu.cards if _WCS.fullmatch(key))),
     )
+    Gallery(context.products_root, Keep(context.pictures)).remember(row, reduced.science)
     metrics: dict[str, Any] = {
         "background": numbers.median,
         "background_sigma": numbers.sigma,

@@ -22,6 +22,7 @@ from nightcrew.planning.snapshot import profile_of_instrument
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, SetOptions, from_settings, set_options
 from nightcrew.settings import Settings
+from reports.keep import FOLDER
 from tasks import kinds
 from tasks.context import UnitContext
 from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
@@ -76,6 +77,7 @@ class Workspace:
                 disk_reserve_bytes=settings.limits.disk_reserve_bytes,
                 remake_scopes=settings.night.remake_nights,
                 work=settings.products.work,
+                pictures=settings.state.root / FOLDER,
             ),
             options=set_options(settings),
         )

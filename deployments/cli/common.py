@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,8 +28,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 
 
 def clean(text: object) -> str:
-    """Text for a terminal: nothing in it can steer the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in str(text))
+    """Text for a terminal: nothing in it can steer the terminal; the narrow blanks of our numbers are blanks."""
+    return "".join(char if char.isprintable() or char in "\n\t" else _in_its_place(char) for char in str(text))
+
+
+def _in_its_place(char: str) -> str:
+    return " " if unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
 def say(text: object = "") -> None:

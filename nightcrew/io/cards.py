@@ -13,6 +13,8 @@ _PLAIN_RE = re.compile(
     r"('[^']*+(?:''[^']*+)*+'|[TF]|[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[ED][+-]?[0-9]++)?|)"
     r" *+(?:/(.*))?"
 )
+_STRING_RE = re.compile(r"(?=.{8}= )([A-Z0-9_-]++) *+= ++'([^']*)' *(?:/ *([^']*))?")
+_MORE_RE = re.compile(r"(CONTINUE)  '([^']*)' *(?:/ *([^']*))?")
 _COMMENTARY = ("", "COMMENT", "HISTORY", "END")
 _UNPRINTABLE_RE = re.compile(r"[^ -~]")
 
@@ -75,7 +77,20 @@ def parse_card(text: str) -> tuple[str, HeaderValue, str]:
         return head, None, ""
     if not has_value(text):
         return head, text[8:].strip(), ""  # no value indicator: the text is all there is (as astropy has it)
-    return _by_astropy(text)
+    return _long_string(text) or _by_astropy(text)
+
+
+def _long_string(text: str) -> tuple[str, HeaderValue, str] | None:
+    """A long string over well-formed CONTINUE cards, as we write them ourselves; None for any other form."""
+    pieces = [(_MORE_RE if start else _STRING_RE).fullmatch(text[start : start + CARD]) for start in range(0, len(text), CARD)]
+    found = [piece for piece in pieces if piece is not None]
+    if len(pieces) < 2 or len(found) < len(pieces):
+        return None
+    values = [piece[2].rstrip() for piece in found]
+    if values[-1].endswith("&") or not all(value.endswith("&") for value in values[:-1]):
+        return None
+    comments = [comment for piece in found if (comment := (piece[3] or "").rstrip())]
+    return found[0][1], "".join([*(value[:-1] for value in values[:-1]), values[-1]]).rstrip(), " ".join(comments)
 
 
 def _by_astropy(text: str) -> tuple[str, HeaderValue, str]:

@@ -270,3 +270,4 @@ def test_doctor_names_each_fault_and_how_to_mend_it(tmp_path: Path) -> None:
 
 def test_text_from_files_cannot_steer_a_terminal() -> None:
     assert "\x1b" not in clean("a\x1b[2Jb")
+    assert clean("4\u202f000 lights, 6\u00a0px, \u202e") == "4 000 lights, 6 px, \ufffd"

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io import cards
 from nightcrew.io.headers import MAX_HEADER_BYTES, Hdu, choose_image, parse_cards, read_hdus, to_value
 from tests.io.fitsbytes import BLOCK, card, header, image, padded, structure
 
@@ -100,6 +101,21 @@ _values = st.one_of(
     .map(str.rstrip)
     .filter(lambda text: not re.search("'( |/|$)", text)),  # there astropy ends the string too early
 )
+_PIECES = st.text(alphabet="ab /&=,\\ -'", max_size=12)
+
+
+@given(st.lists(st.tuples(_PIECES, _PIECES), min_size=2, max_size=4), st.sampled_from(("OBJECT  = ", "A       =   ")), st.booleans())
+def test_a_long_string_is_what_astropy_makes_of_it(parts: list[tuple[str, str]], head: str, ends: bool) -> None:
+    text = ""
+    for place, (value, comment) in enumerate(parts):
+        more = "&" if place < len(parts) - 1 or not ends else ""
+        text += (f"{'CONTINUE  ' if place else head}'{value}{more}'" + (f" / {comment}" if comment else "")).ljust(80)
+    found = cards._long_string(text)
+    assert found is None or found == cards._by_astropy(text)
+    if not any("'" in word for part in parts for word in part) and ends and not parts[-1][0].rstrip().endswith("&"):
+        assert found is not None
+
+
 _keywords = st.from_regex(r"[A-Z][A-Z0-9_-]{0,7}", fullmatch=True).filter(lambda k: k not in ("END", "COMMENT", "HISTORY", "CONTINUE"))
 
 

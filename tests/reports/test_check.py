@@ -7,6 +7,7 @@ import pytest
 
 from reports import check
 from reports.figures import trend_figure
+from reports.render import judged_html
 from reports.stretch import thumbnail
 from reports.tables import columns
 from reports.values import NumberTable
@@ -79,3 +80,34 @@ def test_what_a_page_must_not_have(html: str, fault: str) -> None:
 
 def test_too_large_a_page_is_a_fault() -> None:
     assert check.html_faults("<p>" + "x" * 200 + "</p>", max_bytes=100) == ("the page is 0.0 MB, more than 0 MB",)
+
+
+SPOILT = (
+    ("<main", "<MAIN"),
+    ("<main", "<script>if (1<2) alert('<b>')</script><main"),
+    ("</main>", ""),
+    ("</body>", "</p></body>"),
+    ("<main", '<p onclick="x">&lt;</p><main'),
+    ("<main", '<img src="http://example.org/a.png"><main'),
+    ("<main", "<a href='#nowhere'>a</a><main"),
+    ("<main", '<br/><a href="#&amp;">a</a><main'),
+    ("<main", "1 < 2 <main"),
+    ("<!doctype html>", ""),
+)
+
+
+@pytest.mark.parametrize("place", range(len(SPOILT)))
+def test_the_quick_look_at_tags_sees_what_the_parser_sees(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = judged_html(samples.troubled_night())
+    assert SPOILT[place][0] in page
+    spoilt = page.replace(*SPOILT[place], 1)
+    quick = check.html_faults(spoilt)
+    monkeypatch.setattr(check, "_DOCTYPE", "no page begins so")
+    assert check.html_faults(spoilt) == quick
+    assert check.html_faults(page) == ()
+
+
+def test_a_sound_page_needs_the_quick_look_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = judged_html(samples.troubled_night())
+    monkeypatch.setattr(check._Page, "feed", None)
+    assert check.html_faults(page) == ()

@@ -105,3 +105,19 @@ def test_a_file_is_looked_at_once_until_it_changes(tmp_path: Path, monkeypatch: 
     assert gallery.image(file, "a light") is None  # damaged: it was asked for again
     path.unlink()
     assert gallery.image(file, "a light") is None
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (700, 1300)])
+def test_what_the_unit_keeps_of_a_light_is_what_the_page_would_make_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(6)
+    science = rng.normal(100, 5, shape).astype(np.float32)
+    science[10:20, 30:40] = np.nan
+    written = write_image_product(tmp_path / "light.fits", science=science, unit="electron")
+    file = FileRow(role="image", path="light.fits", sha256=written.sha256, size=written.size)
+    anew = picture_of_image(tmp_path / "light.fits", "a light")
+    gallery = Gallery(tmp_path, Keep(tmp_path / "kept"))
+    gallery.remember(file, science)
+    monkeypatch.setattr("reports.pictures.picture_of_image", None)
+    assert gallery.image(file, "a light") == anew

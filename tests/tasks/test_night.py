@@ -21,6 +21,8 @@ from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.settings import NightSettings
+from reports.keep import Keep
+from reports.pictures import Gallery
 from tasks import run as unit_runner
 from tasks.executor import ScopeRun, look, make_locally
 from tasks.run import Outcome, run_unit
@@ -84,6 +86,14 @@ def test_a_night_makes_what_it_should(bench: Bench) -> None:
         "stack_photometry": 2,
     }
     assert {row.grade for row in bench.products()} == {"A"}
+
+
+def test_the_pictures_of_lights_are_made_with_them(done: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.pictures.picture_of_image", lambda *_args, **_how: None)
+    gallery = Gallery(done.space.context.products_root, Keep(done.space.context.pictures))
+    lights = [row for row in done.products() if row.recipe == "reduce_light"]
+    assert lights
+    assert all(gallery.image(row.file("image"), row.key) is not None for row in lights)
 
 
 def test_the_balance_closes_and_every_troublemaker_is_named(done: Bench, raw: Path) -> None:
