@@ -22,6 +22,7 @@ from reports.values import Figure, NumberTable, Picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 _DPI = 200
 
@@ -53,19 +54,30 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Painter = Callable[["Axes", Dress], None]
 
 
-def _paint(painter: Painter, dress: Dress, size_in: tuple[float, float], alt: str) -> Picture:
+def _paint_both(painter: Painter, size_in: tuple[float, float], alt: str) -> tuple[Picture, Picture]:
+    """The figure for light and for dark pages; what is where is worked out once."""
+    light, place = _paint(painter, LIGHT, size_in, alt)
+    dark, _ = _paint(painter, DARK, size_in, alt, place)
+    return light, dark
+
+
+def _paint(painter: Painter, dress: Dress, size_in: tuple[float, float], alt: str, place: Bbox | None = None) -> tuple[Picture, Bbox]:
+    """The figure in one dress, and where its axes are; ``place``: where they are, when that is known."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=size_in, dpi=_DPI, facecolor=dress.paper, layout="constrained")
+    canvas = Canvas(figsize=size_in, dpi=_DPI, facecolor=dress.paper, layout="constrained" if place is None else None)
     FigureCanvasAgg(canvas)
     axes = canvas.add_subplot(facecolor=dress.paper)
     _dress_axes(axes, dress)
     painter(axes, dress)
+    if place is not None:
+        axes.set_position(place)
     buffer = io.BytesIO()
     canvas.savefig(buffer, format="png", facecolor=dress.paper, metadata={"Software": None})
     width, height = canvas.get_size_inches() * _DPI
-    return Picture(data=buffer.getvalue(), media_type="image/png", width_px=round(width), height_px=round(height), alt=alt)
+    picture = Picture(data=buffer.getvalue(), media_type="image/png", width_px=round(width), height_px=round(height), alt=alt)
+    return picture, axes.get_position()
 
 
 def _dress_axes(axes: Axes, dress: Dress) -> None:
@@ -95,7 +107,7 @@ def figure(
     alt = visible(f"{title}. {caption}")
 
     def paint() -> tuple[Picture, ...]:
-        return _paint(painter, LIGHT, size_in, alt), _paint(painter, DARK, size_in, alt)
+        return _paint_both(painter, size_in, alt)
 
     light, dark = paint() if shows is None else keep.pictures(key_of("figure", size_in, alt, shows), paint)
     return Figure(name=name, title=title, caption=caption, picture=light, dark=dark, numbers=numbers)
