@@ -25,10 +25,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are not drawn: for tests that look at files and revisions only."""
     made = samples.field_picture(1, "a figure")
 
-    def paint(painter: object, dress: object, size_in: object, alt: str) -> Picture:
-        return dataclasses.replace(made, alt=alt)
+    def paint(painter: object, size_in: object, alt: str) -> tuple[Picture, Picture]:
+        return dataclasses.replace(made, alt=alt), dataclasses.replace(made, alt=alt)
 
-    monkeypatch.setattr(figures, "_paint", paint)
+    monkeypatch.setattr(figures, "_paint_both", paint)
 
 
 def small_night(**changes: Any) -> NightPage:
