@@ -107,12 +107,22 @@ def _light_section(products: ScienceProducts) -> tuple[AnalysisSection, list[Plo
     return AnalysisSection(title="Light in time and wavelength", text=text, figures=tuple(plot.figure() for plot in plots)), plots
 
 
+def steady_pixels(rates: Floats, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Pixels [y, x] without a problem that have a rate [step, y, x] in every step in which any has one.
+
+    Medians over others would jump where a board falls silent, whose pixels may be the brightest ones.
+    """
+    known = np.isfinite(rates) & ~bad
+    steady: NDArray[np.bool_] = np.logical_and.reduce(known[known.any(axis=(1, 2))]) & known.any(axis=0)
+    return steady
+
+
 def _median_and_spread(cube: Cube, axis: int) -> tuple[Floats, Floats, Floats]:
-    """Median rate over good pixels along ``axis`` (0 time, 1 wavelength), and its quartiles."""
+    """Median rate over :func:`steady_pixels` along ``axis`` (0 time, 1 wavelength), and its quartiles."""
     rates = cube.rate_cps[:, 0] if axis == 0 else cube.rate_cps[0]
-    good = ~cube.bad & np.isfinite(rates).any(axis=0)
+    good = steady_pixels(rates, cube.bad)
     if not good.any():
-        raise EmptyFigureError("no pixel is without a problem")
+        raise EmptyFigureError("no pixel is without a problem all the time")
     values = rates[:, good]
     low, middle, high = (
         np.array([np.percentile(row[np.isfinite(row)], share) if np.isfinite(row).any() else np.nan for row in values])
@@ -132,7 +142,8 @@ def time_plot(cube: Cube) -> Plot:
     dress(axes, "", "time / s", "rate / (ct/s)")
     legend(axes)
     numbers = {"edges_s": edges_s, "median_cps": middle, "low_cps": low, "high_cps": high}
-    caption = f"{middle.size} steps; median {np.nanmedian(middle):.4g} ct/s"
+    number = plural(int(steady_pixels(cube.rate_cps[:, 0], cube.bad).sum()), "pixel")
+    caption = f"{middle.size} steps; median {np.nanmedian(middle):.4g} ct/s; {number} that counted in every step"
     return Plot(name="light_curve", title="Light curve of the median pixel", caption=caption, png=png_of(figure), numbers=numbers)
 
 

@@ -86,7 +86,7 @@ def _speckle_plot(rates: Drizzled, ratio: Drizzled) -> Plot:
     shown = [(values, title) for values, title in [*shown, (ratio.rate_cps[0], "Ic / Is")] if np.isfinite(values).any()]
     if not shown:
         raise EmptyFigureError("no pixel has speckle statistics")
-    figure, every = grid(len(shown), columns=3, size_in=map_size(ratio.rate_cps.shape, 2.8))
+    figure, every = grid(len(shown), columns=2 if len(shown) == 4 else 3, size_in=map_size(ratio.rate_cps.shape, 2.8))
     for axes, (values, title) in zip(every, shown, strict=True):
         image(axes, values, title)
     numbers: dict[str, NDArray[Any]] = {"rates_cps": rates.rate_cps, "variance": rates.variance, "ratio": ratio.rate_cps[0]}

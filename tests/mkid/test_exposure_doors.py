@@ -25,6 +25,7 @@ from nightcrew.mkid.speckle import SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_maps import make_maps
 from nightcrew.mkid.spectra import spectrum
 from nightcrew.mkid.spectra_response import Reference, response_of
+from reports.mkid_images import steady_pixels, time_plot
 from reports.mkid_quicklook import page_data
 from reports.mkid_quicklook_server import pixel_answer
 from tests.mkid.made_tables import START_US, beam_map, linear_solution, table
@@ -163,6 +164,16 @@ def test_silences_of_a_board_break_no_interval_of_other_pixels(tmp_path: Path) -
     assert maps.mean_cps.ravel()[PIXELS["heard"]] == pytest.approx(n / 100.0, rel=0.01)
     few = (maps.flags.ravel()[[PIXELS["heard"], PIXELS["silent"]]] & SpeckleFlag.FEW_COUNTS) != 0
     assert few.tolist() == [False, True]  # less than a photon between two silences: only short intervals are left
+
+
+def test_the_light_curve_of_a_page_is_that_of_the_same_pixels(opened: CalibratedTable) -> None:
+    """Board 2 has 12 of 20 pixels: without them the median would be that of others."""
+    cube = make_cube(opened, np.arange(0, SPAN_US + 1, 1_000_000))
+    assert np.array_equal(steady_pixels(cube.rate_cps[:, 0], cube.bad), BOARD == 1)
+    plot = time_plot(cube)
+    rates = cube.rate_cps[:, 0, BOARD == 1]
+    assert plot.numbers["median_cps"] == pytest.approx(np.median(rates, axis=1))
+    assert "8 pixels that counted in every step" in plot.caption
 
 
 def test_the_page_knows_when_each_pixel_was_read_out(opened: CalibratedTable) -> None:
