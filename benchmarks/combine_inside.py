@@ -6,9 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.combine import GROWING
 from benchmarks.spent import timed_in_turns
 
 READ_PIECE = 4 << 20
@@ -39,6 +41,20 @@ def worker_main(folder: Path, repeats: int, count: int) -> object:
         "sigma clip": lambda: combine(paths, method="mean", clip=SigmaClip(), planes=("result",)),
     }
     return timed_in_turns(works, repeats)
+
+
+def growth_main(folder: Path, repeats: int, out: Path) -> dict[str, dict[str, float]]:
+    """What ``nightcrew frames combine`` does with 10, 30 and 100 files, from its arguments to the finished file."""
+    from nightcrew.tools.combine_request import Request
+    from nightcrew.tools.combine_tool import combine_files
+
+    paths = sorted(folder.glob("*.fits"))
+
+    def command(count: int) -> None:
+        out.unlink(missing_ok=True)
+        list(combine_files(paths[:count], Request(method="median"), out))
+
+    return timed_in_turns({str(count): partial(command, count) for count in GROWING}, repeats)
 
 
 def rice_main(folder: Path, repeats: int) -> object:
@@ -137,6 +153,8 @@ def main(words: list[str]) -> None:
         found = ccdproc_main(rest[0], Path(rest[1]), [Path(word) for word in rest[2:]])
     elif what == "differences":
         found = differences_main([Path(word) for word in rest])
+    elif what == "growth":
+        found = growth_main(Path(rest[0]), int(rest[1]), Path(rest[2]))
     elif what == "rice":
         found = rice_main(Path(rest[0]), int(rest[1]))
     else:

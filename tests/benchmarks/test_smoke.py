@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from benchmarks import combine, data
+from benchmarks import combine, combine_inside, data
 from benchmarks.spent import Command, run, siril
 
 
@@ -38,3 +38,16 @@ def test_siril_and_ours_agree(method: str, frames: list[Path], tmp_path: Path) -
 def test_a_command_that_fails_shows_its_words() -> None:
     with pytest.raises(RuntimeError, match="no such thing"):
         run(Command(["sh", "-c", "echo no such thing; exit 3"]))
+
+
+def test_cost_of_an_added_frame() -> None:
+    line = combine._by_frame("", "", {10: 0.04, 30: 0.08, 100: 0.255}, at_most=1.5)
+    assert line.value == pytest.approx(1.25)
+    assert line.note == "2.0 ms, 2.5 ms each for 10-30, 30-100"
+    assert combine._by_frame("", "", {10: 0.05, 30: 0.04, 100: 0.2}).value == np.inf
+
+
+def test_frames_are_combined_as_the_command_does(frames: list[Path], tmp_path: Path) -> None:
+    found = combine_inside.growth_main(tmp_path, 1, tmp_path / "out" / "made.fits")
+    assert set(found) == {"10", "30", "100"}
+    assert fits.getdata(tmp_path / "out" / "made.fits").shape == (96, 96)
