@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
-from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of
+from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of, temperature
 from reports.model import BalanceRow, Cause, Link, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
@@ -175,7 +175,8 @@ def _section(section: AnalysisSection, place: int, stems: Sequence[str], drawn: 
 
 
 def _table(table: AnalysisTable, file: str) -> ShownTable:
-    rows = tuple(tuple(_cell(cell) for cell in row) for row in table.rows)
+    warm = [column.endswith("/ C") for column in table.columns]
+    rows = tuple(tuple(_cell(cell, warm=warm[n]) for n, cell in enumerate(row)) for row in table.rows)
     numeric = tuple(
         any(row[n].numeric for row in rows) and all(row[n].numeric or row[n].text == DASH for row in rows)
         for n in range(len(table.columns))
@@ -183,11 +184,13 @@ def _table(table: AnalysisTable, file: str) -> ShownTable:
     return ShownTable(table, rows, numeric, file)
 
 
-def _cell(cell: Cell) -> ShownCell:
+def _cell(cell: Cell, *, warm: bool = False) -> ShownCell:
     if isinstance(cell, str):
         return ShownCell(cell, numeric=False)
     if cell is None or not math.isfinite(cell):
         return ShownCell(DASH, numeric=False)
+    if warm:
+        return ShownCell(temperature(cell), numeric=True)
     return ShownCell(
         str(cell) if isinstance(cell, int) and abs(cell) < 10_000 else adaptive(cell) if isinstance(cell, float) else number(cell, 0),
         numeric=True,

@@ -109,7 +109,14 @@ def _condition(name: str, value: object) -> str:
     stem, _, last = name.rpartition("_")
     unit = _UNITS.get(last, "") if stem and isinstance(value, int | float) and not isinstance(value, bool) else ""
     words = (stem if unit else name).replace("_", " ")
-    return f"{words} {_word(value)}" + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
+    shown = temperature(value) if unit == _UNITS["c"] and isinstance(value, float) else _word(value)
+    return f"{words} {shown}" + (f"\N{NO-BREAK SPACE}{unit}" if unit else "")
+
+
+def temperature(value: float) -> str:
+    """``-5.02``, ``0.01``: no more decimals than a thermometer has, however small the number."""
+    shown = number(value, 2)
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
 def _word(value: object) -> str:

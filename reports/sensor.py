@@ -123,7 +123,7 @@ def grown_since(result: SensorResult, folder: Path) -> tuple[HotGrowth, ...]:
     for label, region in places:
         name = region.region.name
         for series in region.darks:
-            now = hot_list(series, None if region.gain is None else region.gain.value)
+            now = hot_list(series, None if region.gain is None else region.gain.value, region.region.windows)
             before = _nearest(earlier, (label, name), series.temperature_c, tolerance_c)
             if now is not None and before is not None:
                 found.append(growth(label, name, series.temperature_c, before, now))
@@ -203,7 +203,8 @@ def _warnings(result: SensorResult) -> tuple[str, ...]:
         for region in set_up.regions:
             notes += sensor_gains.warnings(region)
             for flat in region.flats:
-                notes += [f"{region.region.name}: {remark}" for remark in flat.curve.remarks]
+                told = [remark for remark in flat.curve.remarks if NO_BRIGHT_FAT not in remark]  # the grade's reason says it
+                notes += [f"{region.region.name}: {remark}" for remark in told]
     few = [group.label for group in result.grouping.groups if group.reason]
     if few:
         more = " ..." if len(few) > 4 else ""
@@ -276,7 +277,7 @@ def _sections(result: SensorResult, figures: Mapping[str, Sequence[AnalysisFigur
             ),
             AnalysisSection(
                 title=f"{name}Linearity and EMVA 1288",
-                tables=(sensor_tables.emva(set_up),),
+                tables=sensor_tables.emva(set_up),
                 figures=tuple(figures.get(f"{place} linearity", ())),
             ),
             AnalysisSection(

@@ -76,7 +76,7 @@ def dress(axes: Axes, x_label: str, y_label: str) -> None:
 
 
 def legend(axes: Axes, place: Place = "best") -> None:
-    """A legend without a frame, where there is room."""
+    """A legend without a frame, where there is room; where there is none its paper is below the words and above the curves."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(handles, labels, fontsize=7.5, frameon=False, labelcolor=INK, loc=place)
+        axes.legend(handles, labels, fontsize=7.5, labelcolor=INK, loc=place, facecolor=PAPER, edgecolor="none", framealpha=0.8)

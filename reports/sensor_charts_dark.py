@@ -97,6 +97,8 @@ def rates_over_temperature(set_up: SetUpResult, start: str) -> Chart | None:
                 axes.plot(line, [scale * fit.rate_at(float(t)) for t in line], color=colour, linewidth=1, label=label)
         axes.set_yscale("log")
         dress(axes, "temperature / °C", f"dark rate of a stored pixel / ({'e-' if in_electrons else 'ADU'}/s)")
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** 0.25)  # room for the words above the line
         legend(axes, "upper left")
 
     return Chart(

@@ -111,14 +111,18 @@ def variance_mean(set_up: SetUpResult, start: str) -> Chart | None:
         lower.set_ylim(-reach, reach)
         dress(upper, "", "variance / ADU²")
         dress(lower, "signal above the offset / ADU", "residual / σ")
+        low, high = upper.get_ylim()
+        upper.set_ylim(low, high + 0.2 * (high - low))  # room for the words above the curve
         legend(upper, "upper left")
 
     fits = [flat.curve.fit for _, flat in found if flat.curve.fit is not None]
-    chi = ", ".join(f"{fit.chi2:.1f} for {fit.freedom}" for fit in fits[:MOST_REGIONS])
+    free = [f"{fit.chi2:.1f} for {fit.freedom}" for fit in fits[:MOST_REGIONS] if fit.freedom > 0]
+    chi = f"; chi² {', '.join(free)} degrees of freedom" if free else ", by a line through the biases' noise: nothing tests it"
+    bent = any(fit.a00 is not None for fit in fits)
     return Chart(
         name=f"{start}variance-mean",
         title="Variance against mean",
-        caption=f"Filled points were fitted; chi² {chi} degrees of freedom. The dashed line has no brighter-fatter term.",
+        caption=f"Filled points were fitted{chi}." + (" The dashed line has no brighter-fatter term." if bent else ""),
         paint=paint,
         columns=("region", "signal / adu", "variance / adu^2", "error / adu^2", "fitted", "model / adu^2", "residual / sigma"),
         rows=rows,

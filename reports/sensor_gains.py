@@ -126,11 +126,13 @@ def _rows(region: RegionResult, sources: list[str]) -> Iterator[tuple[Cell, ...]
         found.append((series.temperature_c, "dark rate of a stored pixel", dark_rate_e(region, series.rate_adu_per_s, None)[0], "e-/s"))
     for flat in region.flats:
         found += [(flat.temperature_c, "full well", flat.full_well_e[0], "e-")] if flat.full_well_e is not None else []
-    for flat in region.flats:
-        if flat.customary_gain is not None:  # no base for electrons: nothing stands under the others' gains
-            place = at({}, flat.temperature_c).get("temperature_c")
-            yield region.region.name, place, CLIPPED, flat.customary_gain, *(None for _ in scales), "e-/adu"
     for warm, what, value, unit in found:
         if value is not None:
             place = at({}, warm).get("temperature_c")
             yield region.region.name, place, what, value, *(None if one is None else value * one for one in scales), unit
+        if what != "gain":
+            continue
+        for flat in region.flats:
+            if flat.customary_gain is not None:  # no base for electrons: nothing stands under the others' gains
+                place = at({}, flat.temperature_c).get("temperature_c")
+                yield region.region.name, place, CLIPPED, flat.customary_gain, *(None for _ in scales), unit

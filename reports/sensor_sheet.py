@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -26,6 +27,7 @@ CURVES = ("photon-transfer", "variance-mean", "linearity", "dark-rate-temperatur
 MOST_CURVES = 4
 MOST_ROWS = 30
 MOST_OF_ONE = 3
+MOST_LETTERS = 52  # of a line of the last column
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 LINES = (
     ("gain", "Gain"),
@@ -46,6 +48,7 @@ LINES = (
     ("hot_pixels", "Hot pixels"),
     ("trapped_charge", "Trapped charge after a flood"),
     ("max_practical_exposure", "Maximum practical exposure"),
+    ("min_practical_exposure", "Minimum practical exposure"),
 )
 
 
@@ -68,19 +71,40 @@ def _put(data: bytes, write: object) -> None:
 
 
 def sheet_rows(page: AnalysisPage) -> list[tuple[str, str, str]]:
-    """(what, value with error and unit, where) of the main quantities; one whose values are all unknown says why in one row."""
+    """(what, value with error and unit, where) of the main quantities; one whose values are all unknown says why in one row.
+
+    Of a quantity with many values so many are shown that every quantity has its place on the sheet.
+    """
+    every = [_rows(page, most) for most in range(MOST_OF_ONE, 0, -1)]
+    rows = next((found for found in every if sum(_height(row) for row in found) <= MOST_ROWS), every[-1])
+    kept = MOST_ROWS - 1 if len(rows) > MOST_ROWS else len(rows)
+    return [*rows[:kept], *([("...", "", "all stand in summary.json")] if kept < len(rows) else [])]
+
+
+def _rows(page: AnalysisPage, most: int) -> list[tuple[str, str, str]]:
     rows: list[tuple[str, str, str]] = []
     for name, words in LINES:
         every = [one for one in page.summary.quantities if one.name == name]
         known = [one for one in every if one.value is not None]
-        shown = _main(known)
+        shown = _main(known)[:most]
         rows += [(words, _value(one), _where(one)) for one in shown]
         more = sum(not one.where.get("flooded") for one in known) - len(shown)
         if name != "dsnu" and more > 0:
-            rows[-1] = (words, rows[-1][1], f"{rows[-1][2]}; {more} more in summary.json")
+            rows[-1] = (words, rows[-1][1], ", ".join(filter(None, (rows[-1][2], f"{more} more in summary.json"))))
         if every and not known:
             rows.append((words, "not known", every[0].note))
-    return rows[:MOST_ROWS] if len(rows) <= MOST_ROWS else [*rows[: MOST_ROWS - 1], ("...", "", "all stand in summary.json")]
+    return rows
+
+
+def _height(row: tuple[str, str, str]) -> int:
+    """Lines that a row takes."""
+    return max(1, len(_lines(row[2])))
+
+
+def _lines(text: str) -> list[str]:
+    """At most two lines of the last column."""
+    found = textwrap.wrap(text, MOST_LETTERS)
+    return found if len(found) <= 2 else [found[0], _clipped(" ".join(found[1:]), MOST_LETTERS)]
 
 
 def _main(known: list[Quantity]) -> list[Quantity]:
@@ -130,6 +154,7 @@ def _where(one: Quantity) -> str:
         "filter": "{}",
         "set_up": "{}",
         "source": "by the {}",
+        "rate_e_per_s": "light of {:g} e-/s",
     }
     parts = [words[key].format(value) for key, value in one.where.items() if key in words and value != "whole"]
     return ", ".join(parts)
@@ -167,14 +192,20 @@ def _table(upper: Figure, page: AnalysisPage, rows: Sequence[tuple[str, str, str
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.text(0, 1.0, plain(page.title), fontsize=15, color=INK, va="top", weight="bold")
-    axes.text(0, 0.945, plain(_clipped(page.verdict, 110)), fontsize=8.5, color=FAINT, va="top")
-    step = min(0.038, 0.88 / max(len(rows), 1))
-    for place, (words, value, where) in enumerate(rows):
-        y = 0.885 - place * step
+    verdict = textwrap.wrap(page.verdict.replace("\N{NO-BREAK SPACE}", " "), 105)[:3]
+    for place, words in enumerate(verdict):
+        axes.text(0, 0.945 - 0.036 * place, plain(words), fontsize=8.5, color=FAINT, va="top")
+    top = 0.885 - 0.036 * max(len(verdict) - 1, 0)
+    step = min(0.038, top / max(sum(_height(row) for row in rows), 1))
+    y = top
+    for place, row in enumerate(rows):
+        words, value, where = row
         repeated = place and rows[place - 1][0] == words
         axes.text(0.0, y, "" if repeated else plain(words), fontsize=8.5, color=INK, va="top")
         axes.text(0.36, y, plain(value), fontsize=8.5, color=INK, va="top")
-        axes.text(0.66, y, plain(_clipped(where, 60)), fontsize=8, color=FAINT, va="top")
+        for line, part in enumerate(_lines(where)):
+            axes.text(0.66, y - line * step, plain(part), fontsize=8, color=FAINT, va="top")
+        y -= _height(row) * step
 
 
 def _clipped(text: str, most: int) -> str:

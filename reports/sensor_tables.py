@@ -12,8 +12,9 @@ from nightcrew.sensor.characterise import RegionResult, SensorResult, SetUpResul
 from nightcrew.sensor.emva1288 import Linear1288
 from nightcrew.sensor.flats import FlatResult
 from nightcrew.sensor.groups import Group
+from nightcrew.sensor.hot_counts import hot_interval
 from nightcrew.sensor.hot_growth import COUNTS, HotGrowth
-from nightcrew.sensor.hot_lists import hot_list
+from nightcrew.sensor.hot_lists import hot_list, windows_text
 from reports.analysis import AnalysisSection, AnalysisTable, Cell
 from reports.sensor_where import dark_rate_e
 from reports.summary import Quantity
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Rows = tuple[tuple[Cell, ...], ...]
+UNEVEN = ("part", "PRNU / %", "DSNU / e-")
 WARM_APART_C = 0.3
 """Two results' temperatures that differ by more are told: 4 % of a dark rate."""
 LIMITS = {"max_practical_exposure": "maximum practical", "min_practical_exposure": "minimum practical"}
@@ -214,6 +216,8 @@ RATE_COLUMNS = (
     "rate a stored pixel / (e-/s)",
     "error / (e-/s)",
     "hot pixels",
+    "from",
+    "to",
     "remark",
 )
 
@@ -226,8 +230,11 @@ def dark_rates(set_up: SetUpResult) -> AnalysisTable:
             rate, error = dark_rate_e(region, series.rate_adu_per_s, series.rate_error_adu_per_s)
             hot = None if series.hot is None else int(series.hot.y.size)
             adu = (series.rate_adu_per_s, series.median_rate_adu_per_s)
-            rows.append((region.region.name, series.temperature_c, *adu, rate, error, hot, series.reason))
-    return AnalysisTable(title="Dark rates", columns=RATE_COLUMNS, rows=tuple(rows), note="Hot pixels are left out of the rates.")
+            between = hot_interval(series, None if region.gain is None else region.gain.value)
+            ends = (None, None) if isinstance(between, str) else (int(between.low), int(between.high))
+            rows.append((region.region.name, series.temperature_c, *adu, rate, error, hot, *ends, series.reason))
+    note = "Hot pixels are left out of the rates. From and to: 95 % interval of their number."
+    return AnalysisTable(title="Dark rates", columns=RATE_COLUMNS, rows=tuple(rows), note=note)
 
 
 HOT_COLUMNS = ("set-up", "region", "temperature / C", "y", "x", "rate / (adu/s)", "rate / (e-/s)")
@@ -254,11 +261,11 @@ def warm_rows(result: SensorResult) -> Rows:
     for set_up in result.set_ups:
         for region in set_up.regions:
             for series in region.darks:
-                found = hot_list(series, region.gain.value if region.gain is not None else None)
+                found = hot_list(series, region.gain.value if region.gain is not None else None, region.region.windows)
                 if found is None:
                     continue
                 where = (set_up.set_up.label, region.region.name, series.temperature_c)
-                bars = (found.threshold_adu_per_s, found.typical_adu_per_s)
+                bars = (found.threshold_adu_per_s, found.typical_adu_per_s, windows_text(found.windows))
                 rows.append((*where, None, None, None, None, *bars))
                 for (y, x), rate in found.rate_adu_per_s.items():
                     rows.append((*where, y, x, rate, found.error_adu_per_s.get((y, x)), *bars))
@@ -292,73 +299,78 @@ def _number(value: object) -> float | None:
 
 
 def growth_section(grown: Sequence[HotGrowth]) -> AnalysisSection:
-    """Hot pixels against an earlier result."""
-    names = (*COUNTS, "median_ratio")
-    shown = [column for name in names for column in (name.replace("_", " "), f"{name.replace('_', ' ')}, 95 % interval")]
-    columns = ("set-up", "region", "temperature / C", "then / C", "hot above the others by / (adu/s)", "before", "now", *shown, "remark")
-    rows = tuple(
-        (g.set_up, g.region, g.temperature_c, g.before_c, g.excess_adu_per_s, g.before, g.now, *_growth_cells(g), growth_remark(g))
-        for g in grown
-    )
+    """Hot pixels against an earlier result: a row for each way in which pixels may change."""
+    several = len({one.set_up for one in grown}) > 1
+    columns = ("region", "temperature / C", "then / C", "change", "found", "from", "to", "level / %", "remark")
+    rows = [(one.set_up, *row) if several else row for one in grown for row in _growth_rows(one)]
     note = (
         "Grown: at least 1.5 times the earlier rate; shrunk: at most 1/1.5 of it. Of both results the higher threshold counts for both. "
-        "Intervals: how many pixels truly changed so; noise alone lifts pixels over the threshold and takes others below it."
+        "From and to: interval of how many pixels truly changed so; noise alone lifts pixels over the threshold and takes others below it."
     )
-    table = AnalysisTable(title="Hot pixels then and now", columns=columns, rows=rows, note=note)
+    shown = ("set-up", *columns) if several else columns
+    table = AnalysisTable(title="Hot pixels then and now", columns=shown, rows=tuple(rows), note=note)
     return AnalysisSection(title="Growth of the hot pixels", tables=(table,))
 
 
-def _growth_cells(one: HotGrowth) -> Iterator[Cell]:
-    counts: dict[str, Cell] = {"new": one.new, "gone": one.gone, "grown": one.grown, "shrunk": one.shrunk, "median_ratio": one.median_ratio}
+def _growth_rows(one: HotGrowth) -> Iterator[tuple[Cell, ...]]:
+    counts: dict[str, Cell] = {"before": one.before, "now": one.now, "new": one.new, "gone": one.gone, "grown": one.grown}
+    counts |= {"shrunk": one.shrunk, "median_ratio": one.median_ratio}
+    remark = growth_remark(one)
     for name, value in counts.items():
-        yield value
         found = one.intervals.get(name)
-        yield None if found is None else f"{found.low:.4g} to {found.high:.4g}"
+        ends = (None, None, None) if found is None else (found.low, found.high, 100 * found.level)
+        yield one.region, one.temperature_c, one.before_c, name.replace("_", " "), value, *ends, remark if name in COUNTS else ""
 
 
 def growth_remark(one: HotGrowth) -> str:
     """What stands against comparing, and why intervals are missing."""
     apart = abs((one.temperature_c or 0.0) - (one.before_c or 0.0)) if None not in (one.temperature_c, one.before_c) else 0.0
     warmer = f"{apart:.2g} C apart: dark rates go with the temperature" if apart > WARM_APART_C else ""
-    return "; ".join(filter(None, (warmer, f"no interval: {one.why}" if one.why else "")))
+    where = "only pixels that both results looked at count" if one.windows_differ else ""
+    unknown = "" if one.windows_known else "the earlier result does not tell which pixels it looked at: others may be called new"
+    return "; ".join(filter(None, (warmer, where, unknown, f"no interval: {one.why}" if one.why else "")))
 
 
-def emva(set_up: SetUpResult) -> AnalysisTable:
-    """EMVA 1288, a row a region and temperature."""
-    columns = (
-        "region",
-        "temperature / C",
-        "K / (DN/e-)",
-        "dark noise / e-",
-        "threshold / e-",
-        "saturation capacity / e-",
-        "SNR max / dB",
-        "dynamic range / dB",
-        "linearity error / %",
-        "95 % interval of it / %",
-        "PRNU / %",
-        "DSNU / e-",
-        "remark",
-    )
-    rows: list[tuple[Cell, ...]] = []
-    for region in set_up.regions:
-        for flat in region.flats:
-            split, dark = flat.uniformity.split, flat.uniformity.dark_split
-            last = (split.total if split else None, dark.total if dark else None)
-            if isinstance(flat.emva, Linear1288):
-                e = flat.emva
-                values = (e.gain_dn_per_e, e.dark_noise_e, e.threshold_e, e.saturation_e, e.snr_max_db, e.dynamic_range_db)
-                open_end = "" if e.saturated else f"saturation was not reached: above {e.highest_e:.0f} e-"
-                light = f"filter {flat.emva_filter}" if len(flat.filters) > 1 else ""
-                remark = "; ".join(filter(None, (light, open_end)))
-                rows.append((region.region.name, flat.temperature_c, *values, e.linearity_error_percent, _ends(e), *last, remark))
-            else:
-                rows.append((region.region.name, flat.temperature_c, *(None,) * 8, *last, flat.emva))
+def emva(set_up: SetUpResult) -> tuple[AnalysisTable, ...]:
+    """EMVA 1288, a row a region and temperature: noise and range, signal-to-noise ratio and linearity, and parts of the non-uniformity."""
+    where = ("region", "temperature / C")
+    noise = ("K / (DN/e-)", "dark noise / e-", "threshold / e-", "saturation / e-", "remark")
+    ratio = ("SNR max / dB", "dynamic range / dB", "linearity error / %", "from / %", "to / %")
+    found = [((region.region.name, flat.temperature_c), flat) for region in set_up.regions for flat in region.flats]
     note = "Relative form: the light is measured by the exposure. All pixels count, defects and shading too, as the standard asks."
-    return AnalysisTable(title="EMVA 1288", columns=columns, rows=tuple(rows), note=note)
+    ends = "From and to: 95 % interval of the linearity error without noise."
+    hidden = "What is empty is below what noise leaves."
+    rows = tuple((*place, *_noise_cells(flat)) for place, flat in found)
+    ratios = tuple((*place, *_ratio_cells(flat)) for place, flat in found)
+    parts = tuple((*place, *row) for place, flat in found for row in _parts(flat))
+    return (
+        AnalysisTable(title="EMVA 1288", columns=(*where, *noise), rows=rows, note=note),
+        *([AnalysisTable(title="EMVA 1288: range and linearity", columns=(*where, *ratio), rows=ratios, note=ends)] if ratios else []),
+        *([AnalysisTable(title="EMVA 1288: non-uniformity", columns=(*where, *UNEVEN), rows=parts, note=hidden)] if parts else []),
+    )
 
 
-def _ends(emva: Linear1288) -> str | None:
-    """``0 to 0.12``: the linearity error's interval."""
-    between = emva.linearity_interval
-    return None if between is None else f"{between.low:.2g} to {between.high:.2g}"
+def _noise_cells(flat: FlatResult) -> tuple[Cell, ...]:
+    e = flat.emva
+    if not isinstance(e, Linear1288):
+        return (*(None,) * 4, e)
+    open_end = "" if e.saturated else f"saturation was not reached: above {e.highest_e:.0f} e-"
+    light = f"filter {flat.emva_filter}" if len(flat.filters) > 1 else ""
+    return e.gain_dn_per_e, e.dark_noise_e, e.threshold_e, e.saturation_e, "; ".join(filter(None, (light, open_end)))
+
+
+def _ratio_cells(flat: FlatResult) -> tuple[Cell, ...]:
+    e = flat.emva
+    if not isinstance(e, Linear1288):
+        return (None,) * 5
+    between = e.linearity_interval
+    ends = (None, None) if between is None else (between.low, between.high)
+    return e.snr_max_db, e.dynamic_range_db, e.linearity_error_percent, *ends
+
+
+def _parts(flat: FlatResult) -> Iterator[tuple[Cell, ...]]:
+    light, dark = flat.uniformity.split, flat.uniformity.dark_split
+    if light is None and dark is None:
+        return
+    for place, part in enumerate(("total", "row", "column", "pixel")):
+        yield part, *(None if one is None else (one.total, one.row, one.column, one.pixel)[place] for one in (light, dark))

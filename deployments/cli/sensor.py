@@ -132,7 +132,7 @@ def _tell(page: AnalysisPage, out: Path, *, as_json: bool) -> None:
     ]
     say_table(("quantity", "value", "error", "unit", "where", "note"), rows_shown)
     for warning in page.summary.warnings:
-        say(f"! {warning}")
+        say(f"! {warning}".replace("\N{NO-BREAK SPACE}", " "))
     say(f"Report: {out / 'report.html'}")
 
 

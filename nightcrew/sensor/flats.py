@@ -209,7 +209,7 @@ def _sweep(points: Sequence[CurvePoint]) -> tuple[str, list[CurvePoint]]:
 def _temporal(points: Sequence[CurvePoint], darks: Sequence[Group], zero: Zero, region: Region, threads: int) -> TemporalData | str:
     """Bright and dark means and variances by level; darks of the same exposure, else the bias."""
     if len(points) < 2:
-        return f"{len(points)} levels of light in one filter: EMVA 1288 needs at least two"
+        return f"{len(points)} level{'s' if len(points) != 1 else ''} of light in one filter: EMVA 1288 needs at least two"
     dark: list[tuple[float, float]] = []
     measured: dict[int, tuple[float, float]] = {}
     for point in points:

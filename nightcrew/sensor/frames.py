@@ -123,6 +123,11 @@ class Window:
         """(rows, columns)."""
         return -(-(self.y1 - self.y0) // self.step), -(-(self.x1 - self.x0) // self.step)
 
+    def holds(self, y: int, x: int) -> bool:
+        """Whether the pixel of row ``y`` and column ``x`` of the stored array is one of the window's."""
+        inside = self.y0 <= y < self.y1 and self.x0 <= x < self.x1
+        return inside and (y - self.y0) % self.step == 0 and (x - self.x0) % self.step == 0
+
     def rows(self, image: Rows, first: int, last: int) -> Array:
         """Rows ``first:last`` of the window."""
         if self.step == 1:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.quality.intervals import LEVEL, Interval, count_interval
+from nightcrew.sensor.frames import Window
 
 Place = tuple[int, int]
 F8 = NDArray[np.float64]
@@ -27,6 +28,7 @@ class HotList:
 
     A pixel is hot above ``threshold_adu_per_s``; ``typical_adu_per_s`` is the mean of the others.  ``error_adu_per_s``: of each rate.
     A list without threshold holds hot pixels alone.  ``why`` tells why errors are not known.
+    ``windows``: where it looked; () where that is not known.
     """
 
     rate_adu_per_s: Mapping[Place, float]
@@ -35,6 +37,18 @@ class HotList:
     typical_adu_per_s: float = 0.0
     temperature_c: float | None = None
     why: str = ""
+    windows: tuple[Window, ...] = ()
+
+    def seen_by(self, other: HotList) -> HotList:
+        """The list without what lies outside the windows of ``other``, where these are known."""
+        if not other.windows or other.windows == self.windows:
+            return self
+        within = {place for place in self.rate_adu_per_s if any(window.holds(*place) for window in other.windows)}
+        return replace(
+            self,
+            rate_adu_per_s={place: rate for place, rate in self.rate_adu_per_s.items() if place in within},
+            error_adu_per_s={place: error for place, error in self.error_adu_per_s.items() if place in within},
+        )
 
     @property
     def excess(self) -> float | None:
@@ -48,6 +62,7 @@ class HotGrowth:
 
     ``excess_adu_per_s``: how far above the others' mean a pixel counts as hot in both results, None where each has its own threshold.
     ``intervals`` by the count's name and of ``median_ratio``; ``why`` those of the counts are not known; ``before_c``: temperature then.
+    ``windows_differ``: pixels that both results looked at count alone; ``windows_known``: whether the earlier one tells where it looked.
     """
 
     set_up: str
@@ -64,14 +79,17 @@ class HotGrowth:
     excess_adu_per_s: float | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     why: str = ""
+    windows_differ: bool = False
+    windows_known: bool = True
 
 
 def growth(set_up: str, region: str, temperature_c: float | None, before: HotList, now: HotList, *, level: float = LEVEL) -> HotGrowth:
     """Compare the rates of two results.
 
     Thresholds go with the noise of a result, so the higher one counts in both: a pixel that was left out because the earlier darks were
-    noisier is no new one.
+    noisier is no new one.  Pixels that one of them did not look at do not count.
     """
+    before, now = before.seen_by(now), now.seen_by(before)
     bars = (before.excess, now.excess)
     excess = None if bars[0] is None or bars[1] is None else max(bars[0], bars[1])
     then, after = _hot(before, excess), _hot(now, excess)
@@ -98,6 +116,8 @@ def growth(set_up: str, region: str, temperature_c: float | None, before: HotLis
         excess_adu_per_s=excess,
         intervals=intervals if middle is None else {**intervals, "median_ratio": middle},
         why=why,
+        windows_differ=bool(before.windows) and before.windows != now.windows,
+        windows_known=bool(before.windows),
     )
 
 

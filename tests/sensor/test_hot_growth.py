@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from nightcrew.errors import Refused
 from nightcrew.sensor.characterise import SensorResult, characterise
+from nightcrew.sensor.frames import Window
 from nightcrew.sensor.hot_growth import COUNTS, GROWN, HotGrowth, HotList, growth, median_interval
-from nightcrew.sensor.hot_lists import NO_ERRORS, WARM_COLUMNS, hot_list, read_hot_lists
+from nightcrew.sensor.hot_lists import NO_ERRORS, WARM_COLUMNS, hot_list, read_hot_lists, windows_of, windows_text
 from nightcrew.simulate.sensor import SensorModel, SimulatedSensor, build_sensor
 from nightcrew.simulate.sensor_set import SensorPlan
 from reports import sensor_tables
@@ -106,7 +107,7 @@ def aged(sensor: SimulatedSensor, seed: int) -> SimulatedSensor:
 def list_of(plan: SensorPlan, seed: int, sensor: SimulatedSensor) -> HotList:
     region = whole(characterise(frames_of(plan, seed, sensor), replace(QUICK, bootstrap=0)))
     assert region.gain is not None
-    found = hot_list(region.darks[0], region.gain.value)
+    found = hot_list(region.darks[0], region.gain.value, region.region.windows)
     assert found is not None
     return found
 
@@ -173,8 +174,11 @@ def test_growth_stands_on_page_and_summary(tmp_path: Path) -> None:
     assert all(one.interval is not None and one.interval.level == LEVEL for one in found.values())
     assert found["hot_pixels_median_ratio"].value == 1.0
     (table,) = sensor_tables.growth_section(grown_since(spotted(), tmp_path)).tables  # its numbers are saved as CSV beside the page
-    assert sum("95 % interval" in column for column in table.columns) == 5
-    assert all(cell is not None for cell in table.rows[0])
+    ends = {row[3]: row[5:8] for row in table.rows}
+    shown = {name: found[f"hot_pixels_{name}"].interval for name in COUNTS}
+    assert all(one is not None and ends[name] == (one.low, one.high, 95.0) for name, one in shown.items())
+    assert all(ends[name][0] == 0 for name in COUNTS)
+    assert ends["median ratio"] == (1.0, 1.0, 95.0)
 
 
 def test_clean_earlier_sensor_is_compared(tmp_path: Path) -> None:
@@ -193,10 +197,31 @@ def test_missing_earlier_temperature_is_told(tmp_path: Path) -> None:
     assert any("at -10 C of this set-up: their growth is not known" in warning for warning in told(tmp_path).warnings)
 
 
+@pytest.mark.parametrize("larger_then", [True, False])
+def test_pixels_that_one_of_the_results_did_not_look_at_are_neither_gone_nor_new(larger_then: bool) -> None:
+    rates = {(0, x): 5.0 for x in range(10)}
+    large = replace(listed(rates, 0.1), windows=(Window(0, 10, 0, 1),))
+    small = replace(listed({(0, x): 5.0 for x in (2, 4)}, 0.1), windows=(Window(2, 6, 0, 1, 2),))
+    found = compared(*((large, small) if larger_then else (small, large)))
+    assert (found.before, found.now, found.new, found.gone) == (2, 2, 0, 0)
+    assert found.windows_differ
+    assert "both results looked at" in sensor_tables.growth_remark(found)
+    older = compared(bare(rates), small)  # a table without windows: what lies outside today's is left out, and the rest told
+    assert (older.before, older.gone) == (2, 0)
+    assert "does not tell which pixels" in sensor_tables.growth_remark(older)
+
+
+@pytest.mark.parametrize("windows", [(), (Window(0, 10, 5, 7),), (Window(0, 8, 1, 8, 2), Window(1, 8, 0, 8, 2))])
+def test_windows_are_written_and_read_back(windows: tuple[Window, ...]) -> None:
+    assert windows_of(windows_text(windows)) == windows
+    with pytest.raises(ValueError, match="no window"):
+        windows_of("1:2,3")
+
+
 def test_temperatures_apart_are_told() -> None:
     one = replace(compared(listed({(0, 0): 2.0}, 0.1), listed({(0, 0): 2.1}, 0.1)), before_c=-9.4)
     assert all("0.6 C apart" in found.note for found in growth_quantities([one]))
-    assert "0.6 C apart" in str(sensor_tables.growth_section([one]).tables[0].rows[0][-1])
+    assert any("0.6 C apart" in str(row[-1]) for row in sensor_tables.growth_section([one]).tables[0].rows)
 
 
 def test_table_of_an_older_result_is_read_back(tmp_path: Path) -> None:
@@ -217,7 +242,7 @@ def test_table_with_errors_is_read_back_as_it_was_written(tmp_path: Path) -> Non
     (found,) = read_hot_lists(tmp_path).values()
     region = whole(result)
     assert region.gain is not None
-    assert found == hot_list(region.darks[0], region.gain.value)
+    assert found == hot_list(region.darks[0], region.gain.value, region.region.windows)
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", HEAD + "cam,whole,-10.0,three,4,1.5,\n", HEAD + "cam,whole,-10.0\n", HEAD + "cam\n"])
