@@ -75,6 +75,7 @@ $(BIN)/python:
 
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) --editable .
+	@$(BIN)/python -m compileall -q nightcrew reports tasks flows watchers deployments
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.installed
