@@ -11,11 +11,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from deployments.pauses import Pauses, Silence
 from deployments.runs import WAITS
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
@@ -54,26 +54,6 @@ class Runs(Protocol):
         """Mark a run as Crashed that has not ended and will not."""
 
 
-@dataclass
-class Pauses:
-    """Growing pauses for what makes no progress: a run that ends without changing anything is not started at once again."""
-
-    first_s: float = 2.0
-    longest_s: float = 300.0
-    _known: dict[Hashable, tuple[object, float, float]] = field(default_factory=dict)
-
-    def may(self, key: Hashable, progress: object, now_s: float) -> bool:
-        """May ``key`` be tried now?  Yes at once when ``progress`` differs from the last try's."""
-        known = self._known.get(key)
-        return known is None or known[0] != progress or now_s >= known[2]
-
-    def tried(self, key: Hashable, progress: object, now_s: float) -> None:
-        """It was tried with this ``progress``; the pause until the next grows while it stays the same."""
-        known = self._known.get(key)
-        pause_s = min(known[1] * 2, self.longest_s) if known is not None and known[0] == progress else self.first_s
-        self._known[key] = (progress, pause_s, now_s + pause_s)
-
-
 class Dispatcher:
     """See the module; :meth:`step` is one look."""
 
@@ -83,6 +63,7 @@ class Dispatcher:
         self._clock = clock
         self._pauses = Pauses()
         self._server = Pauses(first_s=1.0, longest_s=30.0)
+        self._silence = Silence()
         self._started = space.database.now()
         self._started_s = clock()
         self._close_at_s = clock()
@@ -138,6 +119,7 @@ class Dispatcher:
                 continue
             try:
                 outcome = self._runs.outcome(row.run_id)
+                self._server_answered()
                 if outcome == WAITS:
                     self._doubted.pop(row.id, None)
                     waiting.append(row)
@@ -340,6 +322,7 @@ class Dispatcher:
             except TransientError as error:
                 self._server_failed(error)
                 return
+            self._server_answered()
             failpoints.reach("dispatch.unrecorded")
             dispatches.change(self._space.database, row.id, "accepted", run_id=run_id)
             if row.scope_id is not None:
@@ -358,6 +341,15 @@ class Dispatcher:
     def _server_failed(self, error: TransientError) -> None:
         self._server.tried("server", "down", self._clock())
         _LOG.warning("%s", error)
+        self._tell_of_server(self._silence.failed(self._clock()))
+
+    def _server_answered(self) -> None:
+        self._server.succeeded("server")
+        self._tell_of_server(self._silence.answered(self._clock()))
+
+    def _tell_of_server(self, text: str) -> None:
+        if text:
+            messages.happened(self._space.database, "service", "info" if "again" in text else "warning", text)
 
     def _say_alive(self) -> None:
         if self._clock() >= self._alive_at_s:

@@ -3,11 +3,18 @@
 ``pytest -n 2 --dist loadgroup`` gives every test to whichever worker is free, so a night that a module's tests look at would be
 made once in each of them.  Tests with a fixture of wider scope than a function become a group of their module (or of the folder
 whose ``conftest.py`` has the fixture).
+
+A run in which a test that ``docs/reliability.md`` relies on was skipped fails, unless the page says after its name what it needs:
+``(needs root)``.
 """
 
 from __future__ import annotations
 
 import os
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -37,3 +44,38 @@ def _home_of_wide_fixtures(item: pytest.Item) -> str:
     defined = () if info is None else info.name2fixturedefs.values()
     homes = {one.baseid for some in defined for one in some if one.scope in _WIDE and one.baseid.startswith("tests")}
     return min(homes, key=len, default="")
+
+
+_NAMED = re.compile(r"`(tests/[\w/]+\.py::\w+)`( \(needs [^)]+\))?")
+_outcomes: dict[str, set[str]] = defaultdict(set)
+
+
+@cache
+def relied_on() -> frozenset[str]:
+    """The tests of docs/reliability.md that must run everywhere."""
+    page = Path(__file__).resolve().parents[1] / "docs" / "reliability.md"
+    found = _NAMED.findall(page.read_text(encoding="utf-8"))
+    return frozenset(name for name, _ in found) - {name for name, needs in found if needs}
+
+
+def skipped_without_leave(outcomes: dict[str, set[str]]) -> list[str]:
+    """The tests relied on of which nothing but skips came (``outcomes`` by name, of all their parameters)."""
+    return sorted(name for name in relied_on() if outcomes.get(name) == {"skipped"})
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """What became of each test."""
+    if report.when == "call" or report.outcome != "passed":
+        _outcomes[report.nodeid.partition("[")[0]].add(report.outcome)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A promise whose test was skipped is not shown."""
+    if skipped_without_leave(_outcomes) and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which they are."""
+    for name in skipped_without_leave(_outcomes):
+        terminalreporter.write_line(f"FAILED {name}: docs/reliability.md relies on it, and it was skipped")

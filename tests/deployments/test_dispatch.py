@@ -11,7 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployments.dispatch import Dispatcher, Pauses
+from deployments.dispatch import Dispatcher
+from deployments.pauses import Pauses
 from deployments.runs import WAITS
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, claims, dispatches, messages, run_signs, scopes
@@ -206,6 +207,33 @@ def test_a_server_that_is_down_is_asked_again_for_the_same_row(world: World) -> 
     world.runs.down = False
     world.step(60)
     assert [(row.id, row.state) for row in world.rows] == [(1, "accepted")]
+
+
+def test_a_server_that_is_silent_is_told_once_and_so_is_its_return(world: World) -> None:
+    def told() -> list[tuple[str, str]]:
+        with world.database.read() as connection:
+            return [(level, text) for _, _, level, text in messages.happenings(connection, "") if "Prefect's server" in text]
+
+    world.scope()
+    world.runs.down = True
+    for _ in range(20):
+        world.step(5)
+    assert told() == []  # it may be starting
+    world.runs.down = False
+    world.step(60)
+    for outage in (1, 2):
+        world.runs.down = True
+        world.step(5)
+        assert len(told()) == 2 * (outage - 1)  # a moment's silence is none
+        for _ in range(20):
+            world.step(5)
+        assert len(told()) == 2 * outage - 1
+        assert told()[-1] == ("warning", "Prefect's server does not answer: what arrives is recorded, and reduced when it answers")
+        world.runs.down = False
+        world.step(60)
+        level, text = told()[-1]
+        assert level == "info"
+        assert text.startswith("Prefect's server answers again, after ")
 
 
 def test_a_burst_of_arrivals_makes_one_ingest(world: World) -> None:

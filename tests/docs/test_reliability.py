@@ -1,4 +1,8 @@
-"""Every promise of docs/reliability.md names tests that exist, run and assert something."""
+"""Every promise of docs/reliability.md names tests that exist, run and assert something.
+
+Whether a named test was skipped shows only when it runs: ``tests/conftest.py`` fails a run in which one was, unless its row of the
+page says that it may be skipped, and why.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import relied_on, skipped_without_leave
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TESTS = sorted(set(NAMED.findall((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))))
-LEFT_OUT = {"skip", "xfail"}
+LEFT_OUT = {"skip", "skipif", "xfail"}
 ASSERTING = {"raises", "warns", "fail"}  # of pytest
 
 
@@ -54,6 +60,13 @@ def test_a_named_test_exists_runs_and_asserts(path: str, name: str) -> None:
     assert asserts(known[name], known), f"{name} asserts nothing"
 
 
+@pytest.mark.parametrize("path", sorted({path for path, _ in TESTS}))
+def test_no_module_with_a_named_test_is_left_out(path: str) -> None:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    marked = [node for node in tree.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node.targets[0])]
+    assert not [node for node in marked if re.search(r"mark\.(skip|skipif|xfail)\b", ast.unparse(node.value))]
+
+
 def test_a_test_without_assertion_or_left_out_is_told() -> None:
     text = """
 @pytest.mark.skip(reason="")
@@ -72,3 +85,11 @@ def four():
     known = {node.name: node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)}
     assert marks(known["one"]) & LEFT_OUT
     assert [name for name in known if asserts(known[name], known)] == ["three", "four"]
+
+
+def test_a_run_fails_that_skipped_what_is_relied_on() -> None:
+    path, name = next((path, name) for path, name in TESTS if f"{path}::{name}" in relied_on())
+    other = next(f"{path}::{name}" for path, name in TESTS if f"{path}::{name}" not in relied_on())
+    assert skipped_without_leave({f"{path}::{name}": {"skipped"}, other: {"skipped"}}) == [f"{path}::{name}"]
+    assert skipped_without_leave({f"{path}::{name}": {"skipped", "passed"}}) == []
+    assert skipped_without_leave({"tests/no/test_of.py::test_ours": {"skipped"}}) == []

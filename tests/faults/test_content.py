@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import ImageFile
+from nightcrew.io.products import read_image_product
 from nightcrew.io.structure import check, sha256_file
 from nightcrew.ledger import arrivals
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
+from nightcrew.simulate import camera_file
 from tasks.lights import check_exposed
 from tests.fuzz.targets import TARGETS
 from tests.mkid import made_tables
-from tests.support.small_nights import Bench, make_raw
+from tests.support.small_nights import Bench, make_raw, small_plan
 
 
 def frame() -> NDArray[np.uint16]:
@@ -270,3 +272,22 @@ def test_a_packed_bomb_is_told_by_what_its_header_explains(tmp_path: Path, pack:
         tracemalloc.stop()
     assert not found.complete
     assert "its own header explains" in found.reason
+
+
+def test_a_bias_with_a_star_leaves_no_trace_in_the_master(tmp_path: Path) -> None:
+    """A bias through which the shutter leaked three stars, among three good ones: the master is that of the good ones."""
+    truth = make_raw(tmp_path / "made", small_plan(pixels=64, troubles=("bias_with_star",)))
+    raw, (star,) = tmp_path / "made" / "raw", truth.troubles
+    night = Bench(raw, tmp_path / "root")
+    night.night()
+    (row,) = [row for row in night.products() if row.recipe == "bias_master"]
+    master = read_image_product(night.space.context.file(row, "image"))
+    frames = {path.name: camera_file.pixels(path.read_bytes()).astype(np.float64) for path in raw.glob("bias-*.fit")}
+    good = np.array([pixels for name, pixels in frames.items() if name != star.path])
+    lit = frames[star.path] - good.mean(axis=0) > 1000.0
+    assert lit.sum() > 100
+    assert master.uncertainty is not None
+    pull = (master.science - good.mean(axis=0)) / master.uncertainty
+    # Both are means of the same good frames, but where the star is too faint to stand out.
+    assert np.abs(pull[lit]).max() < 5.0
+    assert abs(float(pull[lit].mean())) < 1.0

@@ -98,6 +98,7 @@ def test_a_full_ledger(peace: Peace, tmp_path: Path, record_property: Record) ->
     look(life, peace)
     said = [text for text in told(life) if "database or disk is full" in text]
     assert said
+    assert "database or disk is full" in write_page(life.space, NIGHT).path.read_text(encoding="utf-8")
     record_property("faults", 2)
     record_property("evidence", f"{len(said)} times told: {said[0][:90]}; the same night afterwards")
 

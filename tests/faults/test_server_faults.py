@@ -75,7 +75,11 @@ def test_a_server_that_cannot_be_reached(service: Running, raw: list[Path], reco
     service.wait(lambda: settled(service, len(raw)), "the night is reduced and reported", LIMIT_S)
     assert {row.state for row in service.files("faulty")} == {"done"}
     assert service.all_there(CAMERA)
-    record_property("evidence", f"{len(raw)} files recorded meanwhile, the night reduced and reported afterwards")
+    with service.space.database.read() as connection:
+        told = [text for _, _, _, text in messages.happenings(connection, "")]
+    assert any("Prefect's server does not answer" in text for text in told)
+    assert any("Prefect's server answers again" in text for text in told)
+    record_property("evidence", f"told; {len(raw)} files recorded meanwhile, the night reduced and reported afterwards")
 
 
 def test_a_server_whose_database_is_locked(service: Running, raw: list[Path], record_property: Record) -> None:
