@@ -117,7 +117,10 @@ def _lost(account: Account, window_us: tuple[int, int]) -> Stretches:
 
 def _not_known(account: Account) -> str:
     """What raw seconds do not tell of the time in which their pixels were read out."""
-    unknown = "what the next file holds of the last moments, and silences of a board shorter than a tenth of a second"
+    unknown = (
+        "what the next file holds of the last moments, silences of a board shorter than a tenth of a second, and whether a pixel without "
+        "photons is dark or its board was silent"
+    )
     if account.gaps_us is None:
         return f"Not known: when the readout or a board was silent, for frames are too few; {unknown}. Such times count as dark."
     few = [str(board) for board in account.tally.boards if board not in account.boards]
