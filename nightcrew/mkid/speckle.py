@@ -68,8 +68,8 @@ DESCRIPTIONS: dict[SpeckleFlag, str] = {
     SpeckleFlag.NO_SPECKLES: "Is stands at 0: the light is steady within its noise, and Ic and Ip cannot be told apart",
     SpeckleFlag.DECORRELATION_UNKNOWN: "no correlation from bin to bin is seen, in the pixel or the array, so neither bin nor length "
     "can be judged: where the decorrelation time is known, state it",
-    SpeckleFlag.ERRORS_UNSURE: "Ic or Is is within two errors of 0, where the likelihood is no parabola, or the pixel decorrelates slowly "
-    "against the blocks of the bootstrap: errors are a guide only",
+    SpeckleFlag.ERRORS_UNSURE: "Ic or Is is within two errors of 0, where the likelihood is no parabola, or Ip stands at 0, as if it were "
+    "known, or the pixel decorrelates slowly against the blocks of the bootstrap: errors are a guide only",
     SpeckleFlag.TOO_MANY_COUNTS: "a bin holds too many photons to be fitted: take shorter bins",
 }
 INFORMATION = SpeckleFlag.NO_SPECKLES | SpeckleFlag.ERRORS_UNSURE
@@ -225,7 +225,7 @@ class Collected:
         """What can be said without the counts; ``judged_s`` are decorrelation times, NaN where unknown."""
         found = np.zeros(self.converged.size, dtype=np.uint32)
         with np.errstate(invalid="ignore"):
-            close = (self.at_bound | (self.parameters < 2 * self.errors))[:, :IP].any(axis=1)
+            close = (self.at_bound | (self.parameters < 2 * self.errors))[:, :IP].any(axis=1) | self.at_bound[:, IP]
         conditions = {
             SpeckleFlag.ERRORS_UNSURE: close,
             SpeckleFlag.NOT_CONVERGED: ~self.converged,

@@ -43,19 +43,36 @@ def test_independent_bins_give_the_truth_within_errors_of_the_right_size(truth: 
     assert np.median(fits.ratio) == pytest.approx(truth[0] / truth[1], rel=0.03)
 
 
-def test_independent_intervals_give_the_truth_within_errors_of_the_right_size() -> None:
-    truth, n, dead_time_s = (300.0, 100.0, 0.0), 2500, 1e-4
+@pytest.mark.parametrize(("truth", "n"), [((300.0, 100.0, 0.0), 2500), pytest.param((300.0, 150.0, 100.0), 15_000, marks=pytest.mark.slow)])
+def test_independent_intervals_give_the_truth_within_errors_of_the_right_size(truth: tuple[float, float, float], n: int) -> None:
+    dead_time_s = 1e-4
     ic, is_, ip = (np.full(N_PIXELS, value) for value in truth)
     seconds = light.independent_intervals(rng(3), ic, is_, ip, n, dead_time_s)
     intervals = Intervals(seconds.ravel(), np.arange(N_PIXELS + 1) * n, dead_time_s)
     begins = (np.cumsum(seconds, axis=1) - seconds).ravel()
     timed = TimedIntervals(intervals, begins, float(begins.max()))
-    fits = fit_intervals(timed, SpeckleRules(errors="curvature"), np.full(N_PIXELS, np.nan), float("nan"))
-    for parameter in (0, 1):
+    fits = fit_intervals(timed, SpeckleRules(errors="curvature", companion=truth[2] > 0), np.full(N_PIXELS, np.nan), float("nan"))
+    for parameter in (0, 1, 2) if truth[2] else (0, 1):
         assert np.median(fits.parameters_cps[:, parameter]) == pytest.approx(truth[parameter], rel=0.02)
         assert pulls(fits, truth, parameter).std() == pytest.approx(1.0, abs=0.1)
     uniform = fits.probability[np.isfinite(fits.probability)]
     assert 0.35 < uniform.mean() < 0.6  # two parameters fitted to all intervals
+
+
+def test_errors_of_light_whose_companion_stands_at_zero_are_unsure() -> None:
+    """They are those of light that has none: here Ic came out as 300 + 10 of them."""
+    truth = (300.0, 150.0, 100.0)
+    counts = rng(25).poisson(light.independent_intensities(rng(26), np.full(N_PIXELS, truth[0]), truth[1], truth[2], 500) * BIN_S)
+    fits = fit_counts(counts, SpeckleRules(companion=True, decorrelation_s=1e6, errors="curvature"))
+    absent = fits.parameters_cps[:, 2] == 0
+    unsure = (fits.flags & SpeckleFlag.ERRORS_UNSURE) != 0
+    assert 0.01 < absent.mean() < 0.2
+    assert unsure[absent].all()
+    pull = (fits.parameters_cps[:, 0] - truth[0]) / fits.errors_cps[:, 0]
+    assert np.abs(pull[absent]).max() > 5
+    assert pull[~unsure].std() < 1.1
+    freed = (fits.free_cps[absent, 0] - truth[0]) / fits.free_errors_cps[absent, 0]
+    assert np.abs(freed).max() < 4
 
 
 @pytest.fixture(scope="module")
