@@ -46,11 +46,14 @@ class Codec:
     smooth: bool = False
 
 
+GUARD = 0xFF
+
+
 def guarded(data: bytes, margin_bytes: int) -> Bytes:
     """``data`` with a margin (see ``margin``) that stops a decoder which runs over the end: ones end a run of zero bits at once."""
     out = np.empty(len(data) + margin_bytes, np.uint8)
     out[: len(data)] = np.frombuffer(data, np.uint8)
-    out[len(data) :] = 0xFF
+    out[len(data) :] = GUARD
     return out
 
 

@@ -196,13 +196,25 @@ class TileReader:
 
         places = slice(first, first + len(out))
         begins, lengths = self._table.begins[places], self._table.lengths[places]
-        as_begins, as_lengths, done = begins.tolist(), lengths.tolist(), 0
+        in_order, done = self._table.in_order and self._source.descriptor is not None, 0
+        as_begins, as_lengths = ([], []) if in_order else (begins.tolist(), lengths.tolist())
         while done < len(out):
-            begin, stop, data = self._read_run(as_begins, as_lengths, done)
+            begin, stop, data = self._next_run(begins, lengths, done) if in_order else self._read_run(as_begins, as_lengths, done)
             damaged = rice.decode_run(data, begins[done:stop] - begin, lengths[done:stop], self.codec.block_size, out[done:stop])
             if damaged is not None:
                 raise self._table.fault(f"tile {first + done + damaged} is damaged: its stream ends before its pixels do")
             done = stop
+
+    def _next_run(self, begins: Array, lengths: Array, start: int) -> tuple[int, int, Array]:
+        """As ``_read_run``, of tiles that lie one behind the other: found without looking at each, and read to where they are decoded."""
+        begin = int(begins[start])
+        stop = start + max(1, int(np.searchsorted(begins[start:], begin + _RUN)))
+        size = int(begins[stop - 1] + lengths[stop - 1]) - begin
+        data = np.empty(size + self._margin, np.uint8)
+        data[size:] = tilecodecs.GUARD
+        if self._source.readinto_at(self._data_offset + begin, data[:size].data) < size:
+            raise self._table.fault("the data are cut short")
+        return begin, stop, data
 
     def _read_run(self, begins: list[int], lengths: list[int], start: int) -> tuple[int, int, Array]:
         """Bytes from tile ``start`` to before ``stop``: offset of the first byte, ``stop``, the bytes with their margin."""

@@ -40,6 +40,7 @@ class TileTable:
         self._table = self._read_table()
         self.codec = self._make_codec()
         self.holders, self.begins, self.lengths = self._find_tiles()
+        self.in_order = bool(np.all(self.begins[1:] == self.begins[:-1] + self.lengths[:-1]))  # one behind the other, as programs write
 
     def fault(self, what: str) -> RejectedInput:
         """The error that names file, HDU and ``what``."""
