@@ -16,7 +16,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from deployments.pauses import Pauses, Silence
-from deployments.runs import WAITS
+from deployments.runs import WAITS, UnknownToPrefectError
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
@@ -64,6 +64,7 @@ class Dispatcher:
         self._pauses = Pauses()
         self._server = Pauses(first_s=1.0, longest_s=30.0)
         self._silence = Silence()
+        self._asked_s = clock()
         self._started = space.database.now()
         self._started_s = clock()
         self._close_at_s = clock()
@@ -336,16 +337,18 @@ class Dispatcher:
             return scopes.get(connection, row.scope_id)
 
     def _server_may(self) -> bool:
-        return self._server.may("server", "down", self._clock())
+        self._asked_s = self._clock()
+        return self._server.may("server", "down", self._asked_s)
 
     def _server_failed(self, error: TransientError) -> None:
         self._server.tried("server", "down", self._clock())
         _LOG.warning("%s", error)
-        self._tell_of_server(self._silence.failed(self._clock()))
+        if not isinstance(error, UnknownToPrefectError):  # that is an answer
+            self._tell_of_server(self._silence.failed(self._asked_s, self._clock()))
 
     def _server_answered(self) -> None:
         self._server.succeeded("server")
-        self._tell_of_server(self._silence.answered(self._clock()))
+        self._tell_of_server(self._silence.answered(self._asked_s, self._clock()))
 
     def _tell_of_server(self, text: str) -> None:
         if text:

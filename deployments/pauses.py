@@ -41,17 +41,18 @@ class Silence:
     _told: bool = False
     _heard: bool = False
 
-    def failed(self, now_s: float) -> str:
-        """What is to be told now that a question got no answer, "" for nothing (yet)."""
-        self._since_s = now_s if self._since_s is None else self._since_s
+    def failed(self, asked_s: float, now_s: float) -> str:
+        """What is to be told now that a question of ``asked_s`` got no answer, "" for nothing (yet)."""
+        self._since_s = asked_s if self._since_s is None else self._since_s
         patience_s = _SILENCE_S if self._heard else _STARTING_S
         if self._told or now_s - self._since_s < patience_s:
             return ""
         self._told = True
         return "Prefect's server does not answer: what arrives is recorded, and reduced when it answers"
 
-    def answered(self, now_s: float) -> str:
+    def answered(self, asked_s: float, now_s: float) -> str:
         """The same, now that it answers."""
-        since_s, told = self._since_s, self._told
+        told, since_s = self._told, asked_s if self._since_s is None else self._since_s
         self._since_s, self._told, self._heard = None, False, True
-        return f"Prefect's server answers again, after {now_s - since_s:.0f} s" if told and since_s is not None else ""
+        late = told or now_s - asked_s >= _SILENCE_S
+        return f"Prefect's server answers again, after {now_s - since_s:.0f} s" if late else ""

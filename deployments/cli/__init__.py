@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -34,6 +35,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 GROUPS = frozenset({"lab", "frames", "mkid", "simulate"})
 """Commands with commands of their own."""
+
+
+_COLLECT_AFTER = 50_000  # new objects: a command that lives for a second need not look for garbage a hundred times
 
 
 def command_of(arguments: Sequence[str]) -> str:
@@ -94,6 +98,7 @@ def main() -> None:
     """Entry point: one sentence on stderr and a code above 0 when something cannot be done (2: the user's mistake)."""
     from nightcrew.errors import NightcrewError, Refused
 
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
         build(command_of(sys.argv[1:]), *sys.argv[1:])()
     except Refused as error:

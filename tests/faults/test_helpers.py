@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 
 from nightcrew.calibration.kernels import build
+from nightcrew.irradiation.discover import find_campaigns
+from nightcrew.simulate.campaign_plan import DamagedSensor
+from tasks.campaign_files import Tree
+from tasks.campaign_operation import write_operation
 from tasks.films import FilmMaker
+from tests.irradiation.campaigns import plan_of, simulated
 
 PICTURES = [np.full((33, 32), 10 * n, np.uint8) for n in range(4)]
 
@@ -67,6 +72,21 @@ def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> No
     assert films.film(PICTURES) == b"film\n"
     assert films.film(PICTURES) is None
     assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
+
+
+def test_a_campaign_whose_films_all_fail_says_so(program: Path, tmp_path: Path) -> None:
+    """An ffmpeg that fails on every film of an irradiation campaign: the sentence with the failure rate is among what its page tells."""
+    written(program, "exit 3")
+    sensor = DamagedSensor(ny=64, nx=64, hot_before=0.0, hot_per_krad=0.0)
+    simulated(tmp_path, plan_of(sensor=sensor, layout="oper", operation_frames=4, doses_krad=(5.0, 10.0)))
+    (campaign,) = find_campaigns(tmp_path / "sim" / "campaign", tmp_path / "out")
+    tree = Tree(tmp_path / "tree")
+    sequences, absent = write_operation(tree, campaign, "operation/", 10**9)
+    assert sequences
+    films = 2 * len(sequences)
+    assert f"ffmpeg failed on {films} of {films} films: it ended with 3. The .gif files show the same." in absent
+    assert [name for name in tree.made if name.endswith(".mp4")] == []
+    assert len([name for name in tree.made if name.endswith(".gif")]) == films
 
 
 @pytest.mark.parametrize(("script", "words"), [("exit 1", "failed"), ("exec /bin/sleep 60", "could not be run")])
