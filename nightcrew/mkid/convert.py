@@ -14,6 +14,7 @@ from nightcrew.mkid.beam_map import BeamMap
 from nightcrew.mkid.packets import Photons
 from nightcrew.mkid.stream import Account, PhotonStream
 from nightcrew.mkid.table_writer import Attribute, TableHead, write_table
+from nightcrew.mkid.unheard import silences_of, unheard_in_words, unheard_pixels
 
 _PIECE = 1 << 22
 
@@ -57,8 +58,12 @@ def convert_window(
         place,
         head,
         _checked(stream),
-        report=lambda: {**account.plain(), "sentences": [*beam_map.sentences(), *account.sentences()]},
-        silences=lambda: account.silences(beam_map.shape),
+        report=lambda: {
+            **account.plain(),
+            "unheard_pixels": int(unheard_pixels(beam_map, account).sum()),
+            "sentences": [*beam_map.sentences(), *unheard_in_words(beam_map, account), *account.sentences()],
+        },
+        silences=lambda: silences_of(beam_map, account, (start_us, stop_us)),
         inputs=lambda: [(one.second, one.size, one.sha256) for one in account.files],
         expected_per_s=stream.stored_bytes() / 8 / ((stop_us - start_us) / 1e6),
     )

@@ -20,6 +20,7 @@ from nightcrew.mkid.speckle import SpeckleRules
 from nightcrew.mkid.speckle_binned import fit_counts
 from nightcrew.mkid.stream import seconds_missing
 from nightcrew.mkid.timing import binned_counts
+from nightcrew.mkid.unheard import UNHEARD
 from nightcrew.mkid.wavelength_solution import HC_EV_NM
 
 Floats = NDArray[np.float64]
@@ -96,7 +97,7 @@ def unread_in_words(lost: Stretches, silences: Silences, span_us: int) -> list[s
         own_us = overlap_us(silences.of_board(board), 0, span_us)
         number = int((silences.board == board).sum())
         if own_us and number:
-            silent = f"Board {board} was silent for {own_us / 1e6:.3f} s"
+            silent = f"Board {board} was silent for {own_us / 1e6:.3f} s" if board != UNHEARD else "A board sent nothing"
             said.append(f"{silent}, which is no exposure of its {number} pixels: images show what was counted.")
     return said
 

@@ -17,6 +17,7 @@ from nightcrew.mkid.packets import Photons
 from nightcrew.mkid.quicklook import QuickLook, Source, look
 from nightcrew.mkid.seconds import sort_out
 from nightcrew.mkid.stream import Account, PhotonStream
+from nightcrew.mkid.unheard import silences_of, unheard_in_words
 from nightcrew.mkid.words import DEGREE_PER_PHASE_UNIT, phases
 
 _LONGEST_S = 60
@@ -50,7 +51,9 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
     if not account.files:
         raise RejectedInput("; ".join(one.reason for one in account.rejected) or "nothing in these files can be read")
     inside = _window(photons, first * 1_000_000, stop * 1_000_000)
-    lost, silences = _lost(account, inside), account.silences(shape).since(inside[0])
+    silences = account.silences(shape) if beam_map is None else silences_of(beam_map, account, inside)
+    silent = [] if beam_map is None else unheard_in_words(beam_map, account)
+    lost, silences = _lost(account, inside), silences.since(inside[0])
     unsure = _not_known(account)
     account.of_run(first, stop)
     n_pixels = shape[0] * shape[1]
@@ -67,7 +70,7 @@ def look_at_seconds(paths: list[Path], shape: tuple[int, int], beam_map: BeamMap
             ("lost frames", str(account.tally.lost)),
             ("boards", ", ".join(str(board) for board in account.tally.boards)),
         ),
-        remarks=("Raw seconds: no calibration is applied.", *account.sentences(), unsure),
+        remarks=("Raw seconds: no calibration is applied.", *silent, *account.sentences(), unsure),
         start_us=inside[0],
         span_us=inside[1] - inside[0],
         resid=resid,

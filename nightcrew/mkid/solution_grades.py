@@ -30,13 +30,15 @@ Grade = tuple[str, tuple[str, ...]]
 def table_grade(report: Mapping[str, Any]) -> Grade:
     """Grade of a table by its report, with everything that is to be said where it is not A.
 
-    What counts is the share that is lost or missing: time without frames with the loss of the worst board, or photons that were not
-    understood; the slightest missing time makes a B.  More photons without a place than with one are D: the beam map is of another array.
+    What counts is the share that is lost or missing: time without frames with the loss of the worst board (all, where one sent nothing),
+    or photons that were not understood; the slightest missing time makes a B.  More photons without a place than with one are D: the beam
+    map is of another array.
     """
     words = report.get("words", {})
     photons, unmapped = int(words.get("photons", 0)), int(words.get("unmapped", 0))
     unused = sum(int(words.get(kind, 0)) for kind in ("unknown", "orphan", "misdated", "repeated"))
-    share = max(1 - (1 - _missing(report)) * (1 - _worst_board(report)), unused / max(photons + unused, 1))
+    worst = 1.0 if report.get("unheard_pixels") else _worst_board(report)
+    share = max(1 - (1 - _missing(report)) * (1 - worst), unused / max(photons + unused, 1))
     grade = next((grade for grade, least in LOST if share > least or (share == least and grade != "B")), "A")
     if grade == "A" and (report.get("missing_seconds") or report.get("gaps_us")):
         grade = "B"

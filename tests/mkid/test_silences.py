@@ -22,9 +22,11 @@ from nightcrew.mkid.packets import StreamParser
 from nightcrew.mkid.phase_histogram import fill
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
+from nightcrew.mkid.quicklook import look_at_table
 from nightcrew.mkid.seconds import list_seconds
 from nightcrew.mkid.solution_grades import table_grade
 from nightcrew.mkid.table_info import describe
+from nightcrew.mkid.unheard import unheard_pixels
 from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
 from tests.mkid.streams import make
@@ -148,6 +150,36 @@ def test_linearity_takes_the_rate_while_the_board_was_heard(both: tuple[Converte
     mine = boards_of(silent) == 110 + BOARD
     assert np.array_equal(weights[0][~mine], weights[1][~mine], equal_nan=True)
     assert np.nanmean(weights[1][mine]) == pytest.approx(np.nanmean(weights[0][mine]), rel=0.002)
+
+
+@pytest.mark.parametrize("silent_s", [(0.0, 60.0), (0.5, 1 + SECONDS + 0.4)])
+def test_pixels_of_a_board_that_sent_nothing_have_no_rate(silent_s: tuple[float, float], tmp_path: Path) -> None:
+    """Half of the array would be dark without a word, as frames tell of no board that never sent one."""
+    made = converted(tmp_path, replace(PLAN, dead_fraction=0.0, silences=((BOARD, *silent_s),)))
+    mine = boards_of(made) == 110 + BOARD
+    with open_calibrated(made.path, Calibrations()) as opened:
+        cube = make_cube(opened, np.array([0, STOP_US - START_US]))
+        look = look_at_table(opened, "t")
+        report = opened.table.report
+    assert np.isnan(cube.rate_cps[0, 0][mine]).all()
+    assert np.isfinite(cube.rate_cps[0, 0][~mine]).all()
+    assert table_grade(report)[0] == "D"
+    assert any("no exposure of" in sentence for sentence in report["sentences"])
+    assert any("no exposure of its" in remark for remark in look.remarks)
+
+
+def test_dark_pixels_of_a_board_that_was_heard_are_dark(tmp_path: Path) -> None:
+    """Frames come without photons as well: then nobody may say that a pixel was not read out."""
+    with_dark = replace(PLAN, dead_fraction=0.0)
+    made = converted(tmp_path, with_dark)
+    placed, account = read_beam_map(tmp_path / "run" / "beammap.txt"), made.account
+    assert not unheard_pixels(placed, account).any()
+    assert account.board_of_pixel is not None
+    dark = account.board_of_pixel == 110 + BOARD
+    account.board_of_pixel = np.where(dark, np.int16(-1), account.board_of_pixel)
+    assert not unheard_pixels(placed, account).any()
+    del account.boards[110 + BOARD], account.tally.lost_frames[110 + BOARD]
+    assert (unheard_pixels(placed, account) == dark | (boards_of(made) == 110 + BOARD)).all()
 
 
 def counts_of(made: Converted) -> Any:
