@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -28,6 +29,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 _WIDE = ("module", "package", "session")
 
+# Two workers keep two processors busy; libraries that share their work out again (OpenMP, BLAS) only wait for each other there.
+for _library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")  # read when numpy and astroscrappy are loaded, which nothing above does
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,6 +41,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = _home_of_wide_fixtures(item)
         if place and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(place))
+
+
+@pytest.fixture
+def undrawn_figures() -> Iterator[None]:
+    """No figure is drawn in this test; see ``tests.support.undrawn``."""
+    from tests.support.undrawn import undrawn
+
+    with undrawn():
+        yield
 
 
 def _home_of_wide_fixtures(item: pytest.Item) -> str:

@@ -21,6 +21,7 @@ from nightcrew.settings import LightsSettings, SiteSettings
 from tasks.executor import look
 from tests import realdata
 from tests.support.small_nights import Bench
+from tests.support.undrawn import undrawn
 
 MINNESOTA = SiteSettings(longitude_deg=-96.453, latitude_deg=46.867, elevation_m=311.8, timezone="America/Chicago")
 ARIZONA = SiteSettings(longitude_deg=-110.878, latitude_deg=31.68, elevation_m=1250.0, timezone="America/Phoenix")
@@ -46,7 +47,8 @@ def sa112_bench(sa112: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
         bench.see(paths[start : start + 40])
         bench.ingest()
     bench.close()
-    bench.run()
+    with undrawn():
+        bench.run()
     return bench
 
 
@@ -129,6 +131,7 @@ def test_stl1001_dark_current_at_both_temperatures(stl1001: Bench) -> None:
     assert rates[-10] == pytest.approx(0.168, rel=0.03)
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_hatp32_without_calibrations_is_grade_d_and_says_so(tmp_path: Path) -> None:
     bench = Bench(realdata.folder("night_hatp32"), tmp_path, site=ARIZONA)
     bench.night()

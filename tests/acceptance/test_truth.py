@@ -11,6 +11,7 @@ from nightcrew.simulate.comparison import Item
 from nightcrew.simulate.night import make_night
 from reports.recovered import compare_with_truth
 from tests.support.small_nights import Bench
+from tests.support.undrawn import undrawn
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,8 @@ def items(tmp_path_factory: pytest.TempPathFactory) -> list[Item]:
     out = tmp_path_factory.mktemp("truth")
     make_night(out, "short", seed=7)
     bench = Bench(out / "raw", out / "work", lights=LightsSettings(cosmic_rays=True))
-    bench.night()
+    with undrawn():
+        bench.night()
     return list(compare_with_truth(bench.space.database, bench.settings.products.root, out / "truth.json").items)
 
 

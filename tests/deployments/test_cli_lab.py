@@ -13,6 +13,8 @@ from nightcrew.errors import NightcrewError, Refused
 from nightcrew.io.products import read_image_product
 from tests.lab.test_raw import attempt
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 
 def call(*arguments: object, fails: int = 0) -> str:
     """What a command prints; its error is raised."""

@@ -20,6 +20,8 @@ from tasks.executor import Wish
 from tests.support.commands import nightcrew
 from tests.support.small_nights import Bench, make_raw
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 
 @pytest.fixture(scope="module")
 def observatory(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -28,6 +28,7 @@ from tests.support.commands import nightcrew as ask
 from tests.support.small_nights import make_raw, small_plan
 
 FIXED_PX = 4.0
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 
 
 class Reduced:

@@ -40,6 +40,7 @@ def test_a_folder_is_reduced_with_a_run_log_and_a_second_run_makes_nothing(raw: 
     assert "3 x dark, gain" in text
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_calibrations_may_stand_in_a_folder_of_their_own(raw: Path, tmp_path: Path) -> None:
     lights, calibration = tmp_path / "lights", tmp_path / "calibration"
     for folder in (lights, calibration):
@@ -135,6 +136,7 @@ def test_the_command_says_what_it_did(raw: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "run.log").exists()
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_a_mended_profile_counts_although_no_file_is_new(raw: Path, tmp_path: Path) -> None:
     settings = settings_for(Settings().anchored(tmp_path), raw, None, tmp_path / "out")
     wishes = Wishes(cosmic_rays=False)

@@ -45,6 +45,7 @@ from reports.model import ScopeKind
 from tasks.executor import Wish
 from tasks.workspace import Workspace
 from tests.support.small_nights import MORNING, small_plan
+from tests.support.undrawn import undrawn
 from watchers.names import NameFilter
 from watchers.service import ledger_sink
 from watchers.settle import Settled
@@ -223,7 +224,11 @@ class Life:
         self._passed_s = 0.0
 
     def live(self) -> None:
-        """Until nothing is left to do and the mail of the morning is written."""
+        """Until nothing is left to do and the mail of the morning is written; figures are not drawn."""
+        with undrawn():
+            self._live()
+
+    def _live(self) -> None:
         messages.happened(self.space.database, "service", "info", "started")
         self.runs.crash_orphans()
         dispatcher = Dispatcher(self.space, self.runs, clock=lambda: self._passed_s)

@@ -25,6 +25,7 @@ from nightcrew.ledger import claims, dispatches, messages, scopes
 from nightcrew.settings import Settings
 from tests.faults.harness import DAY, NIGHT, Life, make_material, settings_of
 from tests.faults.picture import Picture, broken_promises, differences, picture_of, unowned
+from tests.support.undrawn import undrawn
 
 NEXT_DAY = "2026-05-18"
 _LIVES = 60  # of one night; the ledger's clock has room for so many in a day
@@ -172,7 +173,8 @@ def _look(settings: Settings, number: int, want: Undisturbed, tale: Tale, name: 
         left = claims.running(connection)
         wishes = [row.wish for row in dispatches.recent(connection, 10_000)]
     found += [f"a claim of {fingerprint[:12]} is left" for fingerprint in left]
-    page = write_page(life.space, NIGHT).path.read_text(encoding="utf-8")
+    with undrawn():
+        page = write_page(life.space, NIGHT).path.read_text(encoding="utf-8")
     found += [f"the page does not name: {text}" for text in set(told) if "Crashed" in text and text not in page]
     found += _mail_faults(settings, {row.morning: row.state for row in mails}, tale)
     tale.given_up += sum(bool(wish.get("retry_failed")) for wish in wishes)

@@ -26,6 +26,7 @@ from nightcrew.simulate.troublemakers import KINDS
 from nightcrew.simulate.truth import PlantedTrouble
 from reports.text import visible
 from tests.support.small_nights import make_raw, small_plan
+from tests.support.undrawn import undrawn
 from tests.support.watched import Watched, raw_state
 
 REASONED = ("rejected", "set_aside", "waiting", "degraded")
@@ -75,7 +76,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         troubles = {trouble.kind: trouble for trouble in truth.troubles}
         bench = Watched(root / "raw", root / "out")
         _refuse_to_open(patch, bench.folder / troubles["unreadable"].path)
-        yield _through(bench, troubles, patch)
+        with undrawn():
+            seen = _through(bench, troubles, patch)
+        yield seen
 
 
 def _refuse_to_open(patch: pytest.MonkeyPatch, path: Path) -> None:

@@ -26,6 +26,8 @@ from tasks.executor import Wish, make_locally
 from tasks.run import Outcome
 from tests.support.small_nights import Bench, make_raw
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 NIGHT, MORNING = "2026-05-16", "2026-05-17"
 
 

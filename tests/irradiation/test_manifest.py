@@ -392,6 +392,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "campaign"
 
 
+@pytest.mark.usefixtures("undrawn_figures")  # the full plan draws all of them, above
 @pytest.mark.parametrize("plan", [plan for plan in PLANS if plan not in ("full", "krad")])
 def test_each_plan_ends_with_a_report(small: Path, tmp_path: Path, plan: str) -> None:
     result = run_campaign(CampaignRequest(root=small, out=tmp_path, plan=plan))
@@ -408,6 +409,7 @@ def test_each_plan_ends_with_a_report(small: Path, tmp_path: Path, plan: str) ->
         assert {"plots", "comparisons", "frame_stats.csv"} <= made
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_the_plan_of_dose_folders(tmp_path: Path) -> None:
     import dataclasses
 
@@ -436,6 +438,7 @@ def test_the_plan_of_dose_folders(tmp_path: Path) -> None:
     check_complete(out, result)
 
 
+@pytest.mark.usefixtures("undrawn_figures")
 def test_datasets_and_stages_choose(small: Path, tmp_path: Path) -> None:
     found = run_campaign(CampaignRequest(root=small, out=tmp_path / "a", plan="operation", datasets=("10kRads",)))
     assert [one.name for one in found.parts[0].operation] == ["Operation/10kRads"]

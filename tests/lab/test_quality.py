@@ -17,6 +17,8 @@ from tasks.lab_bias import bias_step
 from tasks.lab_dark import dark_step
 from tests.lab.conftest import Campaign
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 QUICK = LabOptions(save_plots=False)
 
 

@@ -23,6 +23,7 @@ from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
 from reports.summary import parse
 from tests.support.set_bench import QUIET_S, SetBench
+from tests.support.undrawn import undrawn
 
 SHORT = MkidSettings(flat_chunk_s=1.0, flat_bin_ev=0.2, flat_from_nm=850.0, flat_to_nm=1300.0, flat_degree=1, mask_step_s=2.0)
 NAME = "run1"
@@ -61,7 +62,8 @@ def put(bench: SetBench, files: dict[str, bytes]) -> None:
 
 def products(bench: SetBench) -> dict[str, ProductRow]:
     scope = bench.scope(NAME, kind="mkid")
-    bench.space.run(scope.id)
+    with undrawn():
+        bench.space.run(scope.id)
     with bench.space.database.read() as connection:
         return {f"{row.recipe} {row.key}": row for row in rows.current_of_scope(connection, scope.id)}
 

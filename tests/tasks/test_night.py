@@ -27,6 +27,9 @@ from tasks import run as unit_runner
 from tasks.executor import ScopeRun, look, make_locally
 from tasks.run import Outcome, run_unit
 from tests.support.small_nights import Bench, make_raw, shuffled, small_plan
+from tests.support.undrawn import undrawn
+
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,8 @@ def finished(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ledger and products of the night, taken in at once, closed and made."""
     root = tmp_path_factory.mktemp("finished")
     bench = Bench(raw, root)
-    bench.night()
+    with undrawn():
+        bench.night()
     bench.space.database.close()
     return root
 

@@ -26,6 +26,8 @@ from nightcrew.simulate.randomness import generator
 from nightcrew.simulate.truth import Truth
 from tests.support.small_nights import Bench, make_raw, small_plan
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 PROFILE = """extends = "nightcrew_simulated"
 [rules]
 dark_missing = "model"

@@ -21,6 +21,8 @@ from tasks.set_lab import taken_utc
 from tests.support.set_bench import QUIET_S, SetBench
 from tests.support.small_sets import SMALL_LAB
 
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
 PLAN = replace(SMALL_LAB, messy_logs=True)
 
 
