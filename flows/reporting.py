@@ -62,7 +62,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         with collector_paused():
             page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
             published = publish_night(page, root, keep)
-        publish_index(root, page.site, page.made_at)
+        publish_index(root, page.site, page.made_at, page.timezone)
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))
     for fault in published.faults:
@@ -83,7 +83,8 @@ def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:
     root = space.settings.reports.root
     with _one_writer(space):
         published, scope = publish_page_of(space, scope_id, root)
-        publish_index(root, space.settings.site.name, local_now(space).replace(tzinfo=None).isoformat(timespec="seconds"))
+        site = space.settings.site
+        publish_index(root, site.name, local_now(space).replace(tzinfo=None).isoformat(timespec="seconds"), site.timezone)
     if published.changed or scope.reported_mark < 0:
         verdict, status = published.sentence, published.status
         messages.record_report(space.database, scope.id, path=published.relative, verdict=verdict, status=status, mark=scope.mark)

@@ -351,3 +351,4 @@ class IndexPage:
     made_at: str
     entries: tuple[IndexEntry, ...]
     notices: tuple[Notice, ...] = ()
+    timezone: str = "UTC"

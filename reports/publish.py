@@ -155,8 +155,9 @@ def _write_numbers(folder: Path, page: NightPage, figures: Sequence[Figure]) -> 
                 path.unlink(missing_ok=True)
 
 
-def publish_index(root: Path, site: str, made_at: str, notices: tuple[Notice, ...] = ()) -> Path:
-    """Write the index of all pages below ``root`` from the line that each keeps beside it."""
+def publish_index(root: Path, site: str, made_at: str, timezone: str, notices: tuple[Notice, ...] = ()) -> Path:
+    """Write the index of all pages below ``root`` from the line that each keeps beside it; ``made_at`` is of that time zone."""
     kept = (read_stored(path.parent).entry for path in sorted(root.glob(f"*/*/{names.ENTRY}")))
-    page = IndexPage(site=site, made_at=made_at, entries=tuple(entry for entry in kept if entry is not None), notices=notices)
+    entries = tuple(entry for entry in kept if entry is not None)
+    page = IndexPage(site=site, made_at=made_at, entries=entries, notices=notices, timezone=timezone)
     return atomic.write_text(root / names.PAGE, index_html(page), overwrite=True)

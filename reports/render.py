@@ -202,7 +202,7 @@ def index_html(page: IndexPage) -> str:
         "page": page,
         "csp": content_security_policy(),
         "css": Markup(style()),  # noqa: S704  our own file
-        "made_at": text.minute(page.made_at),
+        "made_at": f"{text.minute(page.made_at)} {page.timezone}",
         "latest": latest,
         "latest_title": f"{latest.kind} {latest.night}" if latest else "",
         "notices": _urgent(page.notices),

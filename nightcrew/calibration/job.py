@@ -50,7 +50,7 @@ class Output:
         if self.planes is None:
             return empty_rows((y1 - y0, nx), self.names, self.dtype)
         cut = {name: None if plane is None else plane[y0:y1] for name, plane in self.planes.by_name().items()}
-        return OutRows(**cut)  # type: ignore[arg-type]
+        return OutRows(**cut)  # type: ignore[arg-type]  # names of its own fields
 
     def done(self, y0: int, rows: OutRows) -> None:
         """``rows`` from row ``y0`` on are filled."""

@@ -16,6 +16,7 @@ from reports.publish import publish_index, publish_night
 from reports.server import PageServer
 from tests.reports import samples
 from tests.reports.test_render import HOSTILE, hostile_page
+from tests.support.undrawn import undrawn
 
 pytestmark = pytest.mark.browser
 
@@ -32,9 +33,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     for day, page in zip((14, 13, 12, 11), nights, strict=True):
         publish_night(dataclasses.replace(page, night=f"2026-03-{day}"), root)
     publish_night(dataclasses.replace(samples.big_night(500), night="2026-02-10"), root)
-    for place, bad in enumerate(DANGEROUS):
-        publish_night(dataclasses.replace(hostile_page(bad), night=f"hostile-{place}"), root)
-    publish_index(root, "Hill Observatory", "2026-03-15T08:00:00")
+    with undrawn():  # the words are in the page
+        for place, bad in enumerate(DANGEROUS):
+            publish_night(dataclasses.replace(hostile_page(bad), night=f"hostile-{place}"), root)
+    publish_index(root, "Hill Observatory", "2026-03-15T08:00:00", "America/Santiago")
     made = PageServer(root, port=0)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

@@ -156,9 +156,10 @@ def test_the_index_lists_what_was_published(tmp_path: Path) -> None:
     publish_night(dataclasses.replace(samples.empty_night(), night="2026-03-13"), tmp_path)
     (tmp_path / "night" / "broken").mkdir()
     (tmp_path / "night" / "broken" / "entry.json").write_text("{", encoding="utf-8")
-    index = publish_index(tmp_path, "Hill", "2026-03-15T08:00:00").read_text(encoding="utf-8")
+    index = publish_index(tmp_path, "Hill", "2026-03-15T08:00:00", "America/Santiago").read_text(encoding="utf-8")
     assert index.count('href="night/') == 3  # two lines and the link of the latest
     assert "Empty night" in index
+    assert "<footer>Made 2026-03-15 08:00 America/Santiago.</footer>" in index
 
 
 @pytest.mark.usefixtures("quick")
