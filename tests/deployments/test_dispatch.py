@@ -21,6 +21,7 @@ from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, NightSettings, Settings
 from tasks.workspace import Workspace
+from tests.support.ledgers import lay_tables
 
 
 class FakeRuns:
@@ -55,6 +56,7 @@ class World:
     def __init__(self, root: Path) -> None:
         (root / "raw").mkdir()
         settings = Settings(folders=(FolderSettings(path=Path("raw")),), night=NightSettings(quiet_s=0.0)).anchored(root)
+        lay_tables(settings.ledger_url)
         self.space = Workspace.open(settings, make_tables=True)
         self.database = self.space.database
         self.runs = FakeRuns()

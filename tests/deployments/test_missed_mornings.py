@@ -11,6 +11,7 @@ from deployments.dispatch import Dispatcher
 from nightcrew.ledger import dispatches, messages
 from nightcrew.settings import FolderSettings, MailSettings, ReportsSettings, Settings, SiteSettings
 from tasks.workspace import Workspace
+from tests.support.ledgers import lay_tables
 from tests.support.no_runs import NoRuns
 
 DUE = datetime(2026, 3, 15, 15, 0, tzinfo=UTC)  # 08:00 in Arizona
@@ -28,6 +29,7 @@ class World:
             mail=mail or MailSettings(),
         ).anchored(root)
         self.now = began
+        lay_tables(settings.ledger_url)
         self.space = Workspace.open(settings, clock=lambda: self.now, make_tables=True)
         self.database = self.space.database
         messages.happened(self.database, "service", "info", "started")

@@ -31,6 +31,7 @@ from nightcrew.recipes.parameters import NightParameters
 from tasks import run as run_module
 from tasks.context import UnitContext
 from tasks.executor import ScopeRun, Wish, make_locally, run_scope
+from tests.support.ledgers import lay_tables
 
 FOLDER = "/watched"
 NIGHT = "2026-03-14"
@@ -110,6 +111,7 @@ class Shelf:
         self.database = Database(url, clock=lambda: self.now)
         if self.database.is_sqlite:
             event.listen(self.database.engine, "connect", _hasten)
+        lay_tables(url)
         migrate.upgrade(self.database)
         self.rules = rules or Rules()
         self.parameters = parameters or NightParameters(group_quiet_s=0.0)

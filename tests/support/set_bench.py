@@ -21,6 +21,7 @@ from nightcrew.settings import (
 )
 from tasks.executor import Make, ScopeRun, Wish
 from tasks.workspace import Workspace
+from tests.support.ledgers import lay_tables
 from watchers.names import NameFilter
 from watchers.sweep import Trouble, walk
 
@@ -49,6 +50,7 @@ class SetBench:
         (root / "state").mkdir(exist_ok=True)
         self.now = datetime(2026, 5, 17, 6, 0, tzinfo=UTC)
         self.settings = set_settings(root, **sections)
+        lay_tables(self.settings.ledger_url)
         self.space = Workspace.open(self.settings, clock=lambda: self.now, make_tables=True)
 
     def drop(self, files: Mapping[str, str | bytes]) -> None:

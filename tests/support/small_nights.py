@@ -20,6 +20,7 @@ from nightcrew.simulate.plan import DarkSeries, NightPlan, short_night
 from nightcrew.simulate.truth import Truth
 from tasks.executor import ScopeRun, Wish
 from tasks.workspace import Workspace
+from tests.support.ledgers import lay_tables
 
 MORNING = datetime(2026, 5, 17, 18, 0, tzinfo=UTC)
 
@@ -67,6 +68,7 @@ class Bench:
         self.folder = folder
         self.settings = settings_for(folder, root, **sections)
         self.now = MORNING
+        lay_tables(self.settings.ledger_url)
         self.space = Workspace.open(self.settings, clock=lambda: self.now, make_tables=True)
 
     def see(self, paths: Iterable[Path] | None = None) -> None:
