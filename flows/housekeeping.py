@@ -24,7 +24,7 @@ _LOG = logging.getLogger("nightcrew.housekeeping")
 _OURS = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")  # a final name: only such files are ever taken away
 _OUR_FOLDER = re.compile(r"-([0-9a-f]{12})$")  # a product of a set
 _DAY_S = 86_400.0
-_PICTURES_DAYS = 30  # pictures of pages are kept so long; an older page that is asked for draws them again
+_PICTURES_DAYS = 7  # pictures of pages are kept so long; an older page that is asked for draws them again
 
 
 @dataclass(frozen=True, kw_only=True)

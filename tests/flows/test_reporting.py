@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import email
 import email.policy
+import os
 import shutil
+import time
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -274,3 +276,36 @@ def test_what_interrupted_writers_left_is_swept_and_nothing_else(raw: Path, root
         ["mine.fits", "of-another-ledger.0123456789ab.fits", young]
     )
     assert bench.run()[0].made == 0
+
+
+def test_a_page_is_the_same_whatever_was_kept(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    pictures = root / "state" / "pictures"
+    folder = write_page(bench.space, NIGHT).path.parent
+
+    def bytes_of_page() -> dict[str, bytes]:
+        write_page(bench.space, NIGHT)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+    first = bytes_of_page()
+    kept = [path for path in pictures.rglob("*") if path.is_file()]
+    assert len(kept) > 10
+    assert bytes_of_page() == first
+    for place, path in enumerate(kept):
+        path.write_bytes(b"" if place % 2 else path.read_bytes()[:-1] + b"?")
+    assert bytes_of_page() == first
+    shutil.rmtree(pictures)
+    assert bytes_of_page() == first
+
+
+def test_old_logs_and_pictures_go_and_young_ones_stay(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root, retention=RetentionSettings(logs_days=3))
+    logs, pictures = root / "state" / "logs", root / "state" / "pictures" / "ab"
+    for folder in (logs, pictures):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, days in (("old.log", 8), ("young.log", 1)):
+            (folder / name).write_bytes(b"x")
+            os.utime(folder / name, (time.time() - days * 86_400, time.time() - days * 86_400))
+    assert tidy(bench.space, date(2026, 5, 17)).logs == 1
+    for folder in (logs, pictures):
+        assert [path.name for path in folder.iterdir()] == ["young.log"]
