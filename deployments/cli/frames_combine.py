@@ -47,13 +47,10 @@ def combine(
     from nightcrew.tools.combine_request import PLANES, Request
     from nightcrew.tools.combine_tool import combine_files
     from nightcrew.tools.frame import extension_of
-    from nightcrew.tools.inputs import expand, without_repetitions
     from nightcrew.tools.writing import check_output
 
     check_output(output)
-    paths, again = without_repetitions(expand(files or []))
-    if again:
-        complain(f"{again[0]} was named more than once and counts once")
+    paths = _named(files)
     request = Request(
         method=method,
         argument=argument,
@@ -75,6 +72,16 @@ def combine(
     say(f"{output}: {method} of {len(paths)} files")
 
 
+def _named(files: list[str] | None) -> list[Path]:
+    """The files, each once; the first that was named again is told."""
+    from nightcrew.tools.inputs import expand, without_repetitions
+
+    paths, again = without_repetitions(expand(files or []))
+    if again:
+        complain(f"{again[0]} was named more than once and counts once")
+    return paths
+
+
 def recipe(
     files: Files = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="New folder for everything that is made.")] = Path("reduced"),
@@ -87,14 +94,11 @@ def recipe(
     verbose: Verbose = False,
 ) -> None:
     """The GODO reduction as one flow: bias, darks, dark line, scaled darks, flats, lights, a mean per target and filter."""
-    from nightcrew.tools.inputs import expand, without_repetitions
     from nightcrew.tools.recipe_night import reduce_night
     from nightcrew.tools.recipe_run import Options
 
     options = Options(box=box_of_option(box), flat_normalisation=normalisation, flat_drop_highest=drop, odd_limit=odd)
-    paths, again = without_repetitions(expand(files or []))
-    if again:
-        complain(f"{again[0]} was named more than once and counts once")
+    paths = _named(files)
     result = reduce_night(paths, output, options, say=say, profile=profile, temperature_gap_c=temperature_gap)
     for group in result.groups:
         for frame in group.frames:

@@ -65,8 +65,6 @@ def dither(
     as_json: JsonOption = False,
 ) -> None:
     """Combine a dither: the star found in each position, the field turned back, everything drizzled onto one grid."""
-    from math import isfinite
-
     from nightcrew.errors import Refused
     from nightcrew.mkid.dither import Field, Mirror
     from nightcrew.mkid.dither_combine import DitherWish, combine, field_of, log_number
@@ -92,6 +90,13 @@ def dither(
     source = (solution, raw)
     rules = SpeckleRules(bin_s=bin_s, companion=companion)
     maps = _speckles_of(tables, found, turned, source, rules, speckles, plate_scale_mas=scale_mas, overwrite=overwrite) if speckles else {}
+    _tell(found, maps, out, as_json=as_json)
+
+
+def _tell(found: Dithered, maps: dict[str, object], out: Path, *, as_json: bool) -> None:
+    """The positions as a table, or everything as JSON; undetermined numbers are null there."""
+    from math import isfinite
+
     rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
     headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")
     if as_json:
