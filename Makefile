@@ -34,7 +34,8 @@ install: $(VENV)/.installed
 
 # The running service is tested by itself, after the rest: beside other tests its time limits would measure them.
 # What fails there on a busy machine is run once more on its own; the first run's failures stay in the output.
-test: lint docs
+test: $(VENV)/.dev
+	$(MAKE) --no-print-directory --jobs 2 lint docs
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "not server and not slow" $(TESTS)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS) -m "server and not slow" $(or $(SERVER_TESTS),$(TESTS)) || $(BIN)/python -m tests.again -m "server and not slow"
 
