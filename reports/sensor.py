@@ -22,6 +22,7 @@ from reports.summary import Quantity, Summary
 from reports.text import adaptive, plural, quantity
 
 RECIPE = "sensor_characterisation"
+SAME_OF_MANY = ("no second flat of its level", "no finite pixel")
 SAME_GAIN = 1e-3
 """Regions whose gains differ by less have one gain."""
 KEY = ("gain", "full_well", "prnu", "linearity_error", "doubling_temperature", "read_noise", "dark_current", "max_practical_exposure")
@@ -191,6 +192,14 @@ def grade_of(result: SensorResult) -> tuple[str, tuple[str, ...]]:
             least = min(int(flat.curve.fitted.sum()) for flat in few)
             reasons.append(f"{whose}the gain rests on {sensor_gains.levels_of(least)}: {NO_BRIGHT_FAT}")
         for region in set_up.regions:
+            doubts = [doubt for flat in region.flats for doubt in flat.doubts]
+            if doubts:
+                grade = max(grade, "B")
+                reasons += [f"{whose}{region.region.name}: {doubt}" for doubt in doubts]
+            falling = [series.reason for series in region.darks if series.points and series.reason]
+            if falling:
+                grade = max(grade, "B")
+                reasons += [f"{whose}{region.region.name}: {reason}" for reason in falling]
             if region.gain is None or region.gain.source != "measured":
                 grade = "C"
                 reasons.append(f"{whose}{region.region.name}: no gain measured: {region.gain_reason}")
@@ -204,12 +213,28 @@ def _warnings(result: SensorResult) -> tuple[str, ...]:
             notes += sensor_gains.warnings(region)
             for flat in region.flats:
                 told = [remark for remark in flat.curve.remarks if NO_BRIGHT_FAT not in remark]  # the grade's reason says it
-                notes += [f"{region.region.name}: {remark}" for remark in told]
+                notes += [f"{region.region.name}: {remark}" for remark in few_words(told)]
     few = [group.label for group in result.grouping.groups if group.reason]
     if few:
         more = " ..." if len(few) > 4 else ""
         notes.append(f"{plural(len(few), 'group')} of one frame alone, without a noise of its own: {', '.join(few[:4])}{more}")
     return tuple(dict.fromkeys(notes))
+
+
+def few_words(remarks: Sequence[str]) -> list[str]:
+    """Remarks that say the same of many frames (``name: what``) as one, with the first names."""
+    frames: dict[str, list[str]] = {}
+    for remark in remarks:
+        name, apart, what = remark.partition(": ")
+        frames.setdefault(what if apart and what in SAME_OF_MANY else remark, []).append(name)
+    return [
+        f"{names[0]}: {what}"
+        if what in SAME_OF_MANY and len(names) == 1
+        else f"{plural(len(names), 'flat')}, {what}: {', '.join(names[:4])}{' ...' if len(names) > 4 else ''}"
+        if what in SAME_OF_MANY
+        else what
+        for what, names in frames.items()
+    ]
 
 
 def _page(

@@ -1,8 +1,9 @@
-"""The gain as many scripts make it, for comparison with numbers that were published: its bias is known."""
+"""The gain as many scripts make it, for comparison with published numbers, its bias known; and whether one gain fits the whole frame."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,37 +15,100 @@ from nightcrew.sensor.regions import Region
 CUSTOMARY_SIGMA = 3.0
 CUSTOMARY_EXCESS = 1 / kept_by_repeated_clip(CUSTOMARY_SIGMA) - 1
 """By so much that gain is too high where the noise is Gaussian: 3.1 %."""
+UNEVEN_SIGMA, UNEVEN = 5.0, 0.05
+"""Quarters whose gains differ by more errors and by more than this share of the smaller are several amplifiers'."""
+LEAST_PIXELS = 200
 _MOST_PIXELS = 1 << 20
+F8 = NDArray[np.float64]
 
 
-def gain_clipped_at_three_sigma(
-    first: SensorFrame, second: SensorFrame, region: Region, offset_adu: float, bias_variance: float
-) -> float | None:
+@dataclass(frozen=True, eq=False)
+class PairSample:
+    """Rows of two flats of one level, evenly spread over the windows of a region: pairs of arrays [y, x] in ADU."""
+
+    parts: tuple[tuple[F8, F8], ...]
+
+    @property
+    def values(self) -> tuple[F8, F8]:
+        """All pixels that are finite in both."""
+        one, two = (np.concatenate([part[which].reshape(-1) for part in self.parts]) for which in (0, 1))
+        finite = np.isfinite(one) & np.isfinite(two)
+        return one[finite], two[finite]
+
+    def quarter(self, bottom: bool, left: bool) -> PairSample:
+        """A quarter of each window."""
+
+        def cut(image: F8) -> F8:
+            ny, nx = image.shape
+            rows = image[: ny // 2] if bottom else image[ny // 2 :]
+            return rows[:, : nx // 2] if left else rows[:, nx // 2 :]
+
+        return PairSample(tuple((cut(one), cut(two)) for one, two in self.parts))
+
+
+def sample(first: SensorFrame, second: SensorFrame, region: Region) -> PairSample:
+    """Not more pixels of two frames than tell a variance to 0.2 %."""
+    with first.opened() as a, second.opened() as b:
+        count = len(region.windows)
+        return PairSample(tuple((_sampled(a, window, count), _sampled(b, window, count)) for window in region.windows))
+
+
+def gain_clipped_at_three_sigma(pair: PairSample, offset_adu: float, bias_variance: float) -> float | None:
     """g = S / (V - R) of two flats, with V from their difference clipped at 3 sigma until nothing changes, nothing put back.
 
     S is the mean level above ``offset_adu``, R what the same clip leaves of ``bias_variance`` (ADU^2, of one frame).  This is no estimate
-    of the gain: the clip takes 3.0 % of a Gaussian's variance.  Of large frames rows are sampled, to 0.2 %.  None where nothing is left.
+    of the gain: the clip takes 3.0 % of a Gaussian's variance.  None where nothing is left.
     """
-    with first.opened() as a, second.opened() as b:
-        one = np.concatenate([_sampled(a, window, len(region.windows)) for window in region.windows])
-        two = np.concatenate([_sampled(b, window, len(region.windows)) for window in region.windows])
-    finite = np.isfinite(one) & np.isfinite(two)
-    if np.count_nonzero(finite) < 2:
+    one, two = pair.values
+    if one.size < 2:
         return None
-    signal = 0.5 * (one[finite].mean() + two[finite].mean()) - offset_adu
-    shot = 0.5 * _clipped_variance(one[finite] - two[finite]) - kept_by_repeated_clip(CUSTOMARY_SIGMA) * bias_variance
+    signal = 0.5 * (one.mean() + two.mean()) - offset_adu
+    shot = 0.5 * _clipped_variance(one - two) - kept_by_repeated_clip(CUSTOMARY_SIGMA) * bias_variance
     return float(signal / shot) if signal > 0 and shot > 0 and math.isfinite(shot) else None
 
 
-def _sampled(image: Rows, window: Window, parts: int) -> NDArray[np.float64]:
+def uneven_gain(pair: PairSample, offset_adu: float, bias_variance: float) -> str:
+    """A sentence when the quarters' gains differ by more than 5 errors and 5 %: several amplifiers measured as one; else ""."""
+    found = [_quarter_gain(pair.quarter(bottom, left), offset_adu, bias_variance) for bottom in (True, False) for left in (True, False)]
+    known = [one for one in found if one is not None]
+    if len(known) < len(found):
+        return ""
+    least, most = min(known), max(known)
+    if most[0] - least[0] <= max(UNEVEN_SIGMA * math.hypot(least[1], most[1]), UNEVEN * least[0]):
+        return ""
+    values = ", ".join(f"{value:.3g}" for value, _ in known)
+    return (
+        f"the quarters of the frame (lower left, lower right, upper left, upper right) have gains of {values} e-/ADU: "
+        "several amplifiers, which --amplifiers measures apart? One gain for all is none of them"
+    )
+
+
+def _quarter_gain(pair: PairSample, offset_adu: float, bias_variance: float) -> tuple[float, float] | None:
+    """Gain and its error, the flats brought to one level and what the clip takes put back."""
+    one, two = pair.values
+    if one.size < LEAST_PIXELS:
+        return None
+    levels = one.mean() - offset_adu, two.mean() - offset_adu
+    if min(levels) <= 0:
+        return None
+    ratio = levels[0] / levels[1]
+    variance = _clipped_variance(one - ratio * two) / (1 + ratio**2) / kept_by_repeated_clip(CUSTOMARY_SIGMA)
+    shot = variance - bias_variance
+    if shot <= 0:
+        return None
+    gain = float((levels[0] + ratio**2 * levels[1]) / (1 + ratio**2) / shot)
+    return gain, gain * variance / shot * math.sqrt(2 / one.size)
+
+
+def _sampled(image: Rows, window: Window, parts: int) -> F8:
     """Rows of the window, evenly spread, of not more pixels than are needed."""
     ny, nx = window.shape
     step = max(1, -(-ny * nx * parts // _MOST_PIXELS))
     rows = [window.rows(image, y, y + 1) for y in range(0, ny, step)] if step > 1 else [window.whole(image)]
-    return np.concatenate([np.asarray(row, np.float64).reshape(-1) for row in rows])
+    return np.asarray(np.concatenate(rows), np.float64)
 
 
-def _clipped_variance(values: NDArray[np.float64]) -> float:
+def _clipped_variance(values: F8) -> float:
     """Variance of what is left when all beyond 3 sigma of the median is cut until nothing changes."""
     while True:
         kept = values[np.abs(values - np.median(values)) <= CUSTOMARY_SIGMA * values.std()]

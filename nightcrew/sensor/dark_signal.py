@@ -17,6 +17,8 @@ from nightcrew.sensor.robust import clipped_moments, sampled, stretch_of
 from nightcrew.sensor.stacks import Stack, stack
 
 F8 = NDArray[np.float64]
+FALLING_SIGMA = 5.0
+"""A dark rate so many of its errors below 0 is no chance, and no dark current."""
 HOT_SIGMA = 8.0
 """A pixel whose dark rate exceeds the median by this many robust sigmas of the pixels' rates is hot."""
 
@@ -60,7 +62,7 @@ class DarkPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class DarkSeries:
-    """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why.
+    """Darks of one temperature.  ``rate_adu_per_s`` None: ``reason`` says why; the points stay.
 
     The rate is the mean of all pixels but the hot ones, ``median_rate_adu_per_s`` that of the typical pixel: warm pixels lie between.
     ``intercept_adu``: level of the darks above the biases at no exposure; with fewer than three exposures it is taken as 0 (then None).
@@ -115,15 +117,17 @@ def dark_series(
     zero_error = _zero_error(parts, zero, points, drift_adu)
     rate, error, intercept, intercept_error = _slope(times, np.array([point.level for point in points]), sigma, zero_error)
     median_rate = _slope(times, np.array([point.median for point in points]), sigma, zero_error)[0]
+    falls = _falls(rate, error)
     return DarkSeries(
         region=region.name,
+        reason=falls,
         temperature_c=warm,
         mean_temperature_c=_mean_temperature(ordered)[0],
         temperature_error_c=_mean_temperature(ordered)[1],
         points=points,
-        rate_adu_per_s=rate,
-        rate_error_adu_per_s=error,
-        median_rate_adu_per_s=median_rate,
+        rate_adu_per_s=None if falls else rate,
+        rate_error_adu_per_s=None if falls else error,
+        median_rate_adu_per_s=None if falls else median_rate,
         intercept_adu=intercept,
         intercept_error_adu=intercept_error,
         variance_slope=_variance_slope(points),
@@ -132,6 +136,16 @@ def dark_series(
         zero_exposure_s=zero.exposure_s,
         zero_frames=len(zero.frames),
         zero_variance=float(np.mean(zero_noise)) if zero_noise else None,
+    )
+
+
+def _falls(rate: float, error: float) -> str:
+    """Why a rate is none that is below 0 by more than chance; "" for others."""
+    if rate >= -FALLING_SIGMA * error:
+        return ""
+    fall = f"{-rate:.3g} +- {error:.2g} ADU/s"
+    return (
+        f"the level of the darks falls with their exposure, by {fall}: the camera sets it anew in each dark, and it tells no dark current"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.quality.intervals import Interval
 from nightcrew.sensor import emva1288
 from nightcrew.sensor.curve_points import CurvePoint, points_of
-from nightcrew.sensor.customary import gain_clipped_at_three_sigma
+from nightcrew.sensor.customary import PairSample, gain_clipped_at_three_sigma, sample, uneven_gain
 from nightcrew.sensor.emva1288 import Linear1288, TemporalData
 from nightcrew.sensor.full_well import full_well
 from nightcrew.sensor.groups import Group, same_exposure
@@ -22,13 +22,15 @@ from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.pairing import disjoint
 from nightcrew.sensor.pairs import PairOptions, PairStatistics
 from nightcrew.sensor.regions import Region
-from nightcrew.sensor.transfer_curve import TransferCurve, transfer_curve, without_curve
+from nightcrew.sensor.transfer_curve import DOUBTFUL, TransferCurve, stretch, transfer_curve, without_curve
 from nightcrew.sensor.turn_off import turn_off
 from nightcrew.sensor.uniformity import Uniformity, uniformity
 from nightcrew.sensor.zero_level import Zero, bias_noise
 
 F8 = NDArray[np.float64]
 MEDIAN_OF_CHI2, ERROR_OF_MEDIAN = 0.4549, 2.33  # of squares of normal numbers: their median, its relative error times sqrt(n)
+LEAST_NUMBERS = 10.0
+"""Flats of smaller numbers are not in ADU."""
 ONE_LAMP = 1.25
 """Signals of one exposure that differ by more come from several lamps: such a sweep is none by exposure."""
 
@@ -40,6 +42,7 @@ class FlatResult:
     The curve holds all filters, since photons' noise knows none.  Linearity and EMVA 1288 are of one light alone: of ``linearity_filter``
     and ``emva_filter``, those with most exposures and levels; ``filters`` are all there are.  ``customary_gain``: what a clip at 3 sigma
     with nothing put back makes of the brightest fitted pair, too high by a known share (:mod:`nightcrew.sensor.customary`).
+    ``doubts``: why one gain may not be that of the whole region.
     """
 
     region: str
@@ -52,6 +55,7 @@ class FlatResult:
     linearity_filter: str = ""
     emva_filter: str = ""
     customary_gain: float | None = None
+    doubts: tuple[str, ...] = ()
 
     @property
     def full_well_e(self) -> tuple[float, Interval] | None:
@@ -113,8 +117,11 @@ def flat_result(
         linearity=straight,
         bootstrap=options.bootstrap,
         seed=options.seed,
-        remarks=[*filter(None, (zero.remark,)), *notes, *_band_remarks(points)],
+        remarks=[*filter(None, (zero.remark, straight.foot if straight is not None else "")), *notes, *_band_remarks(points)],
     )
+    point, pair = _brightest(curve, flats, region) or (None, None)
+    noise = zero.noise
+    customary = None if pair is None or noise is None else gain_clipped_at_three_sigma(pair, zero.level, noise.variance)
     chosen, sweep = _sweep(points)
     temporal = _temporal(sweep, darks, zero, region, options.threads)
     return FlatResult(
@@ -127,18 +134,36 @@ def flat_result(
         filters=filters,
         linearity_filter=light,
         emva_filter=chosen,
-        customary_gain=_customary_gain(curve, flats, zero, region),
+        customary_gain=customary,
+        doubts=tuple(_doubts(curve, point, pair, zero)),
     )
 
 
-def _customary_gain(curve: TransferCurve, flats: Sequence[Group], zero: Zero, region: Region) -> float | None:
+def _brightest(curve: TransferCurve, flats: Sequence[Group], region: Region) -> tuple[CurvePoint, PairSample] | None:
+    """The brightest fitted level, and a sample of its first pair; None without a gain."""
     fitted = [point for point, used in zip(curve.points, curve.fitted, strict=True) if used]
-    if curve.fit is None or zero.noise is None or not fitted:
+    if curve.fit is None or not fitted:
         return None
     brightest = max(fitted, key=lambda point: point.signal)
     frames = {frame.name: frame for group in flats if group.label == brightest.group for frame in group.frames}
     one, two = (frames[name] for name in brightest.pairs[0].names)
-    return gain_clipped_at_three_sigma(one, two, region, zero.level, zero.noise.variance)
+    return brightest, sample(one, two, region)
+
+
+def _doubts(curve: TransferCurve, point: CurvePoint | None, pair: PairSample | None, zero: Zero) -> Iterator[str]:
+    """What makes one gain for the region doubtful."""
+    fit, highest = curve.fit, max((point.signal for point in curve.points), default=0.0) + zero.level
+    if curve.points and highest < LEAST_NUMBERS:
+        yield f"no number is above {highest:.3g}: frames that were scaled, not in ADU. Cosmic rays and hot pixels are not told from noise"
+    if fit is not None and stretch(fit) > DOUBTFUL:
+        yield (
+            f"the levels leave the transfer curve by {stretch(fit):.2g} times their errors (chi^2 {fit.chi2:.0f} for {fit.freedom} degrees "
+            "of freedom): amplifiers of other gains, a gain that was changed, or light between the frames of a level?"
+        )
+    banded = point is not None and any(one.bands is not None and one.bands.found for one in point.pairs)
+    if point is not None and pair is not None and not banded and zero.noise is not None:
+        uneven = uneven_gain(pair, zero.level, zero.noise.variance)
+        yield from [uneven] if uneven else []
 
 
 def _by_filter(points: Sequence[CurvePoint]) -> dict[str, list[CurvePoint]]:

@@ -16,6 +16,8 @@ F8 = NDArray[np.float64]
 LEAST_LEVELS = 4
 CURVED_SIGMA = 5.0
 """A curvature this many errors from 0 is taken for real, and corrected."""
+FOOT_SIGMA, FOOT = 5.0, 0.03
+"""A signal at no exposure that is so many errors and such a share of the lowest level is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Linearity:
     ``error_interval``: of the mean size that the deviations have without noise (:func:`mean_size_interval`); ``noise_percent``: the mean
     size that noise alone gives.  ``alpha_per_adu``: curvature in S = x - alpha x^2 with x straight in the exposure; its error from fit
     and lamp scatter.
+    ``zero_adu``: what the signal would be at no exposure, from the same fit as alpha.
     ``reason`` says why nothing was determined (then all numbers are None).
     """
 
@@ -41,6 +44,8 @@ class Linearity:
     alpha_per_adu: float | None = None
     alpha_error_per_adu: float | None = None
     lamp_scatter: float | None = None
+    zero_adu: float | None = None
+    zero_error_adu: float | None = None
     reason: str = ""
 
     @property
@@ -50,6 +55,19 @@ class Linearity:
             self.alpha_per_adu is not None
             and self.alpha_error_per_adu is not None
             and (abs(self.alpha_per_adu) > CURVED_SIGMA * self.alpha_error_per_adu)
+        )
+
+    @property
+    def foot(self) -> str:
+        """A sentence when there would be a signal at no exposure: beyond 5 errors, and 3 % of the lowest level."""
+        zero, error, slope = self.zero_adu, self.zero_error_adu, self.slope_adu_per_s
+        if zero is None or error is None or not slope:
+            return ""
+        if abs(zero) <= max(FOOT_SIGMA * error, FOOT * float(self.signal_adu[self.used].min())):
+            return ""
+        return (
+            f"at no exposure the flats would have a signal of {zero:.4g} +- {error:.2g} ADU: either their offset is not the biases', "
+            f"and the gain is wrong, or the light lasts {abs(zero / slope):.2g} s {'longer' if zero > 0 else 'less'} than the exposure"
         )
 
     @property
@@ -94,7 +112,7 @@ def linearity(
     if slope <= 0 or (line[used] <= 0).any():
         return _without(bare, "the signal does not grow with the exposure: the sweep was not made by exposure")
     deviation = 100 * (s - line) / line
-    alpha, alpha_error, scatter, _ = _curvature(t[used], s[used], e[used])
+    alpha, alpha_error, scatter, zero, zero_error, _ = _curvature(t[used], s[used], e[used])
     interval, alone = deviation_interval(t[used], s[used], e[used], deviation[used], seed, level)
     return Linearity(
         exposure_s=t,
@@ -109,6 +127,8 @@ def linearity(
         alpha_per_adu=alpha,
         alpha_error_per_adu=alpha_error,
         lamp_scatter=scatter,
+        zero_adu=zero,
+        zero_error_adu=zero_error,
     )
 
 
@@ -128,7 +148,7 @@ def deviation_interval(
 
     One value a level, all of them fitted; ``relative_error`` of each signal grows where a parabola leaves more than that.
     """
-    stretch = _curvature(light, signal, relative_error)[3]
+    stretch = _curvature(light, signal, relative_error)[-1]
     noise = _noise_of_deviations(light, 1 / signal, np.maximum(relative_error, 1e-7) * stretch)
     return mean_size_interval(deviation_percent, noise, seed, level)
 
@@ -141,8 +161,9 @@ def _noise_of_deviations(t: F8, weights: F8, relative_error: F8) -> F8:
     return np.asarray(100 * (np.eye(t.size) - projection) * relative_error[None, :])
 
 
-def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float, float]:
-    """alpha of S = c0 + x - alpha x^2, x = k t, its error, and the signals' scatter; errors grow where that is no chance, by the factor."""
+def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float, float, float, float]:
+    """alpha of S = c0 + x - alpha x^2, x = k t, its error, the signals' scatter, c0 and its error, and the factor by which errors grow
+    where that scatter is no chance."""
     design = np.column_stack([np.ones_like(t), t, t**2])
     sigma = np.maximum(relative_error, 1e-7) * s
     beta, covariance, chi2 = _weighted(design, s, 1 / sigma)
@@ -152,7 +173,8 @@ def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float, f
     gradient = np.array([0.0, 2 * curve / k**3, -1 / k**2])
     error = math.sqrt(max(float(gradient @ covariance @ gradient), 0.0)) * stretch
     residual = (s - design @ beta) / s
-    return float(-curve / k**2), error, float(np.sqrt((residual**2).sum() / freedom)), stretch
+    scatter, zero_error = float(np.sqrt((residual**2).sum() / freedom)), math.sqrt(max(float(covariance[0, 0]), 0.0)) * stretch
+    return float(-curve / k**2), error, scatter, float(beta[0]), zero_error, stretch
 
 
 def _weighted(design: F8, values: F8, weights: F8) -> tuple[F8, F8, float]:

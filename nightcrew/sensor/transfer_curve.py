@@ -28,6 +28,8 @@ MOST_SATURATED = 1e-3
 BRIGHT_FAT_FROM_E = 10_000.0
 """Largest signal from which on a curve is fitted with the full covariance model."""
 LEAST_FOR_COVARIANCES = 6
+DOUBTFUL = 3.0
+"""Levels that leave the curve by so many times their errors do not belong to it."""
 NO_BRIGHT_FAT = "brighter-fatter effect not taken into account"
 
 
@@ -104,7 +106,10 @@ def transfer_curve(
             notes.append("the response is curved: signals and variances were straightened before the fit")
         if not (math.isfinite(fit.gain) and 0 < fit.gain_error < fit.gain / LEAST_SIGMA):
             fit, line, reason = None, None, "the variance does not grow with the signal: no gain"
-        elif fit.a00 is None:
+        elif 1 < stretch(fit) <= DOUBTFUL:  # beyond, the grade's reason says it
+            beyond = f"chi^2 {fit.chi2:.0f} for {fit.freedom} degrees of freedom"
+            notes.append(f"the levels scatter about the curve beyond chance ({beyond}): errors are {stretch(fit):.2g} times the noise's")
+        if fit is not None and fit.a00 is None:
             notes.append(f"{len(chosen)} level{'s' if len(chosen) > 1 else ''} of light: {NO_BRIGHT_FAT}")
     noise, noise_error = _read_noise(bias, fit)
     return TransferCurve(
