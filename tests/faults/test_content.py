@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from flows.reporting import write_page
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import ImageFile
@@ -29,6 +30,7 @@ from nightcrew.ledger import arrivals
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
 from nightcrew.simulate import camera_file
+from nightcrew.simulate.truth import PlantedTrouble
 from tasks.lights import check_exposed
 from tests.fuzz.targets import TARGETS
 from tests.mkid import made_tables
@@ -274,15 +276,26 @@ def test_a_packed_bomb_is_told_by_what_its_header_explains(tmp_path: Path, pack:
     assert "its own header explains" in found.reason
 
 
-def test_a_bias_with_a_star_leaves_no_trace_in_the_master(tmp_path: Path) -> None:
-    """A bias through which the shutter leaked three stars, among three good ones: the master is that of the good ones."""
-    truth = make_raw(tmp_path / "made", small_plan(pixels=64, troubles=("bias_with_star",)))
-    raw, (star,) = tmp_path / "made" / "raw", truth.troubles
-    night = Bench(raw, tmp_path / "root")
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, PlantedTrouble]:
+    """A night with a bias that holds stars, and nothing but zeros in every flat of a filter."""
+    root = tmp_path_factory.mktemp("spoilt")
+    truth = make_raw(root / "made", small_plan(pixels=64, troubles=("bias_with_star",)))
+    for flat in truth.select("flat", filter_name="B"):
+        path = root / "made" / "raw" / flat.name
+        content = path.read_bytes()
+        path.write_bytes(camera_file.replace_pixels(content, np.zeros_like(camera_file.pixels(content))))
+    night = Bench(root / "made" / "raw", root / "root")
     night.night()
+    return night, truth.troubles[0]
+
+
+def test_a_bias_with_a_star_leaves_no_trace_in_the_master(spoilt: tuple[Bench, PlantedTrouble]) -> None:
+    """A bias through which the shutter leaked three stars, among three good ones: the master is that of the good ones."""
+    night, star = spoilt
     (row,) = [row for row in night.products() if row.recipe == "bias_master"]
     master = read_image_product(night.space.context.file(row, "image"))
-    frames = {path.name: camera_file.pixels(path.read_bytes()).astype(np.float64) for path in raw.glob("bias-*.fit")}
+    frames = {path.name: camera_file.pixels(path.read_bytes()).astype(np.float64) for path in night.folder.glob("bias-*.fit")}
     good = np.array([pixels for name, pixels in frames.items() if name != star.path])
     lit = frames[star.path] - good.mean(axis=0) > 1000.0
     assert lit.sum() > 100
@@ -291,3 +304,25 @@ def test_a_bias_with_a_star_leaves_no_trace_in_the_master(tmp_path: Path) -> Non
     # Both are means of the same good frames, but where the star is too faint to stand out.
     assert np.abs(pull[lit]).max() < 5.0
     assert abs(float(pull[lit].mean())) < 1.0
+
+
+def test_flats_of_zeros_as_the_only_flats_divide_nothing_and_are_told(spoilt: tuple[Bench, PlantedTrouble]) -> None:
+    """Zeros in every flat of a filter: its lights are reduced without one, graded D with the reason, and the page names the flats."""
+    night, _ = spoilt
+    rows = {os.fsdecode(row.path).rpartition("/")[2]: row for row in night.files()}
+    flats = [name for name in rows if name.startswith("flat-B")]
+    assert len(flats) == 3
+    assert {rows[name].state for name in flats} <= {"rejected", "set_aside"}
+    assert all("zero" in rows[name].reason or "faint" in rows[name].reason for name in flats), [rows[name].reason for name in flats]
+    assert {row.facts["filter"] for row in night.products() if row.recipe == "flat_master"} == {"V"}
+    lights = [row for name, row in rows.items() if name.startswith("crew-1-B")]
+    assert len(lights) == 2
+    assert {row.state for row in lights} == {"degraded"}
+    assert all("no flat in B" in row.reason for row in lights)
+    for row in night.products():
+        if row.recipe == "reduce_light" and row.facts["filter"] == "B":
+            science = read_image_product(night.space.context.file(row, "image")).science
+            assert row.grade == "D"
+            assert np.isfinite(science).all()
+    page = write_page(night.space, "2026-05-16").path.read_text(encoding="utf-8")
+    assert all(name in page for name in flats)
