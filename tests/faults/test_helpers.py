@@ -74,6 +74,7 @@ def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> No
     assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
 
 
+@pytest.mark.slow
 def test_a_campaign_whose_films_all_fail_says_so(program: Path, tmp_path: Path) -> None:
     """An ffmpeg that fails on every film of an irradiation campaign: the sentence with the failure rate is among what its page tells."""
     written(program, "exit 3")
