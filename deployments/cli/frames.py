@@ -23,6 +23,7 @@ from deployments.cli.frame_words import (
     complain,
     emit,
     now,
+    print_error,
     teller,
 )
 from deployments.cli.frames_combine import combine, recipe
@@ -190,7 +191,8 @@ def arith(
     steps = plan(left, right, output_names(left, output))
     task = Task(operator=operator, box=box_of_option(box), dtype=dtype, extension=extension_of(extension))
     troubles = Troubles()
-    written = carry_out(steps, task, say=say if dry_run else teller(verbose=verbose), complain=troubles.tell, dry_run=dry_run)
+    told = say if dry_run else teller(verbose=verbose)
+    written = carry_out(steps, task, say=told, complain=troubles.tell, remark=print_error, dry_run=dry_run)
     say(f"{written} of {len(steps)} images {'would be ' if dry_run else ''}written")
     troubles.finish()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ _LINEAR = re.compile(
 )
 _SIP = re.compile(r"(?:A|B|AP|BP)_(?:ORDER|\d_\d)")
 _CELESTIAL = re.compile(r"(RA---|DEC--|[GE]LON-|[GE]LAT-)-?([A-Z]{3})(-SIP)?")
+_ANY_AXIS = re.compile(
+    r"(?:CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CNAME|CROTA|CRDER|CSYER|LTV)(\d)[A-Z]?|(?:CD|PC|LTM)(\d)_(\d)[A-Z]?|P[VS](\d)_\d{1,2}[A-Z]?"
+)
+_AXES = re.compile(r"WCSAXES[A-Z]?|WCSDIM")
 _TEXT = re.compile(r"CTYPE[12]|CUNIT[12]|RADESYS|RADECSYS")
 _MAX_SIP_ORDER = 9
 _FINEST_ARCSEC, _COARSEST_ARCSEC = 1e-4, 3600.0
@@ -61,6 +66,16 @@ def moved(cards: tuple[Card, ...], x0: int, y0: int) -> tuple[Card, ...]:
     """The cards for an image whose first pixel was (``x0``, ``y0``), 0-based: trimming moves the reference pixel."""
     shift = {"CRPIX1": x0, "CRPIX2": y0}
     return tuple((key, _number(value) - shift[key] if key in shift else value, about) for key, value, about in cards)
+
+
+def of_lost_axes(cards: Mapping[str, HeaderValue], n_axes: int) -> frozenset[str]:
+    """Keywords about axes beyond the first ``n_axes``, which an image that has no more must not carry on (and the count of all axes)."""
+    found = set()
+    for key in cards:
+        match = _ANY_AXIS.fullmatch(key)
+        if match and any(int(axis) > n_axes for axis in match.groups() if axis):
+            found.add(key)
+    return frozenset(found | {key for key in cards if _AXES.fullmatch(key)}) if found else frozenset()
 
 
 def _number(value: HeaderValue) -> float:

@@ -59,12 +59,13 @@ def carry_out(
     *,
     say: Callable[[str], None],
     complain: Callable[[str], None],
+    remark: Callable[[str], None],
     dry_run: bool = False,
 ) -> int:
     """Work through ``steps`` and return how many files were written (with ``dry_run``: would be).
 
     A step that cannot be done is told to ``complain`` in a sentence and leaves nothing behind; the others are done.
-    An output that exists is such a step.
+    An output that exists is such a step.  What a user has to know of a result (pixels without a value, digits lost) is a ``remark``.
     """
     if task.dtype and task.dtype not in DTYPES:
         raise Refused(f"there is no pixel type '{task.dtype}': choose from {', '.join(DTYPES)}")
@@ -80,7 +81,9 @@ def carry_out(
             complain(text if named else f"{image}: {text}")
             continue
         written += 1
-        say(f"{image} {task.operator} {other} -> {output}" + "".join(f"; {note}" for note in notes))
+        say(f"{image} {task.operator} {other} -> {output}")
+        for note in notes:
+            remark(f"{output}: {note}")
     return written
 
 

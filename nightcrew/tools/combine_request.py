@@ -98,7 +98,8 @@ def _method(request: Request) -> tuple[str, float | None, Weights | None]:
             raise Refused(f"'{argument}' is no weight: choose from {', '.join(_WEIGHTS)}, or give a number for each frame")
         return "mean", None, weights
     if argument:
-        raise Refused(f"the method {request.method} takes no argument, but -a {argument} was given")
+        hint = "; weights go with -m average" if request.method in ("mean", "sigclip") else ""
+        raise Refused(f"the method {request.method} takes no argument, but -a {argument} was given{hint}")
     return {"average": "mean", "sigclip": "mean", "sigclipmedian": "median"}.get(request.method, request.method), None, None
 
 

@@ -25,6 +25,7 @@ from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.units import unit_of_pixels
+from nightcrew.frames.wcs import of_lost_axes
 from nightcrew.io.cardtext import Card, format_card, kept_cards
 from nightcrew.io.products import ProductWriter, write_image_product
 from nightcrew.tools.arith import Operand
@@ -104,7 +105,7 @@ class _Task:
         unit = _unit(first, made.method)
         raw = first.raw
         with ProductWriter(
-            out, (ny, nx), unit=unit, cards=made.cards, source_header=raw, drop=STALE, planes=planes, hashed=False
+            out, (ny, nx), unit=unit, cards=made.cards, source_header=raw, drop=_stale(first, 2), planes=planes, hashed=False
         ) as writer:
 
             def sink(y0: int, rows: OutRows) -> None:
@@ -169,19 +170,25 @@ class _Task:
         }
 
 
+def _stale(first: Given, n_axes: int) -> frozenset[str]:
+    """Cards of the first input that are wrong for the result, which has ``n_axes`` axes."""
+    return STALE | of_lost_axes(first.cards, n_axes)
+
+
 def _save(made: _Made, out: Path) -> None:
     """Write planes that are held in memory: SCI, then UNCERT, MASK and COUNT where they were asked for."""
     first, planes, cards = made.inputs[0], made.planes, made.cards
     unit = _unit(first, made.method)
     science, uncertainty, mask = planes["result"], planes.get("uncertainty"), planes.get("mask")
     extras = {"COUNT": planes["count"]} if "count" in planes else {}
+    stale = _stale(first, science.ndim)
     if science.ndim == 2 and science.dtype == np.float32 and not out.name.endswith(".gz"):
         raw = first.raw
         write_image_product(
-            out, science=science, uncertainty=uncertainty, mask=mask, cards=cards, source_header=raw, unit=unit, extras=extras, drop=STALE
+            out, science=science, uncertainty=uncertainty, mask=mask, cards=cards, source_header=raw, unit=unit, extras=extras, drop=stale
         )
         return
-    header = [*kept_cards(first.raw, without=STALE | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
+    header = [*kept_cards(first.raw, without=stale | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
     write_frame(out, Operand(science, uncertainty, mask), header, unit=unit, extras=extras)
 
 

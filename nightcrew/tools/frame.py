@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.sections import moved_sections
+from nightcrew.frames.wcs import of_lost_axes
 from nightcrew.io.cardtext import Card, format_card, kept_cards
 from nightcrew.io.headers import Hdu, HeaderValue, choose_image, is_called, read_hdus
 from nightcrew.io.images import ImageFile, read_image
@@ -87,8 +88,10 @@ def read_frame(path: Path, extension: int | str | None = None) -> Frame:
     cards = _laid_over(hdus, hdu)
     mask = _companion(path, hdus, hdu, "MASK", pixels.shape)
     operand = Operand(pixels, _uncertainty(path, hdus, hdu, pixels.shape), _with_blank(pixels, blank, mask))
-    header = () if hdu.index == 0 else tuple(kept_cards(hdus[0].raw, without=set(hdu.cards)))
-    return Frame(path, operand, cards, header + tuple(kept_cards(hdu.raw)))
+    lost = of_lost_axes(cards, pixels.ndim)
+    header = () if hdu.index == 0 else tuple(kept_cards(hdus[0].raw, without=set(hdu.cards) | lost))
+    left = {key: value for key, value in cards.items() if key not in lost}
+    return Frame(path, operand, left, header + tuple(kept_cards(hdu.raw, without=lost)))
 
 
 def cut(frame: Frame, box: Box | None) -> tuple[Frame, str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nightcrew.frames.wcs import moved, sky_of
+from nightcrew.frames.wcs import moved, of_lost_axes, sky_of
 from nightcrew.io.headers import HeaderValue
 from tests.frames.made import USUAL, hdu
 
@@ -100,3 +100,17 @@ def test_galactic_coordinates_become_equatorial() -> None:
     assert found.valid
     assert found.ra_deg == pytest.approx(266.405, abs=0.01)
     assert found.dec_deg == pytest.approx(-28.936, abs=0.01)
+
+
+def test_keywords_of_axes_that_are_gone() -> None:
+    cards: dict[str, HeaderValue] = {
+        "WCSAXES": 3,
+        "CTYPE1": "RA---TAN",
+        "CTYPE3": "FREQ",
+        "CD3_3": 1.0,
+        "PC1_3": 0.0,
+        "PV3_1": 2.0,
+        "CRPIX3A": 1.0,
+    }
+    assert of_lost_axes(cards, 2) == {"WCSAXES", "CTYPE3", "CD3_3", "PC1_3", "PV3_1", "CRPIX3A"}
+    assert of_lost_axes(cards, 3) == set()

@@ -161,13 +161,26 @@ def test_one_frame_is_brought_to_unit_mean_too(frames: Runner, stack: Any) -> No
 
 def test_cubes_plane_by_plane_and_along_the_first_axis(frames: Runner, folder: Path) -> None:
     cubes = np.random.default_rng(9).integers(1, 1000, (3, 4, *SHAPE)).astype(np.int16)
+    third = {
+        "WCSAXES": 3,
+        "CTYPE3": "TIME",
+        "CRPIX3": 1.0,
+        "CRVAL3": 5.0,
+        "CD3_3": 2.0,
+        "PC1_3": 0.0,
+        "LTV3": -1.0,
+        "CRPIX1": 4.0,
+        "CD1_1": 1.0,
+    }
     for number, cube in enumerate(cubes):
-        write(folder / f"c{number}.fits", cube)
+        write(folder / f"c{number}.fits", cube, third)
     assert frames("combine", "c?.fits", "-m", "median", "-o", "o.fits").code == 0
     assert np.array_equal(made(), np.median(cubes, axis=0))
+    assert set(third) <= set(header("o.fits"))
     assert frames("combine", "c0.fits", "-r", "-m", "mean", "-o", "r.fits").code == 0
     assert made("r.fits") == pytest.approx(cubes[0].mean(axis=0), rel=1e-6)
     assert header("r.fits")["IMCF0000"] == 4
+    assert set(third) & set(header("r.fits")) == {"CRPIX1", "CD1_1"}
     assert frames("combine", "c?.fits", "-r", "-m", "sum", "-o", "s.fits").code == 0
     assert np.array_equal(made("s.fits"), cubes.sum(axis=(0, 1)))
     assert frames("combine", "c0.fits", "-m", "median", "-o", "same.fits").code == 0
@@ -268,7 +281,7 @@ def test_cards_of_the_primary_header_go_on(frames: Runner, folder: Path) -> None
         (["f?.fits", "-m", "mode"], "no method 'mode'"),
         (["f?.fits", "-m", "quantile", "-a", "1.5"], "from 0 to 1"),
         (["f?.fits", "-m", "quantile", "-a", "q"], "no number for -a"),
-        (["f?.fits", "-m", "mean", "-a", "median"], "takes no argument"),
+        (["f?.fits", "-m", "mean", "-a", "median"], "weights go with -m average"),
         (["f?.fits", "-m", "average", "-a", "1,2"], "2 weights for 5 frames"),
         (["f?.fits", "-m", "average", "-a", "flux"], "'flux' is no weight"),
         (["f?.fits", "-m", "sigclip", "-c", "max"], "leave out -c max"),

@@ -118,7 +118,10 @@ def test_blank_signed_bytes_are_flagged_by_their_stored_number(tmp_path: Path) -
 
 
 def test_needless_axes_are_dropped_and_four_real_ones_rejected(tmp_path: Path) -> None:
-    assert read_frame(write(tmp_path / "a.fits", np.zeros((1, 1, 4, 5), np.int16))).shape == (4, 5)
+    flat = read_frame(write(tmp_path / "a.fits", np.zeros((1, 1, 4, 5), np.int16), {"CTYPE3": "FREQ", "CRPIX3": 1.0, "CRPIX2": 2.0}))
+    assert flat.shape == (4, 5)
+    assert not {"CTYPE3", "CRPIX3"} & {card[:8].strip() for card in flat.header}
+    assert flat.cards["CRPIX2"] == 2.0
     assert read_frame(write(tmp_path / "c.fits", np.zeros((1, 3, 4, 5), np.int16))).shape == (3, 4, 5)
     with pytest.raises(RejectedInput, match="has 4 axes"):
         read_frame(write(tmp_path / "b.fits", np.zeros((2, 2, 4, 5), np.int16)))
