@@ -12,15 +12,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.errors import MissingCalibration, Refused
-from nightcrew.mkid.calibrated import Calibrations, open_calibrated
+from nightcrew.mkid.calibrated import CalibratedTable, Calibrations, open_calibrated
 from nightcrew.mkid.cube_bins import constant_wavelength, time_edges
 from nightcrew.mkid.lightcurve import aperture, bad_stretches, exposure_of, light_curve
 from nightcrew.mkid.spectra import spectrum
 from nightcrew.mkid.timing import binned_counts, count_histogram, interval_histogram
 from tests.mkid.made_tables import START_US, beam_map, linear_solution
-from tests.mkid.test_image_cube import SPAN_US, brute_force, calibrations, random_table
+from tests.mkid.test_image_cube import SPAN_US, brute_force, calibrations, random_table, silences_of
 
 MAP = beam_map()
+
+
+def opened_with_silences(path: Path, seed: int) -> CalibratedTable:
+    """A table of three boards, two of which fall silent in every second one."""
+    return open_calibrated(random_table(path, seed, silences=silences_of(seed) if seed % 2 else None), calibrations(seed))
 
 
 @given(seed=st.integers(0, 2**31), step=st.sampled_from([1_000_000, 333_333]), window=st.sampled_from([None, (800.0, 1200.0)]))
@@ -29,7 +34,7 @@ def test_light_curves_and_spectra_are_what_brute_force_gives(seed: int, step: in
     rng = np.random.default_rng(seed)
     pixels = rng.choice(20, 3, replace=False).tolist()
     edges, bins = time_edges(500_000, 9_000_000, step), constant_wavelength(800, 1200, 100)
-    with tempfile.TemporaryDirectory() as folder, open_calibrated(random_table(Path(folder) / "t.h5", seed), calibrations(seed)) as opened:
+    with tempfile.TemporaryDirectory() as folder, opened_with_silences(Path(folder) / "t.h5", seed) as opened:
         curve = light_curve(opened, pixels, edges, window)
         one_bin = None if window is None else constant_wavelength(window[0], window[1], window[1] - window[0])
         expected = {
