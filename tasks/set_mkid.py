@@ -63,7 +63,7 @@ def make_table(unit: SetUnit) -> SetResult:
     tally, account = made.account.tally, made.account
     metrics: dict[str, Any] = {"photons": made.n_photons, "lost_frames": tally.lost, "missing_seconds": len(account.missing_seconds)}
     metrics["silent_s"] = account.silent_s
-    grade, reasons = table_grade({**account.plain(), "sentences": [*beam_map.sentences(), *account.sentences()]})
+    grade, reasons = table_grade(made.report)
     left_out = {_relative(unit, one.name): one.reason for one in account.rejected}
     return SetResult(grade=grade, grade_reasons=reasons, metrics=metrics, left_out=left_out)
 

@@ -46,6 +46,7 @@ def convert(
     from nightcrew.mkid.beam_map import read_beam_map
     from nightcrew.mkid.jobs import run_jobs
     from nightcrew.mkid.seconds import list_seconds
+    from nightcrew.mkid.unheard import unheard_in_words
 
     placed = read_beam_map(beam_map, enumeration=flags, shape=_shape(size) if size else None)
     listing = list_seconds(bin_dir)
@@ -58,7 +59,8 @@ def convert(
             failed = True
             rows.append({"table": job.out.name, "photons": None, "problems": [str(made)]})
         else:
-            rows.append({"table": job.out.name, "photons": made.n_photons, "problems": made.account.sentences(), **made.account.plain()})
+            problems = [*unheard_in_words(placed, made.account), *made.account.sentences()]
+            rows.append({"table": job.out.name, "photons": made.n_photons, "problems": problems, **made.account.plain()})
         if not as_json:
             _tell(rows[-1])
     if as_json:

@@ -28,6 +28,16 @@ class Converted:
     start_us: int
     stop_us: int
     account: Account
+    report: Mapping[str, object]  # as it stands in the table
+
+
+def report_of(beam_map: BeamMap, account: Account) -> dict[str, object]:
+    """What a table says of itself, for JSON: the account of its files, and everything a person should know in ``sentences``."""
+    return {
+        **account.plain(),
+        "unheard_pixels": int(unheard_pixels(beam_map, account).sum()),
+        "sentences": [*beam_map.sentences(), *unheard_in_words(beam_map, account), *account.sentences()],
+    }
 
 
 def convert_window(
@@ -58,18 +68,14 @@ def convert_window(
         place,
         head,
         _checked(stream),
-        report=lambda: {
-            **account.plain(),
-            "unheard_pixels": int(unheard_pixels(beam_map, account).sum()),
-            "sentences": [*beam_map.sentences(), *unheard_in_words(beam_map, account), *account.sentences()],
-        },
+        report=lambda: report_of(beam_map, account),
         silences=lambda: silences_of(beam_map, account, (start_us, stop_us)),
         inputs=lambda: [(one.second, one.size, one.sha256) for one in account.files],
         expected_per_s=stream.stored_bytes() / 8 / ((stop_us - start_us) / 1e6),
     )
     if work is not None:
         _bring(place, out)
-    return Converted(out, n_photons, start_us, stop_us, account)
+    return Converted(out, n_photons, start_us, stop_us, account, report_of(beam_map, account))
 
 
 def _bring(built: Path, out: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -29,6 +30,7 @@ from nightcrew.mkid.table_info import describe
 from nightcrew.mkid.unheard import unheard_pixels
 from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
+from tasks.set_mkid import make_table
 from tests.mkid.streams import make
 
 RATE_CPS, SECONDS, BOARD = 100.0, 6.0, 1
@@ -163,9 +165,26 @@ def test_pixels_of_a_board_that_sent_nothing_have_no_rate(silent_s: tuple[float,
         report = opened.table.report
     assert np.isnan(cube.rate_cps[0, 0][mine]).all()
     assert np.isfinite(cube.rate_cps[0, 0][~mine]).all()
-    assert table_grade(report)[0] == "D"
+    assert table_grade(report)[0] == table_grade(made.report)[0] == "D"
+    assert made.report == report
     assert any("no exposure of" in sentence for sentence in report["sentences"])
     assert any("no exposure of its" in remark for remark in look.remarks)
+
+
+def test_the_service_grades_a_table_by_all_that_it_says(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", replace(PLAN, dead_fraction=0.0, silences=((BOARD, 0.0, 60.0),)), 3)
+    files = [path for path in (tmp_path / "run").rglob("*") if path.suffix == ".bin" or path.name == "beammap.txt"]
+    unit: Any = SimpleNamespace(
+        files=[SimpleNamespace(relative=path.name, path=path) for path in files],
+        path=lambda file: file.path,
+        parameters={"flags": "current", "exposure": {"exposure": "flat"}, "start_us": START_US, "stop_us": STOP_US, "whole_run": False},
+        out=tmp_path,
+        planned=SimpleNamespace(night="run"),
+        work=None,
+    )
+    found = make_table(unit)
+    assert found.grade == "D"
+    assert "no exposure of theirs" in " ".join(found.grade_reasons)
 
 
 def test_dark_pixels_of_a_board_that_was_heard_are_dark(tmp_path: Path) -> None:
