@@ -13,7 +13,7 @@ from nightcrew.ledger.rows import ProductRow
 from tests.service.conftest import TOY
 from tests.service.running import Running
 
-pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service-kills")]
 NAME = "set 1"
 
 
