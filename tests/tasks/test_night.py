@@ -286,12 +286,17 @@ def test_a_worker_that_wakes_late_cannot_overwrite(bench: Bench) -> None:
     claims.end(database, late, "died")
     assert run_unit(bench.space.context, unit).state == "made"
     recorded: Recorded = unit_runner.recorded(unit)
-    stale = NewProduct(files=(), metrics={}, grade="A", grade_reasons=())
+    with database.read() as connection:
+        made_first = products.by_fingerprint(connection, unit.fingerprint)
+    assert made_first is not None
+    assert made_first.files
+    whole = bench.content()
+    stale = NewProduct(files=(), metrics={}, grade="D", grade_reasons=("late",))
     assert products.commit(database, late, recorded, stale, remake_scopes=0) is None
     with database.read() as connection:
-        row = products.by_fingerprint(connection, unit.fingerprint)
-    assert row is not None
-    assert row.files
+        assert products.by_fingerprint(connection, unit.fingerprint) == made_first
+    assert bench.content() == whole
+    assert whole
 
 
 def test_one_running_plan_a_scope(bench: Bench) -> None:
