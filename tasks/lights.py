@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from nightcrew.detector.model_files import load_bias, load_dark
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
+from nightcrew.frames.model import FrameHeader
+from nightcrew.frames.sections import OF_DATA, moved_sections
 from nightcrew.frames.wcs import moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
@@ -153,6 +155,20 @@ def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: floa
     return found.n_events
 
 
+def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], list[str]]:
+    """Sections of the chip and origin of the physical pixels after trimming, and the keywords of sections that cannot be told."""
+    if header.trim is None:
+        return [], []
+    x0, x1, y0, y1 = header.trim
+    found = moved_sections(hdu.cards, (x0, x1), (y0, y1), (header.ny, header.nx))
+    cards: list[Card] = [(key, found.changed[key], "") for key in OF_DATA if key in found.changed]
+    for key, shift in (("LTV1", x0), ("LTV2", y0)):
+        before = hdu.cards.get(key)
+        if isinstance(before, int | float):
+            cards.append((key, before - shift, "origin of the physical pixels"))
+    return cards, [key for key in OF_DATA if key in found.dropped]
+
+
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
@@ -171,6 +187,8 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     if sky.valid:
         x0, _, y0, _ = header.trim or (0, 0, 0, 0)
         cards += moved(sky.cards, x0, y0)
+    sections, gone = _moved_to_trim(header, hdu)
+    cards += sections
     row = write_image(
         context,
         planned,
@@ -180,7 +198,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         unit=reduced.unit,
         cards=cards,
         source_header=hdu.raw,
-        drop=(*_DROPPED, *(key for key in hdu.cards if _WCS.fullmatch(key))),
+        drop=(*_DROPPED, *gone, *(key for key in hdu.cards if _WCS.fullmatch(key))),
     )
     Gallery(context.products_root, Keep(context.pictures)).remember(row, reduced.science)
     metrics: dict[str, Any] = {
