@@ -30,6 +30,11 @@ FLAGS = (
     "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
+_CANDIDATES = """
+const bare = text => text.replace(/\\s+/g, '').toLowerCase();
+return [...document.querySelectorAll(arguments[0])].filter(e => bare(e.textContent).includes(bare(arguments[1])));
+"""
+
 
 def open_browser(profile: Path, shots: Path) -> Browser:
     """A fresh chromium that writes down its console and every request; skips the test where there is none."""
@@ -103,10 +108,15 @@ class Browser:
     def find(self, css: str, words: str = "", limit_s: float = 30.0) -> Any:
         """The first visible element of a CSS selector whose text contains ``words``."""
         return self.wait(
-            lambda: next((e for e in self.driver.find_elements("css selector", css) if e.is_displayed() and words in e.text), None),
+            lambda: next((e for e in self._candidates(css, words) if e.is_displayed() and words in e.text), None),
             f"{css} {words!r}",
             limit_s,
         )
+
+    def _candidates(self, css: str, words: str) -> list[Any]:
+        """Elements that may be the wanted one, in one question: to ask each of a page's elements takes longer than it stays the same."""
+        found: list[Any] = self.driver.execute_script(_CANDIDATES, css, words)
+        return found
 
     def click(self, css: str, words: str = "", limit_s: float = 30.0) -> None:
         """Click it, as soon as nothing covers it."""
