@@ -30,7 +30,7 @@ _ALL = (
     Recipe("flat_master", 2, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
-    Recipe("reduce_light", 2, "lights", "reduced light", "lights"),
+    Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 7, "models", "sensor characterisation", "sensor"),
