@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.certify import Certificate, certify, outlying
+from nightcrew.calibration.certify import Certificate, bright_pixels, certify, lit, outlying
 from nightcrew.calibration.combine import Combined, combine
 from nightcrew.calibration.master_noise import smoothed_uncertainty
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
@@ -28,7 +28,7 @@ from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
 from tasks.flat_models import flat_models
-from tasks.frames_in import Look, file_of, look
+from tasks.frames_in import Look, file_of, look, pixels_of
 from tasks.images_out import fact_cards, write_image
 
 Image = NDArray[np.float32]
@@ -97,10 +97,31 @@ def _combine(context: UnitContext, planned: PlannedProduct, stack: Stack, per_fr
 
 
 def make_bias(context: UnitContext, planned: PlannedProduct) -> NewProduct:
-    """A bias master: the combined bias frames, in ADU above the overscan."""
+    """A bias master: the combined bias frames, in ADU above the overscan; frames that light fell on are left out."""
     stack = gather(planned, "bias")
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
-    return _level_master(context, planned, stack, [FrameCalibration(shift=-s.overscan_adu) for s in stack.looks])
+    done = None
+    if len(stack.frames) > 1:
+        done = _combine(context, planned, stack, _above_overscan(stack))
+        if bright := _lit(stack, done.result):
+            stack.drop(bright)
+            done = None
+    return _level_master(context, planned, stack, _above_overscan(stack), done)
+
+
+def _above_overscan(stack: Stack) -> list[FrameCalibration]:
+    return [FrameCalibration(shift=-s.overscan_adu) for s in stack.looks]
+
+
+def _lit(stack: Stack, master: Image) -> dict[int, str]:
+    """The frames that hold light, seen on all pixels: clipping hides it where there are many frames, not where there are few."""
+    noise = max(_frame_noise(stack.looks) or 0.0, 1.0 / math.sqrt(12.0))
+    counts = []
+    for frame in stack.frames:
+        pixels = pixels_of(frame)[0]
+        x0, x1, y0, y1 = frame.header.trim or (0, pixels.shape[-1], 0, pixels.shape[-2])
+        counts.append(bright_pixels(pixels[y0:y1, x0:x1], master, noise))
+    return lit(counts)
 
 
 def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
@@ -112,9 +133,12 @@ def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
 
 
-def _level_master(context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration]) -> NewProduct:
+def _level_master(
+    context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration], done: Combined | None = None
+) -> NewProduct:
     _require_frames(planned, stack)
-    done = _combine(context, planned, stack, per_frame)
+    if done is None:
+        done = _combine(context, planned, stack, per_frame)
     noise = _frame_noise(stack.looks)
     certificate = certify(
         used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=noise, expected_noise_adu=_expected_noise(planned)

@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 # A frame is outlying when its level or noise lies so many robust sigmas (and so much) from its siblings'.
 _OUTLYING_SIGMA = 6.0
 _LEAST_LEVEL_FRACTION = 0.25  # of the frame noise
 _LEAST_NOISE_FRACTION = 0.2  # of the median noise
+# Light falls on a bias through a shutter that leaks: stars, a satellite.  Cosmic rays and unsteady pixels are in its siblings as well.
+_LIT_SIGMA = 10.0
+_LEAST_LIT = 50
+_LIT_FACTOR = 10.0
 # Read noise in the header is a maker's number; a master is barred only when its frames contradict it grossly.
 _NOISE_FACTOR = 3.0
 
@@ -39,6 +44,29 @@ def outlying(levels: Sequence[float], sigmas: Sequence[float]) -> dict[int, str]
         scale = max(1.4826 * float(np.median(np.abs(array - middle))), least, 0.2)
         for place in np.flatnonzero(np.abs(array - middle) > _OUTLYING_SIGMA * scale):
             found.setdefault(int(place), f"its {name} of {array[place]:.1f} ADU is far from the others' {middle:.1f} ADU")
+    return found
+
+
+def bright_pixels(frame: NDArray[np.floating], master: NDArray[np.floating], noise_adu: float) -> int:
+    """How many pixels of ``frame`` [y, x] stand 10 times the noise of a frame above ``master`` [y, x], the whole brought to its level.
+
+    All in ADU; pixels without a value count in neither.
+    """
+    above = np.subtract(frame, master, dtype=np.float32)
+    some = above[::4, ::4]
+    some = some[np.isfinite(some)]
+    level = float(np.median(some)) if some.size else 0.0
+    with np.errstate(invalid="ignore"):
+        return int(np.count_nonzero(above > level + _LIT_SIGMA * noise_adu))
+
+
+def lit(counts: Sequence[int]) -> dict[int, str]:
+    """Places of frames of a series without light that have light, by their ``bright_pixels``: far more of them than the siblings."""
+    found: dict[int, str] = {}
+    for place, count in enumerate(counts):
+        others = [*counts[:place], *counts[place + 1 :]]
+        if others and count > _LEAST_LIT + _LIT_FACTOR * float(np.median(others)):
+            found[place] = f"there is light in it: {count} pixels stand more than {_LIT_SIGMA:.0f} times the noise above the other frames"
     return found
 
 

@@ -24,7 +24,7 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("bias_master", 2, "masters", "bias master", "masters", is_master=True),
+    Recipe("bias_master", 3, "masters", "bias master", "masters", is_master=True),
     Recipe("dark_master", 2, "masters", "dark master", "masters", is_master=True),
     Recipe("thermal_master", 3, "masters", "thermal master", "masters", is_master=True),
     Recipe("flat_master", 2, "masters", "flat master", "masters", is_master=True),
