@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nightcrew.calibration.certify import Certificate, bright_pixels, certify, lit, outlying
+from nightcrew.calibration.certify import Certificate, certify, lit, lit_pixels, outlying
 from nightcrew.calibration.combine import Combined, combine
 from nightcrew.calibration.master_noise import smoothed_uncertainty
 from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip
@@ -20,7 +20,7 @@ from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow
+from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow, worst
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, flat_usable
@@ -100,27 +100,42 @@ def make_bias(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """A bias master: the combined bias frames, in ADU above the overscan; frames that light fell on are left out."""
     stack = gather(planned, "bias")
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
-    done = None
-    if len(stack.frames) > 1:
-        done = _combine(context, planned, stack, _above_overscan(stack))
-        if bright := _lit(stack, done.result):
-            stack.drop(bright)
-            done = None
-    return _level_master(context, planned, stack, _above_overscan(stack), done)
+    grade, reasons = _without_light(context, planned, stack)
+    made = _level_master(context, planned, stack, _above_overscan(stack))
+    return replace(made, grade=worst(made.grade, grade), grade_reasons=(*made.grade_reasons, *reasons))
+
+
+def _without_light(context: UnitContext, planned: PlannedProduct, stack: Stack) -> tuple[str, tuple[str, ...]]:
+    """Leave out the frames that hold light.  Where too few would be left they stay, and the master's grade and reason tell.
+
+    All pixels are looked at: clipping hides light where there are many frames, not where there are few.
+    """
+    if len(stack.frames) < 2:
+        return "A", ()
+    frames, memory_bytes, threads = sources(stack.frames), context.memory_bytes, context.threads
+    darkest = combine(frames, method="minimum", per_frame=_above_overscan(stack), memory_bytes=memory_bytes, threads=threads).result
+    bright = _lit(stack, darkest)
+    if not bright:
+        return "A", ()
+    if len(stack.frames) - len(bright) >= int(planned.parameters["minimum"]):
+        stack.drop(bright)
+        return "A", ()
+    names = ", ".join(stack.frames[place].path.rpartition(b"/")[2].decode("utf-8", "backslashreplace") for place in sorted(bright))
+    told = f"light fell on {len(bright)} of its {len(stack.frames)} frames ({names}), and without them there are too few"
+    return ("B" if 2 * len(bright) < len(stack.frames) else "D"), (told,)
 
 
 def _above_overscan(stack: Stack) -> list[FrameCalibration]:
     return [FrameCalibration(shift=-s.overscan_adu) for s in stack.looks]
 
 
-def _lit(stack: Stack, master: Image) -> dict[int, str]:
-    """The frames that hold light, seen on all pixels: clipping hides it where there are many frames, not where there are few."""
+def _lit(stack: Stack, darkest: Image) -> dict[int, str]:
     noise = max(_frame_noise(stack.looks) or 0.0, 1.0 / math.sqrt(12.0))
     counts = []
     for frame in stack.frames:
         pixels = pixels_of(frame)[0]
         x0, x1, y0, y1 = frame.header.trim or (0, pixels.shape[-1], 0, pixels.shape[-2])
-        counts.append(bright_pixels(pixels[y0:y1, x0:x1], master, noise))
+        counts.append(lit_pixels(pixels[y0:y1, x0:x1], darkest, noise))
     return lit(counts)
 
 
@@ -133,12 +148,9 @@ def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
 
 
-def _level_master(
-    context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration], done: Combined | None = None
-) -> NewProduct:
+def _level_master(context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration]) -> NewProduct:
     _require_frames(planned, stack)
-    if done is None:
-        done = _combine(context, planned, stack, per_frame)
+    done = _combine(context, planned, stack, per_frame)
     noise = _frame_noise(stack.looks)
     certificate = certify(
         used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=noise, expected_noise_adu=_expected_noise(planned)

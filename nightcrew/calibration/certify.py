@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 _OUTLYING_SIGMA = 6.0
 _LEAST_LEVEL_FRACTION = 0.25  # of the frame noise
 _LEAST_NOISE_FRACTION = 0.2  # of the median noise
-# Light falls on a bias through a shutter that leaks: stars, a satellite.  Cosmic rays and unsteady pixels are in its siblings as well.
+# Light falls on a bias through a shutter that leaks: stars, a satellite.  It makes compact spots; unsteady pixels and cosmic rays are thin.
 _LIT_SIGMA = 10.0
-_LEAST_LIT = 50
-_LIT_FACTOR = 10.0
+_LEAST_LIT = 5  # pixels whose eight neighbours are bright as well
+_LINE_FRACTION = 0.2  # of a row or column that is bright: the camera's electronics, not light
 # Read noise in the header is a maker's number; a master is barred only when its frames contradict it grossly.
 _NOISE_FACTOR = 3.0
 
@@ -47,27 +48,34 @@ def outlying(levels: Sequence[float], sigmas: Sequence[float]) -> dict[int, str]
     return found
 
 
-def bright_pixels(frame: NDArray[np.floating], master: NDArray[np.floating], noise_adu: float) -> int:
-    """How many pixels of ``frame`` [y, x] stand 10 times the noise of a frame above ``master`` [y, x], the whole brought to its level.
+def lit_pixels(frame: NDArray[Any], darkest: NDArray[np.floating], noise_adu: float) -> int:
+    """How many pixels of ``frame`` [y, x], with all their eight neighbours, stand 10 times a frame's noise above ``darkest`` [y, x].
 
-    All in ADU; pixels without a value count in neither.
+    ``darkest`` is the minimum of the series pixel by pixel, so that light is seen even where most frames have it.  All in ADU; the
+    frame is brought to its level first.  Rows and columns that are bright over a fifth of their length (banding, the drift of an
+    amplifier) count as dark, and so do pixels without a value.
     """
-    above = np.subtract(frame, master, dtype=np.float32)
-    some = above[::4, ::4]
+    above = np.subtract(frame, darkest, dtype=np.float32)
+    some = above[::3, ::3]
     some = some[np.isfinite(some)]
     level = float(np.median(some)) if some.size else 0.0
     with np.errstate(invalid="ignore"):
-        return int(np.count_nonzero(above > level + _LIT_SIGMA * noise_adu))
+        bright = above > level + _LIT_SIGMA * noise_adu
+    rows, columns = bright.mean(axis=1) > _LINE_FRACTION, bright.mean(axis=0) > _LINE_FRACTION
+    bright[rows] = False
+    bright[:, columns] = False
+    beside = bright[:, :-2] & bright[:, 1:-1] & bright[:, 2:]
+    return int(np.count_nonzero(beside[:-2] & beside[1:-1] & beside[2:]))
 
 
 def lit(counts: Sequence[int]) -> dict[int, str]:
-    """Places of frames of a series without light that have light, by their ``bright_pixels``: far more of them than the siblings."""
-    found: dict[int, str] = {}
-    for place, count in enumerate(counts):
-        others = [*counts[:place], *counts[place + 1 :]]
-        if others and count > _LEAST_LIT + _LIT_FACTOR * float(np.median(others)):
-            found[place] = f"there is light in it: {count} pixels stand more than {_LIT_SIGMA:.0f} times the noise above the other frames"
-    return found
+    """Places of frames of a series without light that light fell on, by their ``lit_pixels``."""
+    above = f"stand more than {_LIT_SIGMA:.0f} times the noise above the darkest frames"
+    return {
+        place: f"light fell on it: spots of bright pixels ({count} within them) {above}"
+        for place, count in enumerate(counts)
+        if count >= _LEAST_LIT
+    }
 
 
 def certify(*, used: int, minimum: int, noise_adu: float | None, expected_noise_adu: float | None) -> Certificate:

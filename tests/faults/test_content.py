@@ -306,10 +306,10 @@ def test_a_bias_with_a_star_leaves_no_trace_in_the_master(spoilt: tuple[Bench, P
     assert abs(float(pull[lit].mean())) < 1.0
     (file,) = [file for file in night.files() if os.fsdecode(file.path).endswith(f"/{star.path}")]
     assert file.state == "set_aside"
-    assert "there is light in it" in file.reason
+    assert "light fell on it" in file.reason
     page = write_page(night.space, "2026-05-16").path.read_text(encoding="utf-8")
     assert star.path in page
-    assert "there is light in it" in page
+    assert "light fell on it" in page
 
 
 def test_flats_of_zeros_as_the_only_flats_divide_nothing_and_are_told(spoilt: tuple[Bench, PlantedTrouble]) -> None:

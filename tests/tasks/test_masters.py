@@ -250,3 +250,26 @@ def test_a_bias_is_never_taken_off_twice(raw: Path, folder: Path, tmp_path: Path
     # Medians of frames with and without the bias differ by the rounding of whole ADU, never by a bias.
     assert float(np.abs(difference).max()) < 10.0
     assert abs(float(np.median(difference))) < 0.5
+
+
+@pytest.mark.parametrize(("lit", "grade"), [(1, "A"), (3, "D")])
+def test_bias_frames_that_light_fell_on_go_or_where_too_few_would_be_left_the_master_says_so(
+    raw: Path, folder: Path, tmp_path: Path, lit: int, grade: str
+) -> None:
+    """At least three frames are asked for: one of five can go; three of five stay, and are most of it."""
+
+    def star(number: int, pixels: Image) -> Image:
+        pixels[5:12, 30:37] += 500.0 * (number < lit)
+        return pixels
+
+    copy(raw, folder, "bias-*", star)
+    bench = Bench(folder, tmp_path / "root")
+    bench.night()
+    row, master = made(bench, "bias_master")
+    assert row.grade == grade
+    left_out = [file for file in bench.files() if file.state == "set_aside" and "light fell on it" in file.reason]
+    assert len(left_out) == (lit if grade == "A" else 0)
+    assert row.metrics["n_frames"] == 5 - len(left_out)
+    assert ("light fell on 3 of its 5 frames (bias-001.fit" in " ".join(row.grade_reasons)) == (grade == "D")
+    in_star = float(np.median(master.science[5:12, 30:37]) - np.median(master.science))
+    assert (in_star > 400.0) == (grade == "D")
