@@ -33,7 +33,7 @@ _ALL = (
     Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 1, "photometry", "stack", "stacks"),
-    Recipe("sensor_characterisation", 7, "models", "sensor characterisation", "sensor"),
+    Recipe("sensor_characterisation", 8, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 2, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 5, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 5, "models", "irradiation campaign", "campaign"),

@@ -42,7 +42,7 @@ class FlatResult:
     The curve holds all filters, since photons' noise knows none.  Linearity and EMVA 1288 are of one light alone: of ``linearity_filter``
     and ``emva_filter``, those with most exposures and levels; ``filters`` are all there are.  ``customary_gain``: what a clip at 3 sigma
     with nothing put back makes of the brightest fitted pair, too high by a known share (:mod:`nightcrew.sensor.customary`).
-    ``doubts``: why one gain may not be that of the whole region.
+    ``doubts``: why the gain may be wrong, or not that of the whole region.
     """
 
     region: str
@@ -117,7 +117,7 @@ def flat_result(
         linearity=straight,
         bootstrap=options.bootstrap,
         seed=options.seed,
-        remarks=[*filter(None, (zero.remark, straight.foot if straight is not None else "")), *notes, *_band_remarks(points)],
+        remarks=[*filter(None, (zero.remark,)), *notes, *_band_remarks(points)],
     )
     point, pair = _brightest(curve, flats, region) or (None, None)
     noise = zero.noise
@@ -135,7 +135,7 @@ def flat_result(
         linearity_filter=light,
         emva_filter=chosen,
         customary_gain=customary,
-        doubts=tuple(_doubts(curve, point, pair, zero)),
+        doubts=tuple(_doubts(curve, straight, point, pair, zero)),
     )
 
 
@@ -150,8 +150,12 @@ def _brightest(curve: TransferCurve, flats: Sequence[Group], region: Region) -> 
     return brightest, sample(one, two, region)
 
 
-def _doubts(curve: TransferCurve, point: CurvePoint | None, pair: PairSample | None, zero: Zero) -> Iterator[str]:
+def _doubts(
+    curve: TransferCurve, straight: Linearity | None, point: CurvePoint | None, pair: PairSample | None, zero: Zero
+) -> Iterator[str]:
     """What makes one gain for the region doubtful."""
+    if straight is not None and straight.foot:
+        yield straight.foot
     fit, highest = curve.fit, max((point.signal for point in curve.points), default=0.0) + zero.level
     if curve.points and highest < LEAST_NUMBERS:
         yield f"no number is above {highest:.3g}: frames that were scaled, not in ADU. Cosmic rays and hot pixels are not told from noise"

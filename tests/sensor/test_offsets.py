@@ -48,10 +48,14 @@ def test_dark_level_that_stays_is_a_rate_within_its_error_of_nothing() -> None:
 def test_flats_of_another_offset_than_the_biases_are_told() -> None:
     # a gain of 1.66 instead of 1.50 had grade A and no warning
     result = changed("flat", lambda _: 300.0)
-    warnings = summary_of(result, ()).warnings
+    summary = summary_of(result, ())
+    warnings = summary.warnings
+    assert summary.grade == grade_of(result)[0] == "B"
     (told,) = [warning for warning in warnings if "at no exposure the flats would have a signal of" in warning]
     assert float(told.split("signal of ")[1].split()[0]) == pytest.approx(300, abs=15)
-    assert not any("at no exposure" in warning for warning in summary_of(changed("flat", lambda _: 0.0), ()).warnings)
+    as_taken = summary_of(changed("flat", lambda _: 0.0), ())
+    assert as_taken.grade == "A"
+    assert not any("at no exposure" in warning for warning in as_taken.warnings)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1e-6])
