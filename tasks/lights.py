@@ -12,7 +12,6 @@ from nightcrew.detector.model_files import load_bias, load_dark
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.model import FrameHeader
-from nightcrew.frames.sections import OF_DATA, moved_sections
 from nightcrew.frames.wcs import moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
@@ -23,6 +22,7 @@ from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, redu
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
+from nightcrew.tools.frame import trimmed_coordinates
 from reports.keep import Keep
 from reports.pictures import Gallery
 from tasks.context import UnitContext
@@ -32,7 +32,7 @@ from tasks.images_out import write_image
 _SAMPLE = 20_000  # pixels of a first glance
 _TOO_MUCH_SATURATED = 0.5
 # Cards of the camera that would lie about a reduced frame.
-_DROPPED = ("BIASSEC", "TRIMSEC", "DATASEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
+_DROPPED = ("BIASSEC", "TRIMSEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
 # Every card of a world coordinate system: the valid ones are written anew, mangled ones must not stay beside them.
 _WCS = re.compile(
     r"WCSAXES|WCSNAME|CTYPE\d|CUNIT\d|CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|CD\d_\d|PC\d{1,3}_?\d{0,3}|PV\d_\d+|LONPOLE|LATPOLE"
@@ -155,18 +155,10 @@ def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: floa
     return found.n_events
 
 
-def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], list[str]]:
-    """Sections of the chip and origin of the physical pixels after trimming, and the keywords of sections that cannot be told."""
-    if header.trim is None:
-        return [], []
-    x0, x1, y0, y1 = header.trim
-    found = moved_sections(hdu.cards, (x0, x1), (y0, y1), (header.ny, header.nx))
-    cards: list[Card] = [(key, found.changed[key], "") for key in OF_DATA if key in found.changed]
-    for key, shift in (("LTV1", x0), ("LTV2", y0)):
-        before = hdu.cards.get(key)
-        if isinstance(before, int | float):
-            cards.append((key, before - shift, "origin of the physical pixels"))
-    return cards, [key for key in OF_DATA if key in found.dropped]
+def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], set[str]]:
+    """Coordinates but the sky's after trimming (sections, physical pixels, sub-frame, other WCS), and keywords that lose their meaning."""
+    changed, dropped = trimmed_coordinates(hdu.cards, header.trim, (header.ny, header.nx))
+    return [card for card in changed if not _WCS.fullmatch(card[0])], dropped
 
 
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:

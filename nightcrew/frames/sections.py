@@ -3,7 +3,7 @@
 Conventions of NOAO (FITS keyword dictionary, iraf.noao.edu/projects/ccdmosaic/imagedef; IRAF ccdproc): DATASEC, TRIMSEC and BIASSEC
 are pixels of the image; CCDSEC, DETSEC and AMPSEC are the pixels of the CCD, the detector and the amplifier's readout that DATASEC (the
 whole image without it) shows.  They count unbinned pixels, so that each pixel of the image is b x b of theirs, and run backwards where the
-image is turned.
+image is turned.  A DATASEC that reaches outside the image counts other pixels (unbinned ones, the chip's): what it shows cannot be told.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ OF_DATA = ("CCDSEC", "DETSEC", "AMPSEC")
 
 _AXIS = r"\s*(\d+)\s*:\s*(\d+)\s*"
 _SECTION = re.compile(rf"\s*\[{_AXIS},{_AXIS}\]\s*")
+_OUTSIDE = "it reaches outside the image"
 Range = tuple[int, int]  # first and last pixel as written: 1-based, inclusive, either order
 
 
@@ -38,8 +39,10 @@ def moved_sections(cards: Mapping[str, HeaderValue], x: tuple[int, int], y: tupl
     for key in (key for key in IN_IMAGE if key in cards):
         axes = _axes(cards[key])
         kept = None if axes is None else [_clipped(axis, bound) for axis, bound in zip(axes, bounds, strict=True)]
-        if kept is None:
+        if axes is None or kept is None:
             dropped[key] = "it is no plain section"
+        elif _outside(axes, shape):
+            dropped[key] = _OUTSIDE
         elif kept[0] is None or kept[1] is None:
             dropped[key] = "nothing of it is left"
         else:
@@ -50,6 +53,9 @@ def moved_sections(cards: Mapping[str, HeaderValue], x: tuple[int, int], y: tupl
         axes = _axes(cards[key])
         if axes is None or shown is None:
             dropped[key] = "it is no plain section" if axes is None else "DATASEC is no plain section"
+            continue
+        if _outside(shown, shape):
+            dropped[key] = f"DATASEC {cards['DATASEC']} reaches outside the image"
             continue
         moved = [_followed(axis, data, bound) for axis, data, bound in zip(axes, shown, bounds, strict=True)]
         if isinstance(moved[0], str) or isinstance(moved[1], str):
@@ -66,6 +72,11 @@ def _axes(value: HeaderValue) -> list[Range] | None:
         return None
     x0, x1, y0, y1 = (int(word) for word in match.groups())
     return [(x0, x1), (y0, y1)] if min(x0, x1, y0, y1) >= 1 else None
+
+
+def _outside(axes: list[Range], shape: tuple[int, int]) -> bool:
+    """Whether a section counts pixels that an image of ``shape`` [y, x] does not have."""
+    return max(axes[0]) > shape[1] or max(axes[1]) > shape[0]
 
 
 def _clipped(axis: Range, bound: tuple[int, int]) -> Range | None:

@@ -25,6 +25,8 @@ from nightcrew.tools.times import number_of
 Array = NDArray[Any]
 
 _REFERENCE = re.compile(r"CRPIX([123])[A-Z]?")
+_VALUE = re.compile(r"CRVAL([123][A-Z]?)")
+_TRIMMED_BY = ("TRIMSEC", "BIASSEC")  # of no use once a frame is trimmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,10 @@ def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region, shape: S
         number = number_of(value)
         if match and number is not None:
             changed.append((key, number - origin[match.group(1)], "reference pixel after the cut"))
+        match = _VALUE.fullmatch(key)
+        if match and f"CRPIX{match.group(1)}" not in cards and origin[key[5]]:
+            changed.append((f"CRPIX{match.group(1)}", 0.0 - origin[key[5]], "reference pixel after the cut (was not given: 0)"))
     for axis, shift in origin.items():
-        if f"CRPIX{axis}" not in cards and f"CRVAL{axis}" in cards and shift:
-            changed.append((f"CRPIX{axis}", 0.0 - shift, "reference pixel after the cut (was not given: 0)"))
         before = number_of(cards.get(f"LTV{axis}"))
         if shift or before is not None:
             changed.append((f"LTV{axis}", (before or 0.0) - shift, "origin of the physical pixels"))
@@ -140,6 +143,23 @@ def moved_coordinates(cards: Mapping[str, HeaderValue], region: Region, shape: S
         ("HISTORY", f"{key} {cards[key]} left out after a cut to {region.label}: {why}", "") for key, why in sections.dropped.items()
     ]
     return changed, set(sections.dropped)
+
+
+def trimmed_coordinates(
+    cards: Mapping[str, HeaderValue], trim: tuple[int, int, int, int] | None, shape: tuple[int, int]
+) -> tuple[list[Card], set[str]]:
+    """As :func:`moved_coordinates`, for a frame of ``shape`` [y, x] trimmed to x0, x1, y0, y1 (0-based, half-open; None: not).
+
+    TRIMSEC and BIASSEC have done their work.  DATASEC stays where it is not the whole of what is left, since CCDSEC, DETSEC and AMPSEC
+    are the pixels that it shows.
+    """
+    region = Region(0, shape[1], 0, shape[0]) if trim is None else Region(*trim)
+    changed, dropped = moved_coordinates(cards, region, shape)
+    whole = f"[1:{region.x1 - region.x0},1:{region.y1 - region.y0}]"
+    done = [key for key in _TRIMMED_BY if key in cards]
+    kept = [card for card in changed if card[0] not in done and card[:2] != ("DATASEC", whole)]
+    told = [card for card in kept if not (card[0] == "HISTORY" and str(card[1]).startswith(_TRIMMED_BY))]
+    return told, dropped | {*done, "DATASEC"}
 
 
 def with_cards(header: Sequence[str], cards: Sequence[Card], dropped: set[str] | None = None) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from nightcrew.io.headers import HeaderValue, read_hdus
 from nightcrew.io.images import ImageFile
 from nightcrew.io.products import write_image_product
 from nightcrew.lights.reduce import Master, ReduceParameters, reduce_light
-from nightcrew.tools.boxes import Box, Region
+from nightcrew.tools.boxes import Box
 from nightcrew.tools.combined_header import STALE, Method, record
 from nightcrew.tools.darkline import DarkLine, fit_dark_line
-from nightcrew.tools.frame import moved_coordinates
+from nightcrew.tools.frame import trimmed_coordinates
 from nightcrew.tools.recipe import NightFrame, SetUp, by_exposure, by_target, label, odd_frames
 from nightcrew.tools.stats import good_pixels
 
@@ -32,7 +32,6 @@ Image = NDArray[np.float32]
 
 UNUSABLE_FLAT = 0.05  # of the mean: less light than this and the flat says nothing about a pixel
 NEARLY_SATURATED = 0.9
-TRIMMED = ("TRIMSEC", "BIASSEC", "DATASEC")  # of no use once the frame is trimmed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -359,11 +358,11 @@ def _stem(path: Path) -> str:
 
 def _moved(frame: NightFrame) -> tuple[list[Card], frozenset[str]]:
     """Cards that the trim section makes others, and keywords that lose their meaning."""
-    trim, header = frame.header.trim, frame.header
-    if trim is None:
+    header = frame.header
+    if header.trim is None:
         return [], frozenset()
-    changed, dropped = moved_coordinates(_cards(frame), Region(*trim), (header.ny, header.nx))
-    return [card for card in changed if card[0] not in TRIMMED and not str(card[1]).startswith(TRIMMED)], frozenset(TRIMMED) | dropped
+    changed, dropped = trimmed_coordinates(_cards(frame), header.trim, (header.ny, header.nx))
+    return changed, frozenset(dropped)
 
 
 def _dark_notes(notes: set[str]) -> list[Card]:

@@ -65,6 +65,35 @@ def test_by_hand() -> None:
     assert got.dropped == {"BIASSEC": "nothing of it is left"}
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_datasec_outside_the_image_says_nothing(seed: int) -> None:
+    """It counts other pixels than the image's, whatever part is cut out, on whichever axis, either way round."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(int(n) for n in rng.integers(4, 30, 2))
+    axes, cuts, odd = [], [], int(rng.integers(2))
+    for axis, n in enumerate((shape[1], shape[0])):
+        last = n + int(rng.integers(1, 3 * n)) if axis == odd else n
+        first = int(rng.integers(1, last + 1))
+        axes.append(f"{first}:{last}" if rng.random() < 0.7 else f"{last}:{first}")
+        low, high = sorted(int(v) for v in rng.choice(n + 1, 2, replace=False))
+        cuts.append((low, high))
+    data = f"[{','.join(axes)}]"
+    got = moved_sections({"DATASEC": data, "CCDSEC": data, "DETSEC": data}, cuts[0], cuts[1], (shape[0], shape[1]))
+    assert got.changed == {}
+    assert got.dropped["CCDSEC"] == got.dropped["DETSEC"] == f"DATASEC {data} reaches outside the image"
+
+
+def test_unbinned_and_chip_coordinates_outside_the_image() -> None:
+    binned = moved_sections({"DATASEC": "[1:4096,1:4096]", "CCDSEC": "[1:4096,1:4096]"}, (0, 2048), (0, 2048), (2048, 2048))
+    assert (binned.changed, set(binned.dropped)) == ({}, {"DATASEC", "CCDSEC"})
+    part = moved_sections({"DATASEC": "[1025:3072,1:2048]", "CCDSEC": "[1025:3072,1:2048]"}, (0, 2000), (0, 2048), (2048, 2048))
+    assert part.dropped == {
+        "DATASEC": "it reaches outside the image",
+        "CCDSEC": "DATASEC [1025:3072,1:2048] reaches outside the image",
+    }
+
+
 def test_without_datasec_the_whole_image_is_meant() -> None:
     got = moved_sections({"CCDSEC": "[101:300,51:150]"}, (20, 30), (5, 10), (100, 200))
     assert got.changed == {"CCDSEC": "[121:130,56:60]"}

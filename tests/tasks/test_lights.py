@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nightcrew.frames.model import FrameHeader
 from nightcrew.io.headers import HeaderValue
 from tasks.lights import _moved_to_trim
@@ -13,6 +15,29 @@ def test_sections_and_physical_pixels_follow_the_trim() -> None:
     shown = hdu(cards | {"DATASEC": "[5:104,1:50]"}, shape=(50, 124))
     header = FrameHeader(kind="light", instrument="", profile="", nx=124, ny=50, trim=(9, 104, 2, 50))
     found, gone = _moved_to_trim(header, shown)
-    assert [(key, value) for key, value, _ in found] == [("CCDSEC", "[6:100,3:50]"), ("DETSEC", "[195:101,3:50]"), ("LTV1", -12.0)]
-    assert gone == ["AMPSEC"]
-    assert _moved_to_trim(FrameHeader(kind="light", instrument="", profile="", nx=124, ny=50), shown) == ([], [])
+    made = {key: value for key, value, _ in found if key != "HISTORY"}
+    assert made == {"CCDSEC": "[6:100,3:50]", "DETSEC": "[195:101,3:50]", "LTV1": -12.0, "LTV2": -2.0}
+    assert gone == {"AMPSEC", "DATASEC"}
+    assert [value for key, value, _ in found if key == "HISTORY"] == [
+        "AMPSEC [*,*] left out after a cut to [10:104,3:50]: it is no plain section"
+    ]
+
+
+@pytest.mark.parametrize("trim", [(0, 110, 0, 50), None])
+def test_a_datasec_that_is_not_all_that_is_left_stays_with_the_sections_that_it_is_about(trim: tuple[int, int, int, int] | None) -> None:
+    shown = hdu({"DATASEC": "[11:110,1:50]", "TRIMSEC": "[1:110,1:50]", "CCDSEC": "[1:100,1:50]"}, shape=(50, 124))
+    header = FrameHeader(kind="light", instrument="", profile="", nx=124, ny=50, trim=trim)
+    found, gone = _moved_to_trim(header, shown)
+    made = {key: value for key, value, _ in found}
+    assert (made["DATASEC"], made["CCDSEC"]) == ("[11:110,1:50]", "[1:100,1:50]")
+    assert "TRIMSEC" in gone
+
+
+def test_the_sub_frame_and_other_world_coordinates_follow_the_trim() -> None:
+    cards: dict[str, HeaderValue] = {"XORGSUBF": 0, "YORGSUBF": 7, "CRPIX1P": 1.0, "CRPIX2A": 20.0, "CRVAL1B": 5.0, "LTV1": 0.0}
+    cards |= {"CTYPE1": "RA---TAN", "CRPIX1": 50.0, "CRVAL2": 3.0}
+    header = FrameHeader(kind="light", instrument="", profile="", nx=124, ny=50, trim=(10, 110, 4, 50))
+    found, _ = _moved_to_trim(header, hdu(cards, shape=(50, 124)))
+    made = {key: value for key, value, _ in found}
+    others = {"CRPIX1P": -9.0, "CRPIX2A": 16.0, "CRPIX1B": -10.0}
+    assert made == {"XORGSUBF": 10, "YORGSUBF": 11, "LTV1": -10.0, "LTV2": -4.0, **others}  # the sky's own are written elsewhere

@@ -143,9 +143,12 @@ def test_blank_pixels_and_nan_make_no_frame_odd_and_no_value(tmp_path: Path) -> 
         assert values(tmp_path / "out" / name, "MASK")[9, 11] == PixelFlag.NO_DATA
 
 
-def test_what_is_trimmed_points_at_the_same_sky_and_chip(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("datasec", "data_and_ccd"), [("[5:28,1:20]", (None, "[1:20,3:18]")), ("[9:28,1:20]", ("[5:20,1:16]", "[5:20,3:18]"))]
+)
+def test_what_is_trimmed_points_at_the_same_sky_and_chip(tmp_path: Path, datasec: str, data_and_ccd: tuple[str | None, str]) -> None:
     cards = {"CRPIX1": 30.0, "CRPIX2": 10.0, "CRVAL1": 83.0, "CRVAL2": 22.0, "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN"}
-    cards |= {"TRIMSEC": "[5:24,3:18]", "BIASSEC": "[1:4,1:20]", "DATASEC": "[5:28,1:20]", "CCDSEC": "[1:24,1:20]"}
+    cards |= {"TRIMSEC": "[5:24,3:18]", "BIASSEC": "[1:4,1:20]", "DATASEC": datasec, "CCDSEC": f"[{int(datasec[1]) - 4}:24,1:20]"}
     paths = []
     for number in range(5):
         hdu = fits.PrimaryHDU(np.random.default_rng(number).normal(300, 3, (20, 28)).round().astype(np.int16))
@@ -156,8 +159,8 @@ def test_what_is_trimmed_points_at_the_same_sky_and_chip(tmp_path: Path) -> None
     made = header(tmp_path / "out" / "bias.fits")
     assert values(tmp_path / "out" / "bias.fits").shape == (16, 20)
     assert (made["CRPIX1"], made["CRPIX2"], made["LTV1"], made["LTV2"]) == (26.0, 8.0, -4.0, -2.0)
-    assert made["CCDSEC"] == "[1:20,3:18]"
-    assert not {"TRIMSEC", "BIASSEC", "DATASEC"} & set(made)
+    assert (made.get("DATASEC"), made["CCDSEC"]) == data_and_ccd
+    assert not {"TRIMSEC", "BIASSEC"} & set(made)
 
 
 def test_frames_that_are_cut_short_are_left_out_and_named(tmp_path: Path) -> None:
