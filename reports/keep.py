@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
@@ -26,17 +26,20 @@ _LIBRARIES = ("matplotlib", "numpy", "pillow")
 _DIGEST = 64
 
 
-@lru_cache(maxsize=1)
 def _drawing() -> str:
-    """What draws: our code and the libraries' versions."""
+    """What draws: our code as it was just loaded, and the libraries' versions."""
     here = Path(__file__).parent
     parts = [*((here / name).read_bytes() for name in _DRAWN_BY), *(f"{name} {version(name)}".encode() for name in _LIBRARIES)]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
+# Once, at the import: a process that an upgrade overtakes draws with its old code, whatever the files hold by then.
+_DRAWN_WITH = _drawing()
+
+
 def key_of(*parts: object) -> str:
     """The name of what is made from ``parts``: plain values whose ``repr`` says all that matters."""
-    return hashlib.sha256(repr((_drawing(), parts)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(repr((_DRAWN_WITH, parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)

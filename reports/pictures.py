@@ -13,7 +13,7 @@ from nightcrew.errors import NightcrewError
 from nightcrew.io.images import ImageFile
 from nightcrew.ledger.rows import FileRow
 from reports.keep import NOTHING_KEPT, Keep, key_of
-from reports.stretch import Stretch, encode, sized_png, thumbnail_rows
+from reports.stretch import Stretch, blocks_of, encode, sized_png, thumbnail_rows
 from reports.values import Picture
 
 
@@ -35,9 +35,9 @@ def picture_of_mask(path: Path, alt: str, *, size_px: int = 160) -> Picture | No
             flagged = image.read_rows(0, ny) != 0
     except (NightcrewError, OSError):
         return None
-    step = max(1, -(-max(ny, nx) // size_px))
-    rows, columns = ny // step, nx // step
-    blocks = flagged[: rows * step, : columns * step].reshape(rows, step, columns, step).any(axis=(1, 3))
+    high, wide = blocks_of((ny, nx), size_px)
+    rows, columns = ny // high, nx // wide
+    blocks = flagged[: rows * high, : columns * wide].reshape(rows, high, columns, wide).any(axis=(1, 3))
     grey: NDArray[np.uint8] = np.where(blocks[::-1], np.uint8(255), np.uint8(24))
     drawn = encode(np.ascontiguousarray(grey), alt, lossy=False)
     # a mask without a flagged pixel is a good one, not an empty picture

@@ -60,14 +60,22 @@ def to_bytes(image: NDArray[np.generic], stretch: Stretch = "zscale", limits: tu
 
 
 def shrink(image: NDArray[np.generic], size_px: int) -> Pixels:
-    """``image`` [y, x] block-averaged (NaN ignored) so that neither side exceeds ``size_px``; smaller ones pass unchanged."""
+    """``image`` [y, x] block-averaged (NaN ignored) so that neither side exceeds ``size_px``; smaller ones pass unchanged.
+
+    A side shorter than a block becomes one pixel: a long narrow frame is still a small picture.
+    """
     ny, nx = image.shape
-    step = max(1, math.ceil(max(ny, nx) / size_px))
-    if step == 1 or ny < step or nx < step:
+    high, wide = blocks_of((ny, nx), size_px)
+    if high == wide == 1:
         return image.astype(np.float32)
-    rows, columns = ny // step, nx // step
-    blocks = image[: rows * step, : columns * step].astype(np.float32).reshape(rows, step, columns, step)
-    return _block_mean(blocks)
+    rows, columns = ny // high, nx // wide
+    return _block_mean(image[: rows * high, : columns * wide].astype(np.float32).reshape(rows, high, columns, wide))
+
+
+def blocks_of(shape: tuple[int, int], size_px: int) -> tuple[int, int]:
+    """Rows and columns of an image of ``shape`` [y, x] that make one pixel of its picture; no more than there are."""
+    step = max(1, math.ceil(max(shape) / size_px))
+    return min(step, max(1, shape[0])), min(step, max(1, shape[1]))
 
 
 def _block_mean(blocks: Pixels) -> Pixels:
@@ -84,16 +92,16 @@ def _block_mean(blocks: Pixels) -> Pixels:
 def shrink_rows(read_rows: RowReader, shape: tuple[int, int], size_px: int) -> Pixels:
     """As :func:`shrink`, reading only some rows of each block through ``read_rows(y0, y1)``: for large files."""
     ny, nx = shape
-    step = max(1, math.ceil(max(ny, nx) / size_px))
-    if step <= 2 * _ROWS_PER_BIN or ny < step or nx < step:
+    high, wide = blocks_of(shape, size_px)
+    if high <= 2 * _ROWS_PER_BIN:
         return shrink(read_rows(0, ny), size_px)
-    rows, columns = ny // step, nx // step
-    offset = (step - _ROWS_PER_BIN) // 2
+    rows, columns = ny // high, nx // wide
+    offset = (high - _ROWS_PER_BIN) // 2
     small = np.empty((rows, columns), dtype=np.float32)
     for row in range(rows):
-        first = row * step + offset
-        band = read_rows(first, first + _ROWS_PER_BIN)[:, : columns * step].astype(np.float32)
-        small[row] = _block_mean(band.reshape(1, _ROWS_PER_BIN, columns, step))[0]
+        first = row * high + offset
+        band = read_rows(first, first + _ROWS_PER_BIN)[:, : columns * wide].astype(np.float32)
+        small[row] = _block_mean(band.reshape(1, _ROWS_PER_BIN, columns, wide))[0]
     return small
 
 

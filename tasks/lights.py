@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ from nightcrew.frames.wcs import moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger.rows import FrameRow, NewProduct
+from nightcrew.ledger.rows import FileRow, FrameRow, NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
 from nightcrew.planning.light_models import MODEL_ROLE
@@ -28,6 +29,8 @@ from reports.pictures import Gallery
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import write_image
+
+log = logging.getLogger(__name__)
 
 _SAMPLE = 20_000  # pixels of a first glance
 _TOO_MUCH_SATURATED = 0.5
@@ -161,6 +164,14 @@ def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], set[str]]
     return [card for card in changed if not _WCS.fullmatch(card[0])], dropped
 
 
+def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float32]) -> None:
+    """The picture for the page, while the pixels are at hand; without it the page makes one from the file."""
+    try:
+        Gallery(context.products_root, Keep(context.pictures)).remember(row, science)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the light is whole: it is not lost over its picture
+        log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)
+
+
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
@@ -192,7 +203,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         source_header=hdu.raw,
         drop=(*_DROPPED, *gone, *(key for key in hdu.cards if _WCS.fullmatch(key))),
     )
-    Gallery(context.products_root, Keep(context.pictures)).remember(row, reduced.science)
+    _keep_picture(context, row, reduced.science)
     metrics: dict[str, Any] = {
         "background": numbers.median,
         "background_sigma": numbers.sigma,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import importlib.util
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,8 +76,30 @@ def test_a_full_disk_keeps_nothing_and_shows_all(tmp_path: Path) -> None:
 def test_other_code_or_libraries_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of("figure", 1)
     assert before == key_of("figure", 1) != key_of("figure", 2)
-    monkeypatch.setattr(keep_module, "_drawing", lambda: "another matplotlib")
+    monkeypatch.setattr(keep_module, "_DRAWN_WITH", "another matplotlib")
     assert key_of("figure", 1) != before
+
+
+def test_code_that_came_after_the_import_is_not_taken_for_what_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(str(keep_module.__file__)).parent
+    for name in ("keep.py", "stretch.py", "pictures.py", "figures.py", "text.py"):
+        shutil.copy(here / name, tmp_path / name)
+
+    def loaded() -> Any:
+        spec = importlib.util.spec_from_file_location("loaded_keep", tmp_path / "keep.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "loaded_keep", module)
+        spec.loader.exec_module(module)
+        return module
+
+    old = loaded()
+    assert old.key_of(1) == key_of(1)
+    running = loaded()
+    with (tmp_path / "stretch.py").open("a") as file:
+        file.write("# an upgrade under the running service\n")
+    assert running.key_of(1) == old.key_of(1) != loaded().key_of(1)
 
 
 def test_figures_are_drawn_once_and_do_not_depend_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,18 @@ def test_shrinking_is_the_block_mean_without_nan() -> None:
     assert small[0, 0] == pytest.approx(np.nanmean(image[:4, :4]))
 
 
+@pytest.mark.parametrize(
+    ("shape", "small"), [((3, 70_000), (1, 159)), ((70_000, 3), (159, 1)), ((100, 1700), (9, 154)), ((1, 200), (1, 100))]
+)
+def test_narrow_images_become_small_pictures_too(shape: tuple[int, int], small: tuple[int, int]) -> None:
+    image = np.ones(shape, np.float32) * np.linspace(0, 1, shape[1], dtype=np.float32)
+    for found in (stretch.shrink(image, 160), stretch.shrink_rows(lambda y0, y1: image[y0:y1], shape, 160)):
+        assert found.shape == small
+        assert found.mean() == pytest.approx(image.mean(), abs=0.01)
+    picture = stretch.thumbnail(image, "narrow")
+    assert max(picture.width_px, picture.height_px) <= 160
+
+
 def test_rows_of_a_large_file_give_the_same_picture_of_a_smooth_field() -> None:
     y, x = np.mgrid[0:1600, 0:1600]
     image = (x + 2 * y).astype(np.float32)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.io.headers import HeaderValue
-from tasks.lights import _moved_to_trim
+from nightcrew.ledger.rows import FrameRow
+from nightcrew.lights.reduce import ReducedLight
+from nightcrew.planning.model import PlannedProduct
+from tasks.context import UnitContext
+from tasks.lights import _moved_to_trim, _write
 from tests.frames.made import hdu
 
 
@@ -41,3 +51,36 @@ def test_the_sub_frame_and_other_world_coordinates_follow_the_trim() -> None:
     made = {key: value for key, value, _ in found}
     others = {"CRPIX1P": -9.0, "CRPIX2A": 16.0, "CRPIX1B": -10.0}
     assert made == {"XORGSUBF": 10, "YORGSUBF": 11, "LTV1": -10.0, "LTV2": -4.0, **others}  # the sky's own are written elsewhere
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "broken"), ValueError("no picture"), MemoryError(), ZeroDivisionError()])
+def test_a_light_is_not_lost_over_its_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception
+) -> None:
+    def broken(*_arguments: Any, **_options: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("reports.pictures.thumbnail_rows", broken)
+    made = written(tmp_path, (20, 30))
+    assert (tmp_path / made.path).is_file()
+    assert caplog.record_tuples == [("tasks.lights", logging.WARNING, caplog.messages[0])]
+    assert type(fault).__name__ in caplog.messages[0]
+
+
+def test_a_long_narrow_light_has_its_picture(tmp_path: Path) -> None:
+    written(tmp_path, (3, 70_000))  # unshrunk it were wider than a JPEG may be
+    assert len([path for path in (tmp_path / "pictures").rglob("*") if path.is_file()]) == 1
+
+
+def written(root: Path, shape: tuple[int, int]) -> Any:
+    """The file of a light of ``shape``, written as the unit does."""
+    science = np.random.default_rng(1).normal(100, 5, shape).astype(np.float32)
+    reduced = ReducedLight(science, np.ones_like(science), np.zeros(shape, np.uint16), "electron", {})
+    header = FrameHeader(kind="light", instrument="CAM", profile="", nx=shape[1], ny=shape[0])
+    frame = FrameRow(1, 1, "one", "f" * 64, b"/raw/a.fits", 1, 1, header, "", "")
+    parts: dict[str, Any] = {"recipe": "reduce_light", "version": 1, "scope_id": 1, "night": "2026-05-16", "instrument": "CAM", "key": "a"}
+    planned = PlannedProduct(
+        **parts, fingerprint="0" * 64, inputs=(), parameters={"dark": "none"}, facts={}, grade="A", grade_reasons=(), status="ready"
+    )
+    context = UnitContext(database=cast(Any, None), products_root=root, durable=False, pictures=root / "pictures")
+    return _write(context, planned, frame, reduced, None, hdu({}, shape=shape)).files[0]
