@@ -77,7 +77,7 @@ class Dispatcher:
         self._waiting: dict[int, float] = {}  # dispatch row -> since when its run waits for a runner
         self._busy_s = clock()  # when a run of ours was last seen to be worked on
         self._untaken: dict[Hashable, int] = {}  # how often in a row nobody took the run of a flow and scope
-        self._untold: list[tuple[str, str]] = []  # what is to be said of the disk as soon as the ledger can be written
+        self._untold: list[tuple[str, str, str]] = []  # what is to be said (of whom, how bad) as soon as the ledger can be written
 
     def step(self) -> None:
         """Reconcile with Prefect, want what is due, ask for it."""
@@ -91,6 +91,7 @@ class Dispatcher:
             self._want_missed_morning()
             self._want_nights()
             self._ask()
+            self._tell()
             self._say_alive()
         except TransientError as error:
             _LOG.warning("%s", error)
@@ -241,11 +242,9 @@ class Dispatcher:
             self._paused = free < reserve
             amount = f"{free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB"
             text = f"paused, the disk is nearly full: {amount}" if self._paused else f"goes on, there is room again: {amount}"
-            self._untold.append(("problem" if self._paused else "info", text))
+            self._untold.append(("disk", "problem" if self._paused else "info", text))
             _LOG.warning("%s", text)
-        while self._untold:
-            messages.happened(self._space.database, "disk", *self._untold[0])
-            self._untold.pop(0)
+        self._tell()
         return not self._paused
 
     def _want_nights(self) -> None:
@@ -343,16 +342,22 @@ class Dispatcher:
     def _server_failed(self, error: TransientError) -> None:
         self._server.tried("server", "down", self._clock())
         _LOG.warning("%s", error)
-        if not isinstance(error, UnknownToPrefectError):  # that is an answer
-            self._tell_of_server(self._silence.failed(self._asked_s, self._clock()))
+        answered = isinstance(error, UnknownToPrefectError)  # no silence, and yet no use to ask at once again
+        self._tell_later(self._silence.answered(self._clock()) if answered else self._silence.failed(self._asked_s, self._clock()))
 
     def _server_answered(self) -> None:
         self._server.succeeded("server")
-        self._tell_of_server(self._silence.answered(self._asked_s, self._clock()))
+        self._tell_later(self._silence.answered(self._clock()))
 
-    def _tell_of_server(self, text: str) -> None:
+    def _tell_later(self, text: str) -> None:
+        """Said when the ledger can be written: a ledger that is locked now is no failure of the server."""
         if text:
-            messages.happened(self._space.database, "service", "info" if "again" in text else "warning", text)
+            self._untold.append(("service", "info" if "again" in text else "warning", text))
+
+    def _tell(self) -> None:
+        while self._untold:
+            messages.happened(self._space.database, *self._untold[0])
+            self._untold.pop(0)
 
     def _say_alive(self) -> None:
         if self._clock() >= self._alive_at_s:

@@ -50,9 +50,8 @@ class Silence:
         self._told = True
         return "Prefect's server does not answer: what arrives is recorded, and reduced when it answers"
 
-    def answered(self, asked_s: float, now_s: float) -> str:
-        """The same, now that it answers."""
-        told, since_s = self._told, asked_s if self._since_s is None else self._since_s
+    def answered(self, now_s: float) -> str:
+        """The same, now that it answers; a slow answer is one, and what was not told is not over."""
+        told, since_s = self._told, self._since_s
         self._since_s, self._told, self._heard = None, False, True
-        late = told or now_s - asked_s >= _SILENCE_S
-        return f"Prefect's server answers again, after {now_s - since_s:.0f} s" if late else ""
+        return f"Prefect's server answers again, after {now_s - since_s:.0f} s" if told and since_s is not None else ""

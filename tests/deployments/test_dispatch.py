@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from deployments.dispatch import Dispatcher
-from deployments.pauses import Pauses
-from deployments.runs import WAITS
+from deployments.pauses import Pauses, Silence
+from deployments.runs import WAITS, UnknownToPrefectError
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, claims, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso, utc_now
@@ -31,22 +31,30 @@ class FakeRuns:
         self.asked: list[tuple[int, str, str]] = []
         self.outcomes: dict[str, str] = {}
         self.waiting: set[str] = set()
-        self.down = False
+        self.fault: TransientError | None = None
+
+    @property
+    def down(self) -> bool:
+        return self.fault is not None
+
+    @down.setter
+    def down(self, is_down: bool) -> None:
+        self.fault = TransientError("Prefect's server cannot be asked now") if is_down else None
 
     def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:
-        if self.down:
-            raise TransientError("Prefect's server cannot be asked now")
+        if self.fault is not None:
+            raise self.fault
         self.asked.append((row.id, row.flow, scope.title if scope else ""))
         return f"run-{row.id}"
 
     def outcome(self, run_id: str) -> str | None:
-        if self.down:
-            raise TransientError("Prefect's server cannot be asked now")
+        if self.fault is not None:
+            raise self.fault
         return self.outcomes.get(run_id) or (WAITS if run_id in self.waiting else None)
 
     def crash(self, run_id: str, message: str) -> None:
-        if self.down:
-            raise TransientError("Prefect's server cannot be asked now")
+        if self.fault is not None:
+            raise self.fault
         self.outcomes[run_id] = f"Crashed: {message}"
 
 
@@ -213,8 +221,7 @@ def test_a_server_that_is_down_is_asked_again_for_the_same_row(world: World) -> 
 
 def test_a_server_that_is_silent_is_told_once_and_so_is_its_return(world: World) -> None:
     def told() -> list[tuple[str, str]]:
-        with world.database.read() as connection:
-            return [(level, text) for _, _, level, text in messages.happenings(connection, "") if "Prefect's server" in text]
+        return of_server(world)
 
     world.scope()
     world.runs.down = True
@@ -236,6 +243,60 @@ def test_a_server_that_is_silent_is_told_once_and_so_is_its_return(world: World)
         level, text = told()[-1]
         assert level == "info"
         assert text.startswith("Prefect's server answers again, after ")
+
+
+def of_server(world: World) -> list[tuple[str, str]]:
+    """What is told of Prefect's server: (level, text)."""
+    with world.database.read() as connection:
+        return [(level, text) for _, _, level, text in messages.happenings(connection, "") if "Prefect's server" in text]
+
+
+def test_slow_answers_are_no_silence() -> None:
+    silence, now_s = Silence(), 0.0
+    for _ in range(300):
+        now_s += 12.0  # so long each question took
+        assert silence.answered(now_s) == ""
+
+
+@pytest.mark.parametrize("later_s", [1.0, 3600.0])
+def test_a_server_that_answers_that_it_does_not_know_is_not_silent(world: World, later_s: float) -> None:
+    world.scope()
+    world.step()
+    world.runs.fault = TransientError("Prefect's server cannot be asked now")
+    world.step(8)
+    world.runs.fault = UnknownToPrefectError("Prefect does not know /deployments/name/night (yet)")
+    world.step(later_s)
+    world.step(later_s)
+    world.runs.fault = TransientError("Prefect's server cannot be asked now")
+    world.step(60)
+    assert of_server(world) == []  # this silence has just begun
+    world.step(60)
+    assert [level for level, _ in of_server(world)] == ["warning"]
+    world.runs.fault = UnknownToPrefectError("Prefect does not know /deployments/name/night (yet)")
+    world.step(60)
+    assert [level for level, _ in of_server(world)] == ["warning", "info"]
+
+
+def test_a_locked_ledger_is_not_the_servers_silence_and_what_was_to_be_told_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.scope()
+    world.step()
+    for _ in range(3):
+        world.runs.down = True
+        world.step(60)
+    real = messages.happened
+
+    def locked(*_: object) -> None:
+        raise TransientError("the ledger cannot be written for now: database is locked")
+
+    monkeypatch.setattr(messages, "happened", locked)
+    world.runs.down = False
+    world.runs.outcomes["run-1"] = "Completed"
+    world.step(60)
+    assert [level for level, _ in of_server(world)] == ["warning"]
+    assert world.rows[0].state == "ended"  # what the server answered was heard
+    monkeypatch.setattr(messages, "happened", real)
+    world.step()
+    assert [level for level, _ in of_server(world)] == ["warning", "info"]
 
 
 def test_a_burst_of_arrivals_makes_one_ingest(world: World) -> None:
