@@ -1,6 +1,7 @@
 """What was decoded, between two ranges of rows: small tiles stay in memory, up to an amount for the whole process; others go to a file.
 
-So do whole frames that are opened anew for every range, where their rows cannot be decoded apart from each other.
+So do whole frames that are opened anew for every range, where their rows cannot be decoded apart from each other.  What would leave too
+little room for others on that disk (:mod:`nightcrew.io.spare`) is not put aside but decoded again each time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nightcrew.errors import TransientError
+from nightcrew.io import spare
 from nightcrew.io.planes import pwrite_all
 
 if TYPE_CHECKING:
@@ -76,6 +78,11 @@ class UnnamedFile:
                 f"{self._name}: decoded pixels cannot be put into the folder for temporary files ({error.strerror})"
             ) from error
 
+    def cut(self, size: int) -> None:
+        """Give back what lies beyond the first ``size`` bytes."""
+        if self._shut is not None:
+            os.ftruncate(self._descriptor, size)
+
     def read(self, offset: int, out: Array) -> None:
         """Fill the contiguous ``out``."""
         view = out.reshape(-1).view(np.uint8).data
@@ -108,10 +115,13 @@ class SpilledTiles:
         """Whether the tile is there."""
         return bool(self._there[number])
 
-    def put(self, number: int, pixels: Array) -> None:
-        """Write a tile (contiguous, in native byte order)."""
+    def put(self, number: int, pixels: Array) -> bool:
+        """Write a tile (contiguous, in native byte order); False where there is no room to spare for it."""
+        if spare.spare_bytes() < pixels.nbytes:
+            return False
         self._file.write(number * self._tile_bytes, pixels)
         self._there[number] = True
+        return True
 
     def take(self, number: int, first_byte: int, out: Array) -> None:
         """Fill the contiguous ``out`` from ``first_byte`` of a tile on."""
@@ -153,19 +163,36 @@ class FramesAside:
 
     def _keep(self, number: int, image: ImageFile) -> bool:
         """Decode a frame into the file; False where there is no room for it."""
-        (ny, nx), kind = image.shape, image.value_type
-        step = max(1, STRIP // (nx * kind.itemsize))
+        size = image.shape[0] * image.shape[1] * image.value_type.itemsize
         with self._lock:
-            if number not in self._places:
-                for y0 in range(0, ny, step):
-                    strip = image.read_rows(y0, min(ny, y0 + step))
-                    try:
-                        self._file.write(self._end + y0 * nx * kind.itemsize, strip)
-                    except TransientError:
-                        self._full = True
-                        return False
-                self._places[number] = self._end, (ny, nx), kind
-                self._end += ny * nx * kind.itemsize
+            if number in self._places:
+                return True
+            if self._full or spare.spare_bytes() < size:  # another thread may have found it full meanwhile
+                self._full = True
+                return False
+            filled = False
+            try:
+                filled = self._fill(image)
+            finally:
+                if not filled:
+                    self._file.cut(self._end)
+            if not filled:
+                self._full = True
+                return False
+            self._places[number] = self._end, (image.shape[0], image.shape[1]), image.value_type
+            self._end += size
+        return True
+
+    def _fill(self, image: ImageFile) -> bool:
+        """Write a frame behind the last one; False where the folder does not take it."""
+        (ny, nx), bytes_each = image.shape, image.value_type.itemsize
+        step = max(1, STRIP // (nx * bytes_each))
+        for y0 in range(0, ny, step):
+            strip = image.read_rows(y0, min(ny, y0 + step))
+            try:
+                self._file.write(self._end + y0 * nx * bytes_each, strip)
+            except TransientError:
+                return False
         return True
 
     def close(self) -> None:

@@ -126,18 +126,23 @@ class TileReader:
                 if bottom - top == math.prod(shape[:-1]) and not spilled.holds(number):
                     part[:] = next(self._fresh([number])).reshape(part.shape)
                     continue
-                self._spill(spilled, number)
+                whole = self._spill(spilled, number)
+                if whole is not None:
+                    part[:] = whole[inside][top - ty * high : bottom - ty * high]
+                    continue
                 room = part if part.flags.c_contiguous and part.dtype == self.dtype else np.empty(part.shape, self.dtype)
                 first = int(np.ravel_multi_index((*inside, top - ty * high), shape[:-1])) * shape[-1]
                 spilled.take(number, first * self.dtype.itemsize, room)
                 if room is not part:
                     part[:] = room
 
-    def _spill(self, spilled: SpilledTiles, number: int) -> None:
-        """See to it that the file has the tile; one thread decodes at a time."""
+    def _spill(self, spilled: SpilledTiles, number: int) -> Array | None:
+        """See to it that the file has the tile; one thread decodes at a time.  The tile itself where there is no room to spare for it."""
         with self._lock:
-            if not spilled.holds(number):
-                spilled.put(number, np.ascontiguousarray(next(self._fresh([number])), self.dtype))
+            if spilled.holds(number):
+                return None
+            pixels = np.ascontiguousarray(next(self._fresh([number])), self.dtype)
+            return None if spilled.put(number, pixels) else pixels
 
     def close(self) -> None:
         """Forget the decoded tiles."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from nightcrew.detector import stack as stack_module
 from nightcrew.detector.bias_model import fit_bias
 from nightcrew.detector.stack import FrameStack
 from nightcrew.errors import RejectedInput
-from nightcrew.io import spill
+from nightcrew.io import spare, spill
 from nightcrew.io.images import ImageFile
+from nightcrew.io.planes import pwrite_all
 from nightcrew.irradiation import open_frames
 from nightcrew.lab.masters import make_masters
 from nightcrew.lab.records import LabFrame
@@ -77,6 +79,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_frames_beyond_those_that_are_open_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     monkeypatch.setattr(stack_module, "MOST_OPEN", 2)
     monkeypatch.setattr(open_frames, "MOST_OPEN", 2)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 1 << 40)
     pixels = [np.random.default_rng(n).integers(0, 4000, (24, 20)).astype(np.int16) for n in range(4)]
     paths = [tmp_path / f"{n}.fits.{form}" for n in range(4)]
     for path, data in zip(paths, pixels, strict=True):
@@ -98,6 +101,7 @@ def test_frames_beyond_those_that_are_open_are_decoded_once(tmp_path: Path, monk
 def test_without_room_for_them_they_are_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = np.arange(480, dtype=np.int16).reshape(24, 20)
     fits.writeto(tmp_path / "a.fits.gz", data)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 1 << 40)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -106,6 +110,52 @@ def test_without_room_for_them_they_are_decoded_again(tmp_path: Path, monkeypatc
     aside = spill.FramesAside()
     for y in (0, 12, 5):
         np.testing.assert_array_equal(aside.rows(0, tmp_path / "a.fits.gz", y, y + 3), data[y : y + 3])
+
+
+def test_frames_are_put_aside_while_there_is_room_to_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four frames two fit; nothing is written of the others, and their rows are right all the same."""
+    pixels = [np.random.default_rng(n).integers(0, 4000, (24, 20)).astype(np.int16) for n in range(4)]
+    for n, data in enumerate(pixels):
+        fits.writeto(tmp_path / f"{n}.fits.gz", data)
+    left = [2 * pixels[0].nbytes + 100]
+    write = pwrite_all
+
+    def written(descriptor: int, data: memoryview, offset: int) -> None:
+        left[0] -= len(data)
+        write(descriptor, data, offset)
+
+    monkeypatch.setattr(spill, "pwrite_all", written)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: left[0])
+    aside = spill.FramesAside()
+    for y in (0, 12, 5):
+        for n, data in enumerate(pixels):
+            np.testing.assert_array_equal(aside.rows(n, tmp_path / f"{n}.fits.gz", y, y + 3), data[y : y + 3])
+    assert left == [100]
+
+
+def test_a_frame_that_did_not_get_in_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = np.arange(480, dtype=np.int16).reshape(24, 20)
+    for n in range(2):
+        fits.writeto(tmp_path / f"{n}.fits.gz", data + n)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 1 << 40)
+    monkeypatch.setattr(spill, "STRIP", 8 * 40)
+    write, offsets = pwrite_all, []
+
+    def nearly_full(descriptor: int, view: memoryview, offset: int) -> None:
+        offsets.append(offset)
+        if offset > data.nbytes:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(descriptor, view, offset)
+
+    monkeypatch.setattr(spill, "pwrite_all", nearly_full)
+    aside = spill.FramesAside()
+    for n in range(2):
+        np.testing.assert_array_equal(aside.rows(n, tmp_path / f"{n}.fits.gz", 3, 9), data[3:9] + n)
+    assert os.fstat(aside._file._descriptor).st_size == data.nbytes
+    with ImageFile(tmp_path / "1.fits.gz") as image:  # a thread that waited for the lock meanwhile
+        seen = len(offsets)
+        assert not aside._keep(1, image)
+        assert len(offsets) == seen
 
 
 def test_every_one_of_very_many_frames_has_the_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

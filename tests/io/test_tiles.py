@@ -18,7 +18,7 @@ from astropy.io import fits
 
 from nightcrew.calibration.combine import combine
 from nightcrew.errors import RejectedInput, TransientError
-from nightcrew.io import spill, tilecodecs
+from nightcrew.io import spare, spill, tilecodecs
 from nightcrew.io import tiles as tiles_module
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import ImageFile, read_image
@@ -166,6 +166,7 @@ def test_large_tiles_are_decoded_once(
     if algorithm == "HCOMPRESS_1" and tile[0] == 2:
         shape, tile = shape[1:], tile[1:]  # its tiles have two axes
     monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 1 << 40)
     pixels = one_tile(tmp_path / "a.fz", algorithm, shape, tile)
     with ImageFile(tmp_path / "a.fz") as image:
         tiles = image._tiles
@@ -186,6 +187,20 @@ def test_large_tiles_are_decoded_once(
         np.testing.assert_array_equal(image.read(), pixels)
     with ImageFile(tmp_path / "a.fz") as image:
         np.testing.assert_array_equal(image.read(), pixels)
+
+
+@pytest.mark.parametrize(("shape", "tile"), [((70, 45), (32, 20)), ((4, 30, 24), (2, 20, 24))])
+def test_large_tiles_without_room_to_spare_are_decoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], tile: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 99)
+    monkeypatch.setattr(spill, "pwrite_all", lambda *_: pytest.fail("written all the same"))
+    pixels = one_tile(tmp_path / "a.fz", "RICE_1", shape, tile)
+    with ImageFile(tmp_path / "a.fz") as image:
+        for plane in range(image.n_planes):
+            found = np.concatenate([image.read_rows(y, min(shape[-2], y + 7), plane) for y in range(0, shape[-2], 7)])
+            np.testing.assert_array_equal(found, pixels.reshape(-1, *shape[-2:])[plane])
 
 
 def test_large_tiles_of_quantised_floats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +232,7 @@ def test_room_for_decoded_tiles_is_given_back(tmp_path: Path, monkeypatch: pytes
 
 def test_no_room_for_decoded_tiles_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "MOST_OF_ONE", 100)
+    monkeypatch.setattr(spare, "spare_bytes", lambda: 1 << 40)
     make(tmp_path / "a.fz", tile=(24, 20))
 
     def full(*_: object) -> None:
