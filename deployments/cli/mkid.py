@@ -60,7 +60,7 @@ def convert(
             rows.append({"table": job.out.name, "photons": None, "problems": [str(made)]})
         else:
             problems = [*unheard_in_words(placed, made.account), *made.account.sentences()]
-            rows.append({"table": job.out.name, "photons": made.n_photons, "problems": problems, **made.account.plain()})
+            rows.append({"table": job.out.name, "photons": made.n_photons, "problems": problems, **made.report})
         if not as_json:
             _tell(rows[-1])
     if as_json:

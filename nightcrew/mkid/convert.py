@@ -14,7 +14,7 @@ from nightcrew.mkid.beam_map import BeamMap
 from nightcrew.mkid.packets import Photons
 from nightcrew.mkid.stream import Account, PhotonStream
 from nightcrew.mkid.table_writer import Attribute, TableHead, write_table
-from nightcrew.mkid.unheard import silences_of, unheard_in_words, unheard_pixels
+from nightcrew.mkid.unheard import find_unheard, silences_of, unheard_in_words
 
 _PIECE = 1 << 22
 
@@ -33,9 +33,12 @@ class Converted:
 
 def report_of(beam_map: BeamMap, account: Account) -> dict[str, object]:
     """What a table says of itself, for JSON: the account of its files, and everything a person should know in ``sentences``."""
+    found = find_unheard(beam_map, account)
     return {
         **account.plain(),
-        "unheard_pixels": int(unheard_pixels(beam_map, account).sum()),
+        "placed_pixels": int((beam_map.resid > 0).sum()),
+        "unheard_pixels": int(found.pixels.sum()),
+        "untold_pixels": int(found.untold.sum()),
         "sentences": [*beam_map.sentences(), *unheard_in_words(beam_map, account), *account.sentences()],
     }
 

@@ -30,19 +30,23 @@ Grade = tuple[str, tuple[str, ...]]
 def table_grade(report: Mapping[str, Any]) -> Grade:
     """Grade of a table by its report, with everything that is to be said where it is not A.
 
-    What counts is the share that is lost or missing: time without frames with the loss of the worst board (all, where one sent nothing),
-    or photons that were not understood; the slightest missing time makes a B.  More photons without a place than with one are D: the beam
-    map is of another array.
+    What counts is the share that is lost or missing: time without frames with the loss of the worst board, or with the share of the pixels
+    whose board sent nothing, or photons that were not understood.  The slightest missing time makes a B, and so does a single pixel that
+    was not read out, or of which that cannot be told.  More photons without a place than with one are D: the beam map is of another array.
     """
     words = report.get("words", {})
     photons, unmapped = int(words.get("photons", 0)), int(words.get("unmapped", 0))
     unused = sum(int(words.get(kind, 0)) for kind in ("unknown", "orphan", "misdated", "repeated"))
-    worst = 1.0 if report.get("unheard_pixels") else _worst_board(report)
-    share = max(1 - (1 - _missing(report)) * (1 - worst), unused / max(photons + unused, 1))
+    unheard, untold = int(report.get("unheard_pixels", 0)), int(report.get("untold_pixels", 0))
+    worst = max(_worst_board(report), min(unheard / max(int(report.get("placed_pixels", unheard)), 1), 1.0))
+    missing = _missing(report)
+    share = max(missing + worst - missing * worst, unused / max(photons + unused, 1))
     grade = next((grade for grade, least in LOST if share > least or (share == least and grade != "B")), "A")
-    if grade == "A" and (report.get("missing_seconds") or report.get("gaps_us")):
+    if grade == "A" and (report.get("missing_seconds") or report.get("gaps_us") or unheard or untold):
         grade = "B"
     reasons = tuple(report.get("sentences", [])) if grade != "A" else ()
+    if not reasons and (unheard or untold):
+        reasons = (f"{unheard} pixels were not read out, and of {untold} that cannot be told",)
     if unmapped > max(photons, FEW):  # every array has channels without a place; so many mean the map of another one
         told = f"{unmapped} photons are of channels without a place and only {photons} of pixels: is the beam map of this array?"
         return "D", (told, *report.get("sentences", []))

@@ -37,7 +37,7 @@ _ALL = (
     Recipe("lab_attempt", 2, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 5, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 5, "models", "irradiation campaign", "campaign"),
-    Recipe("mkid_table", 5, "mkid", "photon table", "mkid"),
+    Recipe("mkid_table", 6, "mkid", "photon table", "mkid"),
     Recipe("mkid_masks", 3, "mkid", "pixel masks and cosmic rays", "mkid"),
     Recipe("mkid_wavecal", 3, "mkid", "wavelength solution", "mkid"),
     Recipe("mkid_flatcal", 3, "mkid", "flat field of an array", "mkid"),

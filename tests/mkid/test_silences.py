@@ -11,7 +11,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from deployments.cli.mkid import app
 from nightcrew.errors import RejectedInput
 from nightcrew.mkid import words as w
 from nightcrew.mkid.beam_map import read_beam_map
@@ -185,6 +187,14 @@ def test_the_service_grades_a_table_by_all_that_it_says(tmp_path: Path) -> None:
     found = make_table(unit)
     assert found.grade == "D"
     assert "no exposure of theirs" in " ".join(found.grade_reasons)
+    window = ("--start", f"{START_US / 1e6:.0f}", "--duration", f"{SECONDS:g}", "--json")
+    run = tmp_path / "run"
+    said = CliRunner().invoke(
+        app, ["convert", str(run / "data"), "-b", str(run / "beammap.txt"), "-o", str(tmp_path / "again.h5"), *window]
+    )
+    (row,) = json.loads(said.stdout)["tables"]
+    assert [told for told in row["sentences"] if "no exposure of theirs" in told] == [row["problems"][0]]
+    assert row["unheard_pixels"] == 200
 
 
 def test_dark_pixels_of_a_board_that_was_heard_are_dark(tmp_path: Path) -> None:
