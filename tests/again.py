@@ -1,6 +1,7 @@
 """Runs once more, alone, what failed in the last run: ``python -m tests.again OPTIONS``.
 
 pytest's own ``--last-failed`` does not know the tests again that ran in groups: their names were stored with ``@group`` at the end.
+A test that ``docs/reliability.md`` relies on and that the last run skipped (``tests.conftest``) fails this one, too.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-LAST = Path(".pytest_cache/v/cache/lastfailed")
+from tests.conftest import SKIPPED
+
+CACHE = Path(".pytest_cache/v")
 
 
 def failed(text: str) -> list[str]:
@@ -20,6 +24,16 @@ def failed(text: str) -> list[str]:
     return sorted({re.sub(r"@[^\]@]*$", "", name) for name in json.loads(text)})
 
 
+def again(options: Sequence[str], cache: Path = CACHE) -> int:
+    """The exit code: 0 when what failed passes now, and nothing that is relied on was skipped."""
+    last, left_out = cache / "cache" / "lastfailed", cache / SKIPPED
+    names = failed(last.read_text(encoding="utf-8")) if last.exists() else []
+    skipped = json.loads(left_out.read_text(encoding="utf-8")) if left_out.exists() else []
+    code = int(pytest.main([*options, *names])) if names else 1
+    for name in skipped:
+        sys.stdout.write(f"FAILED {name}: docs/reliability.md relies on it, and the last run skipped it\n")
+    return code or int(bool(skipped))
+
+
 if __name__ == "__main__":
-    names = failed(LAST.read_text(encoding="utf-8")) if LAST.exists() else []
-    sys.exit(pytest.main([*sys.argv[1:], *names]) if names else 1)
+    sys.exit(again(sys.argv[1:]))

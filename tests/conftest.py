@@ -60,6 +60,7 @@ def _home_of_wide_fixtures(item: pytest.Item) -> str:
     return min(homes, key=len, default="")
 
 
+SKIPPED = "nightcrew/skipped"  # in pytest's cache
 _NAMED = re.compile(r"`(tests/[\w/]+\.py::\w+)`( \(needs [^)]+\))?")
 _outcomes: dict[str, set[str]] = defaultdict(set)
 
@@ -72,6 +73,11 @@ def relied_on() -> frozenset[str]:
     return frozenset(name for name, _ in found) - {name for name, needs in found if needs}
 
 
+def name_of(nodeid: str) -> str:
+    """The test's name without its parameters, and without the group that xdist adds to the end (``--dist loadgroup``)."""
+    return nodeid.partition("[")[0].partition("@")[0]
+
+
 def skipped_without_leave(outcomes: dict[str, set[str]]) -> list[str]:
     """The tests relied on of which nothing but skips came (``outcomes`` by name, of all their parameters)."""
     return sorted(name for name in relied_on() if outcomes.get(name) == {"skipped"})
@@ -80,12 +86,16 @@ def skipped_without_leave(outcomes: dict[str, set[str]]) -> list[str]:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """What became of each test."""
     if report.when == "call" or report.outcome != "passed":
-        _outcomes[report.nodeid.partition("[")[0]].add(report.outcome)
+        _outcomes[name_of(report.nodeid)].add(report.outcome)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A promise whose test was skipped is not shown."""
-    if skipped_without_leave(_outcomes) and session.exitstatus == pytest.ExitCode.OK:
+    """A promise whose test was skipped is not shown, nor by running again what failed beside it: ``tests.again`` reads which."""
+    skipped = skipped_without_leave(_outcomes)
+    cache = getattr(session.config, "cache", None)
+    if cache is not None and not hasattr(session.config, "workerinput"):
+        cache.set(SKIPPED, skipped)
+    if skipped and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
