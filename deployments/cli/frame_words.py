@@ -116,11 +116,13 @@ def box_of_option(text: str) -> Box | None:
 
 
 def emit(table: SmallTable, output: str, form: str, *, numbered: bool = False, digits: int | None = None) -> None:
-    """Print or write a table; text is appended to a file that exists, other forms never touch one."""
+    """Print or write a table; text is appended to a file that exists, other forms never touch one; without a row nothing is."""
     from nightcrew.tools.tables import form_of, render
     from nightcrew.tools.writing import write_report
 
     chosen = form_of(output, form)
+    if not table.rows:
+        return
     text = render(table, chosen, numbered=numbered, digits=digits)
     if output in ("", "stdio", "screen"):
         sys.stdout.write(text)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.cli.common import say
-from deployments.cli.frame_words import BoxOption, Extension, Files, Verbose, box_of_option, complain, teller
+from deployments.cli.frame_words import BoxOption, Extension, Files, Verbose, box_of_option, complain, print_error, teller
 
 
 def combine(
@@ -67,7 +67,7 @@ def combine(
         extension=extension_of(extension),
         threads=threads,
     )
-    for line in combine_files(paths, request, output):
+    for line in combine_files(paths, request, output, remark=print_error):
         teller(verbose=verbose)(line)
     say(f"{output}: {method} of {len(paths)} files")
 

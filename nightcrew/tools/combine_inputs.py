@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ from nightcrew.io.images import read_image
 from nightcrew.tools.boxes import Box
 from nightcrew.tools.combine_request import Request
 from nightcrew.tools.stats import good_pixels
+from nightcrew.tools.times import number_of
+
+_ORIGINS = (("XORGSUBF", "YORGSUBF"), ("CCDSEC",), ("DETSEC",))
+_PLACES = ("XORGSUBF", "YORGSUBF", "DATASEC", "CCDSEC", "DETSEC", "LTV1", "LTV2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,40 @@ def check_cubes(given: Sequence[Given], request: Request) -> None:
         odd = next(item for item in given if item.n_planes != given[0].n_planes)
         counts_said = f"{odd.path.name} has {odd.n_planes} planes, {given[0].path.name} has {given[0].n_planes}"
         raise Refused(f"{counts_said}: cubes are combined plane by plane, or with -r all planes together")
+
+
+def other_places(given: Sequence[Given]) -> dict[str, str]:
+    """Keywords by which frames lie on other parts of the chip, each with a sentence that names the odd frame; a frame may state none.
+
+    LTV (absent: 0) is asked where not every frame says otherwise where it lies: the sub-frame's origin moves with it in a cut.
+    """
+    keys = [key for key in _PLACES if not key.startswith("LTV") or not _all_state_origin(given)]
+    found: dict[str, str] = {}
+    for key in keys:
+        values = [_place(key, item.cards.get(key, 0 if key.startswith("LTV") else None)) for item in given]
+        stated = Counter(value for value in values if value)
+        if len(stated) < 2:
+            continue
+        usual, n_usual = stated.most_common(1)[0]
+        odd = [(item.path.name, value) for item, value in zip(given, values, strict=True) if value and value != usual]
+        more = f" (and {len(odd) - 1} more frames another than that)" if len(odd) > 1 else ""
+        found[key] = (
+            f"the frames do not agree in {key}: {odd[0][0]} has {odd[0][1]}{more}, {n_usual} of {len(given)} have {usual}; "
+            "they may show other parts of the chip, and pixels are combined as they lie in the files"
+        )
+    return found
+
+
+def _all_state_origin(given: Sequence[Given]) -> bool:
+    return any(all(_place(key, item.cards.get(key)) for item in given for key in keys) for keys in _ORIGINS)
+
+
+def _place(key: str, value: HeaderValue) -> str:
+    """A section without blanks, a number as one; "" for what is neither."""
+    if key.endswith("SEC"):
+        return "".join(value.split()) if isinstance(value, str) else ""
+    number = number_of(value)
+    return "" if number is None else f"{number:g}"
 
 
 def result_dtype(given: Sequence[Given], request: Request) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +29,7 @@ from nightcrew.frames.wcs import of_lost_axes
 from nightcrew.io.cardtext import Card, format_card, kept_cards
 from nightcrew.io.products import ProductWriter, write_image_product
 from nightcrew.tools.arith import Operand
-from nightcrew.tools.combine_inputs import Given, check_cubes, cube_factors, look, result_dtype, window_of
+from nightcrew.tools.combine_inputs import Given, check_cubes, cube_factors, look, other_places, result_dtype, window_of
 from nightcrew.tools.combine_request import Job, Request, parsed
 from nightcrew.tools.combined_header import STALE, Method, record
 from nightcrew.tools.writing import check_output, write_frame
@@ -39,8 +39,8 @@ Array = NDArray[Any]
 _EXTENSIONS = {"result": ("SCI", "f4"), "uncertainty": ("UNCERT", "f4"), "mask": ("MASK", "u2"), "count": ("COUNT", "u2")}
 
 
-def combine_files(paths: Sequence[Path], request: Request, out: Path) -> list[str]:
-    """Combine ``paths`` as asked into the new file ``out`` and return a line on each frame.
+def combine_files(paths: Sequence[Path], request: Request, out: Path, *, remark: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Combine ``paths`` as asked into the new file ``out`` and return a line on each frame; ``remark`` hears what is doubtful about them.
 
     :class:`Refused` for a request that means nothing and for frames that do not agree, :class:`RejectedInput` for files that cannot be
     used, and when no pixel of the result has a value; then nothing is left behind.
@@ -49,11 +49,14 @@ def combine_files(paths: Sequence[Path], request: Request, out: Path) -> list[st
     job = parsed(request)
     given = tuple(look(path, request.extension) for path in paths)
     check_cubes(given, request)
-    task = _Task(given, job, request, result_dtype(given, request), request.reduce or all(item.n_planes == 1 for item in given))
+    doubts = other_places(given)
+    for doubt in doubts.values():
+        remark(doubt)
+    task = _Task(given, job, request, result_dtype(given, request), request.reduce or all(item.n_planes == 1 for item in given), doubts)
     if task.can_stream and not out.name.endswith(".gz"):
         return _told(task.stream(out), weighted=job.weights is not None)
     made = task.in_memory()
-    _save(made, out)
+    _save(made, out, doubts)
     return _told(made.frames, weighted=job.weights is not None)
 
 
@@ -77,13 +80,14 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """Inputs and request, checked.  ``flat``: the result is one image."""
+    """Inputs and request, checked.  ``flat``: the result is one image; ``doubts``: sentences by the keyword that frames do not agree in."""
 
     given: tuple[Given, ...]
     job: Job
     request: Request
     dtype: str
     flat: bool
+    doubts: Mapping[str, str]
 
     @property
     def can_stream(self) -> bool:
@@ -103,10 +107,8 @@ class _Task:
         ny, nx = first.hdu.shape[-2:]
         planes = dict(_EXTENSIONS[name] for name in self.names)
         unit = _unit(first, made.method)
-        raw = first.raw
-        with ProductWriter(
-            out, (ny, nx), unit=unit, cards=made.cards, source_header=raw, drop=_stale(first, 2), planes=planes, hashed=False
-        ) as writer:
+        raw, cards, stale = first.raw, [*made.cards, *_told_of(self.doubts)], _stale(first, 2) | set(self.doubts)
+        with ProductWriter(out, (ny, nx), unit=unit, cards=cards, source_header=raw, drop=stale, planes=planes, hashed=False) as writer:
 
             def sink(y0: int, rows: OutRows) -> None:
                 for name in self.names:
@@ -175,20 +177,25 @@ def _stale(first: Given, n_axes: int) -> frozenset[str]:
     return STALE | of_lost_axes(first.cards, n_axes)
 
 
-def _save(made: _Made, out: Path) -> None:
+def _told_of(doubts: Mapping[str, str]) -> list[Card]:
+    """What the product says of keywords in which its frames do not agree; it does not carry them."""
+    return [("HISTORY", doubt, "") for doubt in doubts.values()]
+
+
+def _save(made: _Made, out: Path, doubts: Mapping[str, str]) -> None:
     """Write planes that are held in memory: SCI, then UNCERT, MASK and COUNT where they were asked for."""
-    first, planes, cards = made.inputs[0], made.planes, made.cards
+    first, planes, cards = made.inputs[0], made.planes, [*made.cards, *_told_of(doubts)]
     unit = _unit(first, made.method)
     science, uncertainty, mask = planes["result"], planes.get("uncertainty"), planes.get("mask")
     extras = {"COUNT": planes["count"]} if "count" in planes else {}
-    stale = _stale(first, science.ndim)
+    stale = _stale(first, science.ndim) | set(doubts)
     if science.ndim == 2 and science.dtype == np.float32 and not out.name.endswith(".gz"):
         raw = first.raw
         write_image_product(
             out, science=science, uncertainty=uncertainty, mask=mask, cards=cards, source_header=raw, unit=unit, extras=extras, drop=stale
         )
         return
-    header = [*kept_cards(first.raw, without=stale | {card[0] for card in cards}), *(format_card(*card) for card in cards)]
+    header = [*kept_cards(first.raw, without=stale | {card[0] for card in cards} - {"HISTORY"}), *(format_card(*card) for card in cards)]
     write_frame(out, Operand(science, uncertainty, mask), header, unit=unit, extras=extras)
 
 

@@ -123,6 +123,19 @@ def test_log_skips_what_is_not_fits_and_says_so(frames: Runner) -> None:
     assert len(ran.out.splitlines()) == 5
 
 
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("command", ["log", "stats"])
+@pytest.mark.parametrize("where", [[], ["-o", "t.txt"], ["--format", "csv"]])
+def test_a_table_without_any_file_is_not_printed(frames: Runner, command: str, where: list[str]) -> None:
+    for name in ("d.fit", "e.fit"):
+        Path(name).write_text("not FITS")
+    ran = frames(command, "*.fit", *where)
+    assert (ran.code, ran.out) == (1, "")
+    assert [line.split()[1] for line in ran.err.splitlines()] == ["d.fit:", "e.fit:"]
+    assert not Path("t.txt").exists()
+    assert "there is no table format 'xml'" in frames(command, "*.fit", "--format", "xml").err
+
+
 @pytest.mark.usefixtures("night")
 def test_stats_of_a_box_given_in_every_way(frames: Runner) -> None:
     wanted = ["b.fit[2:3,1:2]", "4", "1", "7", "16"]

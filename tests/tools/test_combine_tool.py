@@ -223,6 +223,41 @@ def test_units_that_differ_by_their_case_are_not_mixed(frames: Runner, folder: P
     assert "different units: mJy and MJy" in frames("arith", "a.fits", "+", "b.fits", "-o", "o.fits").err
 
 
+CHIP = {"XORGSUBF": 100, "YORGSUBF": 20, "DATASEC": "[1:15,1:12]", "CCDSEC": "[101:115,21:32]"}
+
+
+@pytest.mark.parametrize("words", [[], ["-u"], ["--dtype", "float64"]])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("XORGSUBF", 101), ("YORGSUBF", 0), ("CCDSEC", "[91:105,21:32]"), ("DATASEC", "[3:15,1:12]"), ("DETSEC", "[1:2,3:4]")],
+)
+def test_frames_of_other_parts_of_the_chip_are_named(frames: Runner, folder: Path, words: list[str], key: str, value: int | str) -> None:
+    usual = {**CHIP, "DETSEC": "[115:101, 21:32]", "HISTORY": "as it was"}
+    for number in range(4):
+        write(folder / f"p{number}.fits", np.full(SHAPE, 5 + number, np.int16), usual if number != 2 else {**usual, key: value})
+    ran = frames("combine", "p?.fits", *words, "-o", "o.fits")
+    assert ran.code == 0
+    said = f"the frames do not agree in {key}: p2.fits has {value}, 3 of 4 have {str(usual[key]).replace(' ', '')}"
+    assert [line.partition(";")[0] for line in ran.err.splitlines()] == [said]
+    cards = header("o.fits")
+    assert key not in cards  # what holds for one frame only does not hold for the whole
+    assert said.replace(" ", "") in "".join(str(line) for line in cards["HISTORY"]).replace(" ", "")
+    assert cards["HISTORY"][0] == "as it was"
+
+
+def test_a_frame_that_was_cut_elsewhere_is_named(frames: Runner, folder: Path) -> None:
+    """Without an origin of the sub-frame by LTV, which is 0 where it is not given; with one that moved along, by that alone."""
+    write(folder / "a.fits", np.ones(SHAPE, np.int16))
+    write(folder / "b.fits", np.ones(SHAPE, np.int16), {"LTV1": -10.0})
+    assert "do not agree in LTV1: b.fits has -10, 1 of 2 have 0" in frames("combine", "a.fits", "b.fits", "-o", "o.fits").err
+    write(folder / "c.fits", np.ones(SHAPE, np.int16), CHIP)
+    write(folder / "d.fits", np.ones(SHAPE, np.int16), {**CHIP, "LTV1": -10.0})
+    assert frames("combine", "c.fits", "d.fits", "-o", "p.fits").err == ""
+    assert [header("p.fits")[key] for key in CHIP] == list(CHIP.values())
+    write(folder / "e.fits", np.ones(SHAPE, np.int16), {"XORGSUBF": 7})
+    assert frames("combine", "a.fits", "e.fits", "-o", "q.fits").err == ""
+
+
 @pytest.mark.usefixtures("stack")
 def test_a_file_named_twice_counts_once(frames: Runner) -> None:
     ran = frames("combine", "f0.fits,f?.fits", "-o", "o.fits")
