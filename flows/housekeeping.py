@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
+import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path, PurePosixPath
@@ -25,6 +27,7 @@ _OURS = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")  # a final name: only such files 
 _OUR_FOLDER = re.compile(r"-([0-9a-f]{12})$")  # a product of a set
 _DAY_S = 86_400.0
 _PICTURES_DAYS = 7  # pictures of pages are kept so long; an older page that is asked for draws them again
+_PICTURES_BYTES = 500_000_000  # and no more of them together, the youngest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +91,11 @@ def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
     with space.database.read() as connection:
         known, begun, at_work = retention.known_files(connection), retention.begun_here(connection), claims.running(connection)
     gone = 0
-    for path in root.rglob("*") if root.is_dir() else ():
+    for path, seen in _files(root):
         ours = path.name.startswith(".nightcrew-") and path.name.endswith(".part")
         final = _OURS.search(path.name)
         lost = final is not None and final[0][1:13] in begun and str(path.relative_to(root)) not in known
-        if (ours or lost) and path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime > older_than_s:
+        if (ours or lost) and time.time() - seen.st_mtime > older_than_s:
             path.unlink(missing_ok=True)
             gone += 1
     return gone + _sweep_folders(root, known, begun, at_work, older_than_s)
@@ -103,7 +106,8 @@ def _sweep_folders(root: Path, known: set[str], begun: set[str], at_work: set[st
     owned = {PurePosixPath(*PurePosixPath(file).parts[:3]) for file in known}
     gone = 0
     for path in [path for kind in SET_KINDS for path in (root / kind).glob("*/*")]:
-        if not path.is_dir() or path.is_symlink() or time.time() - path.stat().st_mtime <= older_than_s:
+        seen = _seen(path)
+        if seen is None or not stat.S_ISDIR(seen.st_mode) or time.time() - seen.st_mtime <= older_than_s:
             continue
         final = _OUR_FOLDER.search(path.name)
         half = path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)
@@ -116,13 +120,34 @@ def _sweep_folders(root: Path, known: set[str], begun: set[str], at_work: set[st
 
 
 def _drop_logs(folder: Path, days: int) -> int:
-    old = [path for path in folder.glob("*.log*") if time.time() - path.stat().st_mtime > days * _DAY_S] if folder.is_dir() else []
+    found = [(path, _seen(path)) for path in folder.glob("*.log*")] if folder.is_dir() else []
+    old = [path for path, seen in found if seen is not None and time.time() - seen.st_mtime > days * _DAY_S]
     for path in old:
         path.unlink(missing_ok=True)
     return len(old)
 
 
-def _drop_pictures(folder: Path) -> None:
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        if path.is_file() and time.time() - path.stat().st_mtime > _PICTURES_DAYS * _DAY_S:
+def _drop_pictures(folder: Path, most_bytes: int = _PICTURES_BYTES) -> None:
+    """Old ones, and of the others the oldest beyond ``most_bytes`` together."""
+    total = 0
+    for path, seen in sorted(_files(folder), key=lambda one: one[1].st_mtime, reverse=True):
+        total += seen.st_size
+        if time.time() - seen.st_mtime > _PICTURES_DAYS * _DAY_S or total > most_bytes:
             path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The plain files below; what other processes rename or take away meanwhile is left out."""
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            seen = _seen(path)
+            if seen is not None and stat.S_ISREG(seen.st_mode):
+                yield path, seen
+
+
+def _seen(path: Path) -> os.stat_result | None:
+    """Asked once, since it may be gone the next moment; None when it is."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None

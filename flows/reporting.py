@@ -50,7 +50,7 @@ def link_of(space: Workspace, page: str) -> str:
 
 def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "") -> Published:
     """Write the page of a night (over all its instruments) and the index; a night that the ledger does not know is an empty one."""
-    keep = Keep(space.settings.state.root / kept.FOLDER)
+    keep = Keep(space.settings.state.root / kept.FOLDER, space.settings.limits.disk_reserve_bytes)
     archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters, keep=keep)
     root = space.settings.reports.root
     with _one_writer(space):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,9 +45,10 @@ def key_of(*parts: object) -> str:
 
 @dataclass(frozen=True)
 class Keep:
-    """Where pictures are kept; ``root`` None keeps none."""
+    """Where pictures are kept; ``root`` None keeps none, and less free space than ``reserve_bytes`` no more."""
 
     root: Path | None = None
+    reserve_bytes: int = 0
 
     def pictures(self, key: str, make: Callable[[], tuple[Picture, ...]]) -> tuple[Picture, ...]:
         """What is kept under ``key``, else what ``make`` makes, which is kept; nothing is kept of ``()``."""
@@ -57,10 +59,19 @@ class Keep:
         if kept:
             return kept
         made = make()
-        if made:
+        if made and self._has_room(self.root):
             with suppress(NightcrewError):  # a full disk: drawn again next time
                 atomic.replace(path, partial(_put, _packed(made)), durable=False)
         return made
+
+    def _has_room(self, root: Path) -> bool:
+        """What is left of a disk is for the ledger and the products, which can wait for room but not do without."""
+        while self.reserve_bytes and not root.exists() and root != root.parent:
+            root = root.parent
+        try:
+            return not self.reserve_bytes or shutil.disk_usage(root).free >= self.reserve_bytes
+        except OSError:
+            return False
 
 
 NOTHING_KEPT = Keep()

@@ -167,7 +167,7 @@ def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], set[str]]
 def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float32]) -> None:
     """The picture for the page, while the pixels are at hand; without it the page makes one from the file."""
     try:
-        Gallery(context.products_root, Keep(context.pictures)).remember(row, science)
+        Gallery(context.products_root, Keep(context.pictures, context.disk_reserve_bytes)).remember(row, science)
     except Exception as error:  # noqa: BLE001  # whatever it is, the light is whole: it is not lost over its picture
         log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)
 

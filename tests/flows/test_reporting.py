@@ -15,14 +15,15 @@ from typing import NoReturn
 
 import pytest
 
-from flows import reporting
+from flows import housekeeping, reporting
 from flows.housekeeping import tidy
 from flows.reporting import queue_morning, report_when_closed, write_page
 from nightcrew.errors import Refused, RejectedInput
+from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX
 from nightcrew.ledger import dispatches, messages, products, scopes
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES, STEPS
-from nightcrew.settings import LightsSettings, NightSettings, PhotometrySettings, ReportsSettings, RetentionSettings
+from nightcrew.settings import LightsSettings, LimitsSettings, NightSettings, PhotometrySettings, ReportsSettings, RetentionSettings
 from tasks import run
 from tasks.executor import Wish, make_locally
 from tasks.run import Outcome
@@ -309,3 +310,48 @@ def test_old_logs_and_pictures_go_and_young_ones_stay(raw: Path, root: Path) -> 
     assert tidy(bench.space, date(2026, 5, 17)).logs == 1
     for folder in (logs, pictures):
         assert [path.name for path in folder.iterdir()] == ["young.log"]
+
+
+def test_what_goes_while_the_morning_looks_is_no_fault(raw: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process gives its files their final names."""
+    bench = Bench(raw, root, retention=RetentionSettings(logs_days=3))
+    name = f"{PART_PREFIX}x{PART_SUFFIX}"
+    places = [root / "state" / "pictures" / "ab" / name, root / "state" / "logs" / "a.log", bench.space.settings.products.root / name]
+    for path in places:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    real = Path.stat
+    looked: list[Path] = []
+    gone_before: list[Path] = []
+
+    def stat(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path in gone_before:
+            path.unlink(missing_ok=True)
+        found = real(path, follow_symlinks=follow_symlinks)
+        if path in places:
+            looked.append(path)
+            path.unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(Path, "stat", stat)
+    for gone_before[:] in (places, []):
+        for path in places:
+            path.write_bytes(b"x")
+        tidy(bench.space, date(2026, 5, 17))
+    assert sorted(looked) == sorted(places)
+
+
+def test_kept_pictures_are_no_more_than_their_share_of_the_disk(tmp_path: Path) -> None:
+    for age in range(5):
+        path = tmp_path / "ab" / f"{age}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (time.time() - 60 * age, time.time() - 60 * age))
+    housekeeping._drop_pictures(tmp_path, 350)
+    assert sorted(path.name for path in (tmp_path / "ab").iterdir()) == ["0", "1", "2"]
+
+
+def test_a_page_keeps_no_picture_below_the_reserve(raw: Path, root: Path) -> None:
+    shutil.rmtree(root / "state" / "pictures")
+    bench = Bench(raw, root, limits=LimitsSettings(disk_reserve_bytes=10**18))
+    write_page(bench.space, NIGHT)
+    assert [path for path in (root / "state" / "pictures").rglob("*") if path.is_file()] == []

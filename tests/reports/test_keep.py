@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,13 @@ def test_a_full_disk_keeps_nothing_and_shows_all(tmp_path: Path) -> None:
     with atomic.injected_faults(full):
         assert keep.pictures(key_of(1), make) == Maker()()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(("free", "files"), [(999, 0), (1000, 1)])
+def test_below_the_reserve_nothing_is_kept_and_all_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, files: int) -> None:
+    monkeypatch.setattr("reports.keep.shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    assert Keep(tmp_path / "kept", 1000).pictures(key_of(1), Maker()) == Maker()()
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == files
 
 
 def test_other_code_or_libraries_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,12 @@ def test_a_long_narrow_light_has_its_picture(tmp_path: Path) -> None:
     assert len([path for path in (tmp_path / "pictures").rglob("*") if path.is_file()]) == 1
 
 
-def written(root: Path, shape: tuple[int, int]) -> Any:
+def test_below_the_reserve_no_picture_is_kept(tmp_path: Path) -> None:
+    assert (tmp_path / written(tmp_path, (20, 30), reserve_bytes=10**18).path).is_file()
+    assert not (tmp_path / "pictures").exists()
+
+
+def written(root: Path, shape: tuple[int, int], reserve_bytes: int = 0) -> Any:
     """The file of a light of ``shape``, written as the unit does."""
     science = np.random.default_rng(1).normal(100, 5, shape).astype(np.float32)
     reduced = ReducedLight(science, np.ones_like(science), np.zeros(shape, np.uint16), "electron", {})
@@ -82,5 +87,7 @@ def written(root: Path, shape: tuple[int, int]) -> Any:
     planned = PlannedProduct(
         **parts, fingerprint="0" * 64, inputs=(), parameters={"dark": "none"}, facts={}, grade="A", grade_reasons=(), status="ready"
     )
-    context = UnitContext(database=cast(Any, None), products_root=root, durable=False, pictures=root / "pictures")
+    context = UnitContext(
+        database=cast(Any, None), products_root=root, disk_reserve_bytes=reserve_bytes, durable=False, pictures=root / "pictures"
+    )
     return _write(context, planned, frame, reduced, None, hdu({}, shape=shape)).files[0]
