@@ -97,8 +97,8 @@ def _tell(found: Dithered, maps: dict[str, object], out: Path, *, as_json: bool)
     """The positions as a table, or everything as JSON; undetermined numbers are null there."""
     from math import isfinite
 
-    rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s) for one in found.positions]
-    headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s")
+    rows = [(one.name, *one.star_px, *one.error_px, one.fwhm_px, one.n_steps, one.exposure_s, one.n_unexposed) for one in found.positions]
+    headings = ("position", "x", "y", "x error", "y error", "FWHM / px", "steps", "exposure / s", "unexposed pixels")
     if as_json:
         plain = [[value if isinstance(value, str) or isfinite(value) else None for value in row] for row in rows]
         say_json({"file": out.name, "columns": headings, "positions": plain, "shots": found.drizzled.n_shots, "speckles": maps})

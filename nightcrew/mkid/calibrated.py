@@ -19,7 +19,7 @@ from nightcrew.io.source import shown
 from nightcrew.mkid import flags as f
 from nightcrew.mkid.flat_solution import FlatSolution, read_flat_solution
 from nightcrew.mkid.linearity import linearity_weights
-from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_by_pixel
+from nightcrew.mkid.live_time import Stretches, exposure_s, joined, lost_by_board
 from nightcrew.mkid.mask_solution import CosmicRays, PixelMasks, read_cosmic_rays, read_pixel_masks
 from nightcrew.mkid.photon_table import PhotonTable, PixelPhotons
 from nightcrew.mkid.photon_values import flat_weights, wavelengths_nm
@@ -165,7 +165,7 @@ class CalibratedTable:
         """
         stop = self.stop_us - self.start_us if stop_us is None else stop_us
         window = (self.start_us + start_us, self.start_us + stop)
-        return exposure_s(window, self.lost, self.table.silences, self.calibrations.masks, self._mask_places)
+        return exposure_s(window, self.lost, self.table.silences, self.calibrations.masks, self.mask_places)
 
     def live_s(self, start_us: int = 0, stop_us: int | None = None) -> NDArray[np.float64]:
         """:meth:`exposure_s` less the dead time of the photons that were counted in it."""
@@ -182,7 +182,11 @@ class CalibratedTable:
 
     def lost_of(self, pixel: int) -> Stretches:
         """:attr:`lost`, and the silences of the board that reads a pixel (y * columns + x)."""
-        return lost_by_pixel(self.lost, self.table.silences, (pixel,))[0]
+        return self._lost_by_board.get(int(self.table.silences.board.ravel()[pixel]), self.lost)
+
+    @cached_property
+    def _lost_by_board(self) -> dict[int, Stretches]:
+        return lost_by_board(self.lost, self.table.silences)
 
     def photons(self, pixels: range | None = None, start_us: int | None = None, stop_us: int | None = None) -> CalibratedPhotons:
         """Photons of a range of pixels (y * columns + x) and a half-open range of times since the start; all of them by default."""
@@ -194,7 +198,8 @@ class CalibratedTable:
             yield self._calibrated(raw)
 
     @cached_property
-    def _mask_places(self) -> NDArray[np.intp]:
+    def mask_places(self) -> NDArray[np.intp]:
+        """Flat places [pixel] of the pixels in the masks, -1 for those that they do not know; empty without masks."""
         masks = self.calibrations.masks
         return places_of(self.resid, masks.resid).ravel() if masks else np.empty(0, dtype=np.intp)
 
@@ -247,7 +252,7 @@ class CalibratedTable:
             event = np.searchsorted(cosmic.start_us, unix_us, side="right") - 1
             keep &= (event < 0) | (unix_us >= cosmic.stop_us[event])
         if masks is not None:
-            place = self._mask_places[raw.pixel]
+            place = self.mask_places[raw.pixel]
             bits = masks.bits.reshape(masks.bits.shape[0], -1)[masks.step_of(unix_us), place]
             keep &= (place < 0) | (bits == 0)
         return keep

@@ -51,7 +51,8 @@ class Placed:
     error_px: tuple[float, float]
     fwhm_px: float
     n_steps: int
-    exposure_s: float  # median of the pixels that are not bad
+    exposure_s: float  # median of the pixels that are not bad and have any; 0 where none has
+    n_unexposed: int = 0  # pixels that are not bad and have none
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,13 @@ def shots_of(cube: Cube, star_px: tuple[float, float], field: Field) -> list[Sho
     ]
 
 
+def exposures_of(cube: Cube) -> tuple[float, int]:
+    """Of the pixels of a cube that are not bad: the median exposure of those that have any (0: none has), and the number without."""
+    each_s = cube.exposure_s.sum(axis=0)[~cube.bad]
+    exposed = each_s[each_s > 0]
+    return float(np.median(exposed)) if exposed.size else 0.0, each_s.size - exposed.size
+
+
 def farthest_px(shape: tuple[int, int], star_px: tuple[float, float]) -> float:
     """How far the farthest pixel of the array is from the star."""
     return max(math.hypot(x - star_px[0], y - star_px[1]) for x in (0, shape[1] - 1) for y in (0, shape[0] - 1))
@@ -150,6 +158,6 @@ def combine(paths: Sequence[Path], opener: Opener, wish: DitherWish) -> Dithered
                 table, rotation_edges(field, table.start_us, window, radius, wish.smear_px), bins, dead_time=wish.cube.dead_time
             )
         shots += shots_of(cube, star, field)
-        exposed = cube.exposure_s.sum(axis=0)[~cube.bad]
-        positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], float(np.median(exposed)) if exposed.size else 0.0))
+        exposed, unexposed = exposures_of(cube)
+        positions.append(Placed(path.stem, star, error, fwhm, cube.shape[0], exposed, unexposed))
     return Dithered(drizzle(shots, pixfrac=wish.pixfrac, scale=wish.scale), tuple(positions), bins)

@@ -17,7 +17,6 @@ from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.cube_bins import time_bins
 from nightcrew.mkid.dither import find_star
 from nightcrew.mkid.live_time import Stretches, joined
-from nightcrew.mkid.solution_file import places_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -101,16 +100,16 @@ def bad_stretches(table: CalibratedTable, pixel: int) -> Stretches:
 
     Gaps, silences of its board, cosmic rays and its masked steps.
     """
-    parts = [table.lost_of(pixel)]
+    lost = table.lost_of(pixel)
     masks = table.calibrations.masks
     if masks is not None:
-        place = int(places_of(table.resid, masks.resid).ravel()[pixel])
+        place = int(table.mask_places[pixel])
         if place >= 0:
             edges = masks.edges_us.astype(np.int64).copy()
             edges[0], edges[-1] = min(edges[0], table.start_us), max(edges[-1], table.stop_us)
             bad = masks.bits.reshape(len(masks.bits), -1)[:, place] != 0
-            parts.append(np.stack([edges[:-1][bad], edges[1:][bad]], axis=1))
-    return joined(*parts) - table.start_us
+            lost = joined(lost, np.stack([edges[:-1][bad], edges[1:][bad]], axis=1))
+    return lost - table.start_us
 
 
 def exposure_of(edges_us: Ints, bad: Stretches) -> Floats:

@@ -64,10 +64,14 @@ def seen_s(window_us: tuple[int, int], lost: Stretches, silences: Silences) -> N
     return exposure_s(window_us, lost, silences, None, np.empty(0, dtype=np.intp))
 
 
+def lost_by_board(lost: Stretches, silences: Silences) -> dict[int, Stretches]:
+    """``lost`` with the silences of each board that had any."""
+    return {board: joined(lost, silences.of_board(board)) for board in silences.boards}
+
+
 def lost_by_pixel(lost: Stretches, silences: Silences, pixels: Iterable[int]) -> list[Stretches]:
     """For each of some pixels (y * columns + x): ``lost``, and the silences of the board that reads it."""
-    own = {board: joined(lost, silences.of_board(board)) for board in silences.boards}
-    boards = silences.board.ravel()
+    own, boards = lost_by_board(lost, silences), silences.board.ravel()
     return [own.get(int(boards[pixel]), lost) for pixel in pixels]
 
 

@@ -219,16 +219,21 @@ def _counted(row: NDArray[np.int64], place: NDArray[np.int64], n_rows: int, n: i
 
 
 def hot_pixels(counts: NDArray[np.integer], read_s: Floats | None = None) -> NDArray[np.bool_]:
-    """Pixels [y, x] that :data:`HOT_RULE` takes for hot; ``read_s`` [y, x] is for how long each was read out (None: all as long)."""
+    """Pixels [y, x] that :data:`HOT_RULE` takes for hot; ``read_s`` [y, x] is for how long each was read out (None: all as long).
+
+    Those that were not read out at all are no neighbours, and not hot.
+    """
     share = np.ones(counts.shape) if read_s is None else read_s / max(float(read_s.max(initial=0.0)), 1e-9)
-    scale = np.where(share > 0, 1 / np.where(share > 0, share, 1.0), 0.0)
+    scale = np.where(share > 0, 1 / np.where(share > 0, share, 1.0), np.nan)
     values = counts * scale  # as in the longest of all
     padded = np.pad(values, 2, mode="reflect") if min(values.shape) > 2 else np.pad(values, 2, mode="edge")
     rows, columns = values.shape
     around = np.stack([padded[dy : dy + rows, dx : dx + columns] for dy in range(5) for dx in range(5)])
-    middle = np.median(around, axis=0)
+    some = np.isfinite(around).any(axis=0)
+    middle = np.full(values.shape, np.nan)
+    middle[some] = np.nanmedian(around[:, some], axis=0)
     sigma = np.sqrt(np.maximum(counts, 1)) * scale
-    hot: NDArray[np.bool_] = (values > _HOT_RATIO * middle) & (values - middle > _HOT_SIGMA * sigma)
+    hot: NDArray[np.bool_] = (values > _HOT_RATIO * middle) & (values - middle > _HOT_SIGMA * sigma)  # False of those not read out
     return hot
 
 

@@ -21,9 +21,12 @@ from typer.testing import CliRunner
 from deployments.cli.mkid import app
 from nightcrew.errors import Refused
 from nightcrew.mkid.calibrated import CalibratedTable, open_calibrated
+from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.dither import Field, Mirror, find_star, parallactic_angle_deg, rotation_edges
-from nightcrew.mkid.dither_combine import Dithered, DitherWish, combine
+from nightcrew.mkid.dither_combine import Dithered, DitherWish, combine, exposures_of
 from nightcrew.mkid.drizzled import Shot, drizzle, places_on
+from nightcrew.mkid.silences import Silences
+from nightcrew.mkid.unheard import UNHEARD
 from nightcrew.simulate.speckle_scene import companion_px, photons_of_rates, point_source
 from tests.mkid.made_tables import START_US, beam_map, table
 
@@ -304,3 +307,15 @@ def test_the_command_writes_coordinates_of_the_sky(tables: list[Path], tmp_path:
         found = CliRunner().invoke(app, [*words, "--overwrite", *more])
         assert isinstance(found.exception, Refused)
         assert sentence in str(found.exception)
+
+
+@pytest.mark.parametrize("silent", [0, 600, 1000])
+def test_the_exposure_of_a_position_is_that_of_pixels_that_were_read_out(silent: int, tmp_path: Path) -> None:
+    placed = beam_map(SHAPE)
+    n = SHAPE[0] * SHAPE[1]
+    board = np.where(np.arange(n) < n * silent // 1000, UNHEARD, 0).astype(np.int16).reshape(SHAPE)
+    silences = Silences.of(board, {UNHEARD: [(START_US, START_US + 10_000_000)]})
+    path = table(tmp_path / "t.h5", placed, [n - 1], [5], silences=silences, dead_time_us=0.0)
+    with open_calibrated(path, []) as opened:
+        found = exposures_of(make_cube(opened, np.array([0, 10_000_000])))
+    assert found == (0.0 if silent == 1000 else 10.0, n * silent // 1000)

@@ -224,3 +224,15 @@ def test_the_command_looks_at_tables_and_seconds(tmp_path: Path) -> None:
         assert Path(out).read_text(encoding="utf-8").startswith("<!doctype html>")
     for words in ([binary, "--size", size, "--serve"], [str(tmp_path / "t.h5"), str(tmp_path / "t.h5")]):
         assert isinstance(CliRunner().invoke(app, ["quicklook", *words, "-o", out]).exception, NightcrewError)
+
+
+def test_pixels_that_were_not_read_out_are_no_neighbours() -> None:
+    """With zeros for them a heard pixel beside many of them is above five times a median of 0."""
+    counts = np.random.default_rng(4).poisson(400.0, (25, 20))
+    read_s = np.zeros(counts.shape)
+    read_s[:, 8:10] = 10.0
+    counts[read_s == 0] = 0
+    assert not hot_pixels(counts, read_s).any()
+    counts[12, 8] = 4000
+    assert np.argwhere(hot_pixels(counts, read_s)).tolist() == [[12, 8]]
+    assert not hot_pixels(np.zeros((4, 5), dtype=int), np.zeros((4, 5))).any()

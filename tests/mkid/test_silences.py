@@ -15,24 +15,30 @@ from typer.testing import CliRunner
 
 from deployments.cli.mkid import app
 from nightcrew.errors import RejectedInput
+from nightcrew.mkid import calibrated
 from nightcrew.mkid import words as w
 from nightcrew.mkid.beam_map import read_beam_map
 from nightcrew.mkid.calibrated import Calibrations, open_calibrated
 from nightcrew.mkid.convert import Converted, convert_window
 from nightcrew.mkid.cube import make_cube
 from nightcrew.mkid.lightcurve import bad_stretches, light_curve
+from nightcrew.mkid.live_time import lost_by_pixel
+from nightcrew.mkid.mask_solution import PixelMasks
 from nightcrew.mkid.packets import StreamParser
 from nightcrew.mkid.phase_histogram import fill
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.pixel_masks import MaskOptions, find_masks
 from nightcrew.mkid.quicklook import look_at_table
 from nightcrew.mkid.seconds import list_seconds
+from nightcrew.mkid.silences import Silences
 from nightcrew.mkid.solution_grades import table_grade
 from nightcrew.mkid.table_info import describe
 from nightcrew.mkid.unheard import unheard_pixels
 from nightcrew.simulate.mkid_plan import Exposure, preset
 from nightcrew.simulate.mkid_run import make_run
 from tasks.set_mkid import make_table
+from tests.mkid.made_tables import START_US as MADE_US
+from tests.mkid.made_tables import beam_map, table
 from tests.mkid.streams import make
 
 RATE_CPS, SECONDS, BOARD = 100.0, 6.0, 1
@@ -126,6 +132,35 @@ def test_steps_light_curves_and_histograms_know_of_silences(both: tuple[Converte
     assert steps[:, mine & lit] == pytest.approx(np.repeat(1 - taken[:, None], (mine & lit).sum(), axis=1), abs=1.1e-3)
     assert curve.exposure_s == pytest.approx(1 - taken, abs=1.1e-3)
     assert np.isnan(curve.rate_cps[3])  # nobody knows
+
+
+def test_what_pixels_lost_is_put_together_once_for_each_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pixel by pixel it takes as long as all boards times all pixels."""
+    placed = beam_map((10, 10))
+    board = np.repeat(np.arange(10, dtype=np.int16), 10).reshape(10, 10)
+    silences = Silences.of(board, {one: [(MADE_US + one * 1000, MADE_US + one * 1000 + 500)] for one in range(9)})
+    path = table(tmp_path / "t.h5", placed, np.arange(100), np.arange(100), missing=[MADE_US // 10**6 + 3], silences=silences)
+    masks = PixelMasks(edges_us=MADE_US + np.array([0, 10_000_000]), resid=placed.resid, bits=np.zeros((1, 10, 10), np.uint8))
+    calls: list[str] = []
+
+    def counted(name: str) -> None:
+        inner = getattr(calibrated, name)
+
+        def of(*given: Any) -> Any:
+            calls.append(name)
+            return inner(*given)
+
+        monkeypatch.setattr(calibrated, name, of)
+
+    counted("lost_by_board")
+    counted("places_of")
+    with open_calibrated(path, Calibrations(masks=masks)) as opened:
+        found = [opened.lost_of(pixel).tolist() for pixel in range(100)]
+        expected = lost_by_pixel(opened.lost, opened.table.silences, range(100))
+        assert found == [one.tolist() for one in expected]
+        assert [len(one) for one in found] == [2] * 90 + [1] * 10
+        assert [bad_stretches(opened, pixel).tolist() for pixel in range(100)] == [(one - MADE_US).tolist() for one in expected]
+    assert sorted(calls) == ["lost_by_board", "places_of"]
 
 
 @pytest.mark.parametrize("step_s", [SECONDS, 1.0])
