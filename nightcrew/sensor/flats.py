@@ -117,7 +117,7 @@ def flat_result(
         linearity=straight,
         bootstrap=options.bootstrap,
         seed=options.seed,
-        remarks=[*filter(None, (zero.remark,)), *notes, *_band_remarks(points)],
+        remarks=[*filter(None, (zero.remark, straight.untested_foot if straight is not None else "")), *notes, *_band_remarks(points)],
     )
     point, pair = _brightest(curve, flats, region) or (None, None)
     noise = zero.noise

@@ -28,7 +28,8 @@ class Linearity:
     ``error_interval``: of the mean size that the deviations have without noise (:func:`mean_size_interval`); ``noise_percent``: the mean
     size that noise alone gives.  ``alpha_per_adu``: curvature in S = x - alpha x^2 with x straight in the exposure; its error from fit
     and lamp scatter.
-    ``zero_adu``: what the signal would be at no exposure, from the same fit as alpha.
+    ``zero_adu``: what the signal would be at no exposure: from the same fit as alpha where that is real, else from a straight line, whose
+    error is a fraction of it.
     ``reason`` says why nothing was determined (then all numbers are None).
     """
 
@@ -46,6 +47,7 @@ class Linearity:
     lamp_scatter: float | None = None
     zero_adu: float | None = None
     zero_error_adu: float | None = None
+    foot_if_curved: bool = False  # whether zero is beyond 5 errors in the fit with a curvature, too
     reason: str = ""
 
     @property
@@ -63,12 +65,30 @@ class Linearity:
         zero, error, slope = self.zero_adu, self.zero_error_adu, self.slope_adu_per_s
         if zero is None or error is None or not slope:
             return ""
-        if abs(zero) <= max(FOOT_SIGMA * error, FOOT * float(self.signal_adu[self.used].min())):
+        if abs(zero) <= max(FOOT_SIGMA * error, FOOT * self._lowest):
             return ""
+        unseen = "" if self.curved or self.foot_if_curved else ", or the response is curved by less than these levels tell"
         return (
-            f"at no exposure the flats would have a signal of {zero:.4g} +- {error:.2g} ADU: either their offset is not the biases', "
+            f"at no exposure the flats would have a signal of {zero:.4g} +- {_rounded(error)} ADU: either their offset is not the biases', "
             f"and the gain is wrong, or the light lasts {abs(zero / slope):.2g} s {'longer' if zero > 0 else 'less'} than the exposure"
+            f"{unseen}"
         )
+
+    @property
+    def untested_foot(self) -> str:
+        """A sentence when a foot of more than 3 % of the lowest level would not be told, since 5 errors are more."""
+        error = self.zero_error_adu
+        if error is None or self.foot or FOOT_SIGMA * error <= FOOT * self._lowest:
+            return ""
+        least, share = FOOT_SIGMA * error, FOOT_SIGMA * error / self._lowest
+        return (
+            f"whether the flats have the offset of the biases is not tested below {_rounded(least)} ADU ({_rounded(100 * share)} % of "
+            "the lowest level): the exposures are too few, too long or too alike, or the lamp wanders"
+        )
+
+    @property
+    def _lowest(self) -> float:
+        return float(self.signal_adu[self.used].min())
 
     @property
     def polynomial(self) -> tuple[float, float, float] | None:
@@ -113,6 +133,9 @@ def linearity(
         return _without(bare, "the signal does not grow with the exposure: the sweep was not made by exposure")
     deviation = 100 * (s - line) / line
     alpha, alpha_error, scatter, zero, zero_error, _ = _curvature(t[used], s[used], e[used])
+    anyway = abs(zero) > FOOT_SIGMA * zero_error
+    if abs(alpha) <= CURVED_SIGMA * alpha_error:
+        zero, zero_error = _zero_of_line(t[used], s[used], e[used])
     interval, alone = deviation_interval(t[used], s[used], e[used], deviation[used], seed, level)
     return Linearity(
         exposure_s=t,
@@ -129,7 +152,13 @@ def linearity(
         lamp_scatter=scatter,
         zero_adu=zero,
         zero_error_adu=zero_error,
+        foot_if_curved=anyway,
     )
+
+
+def _rounded(value: float) -> str:
+    """Two digits, and none of a power of ten."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def nothing_linear(reason: str) -> Linearity:
@@ -175,6 +204,12 @@ def _curvature(t: F8, s: F8, relative_error: F8) -> tuple[float, float, float, f
     residual = (s - design @ beta) / s
     scatter, zero_error = float(np.sqrt((residual**2).sum() / freedom)), math.sqrt(max(float(covariance[0, 0]), 0.0)) * stretch
     return float(-curve / k**2), error, scatter, float(beta[0]), zero_error, stretch
+
+
+def _zero_of_line(t: F8, s: F8, relative_error: F8) -> tuple[float, float]:
+    """The signal at no exposure from a straight line, and its error, larger where the line leaves more than chance."""
+    beta, covariance, chi2 = _weighted(np.column_stack([np.ones_like(t), t]), s, 1 / (np.maximum(relative_error, 1e-7) * s))
+    return float(beta[0]), math.sqrt(max(float(covariance[0, 0]), 0.0)) * stretch_of(chi2, t.size - 2)
 
 
 def _weighted(design: F8, values: F8, weights: F8) -> tuple[F8, F8, float]:

@@ -10,7 +10,7 @@ import pytest
 
 from nightcrew.sensor.characterise import SensorResult, characterise
 from nightcrew.sensor.frames import SensorFrame
-from nightcrew.sensor.linearity import linearity
+from nightcrew.sensor.linearity import Linearity, linearity
 from reports.sensor import grade_of, summary_of
 from tests.sensor.sets import QUICK, SMALL, frames_of, small_plan, whole
 
@@ -69,3 +69,35 @@ def test_curved_response_has_no_foot_and_a_slow_shutter_has_one(alpha: float) ->
     assert foot(0.0) == ""
     assert "0.1 s longer than the exposure" in foot(0.1)
     assert "0.1 s less than the exposure" in foot(-0.1)
+
+
+def swept(t: np.ndarray, foot_adu: float, lamp: float, seed: int) -> Linearity:
+    """A sweep at 2500 ADU/s of a lamp that wanders."""
+    signal = 2500 * t * (1 + lamp * np.random.default_rng(seed).standard_normal(t.size)) + foot_adu
+    return linearity(t.tolist(), signal.tolist(), [lamp] * t.size, 62_000.0)
+
+
+@pytest.mark.parametrize(
+    ("t", "foot_adu", "told"),
+    [
+        (np.linspace(1, 20, 12), 300.0, True),
+        (np.linspace(5, 20, 5), 600.0, True),  # 600 +- 150 with a curvature that nothing asks for
+        (np.linspace(10, 16, 4), 300.0, False),
+        (np.linspace(10, 16, 4), 3000.0, True),
+    ],
+)
+def test_foot_of_a_short_sweep_is_told_or_said_to_be_untested(t: np.ndarray, foot_adu: float, told: bool) -> None:
+    for seed in range(40):
+        found = swept(t, foot_adu, 0.002, seed)
+        if told:
+            assert found.foot or found.curved, seed
+        else:
+            assert found.foot or "not tested below" in found.untested_foot, seed
+
+
+def test_foot_has_the_error_that_it_says_and_none_is_seen_where_there_is_none() -> None:
+    for t in (np.linspace(1, 20, 12), np.linspace(5, 20, 5), np.linspace(10, 16, 4)):
+        found = [swept(t, 0.0, 0.002, seed) for seed in range(300)]
+        pulls = [one.zero_adu / one.zero_error_adu for one in found if one.zero_adu is not None and one.zero_error_adu]
+        assert np.std(pulls) == pytest.approx(1.0, abs=4 / np.sqrt(600))
+        assert not any(one.foot for one in found)
