@@ -215,7 +215,7 @@ class Collected:
         )
         self.limits[steady, IS] = (mean - np.sqrt(np.maximum(farther, 0)))[steady]
         self.parameters, self.covariance = _undone(self.parameters, self.covariance, share)
-        self.freed, self.freed_covariance = _undone(self.freed, self.freed_covariance, share)
+        self.freed, self.freed_covariance = _freed_undone(self.freed, self.freed_covariance, share)
         self.parameters[edge, IC], self.parameters[edge, IS], self.at_bound[edge, IC] = 0.0, mean[edge], True
         np.minimum(self.parameters, most_cps, out=self.parameters)
         variance = np.diagonal(self.covariance, axis1=1, axis2=2)
@@ -305,11 +305,14 @@ def _left(parameters: Floats, share: Floats) -> Floats:
     return left
 
 
-def _undone(parameters: Floats, covariance: Floats, share: Floats) -> tuple[Floats, Floats]:
-    """Parameters and covariance with ``Is^2 + 2 Ic Is`` divided by the share, where that leaves something to Ic."""
+def _undone(parameters: Floats, covariance: Floats, share: Floats, *, below_0: bool = False) -> tuple[Floats, Floats]:
+    """Parameters and covariance with ``Is^2 + 2 Ic Is`` divided by the share, where that leaves something to Ic.
+
+    An Is at 0 stays as it is, and so does one below, unless it is to follow (``below_0``).
+    """
     is_, mean, left = parameters[:, IS], parameters[:, IC] + parameters[:, IS], _left(parameters, share)
     with np.errstate(invalid="ignore"):
-        inside = np.isfinite(left) & (left > 0) & (is_ > 0) & (share < 1)
+        inside = np.isfinite(left) & (left > 0) & ((is_ > 0) | below_0) & (parameters[:, IC] > 0) & (share < 1)
     new_ic = np.sqrt(np.where(inside, left, 1.0))
     slope = np.tile(np.eye(3), (is_.size, 1, 1))
     slope[:, IC, IC], slope[:, IC, IS] = (mean - is_ / share) / new_ic, mean * (1 - 1 / share) / new_ic
@@ -318,3 +321,31 @@ def _undone(parameters: Floats, covariance: Floats, share: Floats) -> tuple[Floa
     found = parameters.copy()
     found[inside, IC], found[inside, IS] = new_ic[inside], (mean - new_ic)[inside]
     return found, np.einsum("pij,pjk,plk->pil", slope, covariance, slope)
+
+
+def _freed_undone(freed: Floats, covariance: Floats, share: Floats) -> tuple[Floats, Floats]:
+    """As :func:`_undone`, for parameters that may be below 0: no pixel keeps values of averaged light beside those of others.
+
+    Where nothing is left to Ic, it is 0 and Is has all, with the error that Ic has by that of its square; where there is no light at all,
+    NaN.
+    """
+    values, variances = _undone(freed, covariance, share, below_0=True)
+    mean = freed[:, IC] + freed[:, IS]
+    with np.errstate(invalid="ignore"):
+        averaged = np.isfinite(freed).all(axis=1) & (share < 1)
+        edge = averaged & ((_left(freed, share) <= 0) | (freed[:, IC] <= 0))
+        nothing = averaged & (mean <= 0)
+    slope = np.zeros((np.count_nonzero(edge), 3, 3))
+    slope[:, IS, IC] = slope[:, IS, IS] = slope[:, IP, IP] = 1.0
+    of_square = np.zeros((len(slope), 3))
+    of_square[:, IC] = 2 * (mean - freed[:, IS] / share)[edge]
+    of_square[:, IS] = (2 * mean * (1 - 1 / share))[edge]
+    square = np.sqrt(np.maximum(np.einsum("pi,pij,pj->p", of_square, covariance[edge], of_square), 0))
+    values[edge, IC], values[edge, IS] = 0.0, mean[edge]
+    moved = np.zeros((3, 3))
+    moved[IC, IC] = moved[IS, IS] = 1.0
+    moved[IC, IS] = moved[IS, IC] = -1.0
+    kept = np.einsum("pij,pjk,plk->pil", slope, covariance[edge], slope)
+    variances[edge] = kept + (square / _ONE_SIDED_95)[:, None, None] * moved
+    values[nothing], variances[nothing] = np.nan, np.nan
+    return values, variances

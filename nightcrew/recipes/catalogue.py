@@ -42,8 +42,8 @@ _ALL = (
     Recipe("mkid_wavecal", 3, "mkid", "wavelength solution", "mkid"),
     Recipe("mkid_flatcal", 3, "mkid", "flat field of an array", "mkid"),
     Recipe("mkid_calibrated", 3, "mkid", "calibrated photon table", "mkid"),
-    Recipe("mkid_images", 5, "mkid", "images, cubes and speckle maps", "mkid"),
-    Recipe("mkid_dither", 5, "mkid", "combined dither", "mkid"),
+    Recipe("mkid_images", 6, "mkid", "images, cubes and speckle maps", "mkid"),
+    Recipe("mkid_dither", 6, "mkid", "combined dither", "mkid"),
     Recipe("mkid_report", 3, "mkid", "report of photon lists", "mkid"),
     Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
 )

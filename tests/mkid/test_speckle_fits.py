@@ -11,7 +11,7 @@ from nightcrew.mkid import rician
 from nightcrew.mkid.rician_changing import forgetting
 from nightcrew.mkid.rician_fit import Likelihood, Prior, maximise
 from nightcrew.mkid.rician_intervals import Intervals
-from nightcrew.mkid.speckle import SpeckleFits, SpeckleFlag, SpeckleRules
+from nightcrew.mkid.speckle import Collected, SpeckleFits, SpeckleFlag, SpeckleRules
 from nightcrew.mkid.speckle_binned import averaging, fit_counts
 from nightcrew.mkid.speckle_intervals import TimedIntervals, fit_intervals, intervals_of
 from nightcrew.mkid.speckle_time import autocovariance, decorrelation, of_array
@@ -213,6 +213,46 @@ def test_the_decorrelation_time_of_pixels_and_of_the_array(tau_s: float) -> None
     assert of_array([found]) == pytest.approx(tau_s, rel=0.1)
     split = [autocovariance(counts[:50], BIN_S), autocovariance(counts[50:], BIN_S)]
     assert of_array(split) == pytest.approx(of_array([found]))
+
+
+def freed_of(freed: list[list[float]], share: float) -> tuple[Floats, Floats]:
+    """Parameters without the bound of Ip, and their covariance, after averaging over a bin was undone."""
+    n = len(freed)
+    collected = Collected(n, 1.0)
+    collected.parameters, collected.covariance = np.tile([100.0, 50.0, 0.0], (n, 1)), np.tile(np.diag([4.0, 4.0, 0.0]), (n, 1, 1))
+    collected.freed = np.array(freed)
+    collected.freed_covariance = np.tile([[9.0, -3.0, -2.0], [-3.0, 4.0, 1.0], [-2.0, 1.0, 5.0]], (n, 1, 1))
+    collected.undo_averaging(np.full(n, share), np.inf)
+    return collected.freed, collected.freed_covariance
+
+
+def test_averaging_is_undone_in_light_without_the_bound_of_a_companion() -> None:
+    """Otherwise averages mix Is of averaged light, where it is below 0 or takes all, with those of others."""
+    share = 0.8
+    before = np.array([[150.0, 1e-3, -4.0], [150.0, -1e-3, -4.0], [150.0, -10.0, -4.0], [120.0, 20.0, -4.0]])
+    after, covariance = freed_of(before.tolist(), share)
+    assert after[:, 2] == pytest.approx(before[:, 2])
+    assert after[:, :2].sum(axis=1) == pytest.approx(before[:, :2].sum(axis=1))
+    told = [values[:, 1] ** 2 + 2 * values[:, 0] * values[:, 1] for values in (before, after)]
+    assert told[1] == pytest.approx(told[0] / share)
+    assert after[2, 1] < before[2, 1]
+    for row in (2, 3):  # errors follow to first order
+        slope = np.stack([(freed_of([(before[row] + d).tolist()], share)[0][0] - after[row]) / 1e-5 for d in np.eye(3) * 1e-5], axis=1)
+        raw = freed_of([before[row].tolist()], 1.0)[1][0]
+        assert covariance[row] == pytest.approx(slope @ raw @ slope.T, rel=1e-4)
+    assert covariance[0] == pytest.approx(covariance[1], rel=1e-4)
+
+
+def test_light_of_which_nothing_is_left_to_ic_without_the_bound_of_a_companion_is_all_is() -> None:
+    before = [[30.0, 120.0, -4.0], [-5.0, 150.0, -4.0], [-10.0, 5.0, -4.0]]
+    after, covariance = freed_of(before, 0.8)
+    assert after[:2].tolist() == [[0.0, 150.0, -4.0], [0.0, 145.0, -4.0]]
+    assert np.isnan(after[2]).all()
+    variances = np.diagonal(covariance[:2], axis1=1, axis2=2)
+    assert (variances > 0).all()
+    of_sum = variances[:, 0] + variances[:, 1] + 2 * covariance[:2, 0, 1]
+    assert of_sum == pytest.approx(9.0 + 4.0 - 2 * 3.0)  # that of Ic + Is stays
+    assert freed_of(before, 1.0)[0].tolist() == before
 
 
 def test_averaging_over_a_bin() -> None:
