@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 SHARE_LEFT = 10  # one part in so many of a volume (or of the memory) is left alone,
@@ -22,7 +23,7 @@ def spare_bytes() -> int:
         volume, device = os.statvfs(folder), folder.stat().st_dev
     except OSError:
         return 0
-    in_memory = _lies_in_memory(device)
+    in_memory = _lies_in_memory(device, _PROC)
     spares = _memory_spares() if in_memory else []
     if volume.f_blocks or not in_memory:  # a folder in memory without a limit of its own says 0
         spares.append(volume.f_bavail * volume.f_frsize - left_alone(volume.f_blocks * volume.f_frsize))
@@ -34,10 +35,11 @@ def left_alone(total: int) -> int:
     return min(max(total // SHARE_LEFT, LEAST_LEFT), MOST_LEFT)
 
 
-def _lies_in_memory(device: int) -> bool:
+@lru_cache(maxsize=64)  # asked for every tile that is put aside
+def _lies_in_memory(device: int, proc: Path) -> bool:
     """Whether the file system ``device`` keeps its files in memory (proc(5), mountinfo: the third word is the device)."""
     number = f"{os.major(device)}:{os.minor(device)}"
-    mounts = [line.partition(" - ") for line in _text(_PROC / "self" / "mountinfo").splitlines()]
+    mounts = [line.partition(" - ") for line in _text(proc / "self" / "mountinfo").splitlines()]
     return any(before.split()[2:3] == [number] and after.split(" ")[0] in _OF_MEMORY for before, _, after in mounts)
 
 
