@@ -53,7 +53,7 @@ def _one(name: str, minutes: float) -> bool:
         (corpus / f"seed-{number}").write_bytes(seed)
     before = set(found.iterdir())
     units, cpu_s, output, code = 0, 0.0, "", 0
-    while not code and minutes * 60 - cpu_s > LEAST_S:
+    while not code and (not output or minutes * 60 - cpu_s > LEAST_S):  # once, however little time there is
         started_s = _children_cpu_s()
         command = [sys.executable, "-m", "tests.fuzz.run", name, "--minutes", str(minutes - cpu_s / 60), "--inside"]
         done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -61,7 +61,7 @@ def _one(name: str, minutes: float) -> bool:
         output, code = done.stdout, done.returncode
         executed = re.search(r"number_of_executed_units:\s*(\d+)", output)
         units += int(executed[1]) if executed else 0
-        code = code or int(executed is None)  # a fuzzer that says nothing did nothing
+        code = code or int(executed is None or not int(executed[1]))  # a fuzzer that says nothing did nothing
     fresh = sorted(set(found.iterdir()) - before)
     bad = bool(fresh or code)
     sys.stdout.write(f"{'FOUND' if bad else 'nothing':<8} {name}: {units} inputs in {cpu_s / 60:.1f} min of processor time\n")
@@ -90,7 +90,7 @@ def _fuzz(name: str, minutes: float) -> None:
         target.check(data)
 
     options = [
-        f"-max_total_time={round(minutes * 60)}",
+        f"-max_total_time={max(1, round(minutes * 60))}",  # 0 were for ever
         f"-max_len={MOST_BYTES}",
         "-timeout=20",
         "-rss_limit_mb=2048",

@@ -16,6 +16,7 @@ from nightcrew.irradiation.dose_log import read_dose_log
 from nightcrew.lab.logs import parse_log
 from nightcrew.mkid.spectra_response import read_reference
 from nightcrew.settings import Settings
+from tests.fuzz import run as fuzzer
 from tests.fuzz.targets import CASES, TARGETS
 
 LONG_FIELD = "x" * 200_000  # more than Python's csv module takes
@@ -96,3 +97,21 @@ def test_hdf5_that_points_elsewhere_is_rejected(tmp_path: Path) -> None:
     for name, words in (("link", "is a link, which may lead anywhere"), ("outside", "holds its values in other files")):
         with pytest.raises(RejectedInput, match=words):
             hdf5.open_hdf5(tmp_path / f"{name}.h5")
+
+
+@pytest.mark.parametrize(("minutes", "said", "found"), [(0.001, 7, False), (0.0, 7, False), (1.0, 0, True), (1.0, None, True)])
+def test_a_fuzzer_runs_at_least_once_and_one_that_tried_nothing_is_no_good_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], minutes: float, said: int | None, *, found: bool
+) -> None:
+    asked: list[list[str]] = []
+
+    def child(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        output = "nothing\n" if said is None else f"stat::number_of_executed_units: {said}\n"
+        return subprocess.CompletedProcess(command, 0, stdout=output)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(subprocess, "run", child)
+    assert fuzzer._one("configuration", minutes) is found
+    assert len(asked) == 1
+    assert f"configuration: {said or 0} inputs" in capsys.readouterr().out

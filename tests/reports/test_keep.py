@@ -8,6 +8,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,6 +121,76 @@ def test_figures_are_drawn_once_and_do_not_depend_on_it(tmp_path: Path, monkeypa
     other = [dataclasses.replace(lights[0], fwhm_px=9.0), *lights[1:]]
     with pytest.raises(TypeError):
         course_figure(other, "fwhm_px", "Sharpness", "px", "c", keep)
+
+
+@dataclasses.dataclass(frozen=True)
+class Keys(Keep):
+    """Remembers what pictures were asked for."""
+
+    asked: list[str] = dataclasses.field(default_factory=list)
+
+    def pictures(self, key: str, make: Callable[[], tuple[Picture, ...]]) -> tuple[Picture, ...]:
+        self.asked.append(key)
+        return PICTURE, PICTURE
+
+
+def test_each_quality_of_a_light_that_a_figure_shows_makes_it_another() -> None:
+    lights, keys = samples.lights(), Keys()
+    middle = sorted(lights, key=lambda light: light.fwhm_px or 0.0)[10]  # its value is not in the caption
+    assert middle.fwhm_px is not None
+    changes: list[dict[str, Any]] = [
+        {"filter": "H"},
+        {"time_utc": "2026-03-14T22:00:00.000"},
+        {"fwhm_px": middle.fwhm_px + 1e-6},
+    ]
+    captions = set()
+    for change in [{}, *changes]:
+        changed = [dataclasses.replace(light, **change) if light is middle else light for light in lights]
+        captions.add(course_figure(changed, "fwhm_px", "Sharpness", "px", "c", keys).caption)
+    assert len(captions) == 1
+    assert len(set(keys.asked)) == 1 + len(changes)
+
+
+def test_each_part_of_a_trend_makes_another_figure() -> None:
+    trend, keys = dataclasses.replace(samples.trends()[0], outside=False, tonight=False), Keys()
+    assert trend.limits is not None
+    first, second, *rest = trend.points
+    unlimited = dataclasses.replace(trend, limits=None)
+    limits = [dataclasses.replace(trend.limits, **{name: getattr(trend.limits, name) + 1e-9}) for name in ("low", "median", "high")]
+    points = [
+        dataclasses.replace(second, **change)
+        for change in ({"error": 1.5}, {"error": None}, {"value": second.value + 1e-9}, {"night": "x"})
+    ]
+    cases = [
+        [trend, *(dataclasses.replace(trend, limits=one) for one in limits)],
+        [trend, *(dataclasses.replace(trend, points=(first, point, *rest)) for point in points)],
+        [unlimited, dataclasses.replace(unlimited, outside=True)],
+    ]
+    for trends in cases:
+        keys.asked.clear()
+        assert len({trend_figure(one, "t", keys).caption for one in trends}) == 1
+        assert len(set(keys.asked)) == len(trends)
+
+
+def test_each_way_to_show_a_file_and_each_content_makes_another_picture(tmp_path: Path) -> None:
+    keys = Keys()
+    gallery = Gallery(tmp_path, keys)
+    path = tmp_path / "light.fits"
+    path.write_bytes(b"x")
+    file = FileRow(role="image", path="light.fits", sha256="a" * 64, size=1)
+    ways: list[dict[str, Any]] = [{}, {"size_px": 80}, {"stretch": "zscale"}, {"flat_is_fine": True}]
+    for way in ways:
+        gallery.image(file, "", **way)
+    gallery.image(dataclasses.replace(file, sha256="b" * 64), "")
+    gallery.mask(file, "")
+    gallery.mask(file, "", size_px=80)
+    gallery.png(file, "")
+    os.utime(path, ns=(1, 1))
+    gallery.image(file, "")
+    path.write_bytes(b"xx")
+    os.utime(path, ns=(1, 1))
+    gallery.image(file, "")
+    assert len(set(keys.asked)) == len(keys.asked) == 10
 
 
 def test_a_file_is_looked_at_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,17 @@ from matplotlib.figure import Figure
 _PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg==")
 
 
+_DRAWN = Figure.savefig
+
+
+@contextmanager
+def drawn() -> Iterator[None]:
+    """Within, figures are drawn, in a module that else does not draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _DRAWN)
+        yield
+
+
 @contextmanager
 def undrawn() -> Iterator[None]:
     """Within, a figure saved as PNG is one white pixel, and one saved as PDF an empty page."""
