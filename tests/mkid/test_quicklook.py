@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -236,3 +237,13 @@ def test_pixels_that_were_not_read_out_are_no_neighbours() -> None:
     counts[12, 8] = 4000
     assert np.argwhere(hot_pixels(counts, read_s)).tolist() == [[12, 8]]
     assert not hot_pixels(np.zeros((4, 5), dtype=int), np.zeros((4, 5))).any()
+
+
+def test_a_quick_look_says_that_dark_pixels_may_not_have_been_read_out(tmp_path: Path) -> None:
+    path = random_table(tmp_path / "t.h5", 6, n=900)
+    with h5py.File(path, "r+") as file:
+        report = json.loads(file["report"][()])
+        del file["report"]
+        file["report"] = json.dumps({**report, "untold_pixels": 7})
+    with open_calibrated(path, Calibrations()) as opened:
+        assert any("the board of 7 dark pixels" in remark for remark in look_at_table(opened, "t").remarks)
