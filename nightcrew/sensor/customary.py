@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.sensor.curve_fit import CurveFit
 from nightcrew.sensor.frames import Rows, SensorFrame, Window
+from nightcrew.sensor.linearity import straightened
 from nightcrew.sensor.pairs import kept_by_repeated_clip
 from nightcrew.sensor.regions import Region
 
@@ -17,7 +20,10 @@ CUSTOMARY_EXCESS = 1 / kept_by_repeated_clip(CUSTOMARY_SIGMA) - 1
 """By so much that gain is too high where the noise is Gaussian: 3.1 %."""
 UNEVEN_SIGMA, UNEVEN = 5.0, 0.05
 """Quarters whose gains differ by more errors and by more than this share of the smaller are several amplifiers'."""
+MOST_BRIGHT_FAT = -1e-5
+"""1/e-: no sensor's charge drives its own pixel's share of the light away by more."""
 LEAST_PIXELS = 200
+_SHARES = (np.arange(32) + 0.5) / 32
 _MOST_PIXELS = 1 << 20
 F8 = NDArray[np.float64]
 
@@ -67,24 +73,43 @@ def gain_clipped_at_three_sigma(pair: PairSample, offset_adu: float, bias_varian
     return float(signal / shot) if signal > 0 and shot > 0 and math.isfinite(shot) else None
 
 
-def uneven_gain(pair: PairSample, offset_adu: float, bias_variance: float) -> str:
-    """A sentence when the quarters' gains differ by more than 5 errors and 5 %: several amplifiers measured as one; else ""."""
-    found = [_quarter_gain(pair.quarter(bottom, left), offset_adu, bias_variance) for bottom in (True, False) for left in (True, False)]
+def uneven_gain(pair: PairSample, offset_adu: float, fit: CurveFit, alpha_per_adu: float = 0.0) -> str:
+    """A sentence when the quarters' gains differ by more than 5 errors and 5 %: several amplifiers measured as one; else "".
+
+    Of each quarter's variance goes what the fitted curve has beyond photon noise at that quarter's own signal, so that light that falls
+    unevenly on one amplifier makes no difference: its brighter-fatter effect bends, its response (``alpha_per_adu``) is straightened.
+    """
+    found = [_quarter(pair.quarter(bottom, left), offset_adu, fit, alpha_per_adu) for bottom in (True, False) for left in (True, False)]
     known = [one for one in found if one is not None]
     if len(known) < len(found):
         return ""
-    least, most = min(known), max(known)
+    bend = _unknown_bend(known, fit)
+    slopes = [one.slope - bend * one.charge for one in known]
+    if min(slopes) <= 0:
+        return ""
+    gains = [(1 / slope, one.error / slope**2) for slope, one in zip(slopes, known, strict=True)]
+    least, most = min(gains), max(gains)
     if most[0] - least[0] <= max(UNEVEN_SIGMA * math.hypot(least[1], most[1]), UNEVEN * least[0]):
         return ""
-    values = ", ".join(f"{value:.3g}" for value, _ in known)
+    values = ", ".join(f"{value:.3g}" for value, _ in gains)
+    bent = "" if fit.a00 is not None else " (too high by the brighter-fatter effect, which so few levels do not tell)"
     return (
-        f"the quarters of the frame (lower left, lower right, upper left, upper right) have gains of {values} e-/ADU: "
+        f"the quarters of the frame (lower left, lower right, upper left, upper right) have gains of {values} e-/ADU{bent}: "
         "several amplifiers, which --amplifiers measures apart? One gain for all is none of them"
     )
 
 
-def _quarter_gain(pair: PairSample, offset_adu: float, bias_variance: float) -> tuple[float, float] | None:
-    """Gain and its error, the flats brought to one level and what the clip takes put back."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Quarter:
+    """Photon noise over signal (1/g) with its error; ``charge``: what a brighter-fatter term of 1 /e- adds to it, in ADU."""
+
+    slope: float
+    error: float
+    charge: float
+
+
+def _quarter(pair: PairSample, offset_adu: float, fit: CurveFit, alpha_per_adu: float) -> _Quarter | None:
+    """The flats brought to one level, what the clip takes put back, and what the fitted curve has beyond photon noise taken out."""
     one, two = pair.values
     if one.size < LEAST_PIXELS:
         return None
@@ -93,11 +118,29 @@ def _quarter_gain(pair: PairSample, offset_adu: float, bias_variance: float) -> 
         return None
     ratio = levels[0] / levels[1]
     variance = _clipped_variance(one - ratio * two) / (1 + ratio**2) / kept_by_repeated_clip(CUSTOMARY_SIGMA)
-    shot = variance - bias_variance
-    if shot <= 0:
+    mean_level = (one + ratio**2 * two - offset_adu * (1 + ratio**2)) / (1 + ratio**2)
+    signal, steep = straightened(np.quantile(mean_level, _SHARES), alpha_per_adu)  # light that falls unevenly within the quarter, too
+    square = 1 / float(np.mean(1 / steep**2))
+    light = float(signal.mean())
+    beyond = float(np.mean(fit.variance_at(signal) - fit.floor - signal / fit.gain))
+    shot = (variance - fit.floor) * square - beyond
+    if light <= 0 or shot <= 0:
         return None
-    gain = float((levels[0] + ratio**2 * levels[1]) / (1 + ratio**2) / shot)
-    return gain, gain * variance / shot * math.sqrt(2 / one.size)
+    return _Quarter(slope=shot / light, error=variance * square * math.sqrt(2 / one.size) / light, charge=float(np.mean(signal**2)) / light)
+
+
+def _unknown_bend(quarters: Sequence[_Quarter], fit: CurveFit) -> float:
+    """The brighter-fatter term in 1/e-, within what is not known of it, that makes the quarters most alike.
+
+    Beside a fitted one its error; where none was fitted, on few levels, all that sensors have.  Amplifiers under one lamp differ the
+    other way: that of more ADU has the more noise in each.
+    """
+    lowest, highest = (MOST_BRIGHT_FAT, 0.0) if fit.a00 is None else (-3 * (fit.a00_error or 0.0), 3 * (fit.a00_error or 0.0))
+    weights = np.array([1 / one.error**2 for one in quarters])
+    slopes, charges = np.array([one.slope for one in quarters]), np.array([one.charge for one in quarters])
+    slopes, charges = (values - np.average(values, weights=weights) for values in (slopes, charges))
+    spread = float((weights * charges**2).sum())
+    return float(np.clip((weights * charges * slopes).sum() / spread, lowest, highest)) if spread > 0 else 0.0
 
 
 def _sampled(image: Rows, window: Window, parts: int) -> F8:

@@ -165,8 +165,8 @@ def _doubts(
             "of freedom): amplifiers of other gains, a gain that was changed, or light between the frames of a level?"
         )
     banded = point is not None and any(one.bands is not None and one.bands.found for one in point.pairs)
-    if point is not None and pair is not None and not banded and zero.noise is not None:
-        uneven = uneven_gain(pair, zero.level, zero.noise.variance)
+    if fit is not None and pair is not None and not banded and zero.noise is not None:
+        uneven = uneven_gain(pair, zero.level, fit, curve.alpha_per_adu)
         yield from [uneven] if uneven else []
 
 

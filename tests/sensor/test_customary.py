@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nightcrew.sensor.characterise import characterise
+from nightcrew.sensor.curve_fit import CurveData, fit_curve
 from nightcrew.sensor.customary import CUSTOMARY_EXCESS, gain_clipped_at_three_sigma, sample, uneven_gain
 from nightcrew.sensor.frames import SensorFrame, Window, of_array
 from nightcrew.sensor.pairs import kept_by_repeated_clip
@@ -54,7 +55,12 @@ def test_flats_of_no_noise_or_no_light_have_none() -> None:
     pair = sample(level, level, region(8))
     assert gain_clipped_at_three_sigma(pair, 1000.0, 25.0) is None
     assert gain_clipped_at_three_sigma(pair, 100.0, 0.0) is None
-    assert uneven_gain(pair, 100.0, 0.0) == ""
+    line = fit_curve(
+        CurveData(
+            signal=np.array([900.0]), variance=np.array([600.0]), relative_error=np.ones(1), floor_slope=np.ones(1), bias_variance=25.0
+        )
+    )
+    assert uneven_gain(pair, 100.0, line) == ""
 
 
 def test_it_stands_beside_the_gain_in_the_summary() -> None:
@@ -84,6 +90,54 @@ def test_amplifiers_measured_as_one_are_told(levels: tuple[float, ...]) -> None:
     assert any("several amplifiers" in warning for warning in summary_of(result, frames).warnings)
     apart = characterise(frames, replace(PLAIN, amplifiers=(2, 1)))
     assert not any(flat.doubts for region in apart.set_ups[0].regions for flat in region.flats)
+
+
+LEVELS_E = (16_000.0, 32_000.0, 48_000.0, 64_000.0)
+
+
+def tilted(
+    seed: int, levels_e: tuple[float, ...] = LEVELS_E, *, gains: tuple[float, float] = (1.5, 1.5), side: int = 512
+) -> list[SensorFrame]:
+    """Flats of a strong brighter-fatter effect under light that falls off by 40 % to the left: variances of its law, no more."""
+    a00, read_e, rng = -2e-6, 5.0, np.random.default_rng(seed)
+    light = np.linspace(0.6, 1.4, side)[None, :] * np.ones((side, 1))
+    gain = np.where(np.arange(side) < side // 2, *gains)[None, :]
+
+    def frame(level_e: float, kind: str, name: str) -> SensorFrame:
+        mean = level_e * light
+        spread = np.sqrt(np.expm1(2 * a00 * mean) / (2 * a00) + read_e**2)
+        data = np.rint((mean + spread * rng.standard_normal(mean.shape)) / gain + 1000).astype(np.uint16)
+        return of_array(data, name=name, kind=kind, exposure_s=level_e / 4000, temperature_c=-10.0, saturation_adu=65_535.0)
+
+    biases = [frame(0.0, "bias", f"b{n}") for n in range(4)]
+    return biases + [frame(level, "flat", f"f{level:.0f}-{n}") for level in levels_e for n in range(2)]
+
+
+def uneven(frames: list[SensorFrame]) -> list[str]:
+    (flat,) = whole(characterise(frames, PLAIN)).flats
+    return [doubt for doubt in flat.doubts if "quarters of the frame" in doubt]
+
+
+@pytest.mark.parametrize("levels_e", [LEVELS_E, LEVELS_E[-1:]])
+def test_uneven_light_on_one_amplifier_is_not_several(levels_e: tuple[float, ...]) -> None:
+    # quarters of 1.76, 1.84 ... for a gain of 1.50, and grade B
+    assert uneven(tilted(1, levels_e)) == []
+
+
+def test_gains_of_quarters_are_those_of_their_amplifiers() -> None:
+    for levels_e in (LEVELS_E, LEVELS_E[-1:]):
+        (told,) = uneven(tilted(2, levels_e, gains=(1.5, 3.0)))
+        values = [float(value) for value in told.split("gains of ")[1].split(" e-")[0].split(", ")]
+        if len(levels_e) > 1:
+            assert values == pytest.approx([1.5, 3.0, 1.5, 3.0], rel=0.03)
+        else:
+            assert "too high by the brighter-fatter effect" in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("levels_e", [LEVELS_E, LEVELS_E[1:], LEVELS_E[-1:]])
+def test_uneven_light_is_taken_for_amplifiers_in_less_than_one_of_a_hundred(levels_e: tuple[float, ...]) -> None:
+    assert sum(bool(uneven(tilted(seed, levels_e))) for seed in range(100)) <= 1
 
 
 @pytest.mark.parametrize("model", [replace(SMALL, vignetting=0.5), replace(SMALL, flicker=0.01), replace(SMALL, bayer="RGGB")])
