@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-_PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg==")
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg==")
 
 
 _DRAWN = Figure.savefig
@@ -35,7 +35,7 @@ def undrawn() -> Iterator[None]:
 
     def savefig(self: Figure, target: Any, *arguments: Any, **options: Any) -> None:
         if options.get("format") == "png" and hasattr(target, "write"):
-            target.write(_PIXEL)
+            target.write(PIXEL)
         elif options.get("format") == "pdf":
             real(Figure(figsize=(1, 1)), target, *arguments, **options)
         else:
