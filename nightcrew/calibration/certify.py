@@ -16,7 +16,8 @@ _LEAST_NOISE_FRACTION = 0.2  # of the median noise
 # Light falls on a bias through a shutter that leaks: stars, a satellite.  It makes compact spots; unsteady pixels and cosmic rays are thin.
 _LIT_SIGMA = 10.0
 _LEAST_LIT = 5  # pixels whose eight neighbours are bright as well
-_LINE_FRACTION = 0.2  # of a row or column that is bright: the camera's electronics, not light
+# A row or column that is bright over a fifth of its length, and further than a star reaches: the camera's electronics, not light.
+_LINE_FRACTION, _LEAST_LINE = 0.2, 32
 # Read noise in the header is a maker's number; a master is barred only when its frames contradict it grossly.
 _NOISE_FACTOR = 3.0
 
@@ -52,8 +53,8 @@ def lit_pixels(frame: NDArray[Any], darkest: NDArray[np.floating], noise_adu: fl
     """How many pixels of ``frame`` [y, x], with all their eight neighbours, stand 10 times a frame's noise above ``darkest`` [y, x].
 
     ``darkest`` is the minimum of the series pixel by pixel, so that light is seen even where most frames have it.  All in ADU; the
-    frame is brought to its level first.  Rows and columns that are bright over a fifth of their length (banding, the drift of an
-    amplifier) count as dark, and so do pixels without a value.
+    frame is brought to its level first.  Rows and columns that are bright over a fifth of their length, and 32 pixels (banding, the
+    drift of an amplifier), count as dark, and so do pixels without a value.
     """
     above = np.subtract(frame, darkest, dtype=np.float32)
     some = above[::3, ::3]
@@ -61,7 +62,7 @@ def lit_pixels(frame: NDArray[Any], darkest: NDArray[np.floating], noise_adu: fl
     level = float(np.median(some)) if some.size else 0.0
     with np.errstate(invalid="ignore"):
         bright = above > level + _LIT_SIGMA * noise_adu
-    rows, columns = bright.mean(axis=1) > _LINE_FRACTION, bright.mean(axis=0) > _LINE_FRACTION
+    rows, columns = (np.count_nonzero(bright, axis=a) > max(_LINE_FRACTION * bright.shape[a], _LEAST_LINE) for a in (1, 0))
     bright[rows] = False
     bright[:, columns] = False
     beside = bright[:, :-2] & bright[:, 1:-1] & bright[:, 2:]

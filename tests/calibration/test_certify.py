@@ -29,6 +29,12 @@ def test_a_frame_with_a_star_is_told_however_few_there_are(count: int) -> None:
     assert told(frames)[1].startswith("light fell on it: spots of bright pixels (64 within them)")
 
 
+def test_a_star_on_a_quarter_of_a_small_frames_rows_is_no_line() -> None:
+    frames = biases(4)[:, :64, :64]
+    frames[2, 20:36, 20:36] += 2000.0
+    assert list(told(frames)) == [2]
+
+
 @pytest.mark.parametrize("lit_ones", [(0, 1), (0, 2, 3, 4)])
 def test_light_in_most_frames_is_told_by_the_dark_ones(lit_ones: tuple[int, ...]) -> None:
     frames = biases(5 if len(lit_ones) > 2 else 3)
