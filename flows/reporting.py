@@ -17,6 +17,7 @@ from flows.set_pages import publish_page_of, sections_of_night
 from nightcrew import failpoints
 from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import dispatches, messages, outdated, scopes
+from nightcrew.ledger.database import iso
 from nightcrew.ledger.messages import MailRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.planning.collector import collector_paused
@@ -24,6 +25,7 @@ from nightcrew.recipes.catalogue import RECIPES
 from reports import keep as kept
 from reports import names
 from reports.gather import gather_night
+from reports.gather_service import told_once
 from reports.keep import Keep
 from reports.mail import Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import Notice, ScopeKind, TruthRow
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger("nightcrew.reporting")
 _NIGHTS_NAMED = 3
+_A_DAY = timedelta(days=1)
 
 
 def link_of(space: Workspace, page: str) -> str:
@@ -62,7 +65,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         with collector_paused():
             page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
             published = publish_night(page, root, keep)
-        publish_index(root, page.site, page.made_at, page.timezone)
+        publish_index(root, page.site, page.made_at, page.timezone, tuple(_of_the_service(space)))
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))
     for fault in published.faults:
@@ -84,7 +87,8 @@ def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:
     with _one_writer(space):
         published, scope = publish_page_of(space, scope_id, root)
         site = space.settings.site
-        publish_index(root, site.name, local_now(space).replace(tzinfo=None).isoformat(timespec="seconds"), site.timezone)
+        made_at = local_now(space).replace(tzinfo=None).isoformat(timespec="seconds")
+        publish_index(root, site.name, made_at, site.timezone, tuple(_of_the_service(space)))
     if published.changed or scope.reported_mark < 0:
         verdict, status = published.sentence, published.status
         messages.record_report(space.database, scope.id, path=published.relative, verdict=verdict, status=status, mark=scope.mark)
@@ -198,14 +202,24 @@ def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False
             Notice(level="warning", text=f"It is not known whether the mail of {row.morning} was delivered: {row.last_error}.")
         )
     told.notices += _outdated(space)
+    watches_nights = any(folder.kind == "night" for folder in space.settings.folders)
+    if not watches_nights:  # else the page of the last night tells it
+        told.notices += _of_the_service(space)
     for scope in (one for one in touched if one.kind != "night"):  # before the night's page, which names them
         _tell_of_set(space, scope, told, last_try=last_try)
     last_night = (day - timedelta(days=1)).isoformat()
     nights = [one for one in touched if one.kind == "night"]
-    watches_nights = any(folder.kind == "night" for folder in space.settings.folders)
     for name in sorted({scope.name for scope in nights} | ({last_night} if watches_nights else set())):
         _tell_of_night(space, name, [scope for scope in nights if scope.name == name], told, always=name == last_night, last_try=last_try)
     return _queue(space, day, told, as_of)
+
+
+def _of_the_service(space: Workspace) -> list[Notice]:
+    """What went wrong with the service since yesterday: a full disk, a folder that was away, runs that ended badly."""
+    now = space.database.clock()
+    with space.database.read() as connection:
+        rows = messages.happenings(connection, iso(now - _A_DAY))
+    return [notice for notice in told_once(rows) if notice.level != "info"]
 
 
 def _outdated(space: Workspace) -> list[Notice]:

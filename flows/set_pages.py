@@ -22,7 +22,8 @@ from nightcrew.recipes.catalogue import RECIPES
 from reports import gather_files, names
 from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
 from reports.analysis_html import Standing
-from reports.model import AnalysisSection, ScopeKind
+from reports.gather_service import told_once
+from reports.model import AnalysisSection, Notice, ScopeKind
 from reports.night_data import name_of, why
 from reports.revisions import read_stored
 from reports.set_pages import PublishedSet, SetPage, publish_set
@@ -133,7 +134,14 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
         status="empty" if waits else "",
         word=("Nothing to analyse" if nothing else "In progress") if waits else "",
         commands=(f"nightcrew status {shell_word(data.scope.title)}", f"nightcrew rerun {shell_word(data.scope.title)}"),
+        happened=_happened(space, data.scope),
     )
+
+
+def _happened(space: Workspace, scope: ScopeRow) -> tuple[Notice, ...]:
+    with space.database.read() as connection:
+        rows = messages.happenings_of(connection, [scope.id])
+    return told_once(row for row in rows if row[2] != "info")
 
 
 def _local(space: Workspace, moment: datetime) -> str:

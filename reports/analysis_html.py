@@ -16,7 +16,7 @@ from markupsafe import Markup
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
 from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of, temperature
-from reports.model import BalanceRow, Cause, Link, Status
+from reports.model import BalanceRow, Cause, Link, Notice, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
 from reports.text import DASH, adaptive, number, sentence
@@ -39,6 +39,7 @@ class Standing:
     commands: tuple[str, ...] = ()
     balance: tuple[BalanceRow, ...]
     causes: tuple[Cause, ...]
+    happened: tuple[Notice, ...] = ()  # to the service while it worked on the set
     links: tuple[Link, ...] = ()
     back: str = "../../index.html"
 

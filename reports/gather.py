@@ -62,7 +62,7 @@ def gather_night(
         folders=gather_service.folders(archive.settings, last_seen, signs),
         last_night_with_files=last_night,
         notices=(
-            *gather_service.notices(archive, night, made_at),
+            *gather_service.notices(archive, night, made_at, [data.scope.id for data in scopes]),
             *gather_service.stray_notice(stray),
             *gather_service.vanished_notice(scopes),
             *gather_service.outdated_notice(scopes, night),

@@ -6,7 +6,8 @@ import hashlib
 import importlib.metadata
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -56,15 +57,22 @@ def _shown(time_utc: str) -> str:
     return f"{minute(time_utc)} UTC" if time_utc else ""
 
 
-def notices(archive: Archive, night: str, made_at: datetime) -> tuple[Notice, ...]:
-    """What happened to the service from the night's beginning until half a day after its end; equal sentences once."""
-    try:
+def notices(archive: Archive, night: str, made_at: datetime, scope_ids: Sequence[int] = ()) -> tuple[Notice, ...]:
+    """What happened to the service from the night's beginning until half a day after its end; equal sentences once.
+
+    What happened to the scopes of the night itself stands here whenever it was: a night may be reduced anew weeks later.
+    """
+    now = made_at + timedelta(seconds=1)
+    span = ("", "")
+    with suppress(ValueError):  # "undated": it has no beginning and no end
         start, end = night_span(night, site_of(archive.settings))
-    except ValueError:
-        return ()
-    until = min(made_at + timedelta(seconds=1), end + _AFTER_NIGHT)
+        span = (iso(start), iso(min(now, end + _AFTER_NIGHT)))
     with archive.database.read() as connection:
-        rows = messages.happenings(connection, iso(start), iso(until))
+        return told_once(messages.happenings_of(connection, scope_ids, span, iso(now)))
+
+
+def told_once(rows: Iterable[tuple[str, str, str, str]]) -> tuple[Notice, ...]:
+    """Happenings (time, source, level, text) as notices in the order of their times; equal sentences once."""
     times: dict[tuple[str, str], list[str]] = {}
     for at, _, level, text in rows:
         times.setdefault((level, text), []).append(at)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, products, scopes
+from nightcrew.ledger import arrivals, messages, products, scopes
 from nightcrew.ledger.arrivals import Seen
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
@@ -50,7 +50,20 @@ def mark_lost(context: UnitContext, rows: Iterable[ProductRow]) -> list[ProductR
         scopes.look_again(connection, {row.scope_id for row in lost})
     for row in lost:
         log.warning("%s %s: its file was deleted or damaged", row.recipe, row.key)
+    _tell_of_lost(context, lost)
     return lost
+
+
+def _tell_of_lost(context: UnitContext, lost: Sequence[ProductRow]) -> None:
+    """A person may want to know that somebody, or a disk, takes products away: told on the page of their night or set."""
+    for scope_id in sorted({row.scope_id for row in lost}):
+        rows = [row for row in lost if row.scope_id == scope_id]
+        with context.database.read() as connection:
+            title = scopes.get(connection, scope_id).title
+        count = "a product" if len(rows) == 1 else f"{len(rows)} products"
+        first = RECIPES[rows[0].recipe].title if rows[0].recipe in RECIPES else rows[0].recipe
+        text = f"files of {count} of {title} were deleted or damaged, they are made again: {first} {rows[0].key}"
+        messages.happened(context.database, "service", "warning", text, scope_id)
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
+from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database, new_id
 from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import dispatch, happening
@@ -84,7 +85,8 @@ def end(database: Database, row: DispatchRow, outcome: str, *, lives: int = 0, u
         if not connection.execute(ended.values(state="ended", outcome=outcome, changed_at=now)).rowcount:
             return
         if outcome != "Completed":
-            text = f"the run of {row.flow} ended {outcome}"
+            whose = row.flow if row.scope_id is None else scopes.get(connection, row.scope_id).title
+            text = f"the run of {whose} ended {outcome}"
             connection.execute(insert(happening).values(at=now, source="service", level="problem", text=text, scope_id=row.scope_id))
         if lives and row.scope_id is not None and row.wish and broken_off(connection, row, uncounted) < lives:
             _request(connection, row.flow, row.scope_id, row.wish, now)

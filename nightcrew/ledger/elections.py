@@ -132,7 +132,9 @@ class _Election:
         if row.vanished:
             self._state(row, "set_aside", VANISHED_DOUBLE)
             return
-        name = winner.path.decode("utf-8", "backslashreplace").removeprefix(winner.folder.rstrip("/") + "/")
+        name = winner.path.decode("utf-8", "backslashreplace")
+        if winner.folder == row.folder:  # of another watched folder it may be the same name below it
+            name = name.removeprefix(winner.folder.rstrip("/") + "/")
         same = row.sha256 == winner.sha256
         self._state(
             row,

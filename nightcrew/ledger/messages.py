@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -148,6 +149,16 @@ def happened(database: Database, source: str, level: str, text: str, scope_id: i
 def happenings(connection: Connection, since: str, until: str = "9999") -> list[tuple[str, str, str, str]]:
     """(time, source, level, text) of what happened in a span of time."""
     statement = select(happening).where(happening.c.at >= since, happening.c.at < until).order_by(happening.c.id)
+    return [(row.at, row.source, row.level, row.text) for row in connection.execute(statement)]
+
+
+def happenings_of(
+    connection: Connection, scope_ids: Sequence[int], span: tuple[str, str] = ("", ""), until: str = "9999"
+) -> list[tuple[str, str, str, str]]:
+    """As :func:`happenings`: what happened to these scopes before ``until``, and in ``span`` what happened to anything."""
+    of_scopes = happening.c.scope_id.in_(list(scope_ids)) & (happening.c.at < until)
+    in_span = (happening.c.at >= span[0]) & (happening.c.at < span[1])
+    statement = select(happening).where(of_scopes | in_span).order_by(happening.c.id)
     return [(row.at, row.source, row.level, row.text) for row in connection.execute(statement)]
 
 

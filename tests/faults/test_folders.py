@@ -16,6 +16,7 @@ import pytest
 from nightcrew.ledger import arrivals, messages
 from tests.support.small_nights import make_raw, small_plan
 from tests.support.watched import Watched
+from watchers.service import ledger_sink
 from watchers.settle import Settled
 from watchers.watcher import Rules, Sink, Watcher
 
@@ -130,3 +131,22 @@ def _make_while_stopped(folder: Path) -> None:
         os.kill(parent, signal.SIGCONT)
         sys.stdout.flush()
         os._exit(0)
+
+
+@pytest.mark.parametrize("first", ["raw", "mirror"])
+def test_the_same_files_in_two_watched_folders_count_once(bench: Watched, first: str) -> None:
+    """A camera's folder and its mirror are both watched; whichever is seen first, the same files count."""
+    mirror = Path(shutil.copytree(bench.folder, bench.folder.with_name("mirror")))
+    folders = sorted((bench.folder, mirror), key=lambda folder: folder.name != first)
+    for folder in folders:
+        sink = ledger_sink(bench.space.database, folder)
+        stats = [(path, path.stat()) for path in sorted(folder.iterdir())]
+        sink.record([Settled(os.fsencode(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats])
+        bench.ingest_once()
+    bench.close()
+    bench.run()
+    states = {Path(os.fsdecode(row.path)): (row.state, row.reason) for row in bench.files()}
+    assert len(states) == 6
+    for path in bench.folder.iterdir():
+        assert states[path][0] == "done"
+        assert states[mirror / path.name] == ("set_aside", f"duplicate: the same bytes as {path}")

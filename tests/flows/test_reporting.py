@@ -357,3 +357,25 @@ def test_a_page_keeps_no_picture_below_the_reserve(raw: Path, root: Path) -> Non
     bench = Bench(raw, root, limits=LimitsSettings(disk_reserve_bytes=10**18))
     write_page(bench.space, NIGHT)
     assert [path for path in (root / "state" / "pictures").rglob("*") if path.is_file()] == []
+
+
+def test_what_happens_to_an_old_night_stands_on_its_page_and_names_it(raw: Path, root: Path) -> None:
+    """Weeks after the night: a product is deleted, and the run that remakes it crashes."""
+    bench = Bench(raw, root)
+    (scope,) = bench.scopes()
+    bench.now += timedelta(days=30)
+    (bench.settings.products.root / bench.products()[0].files[0].path).unlink()
+    assert bench.space.notice_lost_products() == [scope.title]
+    row = dispatches.request(bench.space.database, "night", scope.id)
+    dispatches.end(bench.space.database, row, "Crashed: out of memory")
+    messages.happened(bench.space.database, "disk", "problem", "paused, the disk is nearly full")
+    bench.run()
+    page = write_page(bench.space, NIGHT).path.read_text(encoding="utf-8")
+    assert f"files of a product of {NIGHT}/NCSIM were deleted or damaged, they are made again" in page
+    assert f"the run of {NIGHT}/NCSIM ended Crashed: out of memory" in page
+    assert "paused" not in page  # that is told by the page of its own night
+    index = (root / "reports" / "index.html").read_text(encoding="utf-8")
+    assert "paused, the disk is nearly full" in index
+    bench.now += timedelta(days=2)
+    write_page(bench.space, NIGHT)
+    assert "paused" not in (root / "reports" / "index.html").read_text(encoding="utf-8")

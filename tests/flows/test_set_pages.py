@@ -15,7 +15,7 @@ from flows import reporting
 from flows.housekeeping import tidy
 from flows.reporting import local_now, queue_morning, report_when_closed, write_page, write_set_page
 from nightcrew.errors import TransientError
-from nightcrew.ledger import messages, products
+from nightcrew.ledger import dispatches, messages, products
 from nightcrew.settings import FolderSettings, RetentionSettings
 from reports.check import html_faults
 from tests.support import toy_kind as toy
@@ -243,3 +243,21 @@ def test_superseded_folders_are_retired_whole_and_parents_of_living_ones_stay(tm
     assert row is not None
     assert row.state == "retired"
     assert bench.run().made == 0
+
+
+def test_faults_of_the_service_are_told_where_no_nights_are_watched(bench: SetBench) -> None:
+    """A run of the set that crashed, on its page; a full disk in the mail and on the index: there is no night's page to tell them."""
+    bench.whole(FILES)
+    database = bench.space.database
+    row = dispatches.request(database, "set", bench.scope().id)
+    dispatches.end(database, row, "Crashed: its process is gone")
+    messages.happened(database, "disk", "problem", "paused, the disk is nearly full")
+    write_set_page(bench.space, bench.scope().id)
+    html = page_of(bench)
+    assert html_faults(html) == ()
+    assert f"the run of {bench.scope().title} ended Crashed: its process is gone" in html
+    assert "paused" not in html
+    assert "paused, the disk is nearly full" in (bench.root / "reports" / "index.html").read_text(encoding="utf-8")
+    said = text_of(queue_morning(bench.space, MORNING).message)
+    for words in ("paused, the disk is nearly full", "ended Crashed: its process is gone"):
+        assert words in " ".join(said.split())
