@@ -38,6 +38,8 @@ from tasks.workspace import Workspace
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from reports.beside import Beside
+
 _LOG = logging.getLogger("nightcrew.reporting")
 _NIGHTS_NAMED = 3
 _A_DAY = timedelta(days=1)
@@ -51,9 +53,12 @@ def link_of(space: Workspace, page: str) -> str:
     return f"{(reports.link or f'http://{reports.address}:{reports.port}').rstrip('/')}/{page}"
 
 
-def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "") -> Published:
-    """Write the page of a night (over all its instruments) and the index; a night that the ledger does not know is an empty one."""
-    keep = Keep(space.settings.state.root / kept.FOLDER, space.settings.limits.disk_reserve_bytes)
+def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: str = "", beside: Beside | None = None) -> Published:
+    """Write the page of a night (over all its instruments) and the index; a night that the ledger does not know is an empty one.
+
+    ``beside`` is a process that draws figures, where one was started.
+    """
+    keep = Keep(space.settings.state.root / kept.FOLDER, space.settings.limits.disk_reserve_bytes, beside)
     archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters, keep=keep)
     root = space.settings.reports.root
     with _one_writer(space):

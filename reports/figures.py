@@ -6,6 +6,7 @@ pages.  A figure that would show nothing raises :class:`EmptyFigureError`: an em
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightcrew.errors import NightcrewError
 from reports.keep import NOTHING_KEPT, Keep, key_of
-from reports.model import LightEntry, Trend
+from reports.model import LightEntry, Limits, Trend, TrendPoint
 from reports.tables import columns, trend_table
 from reports.text import adaptive, by_wavelength, plural, quantity, visible
 from reports.values import Figure, NumberTable, Picture
@@ -54,6 +55,12 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 Painter = Callable[["Axes", Dress], None]
 
 
+def load() -> None:
+    """Load what draws: it takes longer than a figure."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.figure  # noqa: F401
+
+
 def _paint_both(painter: Painter, size_in: tuple[float, float], alt: str) -> tuple[Picture, Picture]:
     """The figure for light and for dark pages; what is where is worked out once."""
     light, place = _paint(painter, LIGHT, size_in, alt)
@@ -89,28 +96,41 @@ def _dress_axes(axes: Axes, dress: Dress) -> None:
     axes.set_axisbelow(True)
 
 
-def figure(
-    name: str,
-    title: str,
-    caption: str,
-    painter: Painter,
-    numbers: NumberTable,
-    size_in: tuple[float, float],
-    *,
-    shows: object = None,
-    keep: Keep = NOTHING_KEPT,
-) -> Figure:
-    """A figure of ``size_in`` inches that ``painter(axes, dress)`` draws, once for light and once for dark pages.
+def figure(name: str, title: str, caption: str, painter: Painter, numbers: NumberTable, size_in: tuple[float, float]) -> Figure:
+    """A figure of ``size_in`` inches that ``painter(axes, dress)`` draws, once for light and once for dark pages."""
+    light, dark = _paint_both(painter, size_in, _alt(title, caption))
+    return Figure(name=name, title=title, caption=caption, picture=light, dark=dark, numbers=numbers)
 
-    ``shows`` is everything that the painter looks at, plain values: where it is given, the figure is drawn once for the same and kept.
-    """
-    alt = visible(f"{title}. {caption}")
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure by what it shows: plain values from which any process draws the same."""
+
+    kind: str  # of PAINTERS
+    size_in: tuple[float, float]
+    shows: Any  # what JSON can hold
+
+
+def pictures_of(drawing: Drawing, alt: str) -> tuple[Picture, ...]:
+    """The figure for light and for dark pages."""
+    return _paint_both(lambda axes, dress: PAINTERS[drawing.kind](axes, dress, drawing.shows), drawing.size_in, alt)
+
+
+def _kept_figure(name: str, title: str, caption: str, numbers: NumberTable, drawing: Drawing, keep: Keep) -> Figure:
+    """A figure that is drawn once for the same values and kept, in the process beside ours where there is one."""
+    alt = _alt(title, caption)
 
     def paint() -> tuple[Picture, ...]:
-        return _paint_both(painter, size_in, alt)
+        beside = keep.beside
+        asked = beside.pictures_of(drawing.kind, drawing.size_in, drawing.shows, alt) if beside is not None else ()
+        return asked or pictures_of(drawing, alt)
 
-    light, dark = paint() if shows is None else keep.pictures(key_of("figure", size_in, alt, shows), paint)
+    light, dark = keep.pictures(key_of("figure", drawing.kind, drawing.size_in, alt, drawing.shows), paint)
     return Figure(name=name, title=title, caption=caption, picture=light, dark=dark, numbers=numbers)
+
+
+def _alt(title: str, caption: str) -> str:
+    return visible(f"{title}. {caption}")
 
 
 def plain(text: str) -> str:
@@ -120,27 +140,41 @@ def plain(text: str) -> str:
 
 def trend_figure(trend: Trend, name: str, keep: Keep = NOTHING_KEPT) -> Figure:
     """A quantity over the last nights with its learned limits as a band; the last night stands out."""
-    points = [point for point in trend.points if math.isfinite(point.value)]
+    points = _finite(trend)
     if not points:
         raise EmptyFigureError(f"trend of {trend.label}: no finite value in {plural(len(trend.points), 'night')}")
 
-    def painter(axes: Axes, dress: Dress) -> None:
-        _trend_band(axes, dress, trend, len(points))
-        places = range(len(points))
-        axes.plot(places, [p.value for p in points], color=dress.accent, linewidth=1.1, marker="o", markersize=2.8)
-        for place, point in zip(places, points, strict=True):
-            if point.error is not None and math.isfinite(point.error):
-                axes.errorbar(place, point.value, yerr=point.error, color=dress.accent, linewidth=0.8)
-        if trend.tonight:
-            colour = dress.alarm if trend.outside else dress.accent
-            axes.plot(places[-1], points[-1].value, marker="D", markersize=6, color=colour, markeredgecolor=dress.paper, zorder=5)
-        _night_ticks(axes, [point.night for point in points])
-        axes.set_xlim(-0.6, len(points) - 0.4)
-        _quiet_y(axes)
-
     unit = f" ({trend.unit})" if trend.unit else ""
     caption = _trend_caption(trend, points[-1].value, points[-1].night)
-    return figure(name, f"{trend.label}{unit}", caption, painter, trend_table((trend,), name), (3.5, 1.75), shows=trend, keep=keep)
+    numbers = trend_table((trend,), name)
+    return _kept_figure(name, f"{trend.label}{unit}", caption, numbers, Drawing("trend", (3.5, 1.75), dataclasses.asdict(trend)), keep)
+
+
+def _paint_trend(axes: Axes, dress: Dress, shows: Any) -> None:
+    trend = Trend(
+        **{
+            **shows,
+            "points": tuple(TrendPoint(**point) for point in shows["points"]),
+            "limits": Limits(**shows["limits"]) if shows["limits"] else None,
+        }
+    )
+    points = _finite(trend)
+    _trend_band(axes, dress, trend, len(points))
+    places = range(len(points))
+    axes.plot(places, [p.value for p in points], color=dress.accent, linewidth=1.1, marker="o", markersize=2.8)
+    for place, point in zip(places, points, strict=True):
+        if point.error is not None and math.isfinite(point.error):
+            axes.errorbar(place, point.value, yerr=point.error, color=dress.accent, linewidth=0.8)
+    if trend.tonight:
+        colour = dress.alarm if trend.outside else dress.accent
+        axes.plot(places[-1], points[-1].value, marker="D", markersize=6, color=colour, markeredgecolor=dress.paper, zorder=5)
+    _night_ticks(axes, [point.night for point in points])
+    axes.set_xlim(-0.6, len(points) - 0.4)
+    _quiet_y(axes)
+
+
+def _finite(trend: Trend) -> list[TrendPoint]:
+    return [point for point in trend.points if math.isfinite(point.value)]
 
 
 def _trend_band(axes: Axes, dress: Dress, trend: Trend, count: int) -> None:
@@ -188,36 +222,7 @@ def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit
     ]
     if not drawn:
         raise EmptyFigureError(f"{title}: none of {plural(len(lights), 'light')} has a value")
-    filters = sorted({light.filter for light, _, _ in drawn}, key=by_wavelength)
     start = 24.0 * (min(hour for _, hour, _ in drawn) // 24.0)
-
-    def painter(axes: Axes, dress: Dress) -> None:
-        for place, wanted in enumerate(filters):
-            rows = [(hour - start, value) for light, hour, value in drawn if light.filter == wanted]
-            colour = _FILTER_COLOURS.get(wanted[:1].upper() if len(wanted) == 1 else "", _CYCLE[place % len(_CYCLE)])
-            size = 4.2 if len(drawn) < 80 else 2.6
-            x, y = zip(*rows, strict=True)
-            axes.plot(
-                x,
-                y,
-                linestyle="",
-                marker=_MARKERS[place % len(_MARKERS)],
-                markersize=size,
-                color=colour,
-                label=plain(wanted or "no filter"),
-            )
-        _clock_axis(axes)
-        _quiet_y(axes)
-        if len(filters) > 1 or filters[0]:
-            axes.figure.legend(
-                loc="outside upper right",
-                fontsize=7,
-                frameon=False,
-                ncols=min(6, len(filters)),
-                labelcolor=dress.ink,
-                handletextpad=0.1,
-                columnspacing=0.8,
-            )
 
     values = sorted(value for _, _, value in drawn)
     middle = values[len(values) // 2]
@@ -228,7 +233,35 @@ def course_figure(lights: Sequence[LightEntry], attribute: str, title: str, unit
         rows=tuple((light.name, light.filter, light.time_utc, value) for light, _, value in drawn),
     )
     shows = [(light.filter, hour - start, value) for light, hour, value in drawn]
-    return figure(name, f"{title} ({unit})" if unit else title, caption, painter, numbers, (3.5, 2.1), shows=shows, keep=keep)
+    return _kept_figure(name, f"{title} ({unit})" if unit else title, caption, numbers, Drawing("course", (3.5, 2.1), shows), keep)
+
+
+def _paint_course(axes: Axes, dress: Dress, shows: Any) -> None:
+    """``shows``: filter, hour and value of each light."""
+    filters = sorted({row[0] for row in shows}, key=by_wavelength)
+    for place, wanted in enumerate(filters):
+        x, y = zip(*[(hour, value) for name, hour, value in shows if name == wanted], strict=True)
+        axes.plot(
+            x,
+            y,
+            linestyle="",
+            marker=_MARKERS[place % len(_MARKERS)],
+            markersize=4.2 if len(shows) < 80 else 2.6,
+            color=_FILTER_COLOURS.get(wanted[:1].upper() if len(wanted) == 1 else "", _CYCLE[place % len(_CYCLE)]),
+            label=plain(wanted or "no filter"),
+        )
+    _clock_axis(axes)
+    _quiet_y(axes)
+    if len(filters) > 1 or filters[0]:
+        axes.figure.legend(
+            loc="outside upper right",
+            fontsize=7,
+            frameon=False,
+            ncols=min(6, len(filters)),
+            labelcolor=dress.ink,
+            handletextpad=0.1,
+            columnspacing=0.8,
+        )
 
 
 def _hours(time_utc: str) -> float | None:
@@ -253,3 +286,6 @@ def _clock_axis(axes: Axes) -> None:
 def _clock_label(hour: float, _: Any = None) -> str:
     minutes = round(hour * 60)
     return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
+
+
+PAINTERS: dict[str, Callable[[Axes, Dress, Any], None]] = {"course": _paint_course, "trend": _paint_trend}

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nightcrew.errors import NightcrewError
 from nightcrew.io import atomic
 from reports.values import Picture
+
+if TYPE_CHECKING:
+    from reports.beside import Beside
 
 FOLDER = "pictures"
 _DRAWN_BY = ("stretch.py", "pictures.py", "figures.py", "text.py")
@@ -35,20 +38,24 @@ def _drawing() -> str:
 
 
 # Once, at the import: a process that an upgrade overtakes draws with its old code, whatever the files hold by then.
-_DRAWN_WITH = _drawing()
+DRAWN_WITH = _drawing()
 
 
 def key_of(*parts: object) -> str:
     """The name of what is made from ``parts``: plain values whose ``repr`` says all that matters."""
-    return hashlib.sha256(repr((_DRAWN_WITH, parts)).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(repr((DRAWN_WITH, parts)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
 class Keep:
-    """Where pictures are kept; ``root`` None keeps none, and less free space than ``reserve_bytes`` no more."""
+    """Where pictures are kept; ``root`` None keeps none, and less free space than ``reserve_bytes`` no more.
+
+    ``beside`` is a process that draws figures, where one was started.
+    """
 
     root: Path | None = None
     reserve_bytes: int = 0
+    beside: Beside | None = None
 
     def pictures(self, key: str, make: Callable[[], tuple[Picture, ...]]) -> tuple[Picture, ...]:
         """What is kept under ``key``, else what ``make`` makes, which is kept; nothing is kept of ``()``."""
@@ -61,7 +68,7 @@ class Keep:
         made = make()
         if made and self._has_room(self.root):
             with suppress(NightcrewError):  # a full disk: drawn again next time
-                atomic.replace(path, partial(_put, _packed(made)), durable=False)
+                atomic.replace(path, partial(_put, packed(made)), durable=False)
         return made
 
     def _has_room(self, root: Path) -> bool:
@@ -81,18 +88,15 @@ def _put(data: bytes, file: BinaryIO) -> None:
     file.write(data)
 
 
-def _packed(pictures: tuple[Picture, ...]) -> bytes:
+def packed(pictures: tuple[Picture, ...]) -> bytes:
+    """The pictures as bytes that tell whether they are whole."""
     head = [[one.media_type, one.width_px, one.height_px, one.alt, one.blank, len(one.data)] for one in pictures]
     body = json.dumps(head).encode("ascii") + b"\n" + b"".join(one.data for one in pictures)
     return hashlib.sha256(body).hexdigest().encode("ascii") + body
 
 
-def _read(path: Path) -> tuple[Picture, ...]:
-    """The pictures of a file as they were put there; () when there is none or it is damaged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return ()
+def unpacked(data: bytes) -> tuple[Picture, ...]:
+    """The pictures that were packed; () when the bytes are damaged."""
     body = data[_DIGEST:]
     if hashlib.sha256(body).hexdigest().encode("ascii") != data[:_DIGEST]:
         return ()
@@ -103,3 +107,11 @@ def _read(path: Path) -> tuple[Picture, ...]:
         pictures.append(Picture(data=piece, media_type=media_type, width_px=width, height_px=height, alt=alt, blank=blank))
         start += size
     return tuple(pictures)
+
+
+def _read(path: Path) -> tuple[Picture, ...]:
+    """The pictures of a file as they were put there; () when there is none or it is damaged."""
+    try:
+        return unpacked(path.read_bytes())
+    except OSError:
+        return ()

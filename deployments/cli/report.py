@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json
+from reports.beside import Beside
 
 if TYPE_CHECKING:
     from nightcrew.ledger.rows import ScopeRow
@@ -24,25 +26,20 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write the report of a night or set now, and with --morning send that morning's mail."""
-    from deployments.cli.common import scopes_named
-    from flows.post import deliver_queued, requeue
-    from flows.reporting import queue_morning, write_page, write_set_page
     from nightcrew.errors import Refused
 
     if resend and not morning:
         raise Refused("--resend needs --morning DATE")
     space = open_space(config)
-    of_set = _set_named(space, night)
-    if of_set is not None:
-        done = write_set_page(space, of_set.id)
-        said = _Said(done.path, done.revision, done.changed, done.status, done.word, done.sentence, done.faults)
-    else:
-        if night == "last":
-            with space.database.read() as connection:
-                night = scopes_named(connection, night)[0].name
-        page = write_page(space, night.partition("/")[0])
-        verdict = page.verdict
-        said = _Said(page.path, page.revision, page.changed, verdict.status, verdict.word, verdict.sentence, page.faults)
+    found = _known(space, night)
+    of_set = next((row for row in found if row.kind != "night"), None)
+    # before the imports: what draws is loaded meanwhile
+    new = of_set is None and any(row.mark > row.reported_mark for row in found)
+    with Beside() if new else nullcontext() as beside:
+        said = _written(space, found[0].name if night == "last" and found else night, of_set, beside)
+    from flows.post import deliver_queued, requeue
+    from flows.reporting import queue_morning
+
     sent: list[tuple[str, str]] = []
     if morning:
         row = queue_morning(space, morning)
@@ -78,14 +75,26 @@ class _Said(NamedTuple):
     faults: tuple[str, ...]
 
 
-def _set_named(space: Workspace, what: str) -> ScopeRow | None:
-    """The set that ``what`` names; None for a night, known or not."""
+def _written(space: Workspace, night: str, of_set: ScopeRow | None, beside: Beside | None) -> _Said:
+    from flows.reporting import write_page, write_set_page
+
+    if of_set is not None:
+        done = write_set_page(space, of_set.id)
+        return _Said(done.path, done.revision, done.changed, done.status, done.word, done.sentence, done.faults)
+    page = write_page(space, night.partition("/")[0], beside=beside)
+    verdict = page.verdict
+    return _Said(page.path, page.revision, page.changed, verdict.status, verdict.word, verdict.sentence, page.faults)
+
+
+def _known(space: Workspace, what: str) -> list[ScopeRow]:
+    """What ``what`` names: nights of all instruments, or a set; a night that nobody knows has an empty page."""
     from deployments.cli.common import scopes_named
     from nightcrew.errors import Refused
 
     with space.database.read() as connection:
         try:
-            found = scopes_named(connection, what)
+            return scopes_named(connection, what)
         except Refused:
-            return None
-    return next((row for row in found if row.kind != "night"), None)
+            if what == "last":
+                raise
+            return []

@@ -85,7 +85,7 @@ def test_below_the_reserve_nothing_is_kept_and_all_is_shown(tmp_path: Path, monk
 def test_other_code_or_libraries_draw_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of("figure", 1)
     assert before == key_of("figure", 1) != key_of("figure", 2)
-    monkeypatch.setattr(keep_module, "_DRAWN_WITH", "another matplotlib")
+    monkeypatch.setattr(keep_module, "DRAWN_WITH", "another matplotlib")
     assert key_of("figure", 1) != before
 
 

@@ -1,0 +1,69 @@
+"""Figures that a process beside ours draws are those that we draw, and a process that fails costs nothing but time."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reports.beside import Beside
+from reports.figures import course_figure, trend_figure
+from reports.keep import DRAWN_WITH, Keep
+from reports.values import Figure
+from tests.reports import samples
+
+ODD = ("V", "", "Hα \N{GREEK SMALL LETTER LAMDA} <b>", "\udcff$x_")
+"""Names of filters; the last has a byte that was not UTF-8."""
+
+
+def figures(keep: Keep) -> tuple[Figure, ...]:
+    lights = [replace(light, filter=ODD[number % len(ODD)]) for number, light in enumerate(samples.lights())]
+    first, second, *_ = samples.trends(bad=True)
+    return (
+        course_figure(lights, "fwhm_px", "Sharpness", "px", "c", keep),
+        trend_figure(first, "t", keep),
+        trend_figure(replace(second, limits=None), "u", keep),
+    )
+
+
+@pytest.fixture(scope="module")
+def ours() -> tuple[Figure, ...]:
+    return figures(Keep())
+
+
+def test_what_is_drawn_beside_is_what_we_draw(ours: tuple[Figure, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reports.figures._paint", None)  # nothing is drawn here
+    with Beside() as beside:
+        assert figures(Keep(tmp_path, beside=beside)) == ours
+    assert figures(Keep(tmp_path)) == ours
+
+
+GREETS = f"import sys, time; print({DRAWN_WITH!r}, end='', flush=True); "
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "",
+        "import time; time.sleep(600)",
+        f"{GREETS} time.sleep(600)",
+        f"{GREETS} sys.stdin.readline(); print('x' * 1000)",
+        f"import time; print({DRAWN_WITH[::-1]!r}, end='', flush=True); time.sleep(600)",
+        f"{GREETS} [print('\\0' * 7 + '\\x64' + 'x' * 100, end='', flush=True) for line in sys.stdin]",
+    ],
+    ids=["ends", "hangs", "hangs when asked", "talks nonsense", "other code", "damaged pictures"],
+)
+def test_a_process_that_does_not_draw_is_done_without(program: str, ours: tuple[Figure, ...]) -> None:
+    beside = Beside(0.5, (sys.executable, "-c", program))
+    process = beside._process
+    assert process is not None
+    with beside:
+        assert figures(Keep(beside=beside)) == ours
+    assert process.returncode is not None
+
+
+def test_no_process_at_all(ours: tuple[Figure, ...]) -> None:
+    with Beside(0.5, ("/nowhere/python",)) as beside:
+        assert figures(Keep(beside=beside)) == ours
