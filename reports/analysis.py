@@ -108,16 +108,17 @@ def write_analysis(page: AnalysisPage, out: Path) -> None:
     from reports.analysis_html import analysis_html
 
     drawn = pictures(page)
-    put_parts(page, drawn, out)
+    put_parts(page, out)
     atomic.write_text(out / MODEL, as_json(page), overwrite=True)
     atomic.write_text(out / REPORT, analysis_html(page, drawn, lambda name: (out / name).is_file()), overwrite=True)
 
 
-def put_parts(page: AnalysisPage, drawn: dict[str, Picture], out: Path) -> list[Path]:
-    """Write what lies beside a page: summary, figures, tables; their paths."""
+def put_parts(page: AnalysisPage, out: Path) -> list[Path]:
+    """Write what lies beside a page: summary, figures (as they were drawn, whatever the page shows of them), tables; their paths."""
     made = [atomic.write_text(out / summary.FILE_NAME, summary.as_json(page.summary), overwrite=True)]
-    for name, picture in drawn.items():
-        made.append(atomic.replace(out / names.FIGURES / f"{name}.png", partial(_put, picture.data), durable=False))
+    for figure in (figure for section in page.sections for figure in section.figures):
+        path = out / names.FIGURES / f"{names.slug(figure.name)}.png"
+        made.append(atomic.replace(path, partial(_put, figure.png), durable=False))
     for table in tables(page):
         made.append(atomic.write_text(out / names.NUMBERS / f"{table.name}.csv", csv_text(table), durable=False, overwrite=True))
     return made

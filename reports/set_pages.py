@@ -96,7 +96,7 @@ def publish_set(
 def _write(folder: Path, one: SetPage, standing: Standing, files: NumberTable) -> tuple[str, ...]:
     page = one.page
     drawn = pictures(page)
-    kept = put_parts(page, drawn, folder)
+    kept = put_parts(page, folder)
     kept.append(atomic.write_text(folder / names.NUMBERS / "files.csv", csv_text(files), durable=False, overwrite=True))
     kept += _copied(page, one.source, folder)
     for sub in (names.NUMBERS, names.FIGURES):

@@ -140,18 +140,24 @@ def thumbnail_rows(
 
 
 def sized_png(data: bytes, alt: str) -> Picture:
-    """A PNG file that another module drew, as a picture; ``ValueError`` when the bytes are no PNG.
+    """A PNG file that another module drew, as a picture; ``ValueError`` when the bytes are none.
 
-    A large one (a chart over a noisy sky, which PNG cannot pack) becomes a JPEG: a page is opened on a phone.
+    A large one (a chart over a noisy sky, which PNG cannot pack) becomes a JPEG: a page is opened on a phone.  What is a
+    JPEG already passes as it is: products of older versions hold large charts in that form.
     """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            pixels = np.asarray(image.convert("RGB" if len(data) > _MOST_PNG_BYTES else "L"))
-    except (UnidentifiedImageError, OSError) as error:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            lossy = image.format == "JPEG"
+            large = not lossy and len(data) > _MOST_PNG_BYTES
+            pixels = np.asarray(image.convert("RGB" if large else "L"))
+    except UnidentifiedImageError as error:  # its own words name an address in memory, which differs each time
+        raise ValueError("no PNG picture: the file begins like none") from error
+    except OSError as error:
         raise ValueError(f"no PNG picture: {error}") from error
-    if len(data) > _MOST_PNG_BYTES:
+    if large:
         return encode(pixels, alt, quality=75)
     blank = bool(pixels.min() == pixels.max())
-    return Picture(data=data, media_type="image/png", width_px=pixels.shape[1], height_px=pixels.shape[0], alt=alt, blank=blank)
+    media: Literal["image/png", "image/jpeg"] = "image/jpeg" if lossy else "image/png"
+    return Picture(data=data, media_type=media, width_px=pixels.shape[1], height_px=pixels.shape[0], alt=alt, blank=blank)

@@ -8,6 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, Anal
 from reports.analysis_words import conditions, key_words, measured, needs_of
 from reports.check import html_faults
 from reports.render import content_security_policy
+from reports.stretch import encode
 from reports.summary import Quantity, Summary, determined
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202egnp"
@@ -86,6 +88,16 @@ def test_the_same_page_gives_the_same_bytes_and_comes_back_whole(tmp_path: Path)
     assert len(names) == 6
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_page_with_a_figure_that_png_cannot_pack_comes_back_whole(tmp_path: Path) -> None:
+    """A map of 20,000 hot pixels: the page shows a JPEG of it, the file beside it stays the PNG that it is called."""
+    noise = np.random.default_rng(1).integers(0, 255, (400, 700, 3)).astype(np.uint8)
+    drawn = encode(noise, "map", lossy=False).data
+    first = written(page_of(figure=drawn), tmp_path / "one")
+    assert (tmp_path / "one" / "figures" / "curve.png").read_bytes() == drawn
+    assert 'src="data:image/jpeg;base64,' in first
+    assert written(read_analysis(tmp_path / "one"), tmp_path / "two") == first
 
 
 def test_numbers_keep_their_precision_and_the_unknown_is_a_dash(tmp_path: Path) -> None:

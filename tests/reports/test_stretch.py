@@ -102,6 +102,22 @@ def test_foreign_bytes_are_no_picture() -> None:
     assert stretch.sized_png(png.data, "x").width_px == 40
 
 
+def test_why_bytes_are_no_picture_is_said_in_the_same_words_each_time() -> None:
+    said = set()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="no PNG") as told:
+            stretch.sized_png(b"nothing", "x")
+        said.add(str(told.value))
+    assert len(said) == 1
+    assert "0x" not in said.pop()
+
+
+def test_a_chart_that_is_a_jpeg_already_passes_as_it_is() -> None:
+    jpeg = stretch.encode(stretch.to_bytes(samples.star_field(2, 40)), "x").data
+    picture = stretch.sized_png(jpeg, "x")
+    assert (picture.data, picture.media_type, picture.width_px) == (jpeg, "image/jpeg", 40)
+
+
 def test_the_same_pixels_give_the_same_bytes() -> None:
     image = samples.star_field(4)
     assert stretch.thumbnail(image, "a").data == stretch.thumbnail(image, "a").data
