@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -74,9 +75,11 @@ def dispatcher(settings: Settings) -> None:
 
 
 def runner(settings: Settings) -> None:
-    """Serve the flows."""
+    """Serve the flows; their runs are its children and inherit how far it steps back."""
     from deployments.serve import serve_flows
 
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, max(own, settings.limits.niceness))
     serve_flows(settings)
 
 

@@ -22,6 +22,14 @@ def test_a_second_service_is_refused_and_told_who_runs(service: Running) -> None
     assert f"runs already (process {service.up.pid})" in answer.stderr
 
 
+def test_the_work_steps_back_behind_whoever_waits_for_an_answer(service: Running) -> None:
+    ours = psutil.Process().nice()
+    runner, others = service.child("runner"), [service.child(name) for name in ("watcher", "dispatcher", "pages")]
+    assert runner is not None
+    assert runner.nice() == max(ours, service.settings.limits.niceness) > 0
+    assert [other.nice() for other in others if other is not None] == [ours] * 3
+
+
 def test_it_stops_in_order_and_leaves_nothing_behind(service: Running) -> None:
     family = service.family()
     assert len(family) >= 6
