@@ -143,7 +143,7 @@ def plan_children(settings: Settings) -> tuple[dict[str, Child], Endpoints]:
     ]
     if not settings.prefect.api_url:
         serving = ("server", "start", "--host", settings.prefect.address, "--port", str(port), "--log-level", "WARNING")
-        children.insert(0, child("server", "prefect", *serving, stop_s=20.0))
+        children.insert(0, child("server", "deployments.prefect_server", *serving, stop_s=20.0))
     ui_url = api_url.removesuffix("/api")
     return {one.name: one for one in children}, Endpoints(api_url=api_url, ui_url=ui_url, pages_url=pages_url, pid=os.getpid())
 

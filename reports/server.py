@@ -2,7 +2,8 @@
 
 It listens on loopback; on another address only with a password, which is compared in constant time.  A path is opened
 part by part without following links, so no name, link or race leads out of the folder.  No directory listing, no
-scripts: the headers forbid them even if a page held one.
+scripts: the headers forbid them even if a page held one.  So many clients are answered at once, each request has so
+long to arrive, and wrong passwords are answered one at a time: nobody takes the machine or tries a list of words unseen.
 """
 
 from __future__ import annotations
@@ -10,19 +11,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+import io
 import logging
 import os
+import re
 import stat
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, socket
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from nightcrew.errors import Refused
 from reports.names import PAGE
@@ -54,7 +59,12 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Cache-Control": "no-cache",
 }
-_LOOPBACK_NAMES = {"127.0.0.1", "localhost", "[::1]"}
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::[0-9]*)?")
+MOST_CONNECTIONS = 100
+REQUEST_S = 20.0  # for all of a request, however its bytes drip in, and for a silent connection
+_GUESS_S = 0.5  # wrong passwords are answered no faster than this, all clients together
+_GUESSER_WAITS_S = 5.0
+_TELL_S = 600.0  # wrong passwords are told no oftener than this
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +86,7 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = 64
 
     def __init__(self, root: Path, address: str = "127.0.0.1", port: int = 8765, access: Access | None = None) -> None:
         access = access or Access()
@@ -88,6 +99,9 @@ class PageServer(ThreadingHTTPServer):
         self.expected = access.expected()
         self.names_checked = is_loopback(address)
         self.address_family = AF_INET6 if ":" in address else AF_INET
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._guessing = threading.Lock()
+        self._guesses, self._tell_at_s = 0, 0.0
         super().__init__((address, port), _Handler)
 
     @property
@@ -96,6 +110,38 @@ class PageServer(ThreadingHTTPServer):
         host, port = self.server_address[0], self.server_address[1]
         shown = host.decode() if isinstance(host, bytes | bytearray) else str(host)
         return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for each connection, up to a limit; beyond it a connection is closed at once."""
+        if not self._places.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._places.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """One connection, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def wrong_password(self, client: str) -> None:
+        """Wait, so that guessing takes long, and say in the log that somebody guesses.  Who knows the password never waits."""
+        waited = self._guessing.acquire(timeout=_GUESSER_WAITS_S)
+        try:
+            self._guesses += 1
+            if waited:
+                time.sleep(_GUESS_S)
+            if time.monotonic() >= self._tell_at_s:
+                _log.warning("page server: %d wrong log-in(s), the last from %s", self._guesses, visible(client))
+                self._guesses, self._tell_at_s = 0, time.monotonic() + _TELL_S
+        finally:
+            if waited:
+                self._guessing.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error; anything else is logged with its trace."""
@@ -114,14 +160,53 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
+class _Patient(io.RawIOBase):
+    """What a client sends, until a moment: the socket's own limit begins anew with every byte."""
+
+    def __init__(self, connection: socket) -> None:
+        super().__init__()
+        self._connection = connection
+        self._until_s = time.monotonic() + REQUEST_S
+
+    def begin(self) -> None:
+        """Another request may take its time."""
+        self._until_s = time.monotonic() + REQUEST_S
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As of a raw stream; TimeoutError when the time is over."""
+        left_s = self._until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("a request that took too long")
+        usual_s = self._connection.gettimeout()
+        self._connection.settimeout(left_s)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(usual_s)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     server_version = "Nightcrew"
     sys_version = ""
     protocol_version = "HTTP/1.1"
-    timeout = 20  # seconds for a request: a silent client holds no thread for long
+    default_request_version = "HTTP/1.0"  # an answer to HTTP/0.9 has no headers, and the headers are our rules
+    timeout = REQUEST_S  # for what we send
     error_content_type = "text/plain; charset=utf-8"
     error_message_format = "%(code)d %(message)s\n"
+
+    def setup(self) -> None:
+        super().setup()
+        self._incoming = _Patient(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        self._incoming.begin()
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         """A file with its bytes."""
@@ -140,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug("page server: %s", visible(format % args))
 
     def _answer(self, *, with_body: bool) -> None:
+        if self.headers.get("Content-Length", "0").strip() != "0" or "Transfer-Encoding" in self.headers:
+            # nobody reads it: what came with this request would be taken for the next one
+            self.send_error(HTTPStatus.BAD_REQUEST, "a request to read brings nothing along")
+            return
         if not self._admitted():
             return
         parts = path_parts(self.path)
@@ -162,6 +251,8 @@ class _Handler(BaseHTTPRequestHandler):
         expected = self.server.expected
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
         if expected is not None and not hmac.compare_digest(given, expected):
+            if given:
+                self.server.wrong_password(str(self.client_address[0]))
             self.send_response(HTTPStatus.UNAUTHORIZED)
             self.send_header("WWW-Authenticate", 'Basic realm="Nightcrew reports", charset="UTF-8"')
             self.send_header("Content-Length", "0")
@@ -170,9 +261,9 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _named_rightly(self) -> bool:
-        host = self.headers.get("Host", "")
-        name = host[: host.rindex("]") + 1] if "]" in host else host.partition(":")[0]
-        return name.lower() in _LOOPBACK_NAMES or is_loopback(name.strip("[]"))
+        hosts = self.headers.get_all("Host", [])
+        named = _HOST.fullmatch(hosts[0].strip()) if len(hosts) == 1 else None
+        return named is not None and is_loopback(named[1].strip("[]").lower())
 
     def _redirect(self, target: str) -> None:
         self.send_response(HTTPStatus.MOVED_PERMANENTLY)
@@ -222,7 +313,7 @@ def _open_below(root: Path, parts: tuple[str, ...], closing: contextlib.ExitStac
         return None
     mode = os.fstat(last).st_mode
     if stat.S_ISDIR(mode):
-        return f"{names[-1]}/" if all(char.isalnum() or char in "._~-" for char in names[-1]) else None
+        return f"{quote(names[-1], safe='')}/"
     suffix = os.path.splitext(names[-1])[1].lower()  # noqa: PTH122  a name, not a path
     return (last, suffix) if stat.S_ISREG(mode) and suffix in CONTENT_TYPES else None
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import base64
 import http.client
+import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from nightcrew.errors import Refused
-from reports.server import Access, PageServer, path_parts
+from reports import server as server_module
+from reports.server import HEADERS, Access, PageServer, path_parts
 
 
 @pytest.fixture
@@ -52,6 +55,14 @@ def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> t
         connection.close()
 
 
+def say(server: PageServer, text: bytes) -> bytes:
+    """All that comes back for bytes that no browser would send."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as connection:
+        connection.sendall(text)
+        with connection.makefile("rb") as answers:
+            return answers.read()
+
+
 def test_pages_and_numbers_are_served(root: Path) -> None:
     with serving(root) as server:
         assert ask(server, "/")[:2] == (200, b"<p>index</p>")
@@ -70,6 +81,63 @@ def test_strict_headers_on_every_answer(root: Path) -> None:
             assert headers["x-content-type-options"] == "nosniff"
             assert headers["referrer-policy"] == "no-referrer"
             assert headers["server"].strip() == "Nightcrew"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET /\r\nHost: localhost\r\n\r\n",  # as HTTP/0.9 asked, whose answers had no headers
+        b"<script>\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+)
+def test_strict_headers_on_answers_to_no_browser(root: Path, text: bytes) -> None:
+    with serving(root) as server:
+        assert HEADERS["Content-Security-Policy"].encode() in say(server, text)
+
+
+@pytest.mark.parametrize("words", [b"Content-Length: 60", b"Content-Length: +60", b"Transfer-Encoding: chunked"])
+def test_what_a_request_brings_along_is_never_taken_for_the_next_one(root: Path, words: bytes) -> None:
+    hidden = b"GET /night/2026-03-14/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with serving(root) as server:
+        said = say(server, b"GET / HTTP/1.1\r\nHost: localhost\r\n" + words + b"\r\n\r\n" + hidden)
+    assert said.startswith(b"HTTP/1.1 400 ")
+    assert said.count(b"HTTP/1.1 ") == 1
+    assert b"<p>" not in said
+
+
+def test_a_request_that_drips_in_has_an_end(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "REQUEST_S", 0.3)
+    with serving(root) as server, pytest.raises(OSError, match=r"reset|[Bb]roken pipe"):
+        _drip(server)
+
+
+def _drip(server: PageServer) -> None:
+    """A letter at a time for ten seconds, if the other side lets us."""
+    with socket.create_connection(("127.0.0.1", server.server_address[1]), timeout=5) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        for _ in range(200):
+            connection.sendall(b"a")
+            time.sleep(0.05)
+
+
+def test_so_many_connections_and_no_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "MOST_CONNECTIONS", 3)
+    with serving(root) as server:
+        address = ("127.0.0.1", server.server_address[1])
+        before = threading.active_count()
+        silent = [socket.create_connection(address, timeout=5) for _ in range(3)]
+        with socket.create_connection(address, timeout=5) as beyond:
+            assert beyond.recv(1) == b""  # closed at once
+        assert threading.active_count() <= before + 3
+        for connection in silent:
+            connection.close()
+        deadline = time.monotonic() + 5
+        while threading.active_count() > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert ask(server, "/")[0] == 200
 
 
 def test_head_has_no_body(root: Path) -> None:
@@ -122,6 +190,9 @@ def test_folders_lead_to_their_page(root: Path) -> None:
     with serving(root) as server:
         status, _, headers = ask(server, "/night/2026-03-14")
         assert (status, headers["location"]) == (301, "2026-03-14/")
+        (root / "noche \u65e5:").mkdir()
+        status, _, headers = ask(server, "/noche%20%E6%97%A5%3A")
+        assert (status, headers["location"]) == (301, "noche%20%E6%97%A5%3A/")
 
 
 def test_a_foreign_host_name_is_turned_away(root: Path) -> None:
@@ -130,6 +201,8 @@ def test_a_foreign_host_name_is_turned_away(root: Path) -> None:
         assert ask(server, "/", Host="evil.example:8765")[0] == 421
         for good in ("localhost:1", "127.0.0.1", "[::1]:80", "LOCALHOST"):
             assert ask(server, "/", Host=good)[0] == 200
+        for hosts in (b"Host: localhost\r\nHost: evil.example", b"Host: [::1]evil.example", b"Host: localhost evil", b"Host: ", b"X: y"):
+            assert say(server, b"GET / HTTP/1.1\r\n" + hosts + b"\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 421 ")
 
 
 def test_a_password_is_asked_for_and_checked(root: Path) -> None:
@@ -144,6 +217,31 @@ def test_a_password_is_asked_for_and_checked(root: Path) -> None:
         assert ask(server, "/", Authorization="Bearer x")[0] == 401
         assert ask(server, "/", Authorization=basic("observer:pässword"))[0] == 200
     assert "pässword" not in repr(Access(password="pässword"))
+
+
+def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(server_module, "_GUESS_S", 0.2)
+    right = "Basic " + base64.b64encode(b"observer:right").decode()
+    answers: list[int] = []
+
+    def guess(word: str) -> None:
+        tried = "Basic " + base64.b64encode(f"observer:{word}".encode()).decode()
+        answers.append(ask(server, "/", Authorization=tried)[0])
+
+    with caplog.at_level(logging.WARNING), serving(root, Access(password="right")) as server:
+        begun = time.monotonic()
+        guessers = [threading.Thread(target=guess, args=(f"planted{number}",)) for number in range(4)]
+        for thread in guessers:
+            thread.start()
+        assert ask(server, "/", Authorization=right)[0] == 200  # who knows it does not wait for those who do not
+        assert time.monotonic() - begun < 4 * 0.2
+        for thread in guessers:
+            thread.join()
+        assert time.monotonic() - begun >= 4 * 0.2  # one at a time, however many ask
+    assert answers == [401] * 4
+    (told,) = caplog.messages
+    assert "1 wrong log-in(s), the last from 127.0.0.1" in told
+    assert "planted" not in caplog.text
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "example.org"])

@@ -173,7 +173,7 @@ class Running:
     @property
     def server(self) -> psutil.Process:
         """Prefect's server."""
-        return next(child for child in self.up.children() if "prefect" in child.cmdline())
+        return next(child for child in self.up.children() if "deployments.prefect_server" in child.cmdline())
 
     def stop(self) -> None:
         """Stop it as a person would; by force when that takes too long."""

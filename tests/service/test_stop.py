@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 import pytest
 
@@ -13,6 +16,20 @@ from deployments.endpoints import running_pid
 from tests.service.running import Running
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
+
+
+def test_every_door_is_on_this_machine_and_shut_to_foreign_pages(service: Running) -> None:
+    """All sockets that the service listens on; and a page of elsewhere in the browser of this machine."""
+    doors = [one.laddr for process in service.family() for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+    assert {ip_address(door.ip).is_loopback for door in doors} == {True}
+    assert service.endpoints is not None
+    wanted = [urlsplit(url).port for url in (service.endpoints.ui_url, service.endpoints.pages_url)]
+    assert {door.port for door in doors} >= set(wanted)
+    ask = f"{service.api}/deployments/filter"
+    assert httpx.post(ask, json={}).status_code == 200
+    assert httpx.post(ask, json={}, headers={"Origin": service.endpoints.ui_url}).status_code == 200
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example:4200"}):
+        assert httpx.post(ask, json={}, headers=headers).status_code == 403
 
 
 def test_a_second_service_is_refused_and_told_who_runs(service: Running) -> None:
