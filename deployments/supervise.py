@@ -162,8 +162,11 @@ class OnlyOne:
     """The right to run the service of one state folder, held until the end of the process."""
 
     def __init__(self, state_root: Path) -> None:
-        state_root.mkdir(parents=True, exist_ok=True)
-        self._descriptor = os.open(state_root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            state_root.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(state_root / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise Refused(f"the state folder {state_root} cannot be written ({error.strerror})") from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

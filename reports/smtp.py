@@ -158,7 +158,9 @@ def _finish(session: smtplib.SMTP, account: Account) -> None:
         code, text = session.getreply()
     except (smtplib.SMTPException, OSError) as error:
         raise _Answer(Outcome.UNKNOWN, f"the connection was lost after the mail had been sent: {_words(error)}") from error
-    if not 200 <= code < 600:
+    if 200 <= code < 300:  # 250 is the answer; a server that says yes in another way has the mail, too
+        return
+    if not 400 <= code < 600:
         raise _Answer(Outcome.UNKNOWN, f"the server's answer to the mail makes no sense: {_said(code, text)}")
     _accepted(code, text, "mail")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightcrew import failpoints
-from nightcrew.errors import MissingCalibration, NightcrewError, RejectedInput, TransientError
+from nightcrew.errors import MissingCalibration, NightcrewError, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
 from nightcrew.ledger import arrivals, claims, products
 from nightcrew.ledger.claims import Claimed
@@ -81,7 +81,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         log.warning("%s: %s", planned.name, reason)
         return _outcome(planned, "died", reason)
     except Exception as error:  # the one edge: a bug is recorded with its trace, then fails loudly
-        if not isinstance(error, NightcrewError) and (cause := passing(error)):
+        if cause := _hindrance(error):
             reason = f"{planned.name} cannot be written now ({cause})"
             claims.end(context.database, claimed, "again", reason=reason)
             raise TransientError(reason) from error
@@ -101,6 +101,15 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         naming.point_at(context.products_root, path)
     log.info("%s: made %s of %s", planned.name, row.files[0].path if row.files else "its numbers", _sources(planned))
     return _outcome(planned, "made")
+
+
+def _hindrance(error: Exception) -> str:
+    """Why a write failed that may succeed later: a full disk, or a folder whose permissions a person will mend; "" for a bug."""
+    if isinstance(error, Refused):
+        return str(error) if isinstance(error.__cause__, OSError) else ""
+    if isinstance(error, PermissionError):
+        return error.strerror or str(error)
+    return "" if isinstance(error, NightcrewError) else passing(error)
 
 
 def _with_less_memory(context: UnitContext, planned: PlannedProduct) -> UnitContext:
@@ -193,7 +202,10 @@ def recorded(planned: PlannedProduct) -> Recorded:
 
 def _check_room(context: UnitContext) -> None:
     """Pause before writing, not in the middle of it."""
-    context.products_root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(context.products_root).free
+    try:
+        context.products_root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(context.products_root).free
+    except OSError as error:
+        raise TransientError(f"{context.products_root} cannot be written now ({error.strerror})") from error
     if free < context.disk_reserve_bytes:
         raise TransientError(f"only {free / 1e9:.1f} GB are free, the reserve is {context.disk_reserve_bytes / 1e9:.1f} GB: paused")

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nightcrew import failpoints
+from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, Settings
@@ -78,40 +79,80 @@ def _vanished(database: Database, paths: Sequence[bytes]) -> None:
 
 
 def watch(settings: Settings, database: Database, is_complete: IsComplete, stop: threading.Event) -> None:
-    """Watch all folders until ``stop`` is set.
+    """Watch all folders until ``stop`` is set; one that is not there yet is told and waited for, and holds up no other.
 
     Raises
     ------
     Refused
-        A folder does not exist, or another service watches it.
+        Another service watches one of the folders.
     RuntimeError
         The thread of a folder died; its trace is in the log.
     """
     with ExitStack() as locks:
-        watchers = []
-        for folder in settings.folders:
-            locks.enter_context(FolderLock(folder.path, settings.state.root))
-            with database.read() as connection:
-                known = arrivals.known_stats(connection, str(folder.path))
-            watchers.append(Watcher(rules_of(folder, settings), ledger_sink(database, folder.path), known, is_complete))
+        watched = [_Folder(folder, settings, database, is_complete) for folder in settings.folders]
+        for one in watched:
+            if not one.absent():
+                one.begin(locks)
         failed: list[str] = []
-        threads = [threading.Thread(target=_run, args=(watcher, stop, failed), name=str(watcher.rules.folder)) for watcher in watchers]
+        threads = [threading.Thread(target=_run, args=(one, locks, stop, failed), name=str(one.path)) for one in watched]
         for thread in threads:
             thread.start()
         stop.wait()
-        for watcher in watchers:
-            watcher.wake()
+        for one in watched:
+            if one.watcher is not None:
+                one.watcher.wake()
         for thread in threads:
             thread.join()
         if failed:
             raise RuntimeError(f"the watcher of {', '.join(failed)} died")
 
 
-def _run(watcher: Watcher, stop: threading.Event, failed: list[str]) -> None:
+class _Folder:
+    """One watched folder: its watcher begins once the folder is there."""
+
+    def __init__(self, folder: FolderSettings, settings: Settings, database: Database, is_complete: IsComplete) -> None:
+        self.path = folder.path
+        self.watcher: Watcher | None = None
+        self._folder, self._settings, self._database, self._is_complete = folder, settings, database, is_complete
+        self._sink = ledger_sink(database, folder.path)
+
+    def absent(self) -> str:
+        """Why there is nothing to watch, "" when there is."""
+        try:
+            self.path.stat()
+        except OSError as error:
+            return f"{self.path}: {error.strerror or error}"
+        return ""
+
+    def begin(self, locks: ExitStack) -> None:
+        """Lock the folder and make its watcher."""
+        locks.enter_context(FolderLock(self.path, self._settings.state.root))
+        with self._database.read() as connection:
+            known = arrivals.known_stats(connection, str(self.path))
+        self.watcher = Watcher(rules_of(self._folder, self._settings), self._sink, known, self._is_complete)
+
+    def wait(self, locks: ExitStack, stop: threading.Event) -> None:
+        """Until the folder is there (not mounted yet, as after a start of the machine), or ``stop`` is set."""
+        while self.watcher is None and not stop.is_set():
+            try:
+                why = self.absent()
+                if why:
+                    self._sink.swept([why])
+                else:
+                    self.begin(locks)
+                    return
+            except TransientError as error:
+                _LOG.warning("%s", error)
+            stop.wait(self._settings.watch.poll_s)
+
+
+def _run(folder: _Folder, locks: ExitStack, stop: threading.Event, failed: list[str]) -> None:
     try:
-        watcher.run(stop)
+        folder.wait(locks, stop)
+        if folder.watcher is not None:
+            folder.watcher.run(stop)
     except BaseException:
-        _LOG.exception("the watcher of %s died", watcher.rules.folder)
-        failed.append(str(watcher.rules.folder))
+        _LOG.exception("the watcher of %s died", folder.path)
+        failed.append(str(folder.path))
         stop.set()  # the supervisor starts all of them again
         raise

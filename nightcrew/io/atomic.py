@@ -24,6 +24,7 @@ from nightcrew.io.source import shown
 
 PART_PREFIX, PART_SUFFIX = ".nightcrew-", ".part"
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN}
+_PASSING |= {errno.EROFS}  # a disk that the system made read-only after an error is mounted anew
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _ERRNO = re.compile(r"errno(?: = |\] |\s)(\d+)", re.IGNORECASE)
 _RENAME_NOREPLACE = 1

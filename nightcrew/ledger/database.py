@@ -19,14 +19,15 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from nightcrew.errors import TransientError
+from nightcrew.errors import Refused, TransientError
 
 Clock = Callable[[], datetime]
 _BUSY_TIMEOUT_S = 30.0
 _WRITERS_LOCK = 0x6E6967687463  # any number, the same for all of Nightcrew
 # Classes of PostgreSQL's error codes that pass: connection, rolled back, out of resources, someone intervened, I/O.
 _PASSING_CODES = ("08", "40", "53", "55", "57", "58")
-_PASSING_WORDS = ("locked", "busy", "full", "disk i/o", "connect", "timeout", "unable to open")
+_DAMAGED_WORDS = ("file is not a database", "malformed")
+_PASSING_WORDS = ("locked", "busy", "full", "disk i/o", "connect", "timeout", "unable to open", "readonly")
 
 
 def utc_now() -> datetime:
@@ -81,6 +82,8 @@ class Database:
         ------
         TransientError
             The database cannot be read for now.
+        Refused
+            It is damaged.
         """
         with _passing("read"), self._reader.connect() as connection, connection.begin():
             yield connection
@@ -117,6 +120,8 @@ def _passing(what: str) -> Iterator[None]:
     except DBAPIError as error:
         if _is_passing(error):
             raise TransientError(f"the ledger cannot be {what} for now: {error.orig}") from error
+        if any(sign in str(error.orig).lower() for sign in _DAMAGED_WORDS):
+            raise Refused(f"the ledger is damaged ({error.orig}): stop the service and restore a copy (ledger.sqlite.*.bak)") from error
         raise
     except PoolTimeoutError as error:
         raise TransientError(f"the ledger cannot be {what} for now: too many connections are open") from error

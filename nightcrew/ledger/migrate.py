@@ -32,8 +32,8 @@ def _config() -> Config:
 
 
 def revision_of(database: Database) -> str | None:
-    """The ledger's schema revision, None for an empty database."""
-    with database.engine.connect() as connection:
+    """The ledger's schema revision, None for an empty database; raises as ``Database.read``."""
+    with database.read() as connection:
         if not inspect(connection).has_table(_VERSION_TABLE):
             return None
         return connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608  our own word

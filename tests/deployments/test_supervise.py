@@ -152,6 +152,15 @@ def test_one_service_a_state_folder(tmp_path: Path) -> None:
     OnlyOne(tmp_path).close()
 
 
+def test_a_state_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file in its place")
+    with pytest.raises(Refused, match="state cannot be written"):
+        OnlyOne(tmp_path / "state")
+    (tmp_path / "other" / "up.lock").mkdir(parents=True)
+    with pytest.raises(Refused, match=r"the state folder .* cannot be written"):
+        OnlyOne(tmp_path / "other")
+
+
 def test_children_get_our_own_prefect_and_nothing_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nightcrew.toml").write_text(default_file(), encoding="utf-8")
     monkeypatch.setenv("PREFECT_API_KEY", "of another server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
 import shutil
 from collections import Counter
@@ -74,6 +75,28 @@ def test_no_space_in_every_write_of_a_night(peace: Peace, tmp_path: Path, record
     assert "No space left" in page
     record_property("faults", len(_PARTS))
     record_property("evidence", f"{sum(refused.values())} writes refused ({', '.join(_PARTS.values())}); the same night afterwards")
+
+
+def test_folders_that_cannot_be_written_for_a_while(peace: Peace, tmp_path: Path, record_property: Record) -> None:
+    """Permissions that are changed in the middle, and a disk that the system makes read-only after an error: waited for, and told."""
+    life = Life(settings_of(peace.watched, tmp_path))
+    since: dict[str, datetime] = {}
+    errors = {"/lab/": errno.EACCES, "/mkid/": errno.EROFS, "masters": errno.EACCES, "lights": errno.EROFS, "stacks": errno.EPERM}
+
+    def closed(stage: str, final: Path) -> None:
+        part = next((part for part in errors if f"{tmp_path}/products" in str(final) and part in str(final)), None)
+        if part is not None and stage == "open" and life.now - since.setdefault(part, life.now) < _FULL:
+            raise OSError(errors[part], os.strerror(errors[part]), str(final))
+
+    with atomic.injected_faults(closed):
+        life.live()
+    assert since.keys() == errors.keys()
+    look(life, peace)
+    page = write_page(life.space, NIGHT).path.read_text(encoding="utf-8")
+    for words in ("could not be made for now, tried again by itself", "Permission denied", "Read-only file system"):
+        assert words in page
+    record_property("faults", len(errors))
+    record_property("evidence", "products and masters waited, said so, and were made; the same night afterwards")
 
 
 def test_a_full_ledger(peace: Peace, tmp_path: Path, record_property: Record) -> None:

@@ -163,6 +163,22 @@ def test_a_server_that_hangs_up_after_the_mail_may_have_it(world: World) -> None
     assert numbers[0] == numbers[1] != numbers[2]
 
 
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [("banana", "unknown"), ("354 go on", "unknown"), ("999 none", "unknown"), ("x" * 20_000, "unknown"), ("200 fine", "delivered")],
+    ids=["no number", "go on", "no code", "a line without end", "another yes"],
+)
+def test_a_server_that_takes_the_mail_and_answers_nonsense(world: World, answer: str, state: str) -> None:
+    """It has the mail, whatever it babbles: never sent again by itself."""
+    inbox = Inbox(DATA=answer)
+    with serving(inbox) as world.port:
+        assert world.send() == state
+        for _ in range(3):
+            world.later(hours=7)
+            assert world.send() == ""
+    assert bool(world.told) is (state == "unknown")
+
+
 def test_a_slow_server_is_waited_for_only_so_long(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mail server that takes the connection and says nothing."""
     monkeypatch.setattr(post, "Account", partial(smtp.Account, timeout_s=0.2, reply_timeout_s=0.2))

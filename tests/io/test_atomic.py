@@ -207,3 +207,7 @@ def test_durable_asks_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(calls) == 2
     write_text(tmp_path / "b", "one", durable=False)
     assert len(calls) == 2
+    write_text(tmp_path / "new" / "folders" / "c", "one")
+    assert len(calls) == 6  # the names of both folders, too: else a power loss takes the file with them
+    write_text(tmp_path / "newer" / "d", "one", durable=False)
+    assert len(calls) == 6

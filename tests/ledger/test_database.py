@@ -190,3 +190,25 @@ def test_writers_of_many_threads_lose_nothing(shelf: Shelf) -> None:
     with shelf.database.read() as connection:
         assert scopes.get(connection, one).mark == 40
     other.close()
+
+
+@pytest.mark.parametrize("damage", ["a folder", "noise", "pages overwritten"])
+def test_a_damaged_ledger_is_told_in_a_sentence(tmp_path: Path, damage: str) -> None:
+    """Every command opens the ledger: it must not end in a trace when a disk or a person damaged it."""
+    path = tmp_path / "ledger.sqlite"
+    if damage == "a folder":
+        path.mkdir()
+    elif damage == "noise":
+        path.write_bytes(bytes(range(256)) * 80)
+    else:
+        made = Database(f"sqlite:///{path}")
+        migrate.upgrade(made)
+        made.close()
+        whole = path.read_bytes()
+        path.write_bytes(whole[:100] + b"\xff" * (len(whole) - 100))
+    database = Database(f"sqlite:///{path}")
+    wanted = (TransientError, "unable to open") if damage == "a folder" else (Refused, "the ledger is damaged .* restore a copy")
+    for opened in (migrate.check, migrate.upgrade):
+        with pytest.raises(wanted[0], match=wanted[1]):
+            opened(database)
+    database.close()

@@ -10,12 +10,14 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nightcrew.errors import TransientError
 from nightcrew.ledger import claims, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
@@ -24,7 +26,9 @@ from nightcrew.settings import NightSettings
 from reports.keep import Keep
 from reports.pictures import Gallery
 from tasks import run as unit_runner
+from tasks.context import UnitContext
 from tasks.executor import ScopeRun, look, make_locally
+from tasks.registry import Unit, unit_for
 from tasks.run import Outcome, run_unit
 from tests.support.small_nights import Bench, make_raw, shuffled, small_plan
 from tests.support.undrawn import undrawn
@@ -297,6 +301,71 @@ def test_a_worker_that_wakes_late_cannot_overwrite(bench: Bench) -> None:
         assert products.by_fingerprint(connection, unit.fingerprint) == made_first
     assert bench.content() == whole
     assert whole
+
+
+def first_unit(bench: Bench) -> PlannedProduct:
+    """The night taken in, and its first unit planned."""
+    bench.see()
+    bench.ingest()
+    bench.close()
+    _, plan = look(bench.space.context, bench.scopes()[0].id, bench.space.parameters, bench.space.rules_for)
+    return plan.with_status("ready")[0]
+
+
+def below(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_a_unit_below_the_reserve_is_not_begun(bench: Bench) -> None:
+    unit, database = first_unit(bench), bench.space.database
+    poor = replace(bench.space.context, disk_reserve_bytes=1 << 62)
+    with pytest.raises(TransientError, match="the reserve is"):
+        run_unit(poor, unit)
+    with database.read() as connection:
+        assert claims.attempts(connection, unit.fingerprint) == []
+    assert below(poor.products_root) == []
+
+
+def test_a_late_worker_takes_away_nothing_of_the_one_that_followed(bench: Bench) -> None:
+    unit, context = first_unit(bench), bench.space.context
+    late = claims.take(context.database, unit.scope_id, unit.recipe, unit.key, unit.fingerprint)
+    assert late is not None
+    claims.end(context.database, late, "died")
+    newer = claims.take(context.database, unit.scope_id, unit.recipe, unit.key, unit.fingerprint)
+    assert newer is not None
+    unit_for(unit.recipe)(context, unit)  # the newer one has written its file, and not recorded it yet
+    written = below(context.products_root)
+    assert written
+    assert not unit_runner._clear(context, unit, late)
+    assert below(context.products_root) == written
+    assert unit_runner._clear(context, unit, newer)
+    assert below(context.products_root) == []
+
+
+def test_a_raw_file_that_is_rewritten_while_a_unit_works_on_it_leaves_no_product(
+    bench: Bench, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its header was read before, its pixels perhaps after: the product does not count, and is made of the file as it is now."""
+    copy = shutil.copytree(raw, tmp_path / "raw")
+    bench.folder = copy
+    unit = first_unit(bench)
+    frame = next(item.frame for item in unit.inputs if item.frame is not None)
+    victim = Path(os.fsdecode(frame.path))
+
+    def rewritten(recipe: str) -> Unit:
+        def make(context: UnitContext, planned: PlannedProduct) -> NewProduct:
+            made = unit_for(recipe)(context, planned)
+            os.utime(victim, ns=(frame.mtime_ns + 1, frame.mtime_ns + 1))
+            return made
+
+        return make
+
+    monkeypatch.setattr(unit_runner, "unit_for", rewritten)
+    with pytest.raises(TransientError, match="changed since it was ingested"):
+        run_unit(bench.space.context, unit)
+    assert below(bench.space.context.products_root) == []
+    with bench.space.database.read() as connection:
+        assert [attempt.state for attempt in claims.attempts(connection, unit.fingerprint)] == ["again"]
 
 
 def test_one_running_plan_a_scope(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,48 @@ def test_arrivals_become_rows_and_a_second_service_is_refused(settings: Settings
         assert messages.sweep_sign(str(raw)) in swept
         with pytest.raises(Refused):
             watch(settings, database, lambda path: True, stop)
+    finally:
+        stop.set()
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def until(asked: Callable[[], bool], limit_s: float = 10.0) -> None:
+    end = time.monotonic() + limit_s
+    while not asked():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_folder_that_is_not_there_at_the_start_holds_up_no_other(settings: Settings, database: Database, tmp_path: Path) -> None:
+    """After a start of the machine a share may not be mounted yet: it is told once and waited for; the other folders are watched."""
+    absent = tmp_path / "absent"
+    quick = settings.watch.model_copy(update={"poll_s": 0.1})
+    both = settings.model_copy(update={"folders": (FolderSettings(path=absent), *settings.folders), "watch": quick})
+    raw = settings.folders[0].path
+
+    def names() -> set[bytes]:
+        with database.read() as connection:
+            return {row.path.rpartition(b"/")[2] for row in arrivals.without_scope(connection)}
+
+    def told() -> list[str]:
+        with database.read() as connection:
+            return [text for _, _, _, text in messages.happenings(connection, "")]
+
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(both, database, lambda path: True, stop))
+    thread.start()
+    try:
+        (raw / "one.fits").write_bytes(b"x")
+        until(lambda: names() == {b"one.fits"})
+        time.sleep(0.3)
+        assert told() == [f"{absent}: No such file or directory"]
+        absent.mkdir()
+        (absent / "two.fits").write_bytes(b"x")
+        until(lambda: names() == {b"one.fits", b"two.fits"})
+        until(lambda: told()[1:] == [f"{absent} can be looked into again"])
+        with pytest.raises(Refused, match="another service"):
+            watch(both.model_copy(update={"folders": both.folders[:1]}), database, lambda path: True, stop)
     finally:
         stop.set()
         thread.join(timeout=10)
