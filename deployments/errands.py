@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from deployments.cli.common import clean, say
 from nightcrew.errors import NightcrewError, Refused
+from nightcrew.frames.profiles import choose_profile, load_profiles
 from nightcrew.ingest_sets import settle_kinds
 from nightcrew.ledger import messages, migrate
 from nightcrew.ledger.database import Database
@@ -16,10 +17,12 @@ from watchers.lock import FolderLock
 
 
 def prepare(settings: Settings) -> None:
-    """What must be right before anything starts: folders that are there, free and of the kind that they were, a ledger of this schema.
+    """What must be right before anything starts: profiles that exist and can be read, folders that are there, free and of the kind
+    that they were, a ledger of this schema.
 
     Raises ``Refused`` otherwise.
     """
+    _check_profiles(settings)
     with ExitStack() as locks:
         for folder in settings.folders:
             if folder.path.exists():  # one that is not mounted yet is waited for
@@ -30,6 +33,17 @@ def prepare(settings: Settings) -> None:
     migrate.upgrade(database)
     settle_kinds(database, settings.folders)
     messages.happened(database, "service", "info", "started")
+
+
+def _check_profiles(settings: Settings) -> None:
+    """A misspelt profile would reject no file and read none: every one would wait for ever."""
+    folder = settings.instruments.folder
+    profiles = load_profiles(folder if folder.is_dir() else None)
+    for watched in settings.folders:
+        try:
+            choose_profile((), profiles, watched.instrument)
+        except Refused as error:
+            raise Refused(f"[[folders]] {watched.path}: {error}") from error
 
 
 def tell(settings: Settings, level: str, text: str) -> None:

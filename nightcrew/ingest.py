@@ -26,10 +26,10 @@ from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import Reading, header_hash
+from nightcrew.ledger.scopes import UNDATED
 from nightcrew.quality import byte_order
 from nightcrew.tell_apart import tell_apart
 
-UNDATED = "undated"
 log = logging.getLogger(__name__)
 
 
@@ -94,7 +94,7 @@ def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Re
         return replace(base, state="rejected", reason=swapped)
     if structure.note:
         header = replace(header, notes=(*header.notes, structure.note))
-    return replace(base, header=header, identity=exposure_identity(header, base.sha256))
+    return replace(base, header=header, identity=exposure_identity(header, base.sha256), reason=arrivals.READ)
 
 
 def _wanted(door: Door, folder: str) -> str | None:

@@ -26,7 +26,6 @@ _CHANGED_KIND = (
     'write kind = "{was}" again, or move these files into a folder of their own and watch that one as kind {now}; '
     "what was made of them stays"
 )
-READ = "read; no plan took it yet"
 _PACKED = (".gz", ".bz2", ".xz", ".zst", ".z")
 
 
@@ -114,7 +113,7 @@ def set_reading(base: Reading, structure: Structure, row: PathRow, folder: SetFo
     announced = structure.kind not in ("foreign", "empty") or name.endswith(FITS_SUFFIXES)
     if structure.damaged or (announced and not structure.complete):
         return replace(base, kind="rejected", state="rejected", reason=structure.reason or "its bytes are not all there")
-    return replace(base, kind=kind_word(name, structure), state="waiting", reason=READ)
+    return replace(base, kind=kind_word(name, structure), state="waiting", reason=arrivals.READ)
 
 
 def kind_word(name: str, structure: Structure) -> str:

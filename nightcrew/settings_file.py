@@ -115,6 +115,9 @@ def _validated(values: dict[str, Any], text: str, file: Path | None) -> Settings
 def _sentence(detail: ErrorDetails, values: dict[str, Any], text: str, file: Path | None) -> str:
     location = tuple(part for part in detail["loc"] if isinstance(part, str | int))
     names = ".".join(str(part) for part in location)
+    rule = detail["msg"].removeprefix("Value error, ")
+    if not location:  # a rule about several places, such as folders of different kinds in one another
+        return f"{file or 'the settings'}: {rule}"
     if file is not None and _given(values, location):
         origin = _place(file, text, location)
     else:
@@ -122,7 +125,6 @@ def _sentence(detail: ErrorDetails, values: dict[str, Any], text: str, file: Pat
     if detail["type"] == "extra_forbidden":
         valid = _valid_keys(location[:-1])
         return f"{origin}: {names}: there is no such key{_nearest(str(location[-1]), valid)}; valid here: {', '.join(valid)}"
-    rule = detail["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(detail["input"], dict | BaseModel) else f" (given: {detail['input']!r})"
     return f"{origin}: {names}: {rule}{shown}"
 

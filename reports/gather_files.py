@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from nightcrew.frames.kinds import UNKNOWN_TYPE
 from nightcrew.frames.model import KINDS
 from nightcrew.io.source import shown
 from nightcrew.ledger.arrivals import PathRow
@@ -21,6 +22,10 @@ from reports.values import NumberTable
 
 NAMED = 200  # files of one cause that stand on the page; all of them are in the saved numbers
 _ORDER = (*KINDS, "rejected", "foreign", "ignored")
+_TYPES_MEND = (
+    "nothing is made of them until the profile of the instrument says what they are: kinds by their spelling in [values] kind, by the "
+    "file name in [[filename.kind]], or [values] default_kind for all"
+)
 _KIND_WORDS = {"rejected": "unreadable"}
 # States of a frame say when its own unit failed; these failures show in no frame.
 _OWN_FRAMES = ("bias_master", "dark_master", "thermal_master", "flat_master", "reduce_light", "photometry")
@@ -95,6 +100,7 @@ def _cause(state: Any, kind: str, rows: list[PathRow]) -> Cause:
         files=tuple(named),
         command=why(name_of(rows[0])),
         kind=_KIND_WORDS.get(kind, kind),
+        mend=_TYPES_MEND if state == "set_aside" and UNKNOWN_TYPE in first else "",
     )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from reports.mail import MailNight, Morning
 
+_DATED = re.compile(r"^(\d{4})-(\d{2})-\d{2}$")
 TEMPLATES = Path(__file__).parent / "templates"
 LEVEL_WORDS = {"problem": "problem", "warning": "look at this", "notice": "remark", "info": "for information"}
 SET_NEEDS_SHOWN = 5  # of one set in a mail
@@ -194,7 +195,11 @@ def judged_html(page: NightPage) -> str:
 
 def index_html(page: IndexPage) -> str:
     """The index of nights as one HTML text, newest first, and of sets, by kind."""
-    nights = sorted((e for e in page.entries if e.kind == "night"), key=lambda entry: entry.night, reverse=True)
+
+    def dated(entry: IndexEntry) -> tuple[bool, str]:
+        return _DATED.match(entry.night) is not None, entry.night
+
+    nights = sorted((e for e in page.entries if e.kind == "night"), key=dated, reverse=True)
     sets = sorted((e for e in page.entries if e.kind != "night"), key=lambda entry: (SET_TITLES[entry.kind], entry.night))
     entries = [*nights, *sets]
     latest = nights[0] if nights else max(sets, key=lambda entry: entry.made_at, default=None)
@@ -227,7 +232,7 @@ def _urgent(notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
 def _month(entry: IndexEntry) -> str:
     if entry.kind != "night":
         return SET_TITLES[entry.kind]
-    found = re.match(r"^(\d{4})-(\d{2})-\d{2}$", entry.night)
+    found = _DATED.match(entry.night)
     if found is None or not 1 <= int(found.group(2)) <= 12:
         return "Nights without a date"
     return f"{views.MONTHS[int(found.group(2)) - 1]} {found.group(1)}"

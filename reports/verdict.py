@@ -162,6 +162,8 @@ def _cause_actions(page: NightPage) -> Iterator[Action]:
             heavy = cause.kind == "light" and cause.count > max(2, 0.1 * lights)
             level: Level = "warning" if heavy else "notice"
             yield Action(level=level, text=f"{what} rejected: {why}", command=cause.command, anchor="failures")
+        elif cause.state == "set_aside" and cause.mend:
+            yield Action(level="warning", text=f"{what} set aside: {why}", command=cause.command, anchor="balance")
 
 
 def _fault_actions(page: NightPage) -> Iterator[Action]:

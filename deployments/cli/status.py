@@ -43,19 +43,26 @@ def status(
             found = []
         rest = _without_scope(connection)
         outdated = _outdated(connection, settings)
-        sets = _sets(connection, {one["title"] for one in found}) if night == "last" else []
+        shown = {one["title"] for one in found}
+        sets = _sets(connection, shown) if night == "last" else []
+        others = _other_nights(connection, shown) if night == "last" else []
         untaken = _untaken(connection)
     if json:
-        say_json({"service": service, "untaken_runs": untaken, "sets": sets, "scopes": found, "without_night": rest, "outdated": outdated})
+        beside = {"sets": sets, "other_nights": others, "without_night": rest, "outdated": outdated}
+        say_json({"service": service, "untaken_runs": untaken, "scopes": found, **beside})
         return
     say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
     for row in untaken:
         say(f"Waits: the run of {row['flow']} of {row['asked_at']} UTC, and nobody works on it (`nightcrew doctor`)")
     for one in found:
         _print(one)
-    if sets:
-        say("\nSets:")
-        say_table(("set", "state", "files", *(word.replace("_", " ") for word in _STATES)), [list(one.values()) for one in sets])
+    for title, key, lines in (
+        ("Other nights that are open, or had files within a day:", "night", others),
+        ("Sets:", "set", sets),
+    ):
+        if lines:
+            say(f"\n{title}")
+            say_table((key, "state", "files", *(word.replace("_", " ") for word in _STATES)), [list(one.values()) for one in lines])
     if rest["seen"]:
         say(f"\nWithout a night: {rest['seen']} files")
         _print_reasons(rest["reasons"])
@@ -120,15 +127,33 @@ def _outdated(connection: Connection, settings: Settings) -> list[dict[str, Any]
 
 def _sets(connection: Connection, shown: set[str]) -> list[dict[str, Any]]:
     """One line a set, those that files came for last first."""
-    from nightcrew.ledger import arrivals, scopes
+    from nightcrew.ledger import scopes
 
     rows = sorted((s for s in scopes.find(connection) if s.kind != "night"), key=lambda s: s.last_arrival_at, reverse=True)
+    return _lines(connection, "set", [row for row in rows[:_MOST_SETS] if row.title not in shown])
+
+
+def _other_nights(connection: Connection, shown: set[str]) -> list[dict[str, Any]]:
+    """One line a night beside the newest that is not over yet, or that files came for within a day: one camera more, an archive."""
+    from datetime import UTC, datetime, timedelta
+
+    from nightcrew.ledger import scopes
+    from nightcrew.ledger.database import iso
+
+    since = iso(datetime.now(UTC) - timedelta(days=1))
+    rows = [s for s in scopes.find(connection, kind="night") if s.title not in shown]
+    return _lines(connection, "night", [s for s in rows if s.state == "open" or s.last_arrival_at > since][:_MOST_SETS])
+
+
+def _lines(connection: Connection, key: str, rows: list[ScopeRow]) -> list[dict[str, Any]]:
+    from nightcrew.ledger import arrivals
+
     lines = []
-    for scope in (row for row in rows[:_MOST_SETS] if row.title not in shown):
+    for scope in rows:
         counts: Counter[str] = Counter()
         for (_, state), count in arrivals.balance(connection, scope.id).items():
             counts[state] += count
-        lines.append({"set": scope.title, "state": scope.state, "files": counts.total(), **{word: counts[word] for word in _STATES}})
+        lines.append({key: scope.title, "state": scope.state, "files": counts.total(), **{word: counts[word] for word in _STATES}})
     return lines
 
 

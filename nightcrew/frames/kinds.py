@@ -16,6 +16,7 @@ _SUFFIXES = ("frames", "frame", "images", "image", "exposure", "img")
 _BLANK = frozenset({"unknown", "none", "na", "undefined", "unspecified", "notset", "0"})
 _NOT_DONE = ("F", "NO", "NONE", "FALSE", "OMIT", "PERFORM", "0")  # how IRAF and others say that a step was left out
 _OUR_PRODUCT = "NCRECIPE"  # no profile can switch this off: products are never inputs of their own kind
+UNKNOWN_TYPE = "no frame type"  # stands in the reason of every frame that a profile could make useful
 _MADE_ELSEWHERE = ("master", "super", "combined", "stacked")
 
 
@@ -63,7 +64,7 @@ def _by_header(lookup: Lookup, profile: Profile) -> tuple[Kind, str]:
         elif kind != chosen.kind and "other" not in (kind, chosen.kind):
             lookup.note(f"{found.shown} contradicts {shown}, which is taken")
     if not shown and unknown:
-        return Kind("other", f"{unknown} is no frame type that profile {profile.name} knows"), unknown
+        return Kind("other", f"{unknown} is {UNKNOWN_TYPE} that profile {profile.name} knows"), unknown
     return chosen, shown
 
 
@@ -114,7 +115,7 @@ def _without_type(lookup: Lookup, profile: Profile, named: NamePattern | None) -
         lookup.note(f"no frame type in the header: {default} is the rule of profile {profile.name}")
         return Kind(default)
     hint = f"; the {_what(named)} suggests {named.kind}, but" if named is not None else ", and"
-    return Kind("other", f"no frame type in the header{hint} profile {profile.name} does not take it from the name")
+    return Kind("other", f"{UNKNOWN_TYPE} in the header{hint} profile {profile.name} does not take it from the name")
 
 
 def not_raw(lookup: Lookup, profile: Profile) -> str:

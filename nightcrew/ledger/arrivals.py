@@ -15,6 +15,7 @@ from nightcrew.ledger.schema import path, scope
 
 _CHUNK = 500  # bound parameters a statement: SQLite allows 32,766
 UNREAD = "arrived, not read yet"
+READ = "read; no plan took it yet"
 NOT_YET = "cannot be read yet: "
 VANISHED_UNREAD = "vanished before it was read"
 _NEVER_READ = -1  # a file's time that no file has

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
 from nightcrew.ledger.database import new_id
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.ledger.schema import scope
+
+UNDATED = "undated"  # the "night" of frames that nothing tells when they were taken
+
+
+def _newest_first() -> tuple[ColumnElement[Any], ...]:
+    """By name, the newest first; what has no date is not the newest."""
+    return (scope.c.name == UNDATED).asc(), scope.c.name.desc()
 
 
 def _row(mapping: RowMapping) -> ScopeRow:
@@ -23,8 +31,8 @@ def get(connection: Connection, scope_id: int) -> ScopeRow:
 def find(
     connection: Connection, *, kind: str | None = None, name: str | None = None, instrument: str | None = None, state: str | None = None
 ) -> list[ScopeRow]:
-    """Scopes by kind, name, instrument and state, newest name first."""
-    statement = select(scope).order_by(scope.c.name.desc(), scope.c.instrument)
+    """Scopes by kind, name, instrument and state, newest name first, without a date last."""
+    statement = select(scope).order_by(*_newest_first(), scope.c.instrument)
     wishes = ((scope.c.kind, kind), (scope.c.name, name), (scope.c.instrument, instrument), (scope.c.state, state))
     for column, wanted in wishes:
         if wanted is not None:
@@ -73,16 +81,14 @@ def siblings(connection: Connection, scope_id: int, newest: int) -> list[int]:
     if mine.kind != "night":
         return []
     rows = connection.execute(
-        select(scope.c.id, scope.c.state)
-        .where(scope.c.instrument == mine.instrument, scope.c.kind == mine.kind)
-        .order_by(scope.c.name.desc())
+        select(scope.c.id, scope.c.state).where(scope.c.instrument == mine.instrument, scope.c.kind == mine.kind).order_by(*_newest_first())
     ).all()
     return [row.id for place, row in enumerate(rows) if row.id != scope_id and (row.state == "open" or place < newest)]
 
 
 def latest_nights(connection: Connection, newest: int) -> list[int]:
     """Nights that a set's models may serve: the open ones and the newest ``newest``."""
-    rows = connection.execute(select(scope.c.id, scope.c.state).where(scope.c.kind == "night").order_by(scope.c.name.desc())).all()
+    rows = connection.execute(select(scope.c.id, scope.c.state).where(scope.c.kind == "night").order_by(*_newest_first())).all()
     return [row.id for place, row in enumerate(rows) if row.state == "open" or place < newest]
 
 
@@ -91,7 +97,8 @@ def is_remade_unasked(connection: Connection, scope_id: int, newest: int) -> boo
     mine = get(connection, scope_id)
     if mine.state == "open":
         return True
-    after = scope.c.name > mine.name if mine.kind == "night" else scope.c.last_arrival_at > mine.last_arrival_at
+    newer_night = (scope.c.name > mine.name) & (scope.c.name != UNDATED)
+    after = newer_night if mine.kind == "night" else scope.c.last_arrival_at > mine.last_arrival_at
     later = (scope.c.instrument == mine.instrument, scope.c.kind == mine.kind, after)
     return int(connection.execute(select(func.count()).select_from(scope).where(*later)).scalar_one()) < newest
 
@@ -116,14 +123,14 @@ def due(connection: Connection, now: str) -> list[ScopeRow]:
     """Scopes that want a plan: marked since the last one, or whose waiting group became quiet.  Newest night first, then sets."""
     wakes = (scope.c.wake_at != "") & (scope.c.wake_at <= now)
     statement = select(scope).where((scope.c.mark > scope.c.planned_mark) | wakes)
-    statement = statement.order_by(scope.c.kind != "night", scope.c.name.desc())
+    statement = statement.order_by(scope.c.kind != "night", *_newest_first())
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 
 def unreported(connection: Connection) -> list[ScopeRow]:
     """Closed and planned scopes whose page is not current: the process died, or the disk was full, before it was written."""
     behind = (scope.c.state == "closed", scope.c.mark <= scope.c.planned_mark, scope.c.reported_mark < scope.c.mark)
-    statement = select(scope).where(*behind).order_by(scope.c.kind != "night", scope.c.name.desc())
+    statement = select(scope).where(*behind).order_by(scope.c.kind != "night", *_newest_first())
     return [_row(row) for row in connection.execute(statement).mappings()]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from deployments.cli import COMMANDS, GROUPS, command_of
 from deployments.cli.common import clean
-from nightcrew.ledger import dispatches, products
+from nightcrew.ledger import dispatches, products, scopes
 from nightcrew.ledger.database import Database
 from tasks.executor import Wish
 from tests.support.commands import nightcrew
@@ -129,6 +129,25 @@ def test_status_says_what_waits_and_for_what(observatory: Path, tmp_path: Path) 
     assert "flat master V" in shown
     assert "Waits: the run of ingest of 20" in shown
     assert "nobody works on it" in shown
+
+
+def test_status_names_the_other_nights_that_are_open(observatory: Path, tmp_path: Path) -> None:
+    """Two cameras, or an archive that is copied in: the newest night is not all that happens."""
+    bench = Bench(observatory / "raw", tmp_path)
+    bench.see(path for path in sorted((observatory / "raw").iterdir()) if path.name.startswith("bias"))
+    bench.ingest()
+    (tmp_path / "nightcrew.toml").write_text("")
+    database = Database(bench.settings.ledger_url)
+    with database.write() as connection:
+        for name in ("2026-05-17", "undated"):
+            scopes.ensure(connection, "night", name, "CAM", database.now())
+    shown = nightcrew("status", folder=tmp_path).stdout
+    assert "\n2026-05-17  CAM" in shown
+    told = json.loads(nightcrew("status", "--json", folder=tmp_path).stdout)
+    assert [row["night"] for row in told["other_nights"]] == ["2026-05-16/NCSIM", "undated/CAM"]
+    assert told["other_nights"][0]["waiting"] == told["other_nights"][0]["files"] > 0
+    there = nightcrew("status", "2026-05-16", folder=tmp_path).stdout
+    assert "x waiting: read; no plan took it yet" in there
 
 
 def test_report_writes_the_page_and_sends_the_mornings_mail_once(observatory: Path) -> None:

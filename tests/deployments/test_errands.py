@@ -97,3 +97,9 @@ def test_a_night_is_no_set(tmp_path: Path) -> None:
     take_in(night)
     with pytest.raises(Refused, match="19 files in it were taken in as those of kind night"):
         prepare(settings_of(tmp_path, tmp_path / "raw", "sensor"))
+
+
+def test_a_misspelt_profile_stops_the_start_and_is_named_with_the_nearest(tmp_path: Path) -> None:
+    folder = FolderSettings(path=tmp_path / "in", instrument="sbig_stl1010")
+    with pytest.raises(Refused, match=r"\[\[folders\]\] .*in: there is no instrument profile 'sbig_stl1010'; did you mean 'sbig_stl1001'"):
+        prepare(set_settings(tmp_path, folders=(folder,)))

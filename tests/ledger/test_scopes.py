@@ -105,3 +105,16 @@ def test_open_scopes_are_found_by_their_state(shelf: Shelf) -> None:
     with shelf.database.write() as connection:
         scopes.close(connection, one, shelf.database.now())
         assert [row.id for row in scopes.find(connection, state="open")] == [two]
+
+
+def test_what_has_no_date_is_not_the_newest_night(shelf: Shelf) -> None:
+    undated, old, new = make(shelf, "undated", "2026-03-13", "2026-03-14")
+    with shelf.database.read() as connection:
+        assert [row.id for row in scopes.find(connection)] == [new, old, undated]
+        scopes_due = [row.id for row in scopes.due(connection, shelf.database.now())]
+    assert scopes_due == [new, old, undated]
+    with shelf.database.write() as connection:
+        for one in (undated, old, new):
+            scopes.close(connection, one, shelf.database.now())
+        assert scopes.is_remade_unasked(connection, new, 1)
+        assert not scopes.is_remade_unasked(connection, old, 1)

@@ -210,9 +210,13 @@ def entry(night: str, **changes: object) -> IndexEntry:
 
 
 def test_the_index_is_newest_first_by_month() -> None:
-    page = IndexPage(site="Hill", made_at="2026-03-15T08:00:00", entries=(entry("2026-02-27"), entry("2026-03-14"), entry("2026-03-02")))
+    page = IndexPage(
+        site="Hill",
+        made_at="2026-03-15T08:00:00",
+        entries=tuple(entry(night) for night in ("2026-02-27", "undated", "2026-03-14", "2026-03-02")),
+    )
     html = render.index_html(page)
-    places = [html.index(f'href="night/{night}/index.html">{night}') for night in ("2026-03-14", "2026-03-02", "2026-02-27")]
+    places = [html.index(f'href="night/{night}/index.html">{night}') for night in ("2026-03-14", "2026-03-02", "2026-02-27", "undated")]
     assert places == sorted(places)
     assert html.index("March 2026") < html.index("February 2026")
     assert "Latest: night 2026-03-14" in html

@@ -136,3 +136,15 @@ def test_calibrations_alone_are_a_night_too() -> None:
 def test_duplicates_do_not_count_as_lights() -> None:
     page = night(balance=(BalanceRow(instrument="c", kind="light", seen=5, done=3, set_aside=2),))
     assert light_counts(page) == (3, 3)
+
+
+def test_frames_of_which_nobody_knows_what_they_are_need_a_person() -> None:
+    """A camera that writes no frame type would else be set aside whole, in a good night."""
+    reason = "no frame type in the header, and profile generic does not take it from the name"
+    rows = (BalanceRow(instrument="generic", kind="other", seen=9, set_aside=9),)
+    cause = Cause(state="set_aside", cause=reason, count=9, files=("a.fits",), command="nightcrew why a.fits", kind="other", mend="say it")
+    page = night(lights=(), stacks=(), masters=(), calibrations=(), balance=rows, causes=(cause,), truth=())
+    assert judge(page).status == "attention"
+    assert any(action.text.startswith("9 files set aside: no frame type") for action in judge(page).actions)
+    wanted = dataclasses.replace(cause, cause="duplicate: the same bytes as b.fits", mend="")
+    assert judge(dataclasses.replace(page, causes=(wanted,))).status == "good"

@@ -155,8 +155,9 @@ def test_folders_of_different_kinds_never_lie_inside_each_other(first: str, seco
     if not refused:
         assert len(Settings.load(file).folders) == 2
         return
-    with pytest.raises(Refused, match="every file must have one kind"):
+    with pytest.raises(Refused, match="every file must have one kind") as told:
         Settings.load(file)
+    assert str(told.value).startswith(f"{file.absolute()}: the folder ")
 
 
 def test_folders_are_told_apart_after_their_paths_are_known(tmp_path: Path) -> None:
