@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +131,11 @@ def test_runner_and_server_come_back_and_the_work_goes_on(killed: Running) -> No
     made_again(killed, "a catalogue after the runner was killed")
 
     runner = killed.child("runner")
+    old, young = aged_run(killed)
     killed.server.kill()
     made_again(killed, "a catalogue after the server was killed")
+    killed.wait(lambda: not rows_of(killed, old), "the history of 100 days ago is taken away by the server that came back")
+    assert rows_of(killed, young)
     assert killed.child("runner") not in (None, runner)
     with killed.space.database.read() as connection:
         assert any("server ended" in text for _, _, _, text in messages.happenings(connection, ""))
@@ -143,3 +148,29 @@ def made_again(service: Running, what: str) -> None:
     service.look_again(CAMERA)
     service.wait(lambda: service.made_since(CAMERA, token) == {(lost.recipe, lost.key): 1}, what, 90)
     service.wait(lambda: service.idle(CAMERA), "the scope is planned")
+
+
+def aged_run(service: Running) -> tuple[str, str]:
+    """Two finished runs in Prefect's database, the first of which is made to have ended 100 days ago."""
+    with closing(sqlite3.connect(prefect_database(service), timeout=60)) as database, database:
+        query = "SELECT id FROM flow_run WHERE state_type = 'COMPLETED' ORDER BY end_time LIMIT 2"
+        (old,), (young,) = database.execute(query).fetchall()
+        database.execute("UPDATE flow_run SET end_time = datetime(end_time, '-100 days') WHERE id = ?", (old,))
+    assert rows_of(service, old)
+    return old, young
+
+
+def rows_of(service: Running, run: str) -> int:
+    """How many rows Prefect keeps of a run: the run, its tasks, its words."""
+    queries = (
+        "SELECT count(*) FROM flow_run WHERE id = ?",
+        "SELECT count(*) FROM task_run WHERE flow_run_id = ?",
+        "SELECT count(*) FROM log WHERE flow_run_id = ?",
+    )
+    with closing(sqlite3.connect(prefect_database(service), timeout=60)) as database:
+        return sum(int(database.execute(query, (run,)).fetchone()[0]) for query in queries)
+
+
+def prefect_database(service: Running) -> Path:
+    """The file of Prefect's server."""
+    return service.settings.state.root / "prefect" / "prefect.db"
