@@ -89,6 +89,12 @@ def _workers(settings: Settings) -> int:
     return settings.limits.threads if settings.runner.task_runner == "threads" else settings.limits.processes
 
 
+def dask_cluster(settings: Settings) -> dict[str, Any]:
+    """A local cluster of so many processes.  Its own pages would be open to every machine without a log-in: they stay on this one."""
+    mine = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "worker_dashboard_address": "127.0.0.1:0"}
+    return {"n_workers": settings.limits.processes, "threads_per_worker": 1, **mine}
+
+
 def runner_of(settings: Settings) -> TaskRunner[Any]:
     """The task runner of the configuration: threads, processes or Dask."""
     if settings.runner.task_runner == "threads":
@@ -99,7 +105,7 @@ def runner_of(settings: Settings) -> TaskRunner[Any]:
         from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined, import-not-found, unused-ignore]
     except ImportError as error:
         raise Refused('runner.task_runner = "dask" needs the extra: pip install nightcrew[dask]') from error
-    runner: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs={"n_workers": settings.limits.processes, "threads_per_worker": 1})
+    runner: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs=dask_cluster(settings))
     return runner
 
 

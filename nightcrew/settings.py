@@ -117,6 +117,8 @@ class ReportsSettings(Section):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
+        if self.password is not None and not self.password.get_secret_value():
+            raise ValueError("NIGHTCREW_REPORTS__PASSWORD is empty: set a password, or unset it")
         if not is_loopback(self.address) and self.password is None:
             raise ValueError(f"set NIGHTCREW_REPORTS__PASSWORD to show the pages on {self.address!r}, or keep address = '127.0.0.1'")
         return self
@@ -258,6 +260,8 @@ class PrefectSettings(Section):
 
     @model_validator(mode="after")
     def _closed_door(self) -> Self:
+        if self.auth is not None and not all(self.auth.get_secret_value().partition(":")):
+            raise ValueError("NIGHTCREW_PREFECT__AUTH has to be user:password, neither of them empty")
         if not is_loopback(self.address) and self.auth is None:
             raise ValueError(
                 "the Prefect server hands out stored secrets to anyone who reaches it: "

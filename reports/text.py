@@ -8,6 +8,8 @@ import shlex
 import unicodedata
 from functools import lru_cache
 
+from nightcrew.io.cells import inert
+
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -18,7 +20,6 @@ SPACE = "\N{NO-BREAK SPACE}"  # between a number and its unit
 # which make a name read backwards
 _UNSAFE = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"})
 _TO_QUOTE = re.compile(r'[",\\;\s]')
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def visible(text: str) -> str:
@@ -75,9 +76,7 @@ def csv_cell(value: str | int | float | bool | None) -> str:
 
 @lru_cache(maxsize=10_000)  # most texts of a table stand in hundreds of its rows
 def _csv_text(value: str) -> str:
-    clean = visible(value)
-    if value.startswith(_FORMULA):
-        clean = f"'{clean}"
+    clean = inert(visible(value))
     return '"' + clean.replace('"', '""') + '"' if _TO_QUOTE.search(clean) else clean
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -98,6 +99,7 @@ def main() -> None:
     """Entry point: one sentence on stderr and a code above 0 when something cannot be done (2: the user's mistake)."""
     from nightcrew.errors import NightcrewError, Refused
 
+    os.umask(os.umask(0o077) | 0o022)  # whatever this shell allows: nobody but us writes into what we write
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
         build(command_of(sys.argv[1:]), *sys.argv[1:])()

@@ -42,8 +42,9 @@ def say(text: object = "") -> None:
 
 
 def say_json(value: Any) -> None:
-    """Print JSON; NaN is refused, since other programs read this."""
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    """Print JSON; NaN is refused, since other programs read this, and what could steer a terminal is escaped."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    sys.stdout.write("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text) + "\n")
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

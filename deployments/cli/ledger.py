@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from deployments.cli.common import ConfigOption, clean, open_ledger, say, say_json, say_table, scopes_named
+from nightcrew.io.cells import inert
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -52,7 +53,7 @@ def ledger(
     elif form == "csv":
         writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
-        writer.writerows({key: "" if value is None else clean(value) for key, value in row.items()} for row in rows)
+        writer.writerows({key: "" if value is None else inert(clean(value)) for key, value in row.items()} for row in rows)
     elif rows:
         say_table(list(rows[0]), [[_short(name, value) for name, value in row.items()] for row in rows])
     else:

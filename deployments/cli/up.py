@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import resource
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ def up(config: ConfigOption = None) -> None:
     settings = Settings.load(config)
     log_to_stderr()
     stop = stop_on_signals()
-    os.umask(os.umask(0o077) | 0o022)  # whatever this shell allows: nobody but us writes into what we write
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # our memory holds passwords
     only_one = OnlyOne(settings.state.root)
     children, endpoints = plan_children(settings)
     environment = next(iter(children.values())).environment

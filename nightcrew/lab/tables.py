@@ -11,6 +11,7 @@ from typing import Any
 
 from nightcrew.errors import RejectedInput
 from nightcrew.io.atomic import write_text
+from nightcrew.io.cells import as_it_was, inert
 from nightcrew.io.source import shown
 
 
@@ -20,8 +21,8 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.10g}"
-    # Undecodable bytes of a path stay what they were (surrogateescape); anything else is written as it is.
-    return str(value)
+    # Undecodable bytes of a path stay what they were (surrogateescape).
+    return inert(value) if isinstance(value, str) else str(value)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, durable: bool = False) -> Path:
@@ -39,7 +40,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = [{str(key): value or "" for key, value in row.items()} for row in reader]
+            rows = [{str(key): as_it_was(value or "") for key, value in row.items()} for row in reader]
             names = reader.fieldnames
     except (UnicodeDecodeError, csv.Error) as error:
         raise RejectedInput(f"{shown(path)}: is no CSV table ({error})") from error

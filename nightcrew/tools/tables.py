@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nightcrew.errors import Refused
+from nightcrew.io.cells import inert
 
 Value = bool | int | float | str | None
 FORMS = ("text", "csv", "ecsv", "json")
@@ -101,7 +102,7 @@ def _csv(table: SmallTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(table.names)
-    writer.writerows([["" if value is None else value for value in row] for row in table.rows])
+    writer.writerows([["" if value is None else inert(value) if isinstance(value, str) else value for value in row] for row in table.rows])
     return stream.getvalue()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from deployments.cli import COMMANDS, GROUPS, command_of
-from deployments.cli.common import clean
+from deployments.cli import COMMANDS, GROUPS, command_of, main
+from deployments.cli.common import clean, say_json
+from deployments.cli.ledger import ledger
 from nightcrew.ledger import dispatches, products, scopes
 from nightcrew.ledger.database import Database
 from tasks.executor import Wish
@@ -287,6 +289,42 @@ def test_doctor_names_each_fault_and_how_to_mend_it(tmp_path: Path) -> None:
     problems = {(row["subject"], row["mend"] != "") for row in json.loads(answer.stdout) if row["level"] == "problem"}
     assert answer.returncode == 1
     assert {("configuration", True), ("folder", True), ("disk", True), ("mail", True)} <= problems
+
+
+def test_what_commands_write_is_written_by_nobody_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the shell's umask allows, and no more than it does."""
+    monkeypatch.setattr("sys.argv", ["nightcrew", "made"])
+    for given, modes in ((0o000, (0o755, 0o644)), (0o077, (0o700, 0o600))):
+        folder = tmp_path / str(given)
+
+        def make(folder: Path = folder) -> None:
+            folder.mkdir()
+            (folder / "file").write_text("")
+
+        monkeypatch.setattr("deployments.cli.build", lambda *_, make=make: make)
+        before = os.umask(given)
+        try:
+            main()
+        finally:
+            os.umask(before)
+        assert tuple(path.stat().st_mode & 0o777 for path in (folder, folder / "file")) == modes
+
+
+def test_json_cannot_steer_a_terminal_and_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"name": "a\x9b2J\u202eb\x7f\x1b é \u2013"}
+    say_json(said)
+    out = capsys.readouterr().out
+    assert all(char.isprintable() or char == "\n" for char in out)
+    assert json.loads(out) == said
+    assert "é" in out
+
+
+def test_a_csv_of_the_ledger_holds_no_formula(
+    observatory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("deployments.cli.ledger.query", lambda *_: [{"path": "=cmd|' /C calc'!A0", "value": -1.5, "error": None}])
+    ledger("files", form="csv", config=observatory / "nightcrew.toml", night="", state="", limit=5)
+    assert list(csv.DictReader(capsys.readouterr().out.splitlines())) == [{"path": "'=cmd|' /C calc'!A0", "value": "-1.5", "error": ""}]
 
 
 def test_text_from_files_cannot_steer_a_terminal() -> None:

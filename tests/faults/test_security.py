@@ -74,6 +74,7 @@ def command(root: Path, *words: str, **changes: str) -> bytes:
         capture_output=True,
         check=False,
         timeout=120,
+        umask=0,
     )
     return done.stdout + done.stderr
 
@@ -126,6 +127,25 @@ def test_no_door_is_open_without_a_password_and_an_open_one_is_told(
     (told,) = open_doors(Settings.load(tmp_path / "nightcrew.toml"))
     assert f"on {address}" in told
     assert "not encrypted" in told
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+@pytest.mark.parametrize(
+    ("secret", "value"),
+    [
+        ("NIGHTCREW_REPORTS__PASSWORD", ""),
+        *(("NIGHTCREW_PREFECT__AUTH", value) for value in ("", ":", "planted", ":planted", "planted:")),
+    ],
+)
+def test_an_empty_password_is_none_and_is_refused_unsaid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, value: str, address: str
+) -> None:
+    section = secret.removeprefix("NIGHTCREW_").partition("__")[0].lower()
+    (tmp_path / "nightcrew.toml").write_text(f'[{section}]\naddress = "{address}"\n', encoding="utf-8")
+    monkeypatch.setenv(secret, value)
+    with pytest.raises(Refused, match=secret) as told:
+        Settings.load(tmp_path / "nightcrew.toml")
+    assert "planted" not in str(told.value)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])

@@ -69,6 +69,14 @@ def test_only_what_passes_is_retried(error: Exception, again: bool) -> None:
     assert is_passing(task, run, state) is again
 
 
+def test_a_cluster_of_dask_opens_no_door_to_other_machines() -> None:
+    """Dask's own default is 0.0.0.0:8787, without a log-in."""
+    made = executor.dask_cluster(Settings(limits=LimitsSettings(processes=3)))
+    assert made["n_workers"] == 3
+    doors = {name: value.partition(":")[0] for name, value in made.items() if name == "host" or name.endswith("address")}
+    assert doors == dict.fromkeys(("host", "dashboard_address", "worker_dashboard_address"), "127.0.0.1")
+
+
 def test_tasks_are_never_cached_and_keep_no_results() -> None:
     task = our_task(lambda title: title, name="unit")
     assert task.persist_result is False

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.server, pytest.mark.xdist_group("service")]
 def test_every_door_is_on_this_machine_and_shut_to_foreign_pages(service: Running) -> None:
     """All sockets that the service listens on; and a page of elsewhere in the browser of this machine."""
     doors = [one.laddr for process in service.family() for one in process.net_connections() if one.status == psutil.CONN_LISTEN]
+    assert {process.rlimit(psutil.RLIMIT_CORE)[0] for process in service.family()} == {0}  # no core dump holds a password
     assert {ip_address(door.ip).is_loopback for door in doors} == {True}
     assert service.endpoints is not None
     wanted = [urlsplit(url).port for url in (service.endpoints.ui_url, service.endpoints.pages_url)]

@@ -38,6 +38,15 @@ def test_csv_keeps_values_and_quotes() -> None:
     assert rows[3][4] == 'say "x", y'
 
 
+def test_no_cell_of_a_csv_is_a_formula() -> None:
+    rows = (("=HYPERLINK(1)", "-30:10:11.5", -1.5), ("@SUM(1)", "+41", 2.0), ("-2+cmd|' /C calc'!A0", "", 0.0))
+    table = SmallTable(("OBJECT", "DEC", "X"), rows)
+    read = list(csv.reader(io.StringIO(render(table, "csv"))))[1:]
+    assert [row[0][:2] for row in read] == ["'=", "'@", "'-"]
+    assert [row[1:] for row in read] == [["-30:10:11.5", "-1.5"], ["+41", "2.0"], ["", "0.0"]]
+    assert json.loads(render(table, "json"))[0]["OBJECT"] == "=HYPERLINK(1)"
+
+
 def test_json_keeps_types_and_has_no_nan() -> None:
     rows = json.loads(render(TABLE, "json"))
     assert rows[0] == {"Filename": "a.fit", "SIMPLE": True, "NAXIS": 2, "EXPTIME": 0.1, "OBJECT": "M 31"}

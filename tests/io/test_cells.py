@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightcrew.io.cells import as_it_was, inert
+from nightcrew.lab.tables import read_table, write_table
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-A1", "'=1", "''@x", "\uff1d1", "-1+A1", "+"]
+)
+def test_what_a_spreadsheet_would_compute_is_text(text: str) -> None:
+    assert inert(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "M 31", "-30:10:11.5", "+41 16 09", "-1.5e-7", "-.5", "'quoted'", "a=b", "2026-11-21", "it's"])
+def test_other_texts_stay(text: str) -> None:
+    assert inert(text) == text
+
+
+@given(st.text(alphabet="'=+-@1a:. \t"))
+def test_every_text_can_be_had_back(text: str) -> None:
+    assert as_it_was(inert(text)) == text
+
+
+def test_tables_of_the_laboratory_give_back_the_names_of_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    names = ["=HYPERLINK(1).fits", "'-5C.fits", "-5.0", "plain.fits"]
+    path = write_table(tmp_path / "index.csv", ("PATH", "X"), [{"PATH": name, "X": -1.5} for name in names])
+    assert [row["PATH"] for row in read_table(path)] == names
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    assert [line[:2] for line in lines] == ["'=", "''", "-5", "pl"]
+    assert {line.rpartition(",")[2] for line in lines} == {"-1.5"}
