@@ -2,7 +2,8 @@
 
 A spreadsheet takes a cell that begins with ``=``, ``+``, ``-`` or ``@`` for a formula, and a formula may start a program or send
 the table elsewhere; names of files and words of headers come from anywhere.  Such a text gets an apostrophe before it (and so does
-one that has apostrophes there already, so that nothing is lost).  Numbers, dates and coordinates such as ``-30:10:11.5`` stay.
+one that has apostrophes there already, so that nothing is lost).  Numbers with their units, and coordinates (``-20.0C 60s``,
+``-30:10:11.5``), stay: they hold no operator, bracket or reference.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}]")
-_NUMBER = re.compile(r"[+-](?:[0-9][0-9:. ]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-](?:[0-9][0-9:. ]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?: ?[A-Za-z][A-Za-z0-9_. ]*)?")
 
 
 def inert(text: str) -> str:

@@ -9,13 +9,32 @@ from nightcrew.lab.tables import read_table, write_table
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-A1", "'=1", "''@x", "\uff1d1", "-1+A1", "+"]
+    "text",
+    [
+        "=1+1",
+        "+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "-A1",
+        "'=1",
+        "''@x",
+        "\uff1d1",
+        "-1+A1",
+        "+",
+        "-1 A1!B2",
+        "-1 cmd|x",
+        "-1 SUM(A1)",
+    ],
 )
 def test_what_a_spreadsheet_would_compute_is_text(text: str) -> None:
     assert inert(text) == f"'{text}"
 
 
-@pytest.mark.parametrize("text", ["", "M 31", "-30:10:11.5", "+41 16 09", "-1.5e-7", "-.5", "'quoted'", "a=b", "2026-11-21", "it's"])
+@pytest.mark.parametrize(
+    "text", ["", "M 31", "-30:10:11.5", "+41 16 09", "-1.5e-7", "-20.0C 60s", "-.5", "'quoted'", "a=b", "2026-11-21", "it's"]
+)
 def test_other_texts_stay(text: str) -> None:
     assert inert(text) == text
 
