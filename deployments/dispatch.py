@@ -217,10 +217,13 @@ class Dispatcher:
                 _LOG.info("closed %s", scope.title)
 
     def _look_after_products(self) -> None:
-        """A product that a person deleted comes back: its scope is marked to look again."""
+        """A product that a person deleted comes back, and so do raw files that were away: their scopes are marked to look again."""
         now_s = self._clock()
         if now_s >= self._products_at_s:
             self._products_at_s = now_s + self._space.settings.watch.sweep_s
+            returned = self._space.notice_returned_files()
+            if returned:
+                _LOG.info("%d raw files that were away are there again", returned)
             for title in self._space.notice_lost_products():
                 _LOG.warning("files of products of %s are gone: they are made again", title)
 

@@ -120,10 +120,7 @@ def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     try:
         return read_arrival(row, door)
     except TransientError as error:
-        if not os.path.lexists(row.path):
-            reason = arrivals.VANISHED_UNREAD
-            return Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, state="set_aside", reason=reason)
-        return _Postponed(row.id, str(error))
+        return _Postponed(row.id, str(error))  # if it is gone the next sweep says so: a share may only be away for a moment
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
         log.exception("%s", os.fsdecode(row.path))
         reason = f"a fault in Nightcrew while it was read: {type(error).__name__}: {error}"

@@ -187,6 +187,10 @@ class Workspace:
         with self.database.read() as connection:
             return [scopes.get(connection, scope_id).title for scope_id in lost]
 
+    def notice_returned_files(self) -> int:
+        """Raw files that are said to be gone and are there count again (open scopes and the newest closed ones); how many."""
+        return arrivals.returned(self.database, self._remade_unasked())
+
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
         """Remove half-written files and folders that dead workers left (never one under a final name); how many."""
         limit = self.database.clock().timestamp() - older_than_s

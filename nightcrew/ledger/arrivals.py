@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,6 +170,25 @@ def mark_vanished(database: Database, paths: Iterable[bytes]) -> int:
             touched |= {row.scope_id for row in rows if row.scope_id is not None and row.state == "waiting"}
             scopes.mark(connection, touched, now)
     return gone
+
+
+def returned(database: Database, scope_ids: Sequence[int]) -> int:
+    """Files of these scopes that are said to be gone and are there, as after a share was away for a moment: how many are back.
+
+    The watcher may not have noticed that they were away, and then says nothing of their return.
+    """
+    back = []
+    for some in in_chunks(scope_ids):
+        with database.read() as connection:
+            rows = connection.execute(select(path).where(path.c.scope_id.in_(some), path.c.vanished)).all()
+        for row in rows:
+            with suppress(OSError):
+                status = os.lstat(row.path)
+                known = (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns) or row.mtime_ns == _NEVER_READ
+                if known and stat.S_ISREG(status.st_mode):
+                    back.append(Seen(path=row.path, folder=row.folder, size=status.st_size, mtime_ns=status.st_mtime_ns))
+    record(database, back)
+    return len(back)
 
 
 def postpone(database: Database, reasons: Mapping[int, str]) -> None:

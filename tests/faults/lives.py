@@ -168,16 +168,22 @@ def _look(settings: Settings, number: int, want: Undisturbed, tale: Tale, name: 
     found = [*differences(want.picture, picture_of(life.space)), *broken_promises(life.space, want.picture)]
     found += [f"{path} is owned by no product" for path in unowned(life.space)]
     with life.space.database.read() as connection:
-        told = [text for _, _, level, text in messages.happenings(connection, "") if level == "problem"]
+        happened = messages.happenings(connection, "")
+        told = [text for _, _, level, text in happened if level == "problem"]
         mails = messages.mails(connection)
         left = claims.running(connection)
-        wishes = [row.wish for row in dispatches.recent(connection, 10_000)]
+        asked = dispatches.recent(connection, 10_000)
     found += [f"a claim of {fingerprint[:12]} is left" for fingerprint in left]
     with undrawn():
         page = write_page(life.space, NIGHT).path.read_text(encoding="utf-8")
-    found += [f"the page does not name: {text}" for text in set(told) if "Crashed" in text and text not in page]
+    crashed = [text for text in told if "Crashed" in text]
+    ended = sum("Crashed" in row.outcome for row in asked)
+    found += [] if len(crashed) == ended else [f"{ended} runs crashed, {len(crashed)} of them are told"]
+    found += [f"the page does not name: {text}" for text in {*crashed, "started"} if text not in page]
+    starts = sum(text == "started" for _, _, _, text in happened)
+    found += [] if starts > number else [f"{number} lives and the next day's, {starts} starts are told"]
     found += _mail_faults(settings, {row.morning: row.state for row in mails}, tale)
-    tale.given_up += sum(bool(wish.get("retry_failed")) for wish in wishes)
+    tale.given_up += sum(bool(row.wish.get("retry_failed")) for row in asked)
     tale.told += len(told)
     tale.faults += [f"{name}: {text}" for text in found]
     life.close()

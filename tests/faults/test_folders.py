@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.ledger import arrivals, messages
+from deployments.dispatch import Dispatcher
+from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from tests.support.no_runs import NoRuns
 from tests.support.small_nights import make_raw, small_plan
 from tests.support.watched import Watched
 from watchers.service import ledger_sink
@@ -72,6 +74,38 @@ def test_a_folder_that_is_unmounted_and_comes_back(bench: Watched, how: str) -> 
     bench.close()
     bench.run()
     assert [row.state for row in bench.files()] == ["done"] * 3
+
+
+def test_a_folder_that_is_unmounted_while_its_files_are_read_and_used(bench: Watched) -> None:
+    """The share goes between the watcher's look and the reading, and again between reading and reducing; nobody but they notices."""
+    folder, away = bench.folder, bench.folder.with_name("away")
+    bench.watch(12)
+    folder.rename(away)
+    bench.ingest_once()
+    bench.watch(20)
+    away.rename(folder)
+    bench.watch(20)
+    bench.ingest_once()
+    assert {row.kind for row in bench.files()} == {"bias"}
+    bench.close()
+    folder.rename(away)
+    bench.run()
+    bench.run()
+    assert all(row.vanished for row in bench.files())
+    with bench.space.database.read() as connection:
+        assert scopes.due(connection, bench.space.database.now()) == []
+    (scope,) = bench.scopes()
+    with bench.space.database.write() as connection:
+        scopes.reported(connection, scope.id, scope.mark)
+    away.rename(folder)
+    dispatcher = Dispatcher(bench.space, NoRuns(), clock=lambda: 0.0)
+    dispatcher.step()
+    with bench.space.database.read() as connection:
+        assert [row.flow for row in dispatches.all_living(connection)] == ["night"]
+    bench.run()
+    assert not any(row.vanished for row in bench.files())
+    assert {row.state for row in bench.files()} == {"done"}
+    assert bench.space.notice_returned_files() == 0
 
 
 def _broken(_path: bytes) -> None:
