@@ -1,7 +1,8 @@
 """Where the pixels of one frame lie on another, from the stars that both show.
 
 astroalign (Beroiz et al. 2020, doi:10.1016/j.ascom.2020.100384) finds which stars belong together by the shapes of
-triangles, without knowing shift, rotation or scale.  It draws its samples at random, so its transform is only the start:
+triangles, without knowing shift, rotation or scale.  Where it finds none, the shift that most pairs of stars agree on is
+tried.  astroalign draws its samples at random, so its transform is only the start:
 all stars of both catalogues are then paired by position and the similarity transform is fitted to the pairs by least
 squares until they no longer change.  The result therefore depends neither on chance nor on the order of the stars.
 """
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Double = NDArray[np.float64]
+_SHIFT_BIN_PX = 3.0  # three bins hold what a turn by half a degree makes of one shift, 500 px from the centre
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +90,14 @@ def register(
         if led.ok:
             return led
     start = _first_guess(frame, reference, parameters.max_control_points)
-    if isinstance(start, str):
-        return Registration(matrix=None, reason=start)
-    return _judged(*_refined(frame, reference, start, parameters.match_radius_px), frame, reference, parameters)
+    if not isinstance(start, str):
+        found = _judged(*_refined(frame, reference, start, parameters.match_radius_px), frame, reference, parameters)
+        if found.ok:
+            return found
+    shifted = _judged(*_refined(frame, reference, _shift(frame, reference), parameters.match_radius_px), frame, reference, parameters)
+    if shifted.ok:
+        return shifted
+    return Registration(matrix=None, reason=start) if isinstance(start, str) else found
 
 
 def _brightest(positions: Double, flux: Double, number: int) -> Double:
@@ -113,6 +120,24 @@ def _first_guess(frame: Double, reference: Double, control_points: int) -> Doubl
         except (astroalign.MaxIterError, ValueError, IndexError, TypeError) as error:
             reason = f"no pattern of the {min(number, len(frame))} brightest stars found on the reference ({_sentence(error)})"
     return reason
+
+
+def _shift(frame: Double, reference: Double) -> Double:
+    """The shift (2, 3) that most pairs of stars agree on, within 1.5 bins: wide fields drift over hundreds of pixels during a night and the
+    brightest stars (saturated, behind a cloud) are others then, while hundreds of faint ones still tell how far it moved.
+    """
+    steps = (reference[None, :, :] - frame[:, None, :]).reshape(-1, 2)
+    cells = ((steps - steps.min(axis=0)) / _SHIFT_BIN_PX).astype(np.int64) + 1
+    width = int(cells[:, 1].max()) + 2
+    codes, counts = np.unique(cells[:, 0] * width + cells[:, 1], return_counts=True)
+    votes = np.zeros(len(codes), np.int64)
+    for neighbour in (dx * width + dy for dx in (-1, 0, 1) for dy in (-1, 0, 1)):
+        place = np.minimum(np.searchsorted(codes, codes + neighbour), len(codes) - 1)
+        votes += np.where(codes[place] == codes + neighbour, counts[place], 0)
+    most = np.array(divmod(int(codes[np.argmax(votes)]), width))
+    near = (np.abs(cells - most) <= 1).all(axis=1)
+    shift = np.median(steps[near], axis=0)
+    return np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
 
 
 def _sentence(error: Exception) -> str:

@@ -32,7 +32,7 @@ _ALL = (
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
-    Recipe("stack", 1, "photometry", "stack", "stacks"),
+    Recipe("stack", 2, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 8, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 2, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 5, "models", "detector models", "lab"),

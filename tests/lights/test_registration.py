@@ -48,6 +48,21 @@ def test_stars_that_only_one_frame_shows_do_no_harm() -> None:
     assert found.rotation_deg == pytest.approx(0.1, abs=0.01)
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.55])
+def test_a_field_that_drifted_far_under_clouds_is_found_by_the_shift_of_its_faint_stars(angle: float) -> None:
+    """As the frames of a small telescope in one night: the brightest stars of one are not those of the other."""
+    rng = np.random.default_rng(3)
+    reference, flux = stars(480, size=650.0)
+    seen = moved(reference, angle, -260.0, 22.0) + rng.normal(0, 0.07, reference.shape)
+    inside = ((seen > 0) & (seen < 650)).all(axis=1) & (rng.random(len(seen)) < 0.8)
+    others, _ = stars(150, seed=8, size=650.0)
+    frame = np.vstack([seen[inside], others])
+    found = register(frame, rng.permutation(len(frame)).astype(float) + 1, reference, flux)
+    assert found.ok
+    assert found.rotation_deg == pytest.approx(angle, abs=0.02)
+    assert found.n_matched >= 0.95 * inside.sum()
+
+
 @settings(max_examples=8, deadline=None)
 @given(st.integers(0, 1000))
 def test_order_of_the_stars_does_not_matter(seed: int) -> None:
