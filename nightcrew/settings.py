@@ -229,6 +229,26 @@ class PhotometrySettings(Section):
     star_figures: int = Field(5, ge=0, le=200, description="figures of the brightest stars of each stack (aperture, profile, fit)")
 
 
+class PlateSolvingSettings(Section):
+    """Plate solutions by astrometry.net's solve-field, for lights whose header has no valid world coordinates."""
+
+    enabled: bool = Field(default=False, description="solve lights without valid world coordinates; needs solve-field and index files")
+    program: str = Field("solve-field", min_length=1, description="the solver: a name that is looked for, or a path")
+    index_folder: ConfigPath | None = Field(None, description="folder of the index files; without it: where packages put them")
+    time_box_s: float = Field(30.0, ge=1, le=3600, description="what the solver may take for one light, seconds")
+    scale_low: float | None = Field(
+        None, gt=0, description="smallest scale that is believed, arcsec/pixel; without it: the header's, else any"
+    )
+    scale_high: float | None = Field(None, gt=0, description="largest scale that is believed, arcsec/pixel")
+    radius_deg: float = Field(5.0, gt=0, le=180, description="how far the header's pointing may be off, degrees")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.scale_low is not None and self.scale_high is not None and self.scale_low >= self.scale_high:
+            raise ValueError(f"scale_low = {self.scale_low:g} is not below scale_high = {self.scale_high:g}")
+        return self
+
+
 class LedgerSettings(Section):
     """The database of everything that was ever seen."""
 
@@ -291,6 +311,7 @@ class Settings(BaseSettings):
     masters: MastersSettings = MastersSettings()
     lights: LightsSettings = LightsSettings()
     photometry: PhotometrySettings = PhotometrySettings()
+    plate_solving: PlateSolvingSettings = PlateSolvingSettings()
     sensor: SensorSettings = SensorSettings()
     lab: LabSettings = LabSettings()
     campaign: CampaignSettings = CampaignSettings()

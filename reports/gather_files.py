@@ -19,6 +19,7 @@ from reports.model import STATES, BalanceRow, Cause
 from reports.night_data import name_of, readable, why
 from reports.tables import columns
 from reports.values import NumberTable
+from reports.verdict import FAULT
 
 NAMED = 200  # files of one cause that stand on the page; all of them are in the saved numbers
 _ORDER = (*KINDS, "rejected", "foreign", "ignored")
@@ -113,7 +114,8 @@ def _failed(data: FilesOf) -> Iterable[Cause]:
     groups: dict[str, list[PlannedProduct]] = defaultdict(list)
     for planned in data.plan.with_status("failed"):
         inherited = planned.reason.startswith("its input ")
-        if planned.recipe not in _OWN_FRAMES and not inherited and not is_of_one_file(planned):
+        told = planned.recipe in _OWN_FRAMES or (RECIPES[planned.recipe].is_optional and FAULT not in planned.reason)
+        if not told and not inherited and not is_of_one_file(planned):
             groups[f"{RECIPES[planned.recipe].title}: {likeness(planned.reason)}"].append(planned)
     state: Literal["failed"] = "failed"
     for _, members in sorted(groups.items()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightcrew.astrometry.program import Solver
 from nightcrew.errors import MissingCalibration
 from nightcrew.ledger import products
 from nightcrew.ledger.database import Database
@@ -26,6 +27,7 @@ class UnitContext:
     remake_scopes: int = 3
     durable: bool = True
     work: Path | None = None  # scratch, perhaps on another file system
+    solver: Solver | None = None  # of plate solutions; None: there is none, or none is wanted
     pictures: Path | None = None  # where pictures for pages are kept; None: nowhere
 
     def product(self, fingerprint: str) -> ProductRow:

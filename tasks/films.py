@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nightcrew.helpers import run_boxed
 
 FILM_SECONDS = 60.0  # what ffmpeg may take for a film
 _OPTIONS = ("-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "gray")
@@ -48,16 +49,19 @@ class FilmMaker:
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "film.mp4"
             command = [program, *_OPTIONS, "-s", f"{width}x{height}", "-r", str(frames_a_second), *_OUTPUT, str(out)]
-            data = b"".join(np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames)
             try:
-                done = subprocess.run(command, input=data, capture_output=True, timeout=self._seconds, check=False)  # noqa: S603
-            except subprocess.TimeoutExpired:
-                self._hung = True
-                return None, f"it took longer than {self._seconds:g} s"
+                with tempfile.TemporaryFile(dir=folder) as pictures:
+                    for frame in frames:
+                        pictures.write(np.ascontiguousarray(frame[:height, :width]).tobytes())
+                    pictures.seek(0)
+                    done = run_boxed(command, seconds=self._seconds, folder=Path(folder), stdin=pictures)
             except OSError as error:
                 return None, f"it could not be run ({error.strerror})"
-            if done.returncode or not out.exists():
-                return None, f"it ended with {done.returncode}" if done.returncode else "it wrote nothing"
+            if done.code is None:
+                self._hung = True
+                return None, f"it took longer than {self._seconds:g} s"
+            if done.code or not out.exists():
+                return None, f"it ended with {done.code}" if done.code else "it wrote nothing"
             return out.read_bytes(), ""
 
     def told(self) -> list[str]:

@@ -22,6 +22,7 @@ from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.plates import RECIPE
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
 from nightcrew.tools.frame import trimmed_coordinates
 from reports.keep import Keep
@@ -29,6 +30,7 @@ from reports.pictures import Gallery
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import write_image
+from tasks.plate_solutions import cards_of
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +174,12 @@ def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float3
         log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)
 
 
+def _solution(context: UnitContext, planned: PlannedProduct) -> dict[str, Any] | None:
+    """The plate solution that the plan gave this light (it holds for the trimmed frame), None without one."""
+    item = next((item for item in planned.inputs if item.role == RECIPE), None)
+    return None if item is None else context.product(item.fingerprint).metrics
+
+
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
@@ -190,6 +198,9 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     if sky.valid:
         x0, _, y0, _ = header.trim or (0, 0, 0, 0)
         cards += moved(sky.cards, x0, y0)
+    solution = _solution(context, planned) if not sky.valid else None
+    if solution is not None:
+        cards += cards_of(solution)
     sections, gone = _moved_to_trim(header, hdu)
     cards += sections
     row = write_image(
@@ -212,6 +223,8 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         "flagged_fraction": float(np.count_nonzero(reduced.mask) / reduced.mask.size),
         "saturated_pixels": int(np.count_nonzero(reduced.mask & np.uint16(PixelFlag.SATURATED))),
         "notes": list(reduced.facts.get("notes", [])),
-        "wcs": {"valid": sky.valid, "ra_deg": sky.ra_deg, "dec_deg": sky.dec_deg, "scale_arcsec_per_px": sky.scale_arcsec_per_px},
+        "wcs": {"valid": sky.valid, "ra_deg": sky.ra_deg, "dec_deg": sky.dec_deg, "scale_arcsec_per_px": sky.scale_arcsec_per_px}
+        if solution is None
+        else {"valid": True, **{name: solution[name] for name in ("source", "ra_deg", "dec_deg", "scale_arcsec_per_px")}},
     }
     return NewProduct(files=(row,), metrics=metrics, grade=planned.grade, grade_reasons=planned.grade_reasons)

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nightcrew.astrometry.program import Solver
 from nightcrew.ledger import claims
 from nightcrew.ledger.database import Database
 from nightcrew.planning.model import PlannedProduct
@@ -40,6 +41,7 @@ class WorkerSettings:
     remake_scopes: int
     durable: bool
     work: Path | None
+    solver: Solver | None
 
     def open(self) -> UnitContext:
         """The context of a worker."""
@@ -52,6 +54,7 @@ class WorkerSettings:
             remake_scopes=self.remake_scopes,
             durable=self.durable,
             work=self.work,
+            solver=self.solver,
         )
 
 
@@ -65,6 +68,7 @@ def _settings_of(context: UnitContext, workers: int) -> WorkerSettings:
         remake_scopes=context.remake_scopes,
         durable=context.durable,
         work=context.work,
+        solver=context.solver,
     )
 
 

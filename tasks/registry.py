@@ -21,6 +21,7 @@ _UNITS = {
     "flat_master": "tasks.masters:make_flat",
     "bad_pixel_mask": "tasks.bad_pixels:make_bad_pixels",
     "camera_numbers": "tasks.camera:make_camera_numbers",
+    "plate_solution": "tasks.plate_solutions:solve_light",
     "reduce_light": "tasks.lights:reduce",
     "photometry": "tasks.photometry:measure_light",
     "stack": "tasks.stacks:make_stack",

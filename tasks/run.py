@@ -38,7 +38,9 @@ class Outcome:
     recipe: str
     key: str
     fingerprint: str
-    state: str  # made, failed, again, died (no memory: tried anew with less), taken (someone else has it), overtaken (our claim was lost)
+    # made, failed, without (what is optional failed: its users do without it), again, died (no memory: tried anew with less),
+    # taken (someone else has it), overtaken (our claim was lost)
+    state: str
     reason: str = ""
 
 
@@ -71,6 +73,8 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         state = "failed" if isinstance(error, RejectedInput) else "again"
         claims.end(context.database, claimed, state, reason=str(error))
         log.warning("%s: %s", planned.name, error)
+        if state == "failed" and RECIPES[planned.recipe].is_optional:
+            state = "without"
         return _outcome(planned, state, str(error))
     except TransientError as error:
         claims.end(context.database, claimed, "again", reason=str(error))

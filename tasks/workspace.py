@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 
+from nightcrew.astrometry.program import NoSolverError, Solver, find_solver
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
@@ -21,13 +24,14 @@ from nightcrew.ledger.rows import ScopeRow
 from nightcrew.planning.snapshot import profile_of_instrument
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, SetOptions, from_settings, set_options
-from nightcrew.settings import Settings
+from nightcrew.settings import PlateSolvingSettings, Settings
 from reports.keep import FOLDER
 from tasks import kinds
 from tasks.context import UnitContext
 from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
 from tasks.standing import notice_lost_files
 
+log = logging.getLogger(__name__)
 _FOLDERS = "set folders"
 
 
@@ -77,6 +81,7 @@ class Workspace:
                 disk_reserve_bytes=settings.limits.disk_reserve_bytes,
                 remake_scopes=settings.night.remake_nights,
                 work=settings.products.work,
+                solver=solver_of(settings.plate_solving),
                 pictures=settings.state.root / FOLDER,
             ),
             options=set_options(settings),
@@ -257,6 +262,22 @@ def remove_part(part: Path, at_work: set[str]) -> bool:
         return False  # a unit may compute for hours before it writes
     shutil.rmtree(part, ignore_errors=True)
     return not part.exists()
+
+
+def solver_of(plates: PlateSolvingSettings) -> Solver | None:
+    """The plate solver, when one is wanted and there; why there is none stands in the night's parameters."""
+    if not plates.enabled:
+        return None
+    try:
+        return find_solver(plates.program, plates.index_folder, plates.time_box_s)
+    except NoSolverError as error:
+        _tell_once(str(error))
+        return None
+
+
+@lru_cache(maxsize=16)
+def _tell_once(sentence: str) -> None:
+    log.warning("%s: lights without world coordinates stay without them", sentence)
 
 
 def folder_of(settings: Settings, path: Path) -> str:

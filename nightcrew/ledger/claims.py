@@ -332,6 +332,17 @@ def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:
     return max((count for fingerprint, count in rows if fingerprint in fingerprints), default=0)
 
 
+def ends(connection: Connection, scope_id: int, recipe: str, since: str) -> list[tuple[str, str]]:
+    """How the recipe's starts in a scope ended since a time, latest first: (state, reason); forgiven ones left out."""
+    rows = connection.execute(
+        select(claim.c.state, claim.c.reason)
+        .where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.state.in_(("done", "failed")), claim.c.forgiven.is_(False))
+        .where(claim.c.ended_at >= since)
+        .order_by(claim.c.id.desc())
+    )
+    return [(str(row.state), str(row.reason)) for row in rows]
+
+
 def forgive(connection: Connection, scope_id: int, fingerprints: set[str] | None = None) -> int:
     """A person asks to try again: forget the failures of a scope (or of some fingerprints); how many rows."""
     statement = update(claim).where(claim.c.scope_id == scope_id, claim.c.state.in_(("failed", "died", "again")))

@@ -200,6 +200,10 @@ class Builder:
             return None
         return self._as_it_is(row, draft.inputs, draft.choices, kept=why)
 
+    def keep_current(self, draft: Draft, why: str) -> PlannedProduct | None:
+        """The current product of the draft's key, whatever it was made of, where none is to be made; None without one."""
+        return self._keep(self._with_own_key(draft), why)
+
     def hold(self, recipe: str, role: str, frames: Sequence[FrameRow], reason: str) -> None:
         """Frames of a group that is not complete wait; a current master that was made of some of them stands meanwhile.
 

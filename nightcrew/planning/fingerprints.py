@@ -42,6 +42,7 @@ USED_VALUES: dict[str, tuple[str, ...]] = {
     "dark": (*_COMMON, "gain_e_per_adu"),
     "thermal": _COMMON,
     "flat": (*_COMMON, "filter", "saturation_adu"),
+    "light_to_solve": (*_PLACE, "ra_deg", "dec_deg"),
     "light": (*_COMMON, "filter", "saturation_adu", "gain_e_per_adu", "read_noise_e", "bayer"),
 }
 """Role of a frame among the inputs -> the values of its header that its recipes use."""

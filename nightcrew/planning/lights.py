@@ -18,6 +18,7 @@ from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text,
 from nightcrew.planning.light_models import MODEL_ROLE, choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
+from nightcrew.planning.plates import PlatePlanner
 from nightcrew.recipes.parameters import as_dict
 
 # Lights without a target name belong together when their pointings lie closer than this.
@@ -146,6 +147,7 @@ class LightPlanner:
         self._parameters = {dark: {**base, "dark": dark} for dark in ("exact", "scaled", "modelled", "none")}
         self._photometry = as_dict(builder.snapshot.parameters.photometry)
         self._known: dict[tuple[object, ...], Calibration] = {}
+        self._plates = PlatePlanner(builder)
 
     def plan(self, frame: FrameRow) -> None:
         """Plan a light and its catalogue, or say what it waits for."""
@@ -159,11 +161,12 @@ class LightPlanner:
         values = _facts_of(header)
         facts = dict(zip(LIGHT_FACTS, values, strict=True))
         builder.know_facts(facts, canonical_light(*values))
+        solution = self._plates.solution_of(frame, _key(frame), facts)
         # What was made when the night had closed stands when a late file opens it again.
-        if waits and not builder.is_made(builder.fingerprint_of(self._draft(calibration, facts, [frame]))):
+        if waits and not builder.is_made(builder.fingerprint_of(self._draft(calibration, facts, solution, [frame]))):
             builder.waiting[frame.id] = waits
             return
-        light = builder.offer([frame], partial(self._draft, calibration, facts))
+        light = builder.offer([frame], partial(self._draft, calibration, facts, solution))
         if light is not None:
             builder.add(self._catalogue(light, {name: light.facts[name] for name in LIGHT_FACTS} if light.kept else facts))
 
@@ -189,12 +192,12 @@ class LightPlanner:
                 return f"blocked: the instrument's rules allow no light without its {step}"
         return ""
 
-    def _draft(self, calibration: Calibration, facts: dict[str, object], frames: Sequence[FrameRow]) -> Draft:
-        frame, header = frames[0], frames[0].header
+    def _draft(self, calibration: Calibration, facts: dict[str, object], solution: Sequence[Input], frames: Sequence[FrameRow]) -> Draft:
+        frame = frames[0]
         return Draft(
             "reduce_light",
-            f"{plain(header.time_utc)}_{plain(header.filter) or 'no-filter'}_{frame.sha256[:10]}",
-            [Input("light", frame.sha256, frame), *calibration.inputs],
+            _key(frame),
+            [Input("light", frame.sha256, frame), *calibration.inputs, *solution],
             parameters=self._parameters_of(calibration),
             facts=facts,
             grade=calibration.grade,
@@ -217,6 +220,10 @@ class LightPlanner:
             grade=light.grade,
             reasons=light.grade_reasons,
         )
+
+
+def _key(frame: FrameRow) -> str:
+    return f"{plain(frame.header.time_utc)}_{plain(frame.header.filter) or 'no-filter'}_{frame.sha256[:10]}"
 
 
 def plan_lights(builder: Builder) -> None:

@@ -21,6 +21,7 @@ class Recipe:
     title: str
     folder: str  # of its products, below the scope's
     is_master: bool = False
+    is_optional: bool = False  # what needs it does without it: that it cannot be made is a fact of the night, no failure of a run
 
 
 _ALL = (
@@ -30,6 +31,7 @@ _ALL = (
     Recipe("flat_master", 2, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
+    Recipe("plate_solution", 1, "lights", "plate solution", "lights", is_optional=True),
     Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 2, "photometry", "stack", "stacks"),

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightcrew.settings import SET_KINDS, Settings
+from nightcrew.astrometry.program import NoSolverError, find_solver
+from nightcrew.settings import SET_KINDS, PlateSolvingSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,20 @@ class FigureParameters:
 
 
 @dataclass(frozen=True, slots=True)
+class PlateParameters:
+    """How lights without world coordinates are solved.  ``solver`` is the identity of program and indexes.
+
+    ``unavailable``: why there is nothing that could be asked; what was solved before stands then.
+    """
+
+    solver: str = ""
+    scale_low: float | None = None
+    scale_high: float | None = None
+    radius_deg: float = 5.0
+    unavailable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NightParameters:
     """All that a night's plan takes from the configuration."""
 
@@ -61,6 +76,7 @@ class NightParameters:
     figures: FigureParameters = field(default_factory=FigureParameters)
     group_quiet_s: float = 60.0
     exclude_filters: tuple[str, ...] = ()
+    plates: PlateParameters | None = None  # None: nothing is solved
 
 
 def as_dict(parameters: Any) -> dict[str, Any]:
@@ -86,7 +102,18 @@ def from_settings(settings: Settings) -> NightParameters:
         ),
         figures=FigureParameters(stars=phot.star_figures),
         group_quiet_s=settings.night.group_quiet_s,
+        plates=plate_parameters(settings.plate_solving) if settings.plate_solving.enabled else None,
     )
+
+
+def plate_parameters(plates: PlateSolvingSettings) -> PlateParameters:
+    """The parameters of plate solutions, with the solver that is installed now."""
+    base = PlateParameters(scale_low=plates.scale_low, scale_high=plates.scale_high, radius_deg=plates.radius_deg)
+    try:
+        solver = find_solver(plates.program, plates.index_folder, plates.time_box_s)
+    except NoSolverError as error:
+        return dataclasses.replace(base, unavailable=str(error))
+    return dataclasses.replace(base, solver=solver.identity)
 
 
 QUIET_S = 600.0  # of a set, when its folder's configuration does not say

@@ -1,0 +1,149 @@
+"""Plate solving by astrometry.net's ``solve-field``: the list of stars goes in, a checked WCS or a reason in words comes out.
+
+The program gets a table of stars, never an image or a name of ours; of headers it gets numbers only.  It runs in a folder of
+its own with a time box (see :mod:`nightcrew.helpers`), first with what is known beforehand, then blind.  What it answers is
+believed only after :mod:`nightcrew.astrometry.check`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from nightcrew.astrometry.check import Answer, Refusal, checked, read_answer
+from nightcrew.astrometry.hints import Hint
+from nightcrew.astrometry.program import Solver
+from nightcrew.astrometry.sources import Sources, brightest
+from nightcrew.frames.wcs import Card
+from nightcrew.helpers import Ended, closed_environment, run_boxed
+
+LEAST_SOURCES = 6
+HINTED_SHARE = 0.5  # of the time box, while a blind search is still to come
+TIME_IS_OVER = "no solution within the time box"
+"""How a reason begins when the solver used its time up: it hangs, or searches for ever; see the circuit breaker."""
+_MOST_FILE_BYTES = 64_000_000
+_LEAST_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """A world coordinate system that passed our checks.
+
+    ``cards`` (TAN or TAN-SIP) hold for the image whose sources were given; ``ra_deg``, ``dec_deg`` are those of its middle;
+    ``rms_arcsec`` is that of the ``matched`` stars about the catalogue's places, recomputed by us; ``log_odds`` the solver's
+    natural logarithm; ``how`` is ``"with hints"`` or ``"blind"``; ``from_pointing_deg`` the distance from the header's pointing.
+    """
+
+    cards: tuple[Card, ...]
+    ra_deg: float
+    dec_deg: float
+    scale_arcsec_per_px: float
+    matched: int
+    rms_arcsec: float
+    log_odds: float
+    how: str
+    from_pointing_deg: float | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsolved:
+    """No solution, and why, in words."""
+
+    reason: str
+
+
+def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver) -> Solution | Unsolved:
+    """Solve an image of ``shape`` [y, x] from its ``sources``, with the hint and then blind, within the solver's time box.
+
+    Never raises for what the program does: absent, hanging, failing or answering nonsense are reasons.
+    """
+    stars = brightest(sources)
+    if len(stars) < LEAST_SOURCES:
+        return Unsolved(f"only {len(stars)} stars were found, a plate solution needs {LEAST_SOURCES}")
+    began = time.monotonic()
+    stages = [("with hints", hint), ("blind", hint.blind())] if hint.narrows else [("blind", hint.blind())]
+    reasons: list[str] = []
+    for place, (how, stage) in enumerate(stages):
+        left_s = solver.time_box_s - (time.monotonic() - began)
+        box_s = left_s * HINTED_SHARE if place + 1 < len(stages) else left_s
+        if box_s < _LEAST_S:
+            break
+        found = _stage(stars, shape, stage, hint, replace(solver, time_box_s=box_s))
+        if isinstance(found, Answer):
+            return _solution(found, how, time.monotonic() - began)
+        reasons.append(f"{how}: {found.reason}")
+    if time.monotonic() - began >= 0.9 * solver.time_box_s:
+        return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s")
+    return Unsolved("; ".join(reasons))
+
+
+def _solution(found: Answer, how: str, seconds: float) -> Solution:
+    return Solution(
+        cards=found.cards,
+        ra_deg=found.ra_deg,
+        dec_deg=found.dec_deg,
+        scale_arcsec_per_px=found.scale_arcsec_per_px,
+        matched=found.matched,
+        rms_arcsec=found.rms_arcsec,
+        log_odds=found.log_odds,
+        how=how,
+        from_pointing_deg=found.from_pointing_deg,
+        seconds=seconds,
+    )
+
+
+def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver) -> Answer | Refusal:
+    """One question to the program; whatever file system or program do, it is a reason."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="nightcrew-plate-", ignore_cleanup_errors=True) as name:
+            folder = Path(name)
+            ended = _ask(stars, shape, stage, solver, folder)
+            if ended.code is None:
+                return Refusal(f"it took longer than {solver.time_box_s:.3g} s")
+            if ended.code:
+                return Refusal(f"it ended with {ended.code}")
+            answer = read_answer(folder)
+    except OSError as error:
+        return Refusal(f"it could not be run ({error.strerror or type(error).__name__})")
+    return answer if isinstance(answer, Refusal) else checked(answer, stars, shape, stage, whole)
+
+
+def write_stars(path: Path, stars: Sources) -> None:
+    """The solver's list of stars as a FITS table; pixels counted from 1 as in FITS, so that its reference pixel is, too."""
+    from astropy.table import Table
+
+    Table({"X": stars.x + 1.0, "Y": stars.y + 1.0, "FLUX": np.asarray(stars.flux)}).write(path, format="fits")
+
+
+def _ask(stars: Sources, shape: tuple[int, int], stage: Hint, solver: Solver, folder: Path) -> Ended:
+    write_stars(folder / "stars.xyls", stars)
+    cpu_s = max(1, int(0.8 * solver.time_box_s))
+    (folder / "engine.cfg").write_text(f"cpulimit {cpu_s}\nadd_path {solver.index_folder}\nautoindex\n", encoding="utf-8")
+    return run_boxed(
+        arguments(solver.program, shape, stage, cpu_s),
+        seconds=solver.time_box_s,
+        folder=folder,
+        environment=closed_environment(solver.program, folder),
+        most_file_bytes=_MOST_FILE_BYTES,
+    )
+
+
+def arguments(program: str, shape: tuple[int, int], hint: Hint, cpu_s: int) -> list[str]:
+    """The command: names of our own and numbers, nothing that a header wrote."""
+    height, width = shape
+    command = [program, "stars.xyls", "--config", "engine.cfg", "--width", str(int(width)), "--height", str(int(height))]
+    command += ["--x-column", "X", "--y-column", "Y", "--sort-column", "FLUX"]
+    command += ["--no-plots", "--no-remove-lines", "--uniformize", "0", "--crpix-center", "--tweak-order", "2"]
+    command += ["--temp-dir", ".", "--cpulimit", str(int(cpu_s)), "--overwrite"]
+    command += ["--wcs", "stars.wcs", "--corr", "stars.corr", "--match", "stars.match", "--solved", "stars.solved"]
+    command += ["--rdls", "none", "--index-xyls", "none", "--new-fits", "none"]
+    if hint.scale_low is not None and hint.scale_high is not None:
+        command += ["--scale-units", "arcsecperpix", "--scale-low", f"{hint.scale_low:.6f}", "--scale-high", f"{hint.scale_high:.6f}"]
+    if hint.ra_deg is not None and hint.dec_deg is not None:
+        command += ["--ra", f"{hint.ra_deg % 360.0:.6f}", f"--dec={hint.dec_deg:.6f}", "--radius", f"{hint.radius_deg:.6f}"]
+    return command

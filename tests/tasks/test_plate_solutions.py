@@ -1,0 +1,246 @@
+"""Plate solutions in a night: what a solver gives, and that a solver that fails changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import shutil
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from nightcrew.astrometry.solve import TIME_IS_OVER, write_stars
+from nightcrew.astrometry.sources import brightest, sources_of
+from nightcrew.io.headers import read_hdus
+from nightcrew.io.images import read_image
+from nightcrew.ledger.rows import ProductRow
+from nightcrew.settings import PlateSolvingSettings
+from nightcrew.simulate.plan import NightPlan
+from tasks import workspace
+from tasks.catalogues import columns
+from tasks.executor import ScopeRun, Wish
+from tasks.sky import product_wcs
+from tests.astrometry.fakes import answer, script
+from tests.support.small_nights import Bench, make_raw, small_plan
+from tests.support.undrawn import undrawn
+
+pytestmark = pytest.mark.usefixtures("undrawn_figures")
+
+LIGHTS = 4  # of them one keeps the coordinates that its camera wrote
+UNSOLVED = LIGHTS - 1
+
+
+def plan() -> NightPlan:
+    small = small_plan(pixels=128)
+    return dataclasses.replace(small, targets=(dataclasses.replace(small.targets[0], n_stars=16),))
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A night whose lights have, but for the first, no WCS any more; and right answers for them by the hash of their list of stars."""
+    out = tmp_path_factory.mktemp("night")
+    make_raw(out, plan())
+    lights = [path for path in sorted((out / "raw").iterdir()) if b"CTYPE1  =" in path.read_bytes()]
+    assert len(lights) == LIGHTS
+    for path in lights[1:]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            truth = WCS(fits.getheader(path))
+        path.write_bytes(path.read_bytes().replace(b"CTYPE1  =", b"OTYPE1  ="))
+        image = read_image(path)
+        stars = brightest(sources_of(image))
+        write_stars(out / f"{path.name}.xyls", stars)
+        name = hashlib.sha256((out / f"{path.name}.xyls").read_bytes()).hexdigest()
+        answer(out / "answers" / name, stars, image.shape, truth=truth, matched=10)
+    return out
+
+
+@pytest.fixture(scope="module")
+def finished(sky: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The night without plate solving."""
+    root = tmp_path_factory.mktemp("finished")
+    bench = Bench(sky / "raw", root)
+    with undrawn():
+        bench.night()
+    bench.space.database.close()
+    return root
+
+
+class Night:
+    """The finished night, opened with a solver in a folder of its own."""
+
+    def __init__(self, sky: Path, finished: Path, root: Path, text: str, **options: Any) -> None:
+        self.raw, self.out, self.solver = sky / "raw", root / "out", root / "bin"
+        self.asked = root / "asked"
+        right = f'cp {sky}/answers/$(sha256sum < stars.xyls | cut -d" " -f1)/* .'
+        script(self.solver, f"echo asked >> {self.asked}\n" + text.replace("RIGHT", right))
+        shutil.copytree(finished, self.out, symlinks=True)
+        self.options = options
+        self.bench = self.opened()
+
+    def opened(self, *, enabled: bool = True) -> Bench:
+        """The workspace, opened anew."""
+        plates = PlateSolvingSettings(
+            enabled=enabled, program=str(self.solver / "solve-field"), index_folder=self.solver, **{"time_box_s": 5.0, **self.options}
+        )
+        return Bench(self.raw, self.out, plate_solving=plates)
+
+    def times_asked(self) -> int:
+        """How often the program was started."""
+        return len(self.asked.read_text().splitlines()) if self.asked.exists() else 0
+
+    def lights(self) -> list[ProductRow]:
+        """The current reduced lights."""
+        return [row for row in self.bench.products() if row.recipe == "reduce_light"]
+
+    def reasons(self) -> list[str]:
+        """Why there is no plate solution, a light each."""
+        return [product.reason for run in self.bench.run() if run.plan for product in run.plan.with_status("failed")]
+
+
+def states(runs: list[ScopeRun]) -> Counter[tuple[str, str]]:
+    return Counter((outcome.recipe, outcome.state) for run in runs for outcome in run.outcomes)
+
+
+def content(root: Path, sky: Path) -> dict[str, str]:
+    return Bench(sky / "raw", root).content()
+
+
+def test_a_solved_light_has_the_coordinates_and_says_whose(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    before = {row.key: row for row in night.lights()}
+    runs = night.bench.run()
+    assert states(runs)["plate_solution", "made"] == LIGHTS
+    assert states(runs)["reduce_light", "made"] == UNSOLVED
+    after = {row.key: row for row in night.lights()}
+    assert {row.grade for row in after.values()} == {row.grade for row in before.values()}
+    solved = [row for key, row in after.items() if row.fingerprint != before[key].fingerprint]
+    assert len(solved) == UNSOLVED
+    for row in solved:
+        hdu = read_hdus(night.bench.space.context.file(row, "image"))[0]
+        assert hdu.cards["NCWCS"] == "solve-field, with hints"
+        assert hdu.cards["CTYPE1"] == "RA---TAN"
+        assert hdu.cards["NCWCSN"] in range(6, 11)  # as many as were found of the ten brightest
+        assert hdu.comments["NCWCS"] == "WCS is of astrometry.net, not the camera"
+        assert row.metrics["wcs"]["source"] == "solved"
+    kept = next(row for row in after.values() if row not in solved)
+    assert "NCWCS" not in read_hdus(night.bench.space.context.file(kept, "image"))[0].cards
+    runs = night.bench.run()
+    assert states(runs) == {}
+    assert night.times_asked() == UNSOLVED
+
+
+def test_the_catalogue_of_a_solved_light_has_the_places_of_its_stars(sky: Path, finished: Path, tmp_path: Path) -> None:
+    """As the same night gives whose cameras wrote the coordinates: within a tenth of a pixel."""
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    for row in (row for row in night.bench.products() if row.recipe == "photometry"):
+        table = columns(night.bench.space.context.file(row, "catalogue"))
+        x, y, ra, dec = (np.array([float(text) for text in table[name]]) for name in ("x_px", "y_px", "ra_deg", "dec_deg"))
+        wcs, _ = product_wcs(night.bench.space.context.file(next(one for one in night.lights() if one.key == row.key), "image"))
+        there = np.array(wcs.all_world2pix(ra, dec, 0))
+        assert np.abs(there - [x, y]).max() < 0.1
+        target = plan().targets[0]
+        assert np.abs(ra - target.ra_deg).max() * 3600 < 128 * 1.2  # the field of the simulated sky
+        assert np.abs(dec - target.dec_deg).max() * 3600 < 128 * 1.2
+
+
+@pytest.mark.parametrize("text", ["exit 3", "exit 0", "yes | head -c 3000000; exit 1", "echo rubbish > stars.wcs"])
+def test_a_solver_that_fails_on_every_light_changes_nothing(sky: Path, finished: Path, tmp_path: Path, text: str) -> None:
+    """The same products, byte for byte, as without plate solving; no failure of a run, no light that waits, each reason told."""
+    night = Night(sky, finished, tmp_path, text)
+    runs = night.bench.run()
+    assert states(runs) == {("plate_solution", "made"): 1, ("plate_solution", "without"): UNSOLVED}
+    assert sum(run.failed for run in runs) == 0
+    assert night.bench.content() == content(finished, sky)
+    assert {row.state for row in night.bench.files() if row.kind == "light"} == {"done"}
+    assert len(night.reasons()) == UNSOLVED
+    assert all(night.reasons())
+
+
+def test_a_whole_night_with_a_solver_that_fails_is_the_night_without_one(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "exit 3")
+    shutil.rmtree(night.out)
+    night.bench = night.opened()
+    night.bench.night()
+    assert night.bench.content() == content(finished, sky)
+
+
+def test_rerun_asks_again_and_remakes_just_what_is_solved_then(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, f"[ -e {tmp_path}/mended ] || exit 3; RIGHT")
+    night.bench.run()
+    (tmp_path / "mended").touch()
+    assert states(night.bench.run()) == {}  # nobody asks again by himself
+    runs = night.bench.run(Wish(retry=True))
+    assert states(runs)["plate_solution", "made"] == UNSOLVED
+    assert states(runs)["reduce_light", "made"] == UNSOLVED
+    assert sum("source" in row.metrics["wcs"] for row in night.lights()) == UNSOLVED
+
+
+def test_a_solver_that_hangs_is_not_asked_for_ever(sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three lights use their time box up; the third is not asked for, until an hour has passed and a person asks."""
+    monkeypatch.setattr("tasks.plate_solutions.MOST_TIME_BOXES", 2)
+    night = Night(sky, finished, tmp_path, "/bin/sleep 60", time_box_s=1.0)
+    start = time.monotonic()
+    night.bench.run()
+    assert time.monotonic() - start < 10.0
+    reasons = sorted(night.reasons())
+    assert [reason.startswith(TIME_IS_OVER) for reason in reasons] == [True, True, False]
+    assert reasons[2] == "the solver was not asked: it used its time box up for 2 lights in a row"
+    assert night.bench.content() == content(finished, sky)
+    night.solver.joinpath("solve-field").write_text(f"#!/bin/sh\ncp {sky}/answers/$(sha256sum < stars.xyls | cut -d' ' -f1)/* .\n")
+    night.bench = night.opened()  # another program: asked by itself
+    night.bench.run(Wish(retry=True))
+    assert night.reasons() == []
+
+
+def test_an_absent_solver_is_told_once_and_what_was_solved_stands(
+    sky: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    solved = night.bench.content()
+    (night.solver / "solve-field").unlink()
+    workspace._tell_once.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="tasks.workspace"):
+        for _ in range(3):
+            night.bench = night.opened()
+            assert states(night.bench.run()) == {}
+    assert len([record for record in caplog.records if "is not installed" in record.message]) == 1
+    assert night.bench.content() == solved
+
+
+def test_without_a_solver_from_the_start_nothing_is_attempted(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    (night.solver / "index-1.fits").unlink()
+    night.bench = night.opened()
+    assert states(night.bench.run()) == {}
+    assert night.times_asked() == 0
+    assert night.bench.content() == content(finished, sky)
+
+
+def test_switched_off_again_the_lights_are_those_of_before(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    night.bench = night.opened(enabled=False)
+    assert sum(run.made for run in night.bench.run()) == 0  # they are there already
+    assert night.bench.content() == content(finished, sky)
+
+
+def test_a_solved_night_has_the_same_bytes_when_it_is_taken_in_at_once(sky: Path, finished: Path, tmp_path: Path) -> None:
+    late = Night(sky, finished, tmp_path / "late", "RIGHT")
+    late.bench.run()
+    at_once = Night(sky, finished, tmp_path / "at once", "RIGHT")
+    shutil.rmtree(at_once.out)
+    shutil.copy2(late.solver / "solve-field", at_once.solver / "solve-field")
+    at_once.bench = at_once.opened()
+    at_once.bench.night()
+    assert at_once.bench.content() == late.bench.content()
