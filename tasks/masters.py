@@ -23,7 +23,7 @@ from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow, worst
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
-from nightcrew.quality.flats import FlatLimits, flat_usable
+from nightcrew.quality.flats import FlatLimits, flat_usable, oddly_lit
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
@@ -249,7 +249,8 @@ def science(context: UnitContext, fingerprint: str) -> Image:
 def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """A flat master of unit median: every flat dark-corrected with its own master, brought to one level, combined.
 
-    Saturated and faint flats are left out with their reason; zero, negative and undefined pixels are masked.
+    Saturated and faint flats, and those that were lit otherwise than the others, are left out with their reason; zero, negative
+    and undefined pixels are masked.
     """
     stack = gather(planned, "flat")
     calibrate = _flat_calibrations(context, planned)
@@ -257,6 +258,7 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         min_level_fraction=planned.parameters["minimum_fraction"], max_level_fraction=planned.parameters["maximum_fraction"]
     )
     stack.drop(_unusable(stack, calibrate, limits))
+    grade, reasons = _without_oddly_lit(planned, stack, calibrate)
     _require_frames(planned, stack)
     per_frame = [calibrate(f, s)[0] for f, s in zip(stack.frames, stack.looks, strict=True)]
     done = _combine(context, planned, stack, per_frame)
@@ -270,14 +272,15 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     certificate = certify(used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
     levels = [calibrate(f, s)[1] for f, s in zip(stack.frames, stack.looks, strict=True)]
     metrics = {"noise_adu": None, "flat_level_adu": float(np.median(levels)), "cold_pixels": cold, "rms": float(np.nanstd(flat))}
-    return _finish(context, planned, stack, finished, certificate, "", metrics)
+    row = _finish(context, planned, stack, finished, certificate, "", metrics)
+    return replace(row, grade=worst(row.grade, grade), grade_reasons=(*row.grade_reasons, *reasons))
 
 
-Calibrate = Callable[[FrameRow, Look], tuple[FrameCalibration, float]]
+Calibrate = Callable[[FrameRow, Look], tuple[FrameCalibration, float, Image]]
 
 
 def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibrate:
-    """(calibration that brings a flat to level 1, its level in ADU) of each flat, by the plan's corrections."""
+    """(calibration that brings a flat to level 1, its level in ADU, its sample in ADU) of each flat, by the plan's corrections."""
     rows: dict[str, tuple[ProductRow, Image]] = {}
     models = flat_models(context, planned)
     for item in planned.inputs:
@@ -285,7 +288,7 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
             row = context.product(item.fingerprint)
             rows[item.fingerprint] = (row, read_image_product(context.file(row, "image")).science)
 
-    def calibrate(frame: FrameRow, seen: Look) -> tuple[FrameCalibration, float]:
+    def calibrate(frame: FrameRow, seen: Look) -> tuple[FrameCalibration, float, Image]:
         roles: dict[str, str] = planned.parameters["corrections"][frame.sha256]
         # Under the linear law a rate stands for the exposure and a little more (tasks.thermal).
         offset_s = float(rows[roles["thermal"]][0].metrics.get("offset_s") or 0.0) if "thermal" in roles else 0.0
@@ -293,11 +296,31 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
         planes = [(rows[print_][1], factors[role]) for role, print_ in sorted(roles.items()) if role in factors]
         planes += models.planes(frame, roles) if models else []
         below = sum((plane[seen.rows] * np.float32(k) for plane, k in planes), np.float32(0.0))
-        level = float(np.nanmedian(seen.sample - below))
+        above = seen.sample - below
+        level = float(np.nanmedian(above))
         scale = 1.0 / level if level > 0 else 1.0
-        return FrameCalibration(subtract=planes, scale=scale, shift=-seen.overscan_adu * scale), level
+        return FrameCalibration(subtract=planes, scale=scale, shift=-seen.overscan_adu * scale), level, above
 
     return calibrate
+
+
+def _without_oddly_lit(planned: PlannedProduct, stack: Stack, calibrate: Calibrate) -> tuple[str, tuple[str, ...]]:
+    """Leave out the flats that were lit otherwise.  Where too few would be left they stay, and the master's grade and reason tell."""
+    shapes, levels = [], []
+    for frame, seen in zip(stack.frames, stack.looks, strict=True):
+        _, level, above = calibrate(frame, seen)
+        shapes.append(block_medians(above / np.float32(level)))
+        levels.append(level)
+    odd = oddly_lit(shapes, levels)
+    if len(stack.frames) - len(odd) >= int(planned.parameters["minimum"]):
+        stack.drop(odd)
+        return "A", ()
+    if not odd:
+        return "A", ()
+    names = ", ".join(stack.frames[place].path.rpartition(b"/")[2].decode("utf-8", "backslashreplace") for place in sorted(odd))
+    return "C", (
+        f"{len(odd)} of its {len(stack.frames)} flats were lit otherwise than the others ({names}), and without them there are too few",
+    )
 
 
 def _unusable(stack: Stack, calibrate: Calibrate, limits: FlatLimits) -> dict[int, str]:

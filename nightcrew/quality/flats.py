@@ -1,8 +1,15 @@
-"""May a flat enter a master?  Decided by its own level, with the reason in words."""
+"""May a flat enter a master?  Decided by its own level and by its siblings' shape, with the reason in words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
+
+# Illumination that changes with the twilight moves the shape of a flat by a percent or so; a lamp in the dome by much more.
+_LEAST_ODD = 0.02
+_ODD_FACTOR = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,3 +52,29 @@ def flat_usable(
     if saturated_fraction is not None and saturated_fraction > limits.max_saturated_fraction:
         return False, f"saturated: {100 * saturated_fraction:.2f} % of the pixels, limit {100 * limits.max_saturated_fraction:.2f} %"
     return True, ""
+
+
+def oddly_lit(shapes: Sequence[Sequence[float | None]], levels_adu: Sequence[float]) -> dict[int, str]:
+    """Places of flats that were lit otherwise than their siblings (a lamp in the dome, a cloud), each with its reason.
+
+    ``shapes`` are the block medians of each flat, brought to level 1; None where a block has no value.  A flat is odd when the
+    root mean square over the blocks of its ratio to the median shape, less 1, is above 2 %, above 6 times what is usual among the
+    flats, and above one step of its whole ADU (1 / ``levels_adu``): medians of whole numbers jump.  Needs three flats to tell
+    which one is odd; the median shape is that of the others only if most agree.
+    """
+    if len(shapes) < 3:
+        return {}
+    grids = np.array([[np.nan if block is None else block for block in shape] for shape in shapes], np.float64)
+    known = np.isfinite(grids).all(axis=0) & (grids > 0).all(axis=0)
+    if not known.any():
+        return {}
+    grids = grids[:, known]
+    ratios = grids / np.median(grids, axis=0)
+    off = np.sqrt(np.mean((ratios / np.median(ratios, axis=1, keepdims=True) - 1.0) ** 2, axis=1))
+    limits = np.maximum(max(_LEAST_ODD, _ODD_FACTOR * float(np.median(off))), 1.0 / np.asarray(levels_adu, np.float64))
+    return {
+        int(
+            place
+        ): f"lit otherwise than the other flats: its shape differs by {100 * off[place]:.1f} % rms, limit {100 * limits[place]:.1f} %"
+        for place in np.flatnonzero(off > limits)
+    }

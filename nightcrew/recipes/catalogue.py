@@ -28,7 +28,7 @@ _ALL = (
     Recipe("bias_master", 3, "masters", "bias master", "masters", is_master=True),
     Recipe("dark_master", 2, "masters", "dark master", "masters", is_master=True),
     Recipe("thermal_master", 3, "masters", "thermal master", "masters", is_master=True),
-    Recipe("flat_master", 2, "masters", "flat master", "masters", is_master=True),
+    Recipe("flat_master", 3, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("plate_solution", 1, "lights", "plate solution", "lights", is_optional=True),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightcrew.quality.flats import FlatLimits, flat_usable
+from nightcrew.quality.flats import FlatLimits, flat_usable, oddly_lit
 from nightcrew.quality.statistics import clipped_mean_sigma, frame_statistics, pixel_noise, sample_pixels
 
 
@@ -93,3 +95,42 @@ def test_flats_are_judged_above_the_bias(median: float | None, saturation: float
 
 def test_limits_of_flats_can_be_chosen() -> None:
     assert not flat_usable(30000.0, 60000.0, limits=FlatLimits(max_level_fraction=0.4))[0]
+
+
+def _shapes(tilts: list[float], noise: float = 0.001) -> list[list[float | None]]:
+    """Block medians of flats of one vignetted shape, each with a gradient of its own, at level 1."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[-1:1:8j, -1:1:8j]
+    return [list(((1 - 0.1 * (x**2 + y**2)) * (1 + tilt * x) * rng.normal(1, noise, x.shape)).ravel()) for tilt in tilts]
+
+
+def test_a_flat_that_was_lit_otherwise_is_named() -> None:
+    tilts = [0.0, 0.004, -0.004, 0.002, 0.2]
+    found = oddly_lit(_shapes(tilts), [20_000.0] * 5)
+    assert list(found) == [4]
+    # A gradient g x has the rms g sqrt(mean(x^2)); the median flat's own is 0.002, and the median of the ratios has its noise.
+    rms = 100 * 0.198 * np.sqrt(np.mean(np.linspace(-1, 1, 8) ** 2))
+    told = re.fullmatch(r"lit otherwise than the other flats: its shape differs by ([0-9.]+) % rms, limit 2.0 %", found[4])
+    assert told is not None
+    assert float(told[1]) == pytest.approx(rms, abs=0.05 + 3 * 0.1)  # rounding, and three times the noise of a block [%]
+
+
+@pytest.mark.parametrize(
+    ("tilts", "levels"),
+    [
+        ([0.0, 0.01, -0.01, 0.02], 20_000.0),  # a twilight that turns
+        ([0.0, 0.2], 20_000.0),  # two cannot tell which is odd
+        ([0.0, 0.1, -0.1, 0.2, -0.2], 20_000.0),  # all differ: none is odd
+        ([0.0, 0.0, 0.0, 0.05], 13.0),  # medians of whole ADU jump by more
+    ],
+)
+def test_flats_that_differ_as_flats_do_are_kept(tilts: list[float], levels: float) -> None:
+    assert oddly_lit(_shapes(tilts), [levels] * len(tilts)) == {}
+
+
+def test_blocks_without_a_value_are_left_out_of_the_shape() -> None:
+    shapes = _shapes([0.0, 0.0, 0.0, 0.2])
+    for shape in shapes:
+        shape[7] = None
+    assert list(oddly_lit(shapes, [20_000.0] * 4)) == [3]
+    assert oddly_lit([[None] * 64] * 3, [20_000.0] * 3) == {}
