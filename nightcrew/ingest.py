@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -67,12 +68,14 @@ def read_arrival(row: PathRow, door: Door) -> Reading:
     """
     path = Path(os.fsdecode(row.path))
     try:
-        seen = path.stat()
+        seen = path.lstat()
     except OSError as error:
         raise TransientError(f"it cannot be looked at ({error.strerror})") from error
+    if stat.S_ISLNK(seen.st_mode):  # put there after the watcher's look; the next sweep sets it aside
+        raise TransientError("a symbolic link lies in its place; links are not followed")
     structure = check(path, max_bytes=door.max_file_bytes)
-    stat = sha256_file(path, seen)  # header and hash are of the same bytes, or it is read again
-    return _judged(Reading(path_id=row.id, size=stat.size, mtime_ns=stat.mtime_ns, sha256=stat.sha256), structure, row, door)
+    read = sha256_file(path, seen)  # header and hash are of the same bytes, or it is read again
+    return _judged(Reading(path_id=row.id, size=read.size, mtime_ns=read.mtime_ns, sha256=read.sha256), structure, row, door)
 
 
 def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Reading:
@@ -183,10 +186,10 @@ def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading 
         return None
     path = Path(os.fsdecode(row.path))
     try:
-        stat = path.stat()
-        structure = check(path, max_bytes=door.max_file_bytes)
-        if (stat.st_size, stat.st_mtime_ns) != (row.size, row.mtime_ns):
+        seen = path.lstat()
+        if (seen.st_size, seen.st_mtime_ns) != (row.size, row.mtime_ns):
             return None
+        structure = check(path, max_bytes=door.max_file_bytes)
         reading = _judged(Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, sha256=row.sha256), structure, row, door)
     except (TransientError, OSError):
         return None

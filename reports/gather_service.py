@@ -20,11 +20,12 @@ from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, as_dict
 from nightcrew.settings import Settings
 from reports.model import FolderFact, Level, Notice, Provenance
-from reports.night_data import Archive, ScopeData
+from reports.night_data import Archive, ScopeData, name_of
 from reports.text import minute, plural, shell_word
 
 _SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
 _LEVELS: dict[str, Level] = {"info": "info", "warning": "warning", "problem": "problem"}
+_NAMED = 3  # vanished files; all of them are in the saved numbers
 _AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
 
 
@@ -96,10 +97,11 @@ def stray_notice(rows: Sequence[PathRow]) -> tuple[Notice, ...]:
 
 def vanished_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
     """Raw files that are gone; what was made of them stays."""
-    gone = sum(row.vanished for data in scopes for row in data.files)
+    gone = [row for data in scopes for row in data.files if row.vanished]
     if not gone:
         return ()
-    text = f"{plural(gone, 'raw file')} vanished from the watched folders; what was made of them is kept"
+    names = ", ".join(name_of(row) for row in gone[:_NAMED]) + (f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else "")
+    text = f"{plural(len(gone), 'raw file')} vanished from the watched folders; what was made of them is kept: {names}"
     return (Notice(level="notice", text=text),)
 
 

@@ -40,7 +40,7 @@ def file_of(frame: FrameRow) -> Path:
     """
     path = Path(os.fsdecode(frame.path))
     try:
-        stat = path.stat()
+        stat = path.lstat()  # what a link leads to may be anything, of the same size and time
     except FileNotFoundError as error:
         raise GoneError(frame.path) from error
     except OSError as error:

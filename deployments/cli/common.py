@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -36,6 +37,11 @@ def _in_its_place(char: str) -> str:
     return " " if unicodedata.category(char) == "Zs" else "\N{REPLACEMENT CHARACTER}"
 
 
+def _one_line(text: object) -> str:
+    """A table's cell: a line break in a file's name must not begin a line that says something else."""
+    return re.sub(r"[\n\t]", "\N{REPLACEMENT CHARACTER}", clean(text))
+
+
 def say(text: object = "") -> None:
     """Print one line."""
     sys.stdout.write(clean(text) + "\n")
@@ -49,7 +55,7 @@ def say_json(value: Any) -> None:
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print columns side by side; numbers to the right."""
-    cells = [[clean("" if cell is None else cell) for cell in row] for row in rows]
+    cells = [[_one_line("" if cell is None else cell) for cell in row] for row in rows]
     widths = [
         max(len(heading), *(len(row[place]) for row in cells), 0) if cells else len(heading) for place, heading in enumerate(headings)
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import COMMANDS, GROUPS, command_of, main
-from deployments.cli.common import clean, say_json
+from deployments.cli.common import clean, say_json, say_table
 from deployments.cli.ledger import ledger
 from nightcrew.ledger import dispatches, products, scopes
 from nightcrew.ledger.database import Database
@@ -327,6 +327,8 @@ def test_a_csv_of_the_ledger_holds_no_formula(
     assert list(csv.DictReader(capsys.readouterr().out.splitlines())) == [{"path": "'=cmd|' /C calc'!A0", "value": "-1.5", "error": ""}]
 
 
-def test_text_from_files_cannot_steer_a_terminal() -> None:
+def test_text_from_files_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x1b" not in clean("a\x1b[2Jb")
+    say_table(["file", "state"], [["a\nb.fit", "done"], ["c", "done"]])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [["file", "state"], ["a\ufffdb.fit", "done"], ["c", "done"]]
     assert clean("4\u202f000 lights, 6\u00a0px, \u202e") == "4 000 lights, 6 px, \ufffd"

@@ -108,6 +108,30 @@ def test_a_folder_that_is_unmounted_while_its_files_are_read_and_used(bench: Wat
     assert bench.space.notice_returned_files() == 0
 
 
+def test_a_link_put_in_a_files_place_is_never_followed(bench: Watched, tmp_path: Path) -> None:
+    """Between the watcher's look and the reading, and between the reading and the use: with the size and the time of the file."""
+    first, second, _ = paths = sorted(bench.folder.iterdir())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def swap(path: Path) -> None:
+        target = Path(shutil.copy2(path, elsewhere / path.name))
+        path.unlink()
+        path.symlink_to(target)
+
+    bench.watch(12)
+    swap(first)
+    bench.ingest_once()
+    assert bench.state_of(first.name) == ("waiting", f"{arrivals.NOT_YET}a symbolic link lies in its place; links are not followed")
+    assert [bench.state_of(path.name)[0] for path in paths[1:]] == ["waiting"] * 2
+    swap(second)
+    bench.close()
+    (run,) = bench.run()
+    assert [outcome.state for outcome in run.outcomes] == ["again"]
+    bench.watch(12)
+    assert {bench.state_of(path.name) for path in (first, second)} == {("set_aside", "ignored: a symbolic link; links are not followed")}
+
+
 def _broken(_path: bytes) -> None:
     raise OSError(116, os.strerror(116))  # ESTALE: a share whose server went
 

@@ -246,9 +246,18 @@ def test_files_that_went_away_say_so(night: Night) -> None:
     """Files deleted before and while they are read, and one moved away."""
     assert (night.row("deleted-unread.fit").state, night.row("deleted-unread.fit").reason) == ("set_aside", arrivals.VANISHED_UNREAD)
     assert (night.row("deleted-read.fit").state, night.row("deleted-read.fit").reason) == ("set_aside", arrivals.VANISHED_UNREAD)
+    page = html.unescape(night.pages)
+    assert "4 raw files vanished from the watched folders" in page
+    assert "deleted-read.fit, deleted-unread.fit, moved-away.fit and 1 more" in page
     moved = night.row("moved-away.fit")
     assert moved.vanished
     assert moved.state in ("done", "degraded")  # it was reduced before it went, and its product stands
+
+
+def test_a_file_that_nobody_may_read_says_so(night: Night) -> None:
+    """A file without permission to read: it waits, and its reason tells why."""
+    assert night.row(night.troubles["unreadable"].path).reason.startswith(arrivals.NOT_YET)
+    assert "Permission denied" in night.row(night.troubles["unreadable"].path).reason
 
 
 def test_a_pipe_in_a_files_place_holds_nobody_up(night: Night) -> None:
