@@ -7,7 +7,6 @@ ended, since Prefect gives the same failed run back for a repeated key.  Nothing
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -20,6 +19,7 @@ from deployments.runs import WAITS, UnknownToPrefectError
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
+from nightcrew.io.room import room_of
 from nightcrew.ledger import arrivals, claims, clock_back, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
@@ -237,14 +237,10 @@ class Dispatcher:
 
     def _has_room(self) -> bool:
         """Is there more free space than the reserve?  Below it nothing is started; said when it begins and when it ends."""
-        root = self._space.settings.products.root
-        while not root.exists():
-            root = root.parent
-        free, reserve = shutil.disk_usage(root).free, self._space.settings.limits.disk_reserve_bytes
-        if (free >= reserve) is self._paused:
-            self._paused = free < reserve
-            amount = f"{free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB"
-            text = f"paused, the disk is nearly full: {amount}" if self._paused else f"goes on, there is room again: {amount}"
+        room = room_of(self._space.settings.products.root, self._space.settings.limits.disk_reserve_bytes)
+        if room.enough is self._paused:
+            self._paused = not room.enough
+            text = f"paused, the disk is nearly full: {room.words}" if self._paused else f"goes on, there is room again: {room.words}"
             self._untold.append(("disk", "problem" if self._paused else "info", text))
             _LOG.warning("%s", text)
         self._tell()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from nightcrew.errors import NightcrewError, Refused, TransientError
+from nightcrew.io.room import room_of, shown_bytes
 from nightcrew.settings import Settings
 
 Level = Literal["good", "warning", "problem"]
@@ -132,15 +132,14 @@ def disk(settings: Settings) -> Iterator[Finding]:
     """Free space where we write, and a local disk for the ledger."""
     for name, root in (("products", settings.products.root), ("reports", settings.reports.root), ("state", settings.state.root)):
         there = _nearest(root)
-        free = shutil.disk_usage(there).free
-        reserve = settings.limits.disk_reserve_bytes
+        room = room_of(there, settings.limits.disk_reserve_bytes)
         if not os.access(there, os.W_OK):
             yield Finding("disk", "problem", f"{name}: {there} cannot be written", "give this user the right to write there")
-        elif free < reserve:
+        elif not room.enough:
             mend = "make room, or lower limits.disk_reserve_bytes; the service goes on by itself"
-            yield Finding("disk", "problem", f"{name}: {free / 1e9:.1f} GB free, the reserve is {reserve / 1e9:.1f} GB: paused", mend)
+            yield Finding("disk", "problem", f"{name}: {room.words}: paused", mend)
         else:
-            yield Finding("disk", "good", f"{name}: {free / 1e9:.1f} GB free at {there}")
+            yield Finding("disk", "good", f"{name}: {shown_bytes(room.free)} free at {there}")
     if file_system_of(_nearest(settings.state.root)) in _NETWORK and not settings.ledger.url:
         yield Finding("disk", "problem", "the ledger lies on a network share, where SQLite loses data", "set [state] root to a local disk")
 

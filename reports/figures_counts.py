@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from reports.figures import Dress, EmptyFigureError, figure, plain
 from reports.model import CELL_STATES, STATES, BalanceRow, CalibrationCell
 from reports.tables import balance_table, calibration_table
+from reports.text import shortened
 from reports.values import Figure
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 STATE_COLOURS = {"done": "#2e7d4f", "degraded": "#9a6700", "waiting": "#4a7fb5", "rejected": "#b3261e", "set_aside": "#8a929b"}
 CELL_COLOURS = {"existed": "#2e7d4f", "borrowed": "#2f6fab", "late": "#8a5c00", "missing": "#b3261e"}
+
+_WIDTH_IN = 3.6
+_LETTER_WIDTH = 0.62  # of the size of the letters, of digits and capitals
 
 
 def balance_figure(rows: tuple[BalanceRow, ...], name: str = "balance") -> Figure:
@@ -49,11 +53,17 @@ def balance_figure(rows: tuple[BalanceRow, ...], name: str = "balance") -> Figur
     return figure(name, "Files by kind and state", caption, painter, balance_table(used, name), (4.6, 0.55 + 0.3 * len(used)))
 
 
+def _tile_words(cell: CalibrationCell) -> str:
+    return shortened(plain(f"{cell.kind} {cell.label}"), 34)
+
+
 def grid_figure(cells: tuple[CalibrationCell, ...], name: str = "calibrations") -> Figure:
     """The calibration grid as coloured tiles with their state in words (for the mail; the page draws its own)."""
     if not cells:
         raise EmptyFigureError("calibration grid: no calibration was asked for")
-    across = 3
+    longest = max(len(_tile_words(cell)) for cell in cells)
+    across = 3 if longest <= 16 else 2  # a range of temperatures wants a wider tile
+    size_pt = min(8.0, _WIDTH_IN * 72 * 0.8 / across / (_LETTER_WIDTH * longest))
     down = math.ceil(len(cells) / across)
 
     def painter(axes: Axes, dress: Dress) -> None:
@@ -66,12 +76,12 @@ def grid_figure(cells: tuple[CalibrationCell, ...], name: str = "calibrations") 
             axes.add_patch(
                 FancyBboxPatch((x + 0.07, y + 0.1), 0.86, 0.8, boxstyle="round,pad=0,rounding_size=0.06", color=colour, mutation_aspect=0.6)
             )
-            words = ((f"{cell.kind} {cell.label}", 0.36, 8.0), (f"{cell.state}{f', {cell.grade}' if cell.grade else ''}", 0.67, 7.0))
+            words = ((_tile_words(cell), 0.36, size_pt), (f"{cell.state}{f', {cell.grade}' if cell.grade else ''}", 0.67, 7.0))
             for words_shown, height, size in words:
-                axes.text(x + 0.5, y + height, plain(words_shown)[:22], ha="center", va="center", fontsize=size, color="white")
+                axes.text(x + 0.5, y + height, words_shown, ha="center", va="center", fontsize=size, color="white")
         axes.set_xlim(0, across)
         axes.set_ylim(down, 0)
         axes.set_axis_off()
 
     counted = ", ".join(f"{sum(cell.state == state for cell in cells)} {state}" for state in CELL_STATES)
-    return figure(name, "Calibrations", counted, painter, calibration_table(cells, name), (3.6, 0.5 * down + 0.1))
+    return figure(name, "Calibrations", counted, painter, calibration_table(cells, name), (_WIDTH_IN, 0.5 * down + 0.1))

@@ -239,7 +239,7 @@ def plain_text(morning: Morning, nights: Sequence[MailNight]) -> str:
 
 
 def _night_lines(night: MailNight) -> list[str]:
-    lines = [f"{night.heading}: {night.verdict.word.upper()}", night.verdict.sentence, *night.verdict.reasons]
+    lines = [f"{night.heading}: {night.verdict.word.upper()}", night.verdict.sentence, *night.verdict.untold]
     lines += list(night.numbers)
     lines += list(night.page.revision_notes[-1:])
     if night.link:

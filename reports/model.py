@@ -321,6 +321,12 @@ class Verdict:
     actions: tuple[Action, ...] = ()
     reasons: tuple[str, ...] = ()  # why nothing came, on an empty night
 
+    @property
+    def untold(self) -> tuple[str, ...]:
+        """The reasons that do not stand among the actions, for where both are shown close together."""
+        told = {action.text for action in self.actions}
+        return tuple(reason for reason in self.reasons if reason not in told)
+
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from nightcrew.ledger.rows import MARKED_BAD
 from reports.model import GRADES, LEVELS, Action, CalibrationCell, Cause, Level, NightPage, Status, TruthRow, Verdict
 from reports.text import adaptive, joined, noun, number, plural, quantity, sentence, shell_word, shortened, signed
 
@@ -196,7 +197,10 @@ def _cell_name(cell: CalibrationCell) -> str:
 def _master_actions(page: NightPage) -> Iterator[Action]:
     for master in page.masters:
         name = f"{master.kind} master {master.label}".strip() + f" ({master.instrument})"
-        if not master.certified:
+        if not master.certified and master.certification.startswith(MARKED_BAD):  # a person knows, and said why
+            text = f"The {name} is not used: {master.certification}"
+            yield Action(level="notice", text=text, command=master.command, anchor="masters")
+        elif not master.certified:
             yield Action(
                 level="warning",
                 text=f"The {name} failed its test and is not used: {master.certification}",

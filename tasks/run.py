@@ -15,6 +15,7 @@ from pathlib import Path
 from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
+from nightcrew.io.room import room_of
 from nightcrew.ledger import arrivals, claims, products
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
@@ -208,8 +209,8 @@ def _check_room(context: UnitContext) -> None:
     """Pause before writing, not in the middle of it."""
     try:
         context.products_root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(context.products_root).free
+        room = room_of(context.products_root, context.disk_reserve_bytes)
     except OSError as error:
         raise TransientError(f"{context.products_root} cannot be written now ({error.strerror})") from error
-    if free < context.disk_reserve_bytes:
-        raise TransientError(f"only {free / 1e9:.1f} GB are free, the reserve is {context.disk_reserve_bytes / 1e9:.1f} GB: paused")
+    if not room.enough:
+        raise TransientError(f"the disk is nearly full ({room.words}): paused")

@@ -34,6 +34,7 @@ def status(
     settings = Settings.load(config)
     database = open_ledger(settings)
     service = _service(settings)
+    paused = _paused(settings)
     with database.read() as connection:
         try:
             found = [_of_scope(connection, scope) for scope in scopes_named(connection, night)]
@@ -49,9 +50,11 @@ def status(
         untaken = _untaken(connection)
     if json:
         beside = {"sets": sets, "other_nights": others, "without_night": rest, "outdated": outdated}
-        say_json({"service": service, "untaken_runs": untaken, "scopes": found, **beside})
+        say_json({"service": service, "paused": paused, "untaken_runs": untaken, "scopes": found, **beside})
         return
     say(f"Service: {'runs, ' + service['ui_url'] + ', reports ' + service['pages_url'] if service['runs'] else 'does not run'}")
+    if paused:
+        say(f"Paused: the disk is nearly full: {paused}; it goes on by itself when there is room (`nightcrew doctor`)")
     for row in untaken:
         say(f"Waits: the run of {row['flow']} of {row['asked_at']} UTC, and nobody works on it (`nightcrew doctor`)")
     for one in found:
@@ -78,6 +81,17 @@ def _service(settings: Settings) -> dict[str, Any]:
     endpoints = Endpoints.read(settings.state.root)
     runs = running_pid(settings.state.root) is not None
     return {"runs": runs, "ui_url": endpoints.ui_url if endpoints else "", "pages_url": endpoints.pages_url if endpoints else ""}
+
+
+def _paused(settings: Settings) -> str:
+    """Why nothing is begun although files came: how full the products' disk is; "" while there is room."""
+    from nightcrew.io.room import room_of
+
+    try:
+        room = room_of(settings.products.root, settings.limits.disk_reserve_bytes)
+    except OSError:  # the disk cannot be asked: `doctor` says so
+        return ""
+    return "" if room.enough else room.words
 
 
 def _untaken(connection: Connection) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from nightcrew.frames.model import FrameHeader
 
+MARKED_BAD = "marked bad by a person"
 FileState = Literal["waiting", "done", "degraded", "rejected", "set_aside"]
 FILE_STATES: tuple[FileState, ...] = ("waiting", "done", "degraded", "rejected", "set_aside")
 Grade = Literal["A", "B", "C", "D"]
@@ -139,7 +140,7 @@ class ProductRow(_StoredProduct):
     def barred_because(self) -> str:
         """Why it is not usable, "" when it is."""
         if self.marked_bad:
-            return f"marked bad by a person: {self.marked_bad}"
+            return f"{MARKED_BAD}: {self.marked_bad}"
         if not self.certified:
             return f"failed certification: {self.certification}"
         return "" if self.state == "made" else f"its file is {self.state}"

@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -131,6 +132,12 @@ def test_status_says_what_waits_and_for_what(observatory: Path, tmp_path: Path) 
     assert "flat master V" in shown
     assert "Waits: the run of ingest of 20" in shown
     assert "nobody works on it" in shown
+
+
+def test_status_says_that_a_full_disk_pauses_the_service(observatory: Path) -> None:
+    answer = nightcrew("status", folder=observatory, NIGHTCREW_LIMITS__DISK_RESERVE_BYTES="9000000000000000")
+    assert re.search(r"\nPaused: the disk is nearly full: \d.* free at .*, the reserve is 9000.0 TB; it goes on by itself", answer.stdout)
+    assert "Paused" not in nightcrew("status", folder=observatory, NIGHTCREW_LIMITS__DISK_RESERVE_BYTES="0").stdout
 
 
 def test_status_names_the_other_nights_that_are_open(observatory: Path, tmp_path: Path) -> None:

@@ -555,7 +555,7 @@ def test_a_night_does_not_close_while_arrivals_wait(world: World) -> None:
 def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [0]
     usage = type("usage", (), {"free": property(lambda _: free[0])})()
-    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", lambda _: usage)
     world.scope()
     for _ in range(3):
         world.step()
@@ -575,12 +575,12 @@ def test_a_ledger_on_the_full_disk_is_told_of_it_when_there_is_room(world: World
     def full(*_: object) -> None:
         raise TransientError("the ledger cannot be written for now: database or disk is full")
 
-    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
     monkeypatch.setattr(messages, "happened", full)
     world.step()
     world.step()
     assert world.runs.asked == []
-    monkeypatch.setattr("deployments.dispatch.shutil.disk_usage", lambda _: SimpleNamespace(free=10**13))
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", lambda _: SimpleNamespace(free=10**13))
     monkeypatch.setattr(messages, "happened", real)
     world.step(400)
     with world.database.read() as connection:

@@ -78,10 +78,23 @@ def test_one_light_and_one_night_are_enough() -> None:
     trend_figure(dataclasses.replace(samples.trends()[0], points=(TrendPoint(night=samples.NIGHT, value=1.0),), limits=None), "x")
 
 
+def words_inside_their_tiles(picture: Picture) -> bool:
+    """No white letter lies within some pixels of the left edge of the first tile."""
+    shown = pixels(picture)
+    coloured = (shown.max(axis=2) - shown.min(axis=2)) > 25
+    left = int(np.flatnonzero(coloured.any(axis=0))[0])
+    rows = np.flatnonzero(coloured[:, left + 2])
+    first = rows[: np.flatnonzero(np.diff(rows) > 12)[0] + 1] if (np.diff(rows) > 12).any() else rows
+    return bool(coloured[first[0] : first[-1] + 1, left + 2 : left + 12].all())
+
+
 def test_counts_for_the_mail() -> None:
     twice = (*samples.BALANCE, BalanceRow(instrument="other", kind="bias", seen=3, waiting=3))
     bars = balance_figure(twice)
     assert len(bars.numbers.rows) == 6
     assert colour_share(bars.picture, (0x2E, 0x7D, 0x4F)) > 0.05
+    ranged = dataclasses.replace(samples.calibrations()[0], kind="dark", label="60 s, −4.2 to −1.1 °C")
+    for cells in (samples.calibrations(), (ranged,) * 3):
+        assert words_inside_their_tiles(grid_figure(cells).picture)
     grid = grid_figure(samples.calibrations())
     assert grid.caption == "5 existed, 2 borrowed, 1 late, 0 missing"

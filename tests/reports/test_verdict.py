@@ -138,6 +138,23 @@ def test_duplicates_do_not_count_as_lights() -> None:
     assert light_counts(page) == (3, 3)
 
 
+def test_a_master_that_a_person_marked_did_not_fail_a_test() -> None:
+    bad = "marked bad by a person: dome lights were on"
+    master = dataclasses.replace(samples.masters()[0], certified=False, certification=bad)
+    (action,) = judge(night(masters=(master,), calibrations=(), causes=(), trends=(), truth=(), notices=())).actions
+    assert action.level == "notice"
+    assert action.text.endswith(f"is not used: {bad}")
+    assert "failed" not in action.text
+
+
+def test_what_stands_among_the_actions_is_not_told_twice_in_the_mail() -> None:
+    down = Notice(level="problem", text="The service was down from 21:00 to 05:00")
+    verdict = judge(dataclasses.replace(samples.empty_night(), notices=(down,)))
+    assert down.text in verdict.reasons
+    assert down.text not in verdict.untold
+    assert len(verdict.untold) == len(verdict.reasons) - 1
+
+
 def test_frames_of_which_nobody_knows_what_they_are_need_a_person() -> None:
     """A camera that writes no frame type would else be set aside whole, in a good night."""
     reason = "no frame type in the header, and profile generic does not take it from the name"
