@@ -301,6 +301,22 @@ def clock(settings: Settings) -> Iterator[Finding]:
         yield Finding("clock", "good", f"{local} {settings.site.timezone}, kept by NTP")
 
 
+def plate_solver(settings: Settings) -> Iterator[Finding]:
+    """The solver and its indexes, where plate solving is on; nothing is run."""
+    plates = settings.plate_solving
+    if not plates.enabled:
+        return
+    from nightcrew.astrometry.program import NoSolverError, find_solver
+
+    try:
+        solver = find_solver(plates.program, plates.index_folder, plates.time_box_s)
+    except NoSolverError as error:
+        mend = "install astrometry.net and index files for your field, or set [plate_solving] program, index_folder or enabled = false"
+        yield Finding("plate solver", "warning", f"{error}: lights without world coordinates stay without them", mend)
+    else:
+        yield Finding("plate solver", "good", f"{solver.program}, indexes in {solver.index_folder}")
+
+
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     configuration,
     versions,
@@ -309,6 +325,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
     disk,
     mail,
     ledger,
+    plate_solver,
     service,
     watchdog,
     clock,

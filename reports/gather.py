@@ -9,7 +9,16 @@ from zoneinfo import ZoneInfo
 
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.database import iso
-from reports import gather_calibrations, gather_files, gather_lights, gather_masters, gather_queries, gather_service, gather_trends
+from reports import (
+    gather_calibrations,
+    gather_files,
+    gather_lights,
+    gather_masters,
+    gather_plates,
+    gather_queries,
+    gather_service,
+    gather_trends,
+)
 from reports.model import AnalysisSection, NightPage, ScopeKind, TruthRow
 from reports.night_data import Archive, ScopeData, read_night
 from reports.pictures import Gallery
@@ -56,6 +65,7 @@ def gather_night(
         ),
         lights=tuple(chain.from_iterable(gather_lights.lights(data, gallery, threads) for data in scopes)),
         stacks=tuple(chain.from_iterable(gather_lights.stacks(data, gallery) for data in scopes)),
+        plates=tuple(chain.from_iterable(gather_plates.plates(data, archive.parameters.plates) for data in scopes)),
         trends=tuple(chain.from_iterable(gather_trends.trends(data, *found) for data, found in zip(scopes, numbers, strict=True))),
         truth=tuple(truth),
         sections=tuple(sections),

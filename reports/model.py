@@ -156,6 +156,27 @@ class StackEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlateEntry:
+    """Where an instrument's lights have their world coordinates from, where plate solving is on."""
+
+    instrument: str
+    from_header: int = 0
+    solved: int = 0
+    blind: int = 0  # of the solved ones
+    failed: int = 0  # for which the solver was to be asked, and there is no solution
+    unsolved: int = 0  # all without coordinates
+    rms_arcsec: float | None = None  # median of the solved ones
+    unavailable: str = ""  # why there is no solver
+    reasons: tuple[tuple[str, int], ...] = ()  # why lights have no coordinates, with counts
+
+    @property
+    def failure_percent(self) -> float | None:
+        """Failures of those that were to be solved; None when none was."""
+        tried = self.solved + self.failed
+        return 100.0 * self.failed / tried if tried else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits learned from earlier nights: median -+ k x 1.4826 x MAD."""
 
@@ -276,6 +297,7 @@ class NightPage:
     masters: tuple[MasterEntry, ...] = ()
     lights: tuple[LightEntry, ...] = ()
     stacks: tuple[StackEntry, ...] = ()
+    plates: tuple[PlateEntry, ...] = ()  # empty where plate solving is off
     trends: tuple[Trend, ...] = ()
     truth: tuple[TruthRow, ...] = ()
     sections: tuple[AnalysisSection, ...] = ()

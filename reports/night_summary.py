@@ -18,7 +18,7 @@ def night_summary(page: NightPage, verdict: Verdict) -> Summary:
         recipe=RECIPE,
         inputs=({"night": page.night, "digest": page.provenance.inputs_digest},),
         grade=max(graded, default=""),
-        quantities=tuple(_once([*_counts(page), *_masters(page), *_lights(page), *_trends(page), *_truth(page)])),
+        quantities=tuple(_once([*_counts(page), *_masters(page), *_lights(page), *_plates(page), *_trends(page), *_truth(page)])),
         warnings=tuple(action.text for action in verdict.actions if action.level in ("problem", "warning")),
     )
 
@@ -57,6 +57,17 @@ def _lights(page: NightPage) -> Iterator[Quantity]:
         yield determined("fwhm", light.fwhm_px, why, unit="px", where=where)
         yield determined("background", light.background, why, unit=light.background_unit, where=where)
         yield determined("depth", light.depth_mag, why, unit="mag", where=where)
+
+
+def _plates(page: NightPage) -> Iterator[Quantity]:
+    for plate in page.plates:
+        where: dict[str, Plain] = {"instrument": plate.instrument}
+        counts = (("from_header", plate.from_header), ("solved", plate.solved), ("unsolved", plate.unsolved))
+        for name, count in counts:
+            yield Quantity(name=f"plates_{name}", value=count, unit="count", where=where)
+        why = plate.unavailable or "no light was to be solved"
+        yield determined("plates_failure_rate", plate.failure_percent, why, unit="percent", where=where)
+        yield determined("plates_rms", plate.rms_arcsec, "none was solved", unit="arcsec", where=where)
 
 
 def _trends(page: NightPage) -> Iterator[Quantity]:

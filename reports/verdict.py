@@ -9,6 +9,7 @@ from reports.model import GRADES, LEVELS, Action, CalibrationCell, Cause, Level,
 from reports.text import adaptive, joined, noun, number, plural, quantity, sentence, shell_word, shortened, signed
 
 FAULT = "a fault in Nightcrew"  # how a unit's own bug is written into the ledger
+PLATE_FAILURES_PERCENT = 25.0  # of the lights that were to be solved: more asks for a look
 BAD_FRACTION = 0.5  # of the lights without a product: the night is bad
 WORDS: dict[Status, str] = {"good": "Good night", "attention": "Needs a look", "bad": "Bad night", "empty": "Empty night"}
 CAMPAIGN_WORDS: dict[Status, str] = {"good": "All well", "attention": "Needs a look", "bad": "Failed", "empty": "Nothing came"}
@@ -126,6 +127,7 @@ def _actions(page: NightPage, faults: tuple[str, ...]) -> Iterator[Action]:
     yield from _cause_actions(page)
     yield from _calibration_actions(page)
     yield from _master_actions(page)
+    yield from _plate_actions(page)
     yield from _trend_actions(page)
     yield from _truth_actions(page.truth)
     for section in page.sections:
@@ -212,6 +214,21 @@ def _master_actions(page: NightPage) -> Iterator[Action]:
             change = quantity(signed(master.change, 2), master.change_unit or master.level_unit)
             text = f"The {name} changed by {change}{sigma} against {master.compared_with}: look whether it should be used"
             yield Action(level="warning", text=text, command=master.command, anchor="masters")
+
+
+def _plate_actions(page: NightPage) -> Iterator[Action]:
+    """Coordinates are an addition: a solver that fails asks for a look, and never makes a night bad."""
+    for plate in page.plates:
+        if plate.unavailable and plate.unsolved:
+            text = f"{plural(plate.unsolved, 'light')} of {plate.instrument} stayed without world coordinates: {plate.unavailable}"
+            yield Action(level="warning", text=text, command="nightcrew doctor", anchor="lights")
+        elif plate.failure_percent is not None and plate.failure_percent > PLATE_FAILURES_PERCENT:
+            tried = plural(plate.solved + plate.failed, "light")
+            why = shortened(plate.reasons[0][0], 160) if plate.reasons else ""
+            text = (
+                f"The plate solver failed on {plate.failed} of {tried} of {plate.instrument} ({number(plate.failure_percent, 0)} %): {why}"
+            )
+            yield Action(level="warning", text=text, command=f"nightcrew rerun {shell_word(page.night)}", anchor="lights")
 
 
 def _trend_actions(page: NightPage) -> Iterator[Action]:

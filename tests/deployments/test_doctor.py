@@ -19,7 +19,7 @@ from deployments.endpoints import Endpoints
 from deployments.supervise import OnlyOne
 from nightcrew.ledger import dispatches, messages, migrate
 from nightcrew.ledger.database import Database
-from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, Settings, SiteSettings
+from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, PlateSolvingSettings, Settings, SiteSettings
 
 
 def settings(root: Path, **sections: Any) -> Settings:
@@ -219,3 +219,13 @@ def test_a_check_that_fails_is_a_finding_itself(tmp_path: Path, monkeypatch: pyt
     assert [(finding.subject, finding.level, finding.text) for finding in doctor.look(settings(tmp_path))] == [
         ("broken", "problem", "not for you")
     ]
+
+
+def test_the_plate_solver_is_looked_for_only_where_it_is_wanted(tmp_path: Path) -> None:
+    assert list(doctor.plate_solver(settings(tmp_path))) == []
+    wanted = {"enabled": True, "program": str(tmp_path / "solve-field"), "index_folder": tmp_path}
+    assert one(doctor.plate_solver(settings(tmp_path, plate_solving=PlateSolvingSettings(**wanted))), "is not installed") == "warning"
+    (tmp_path / "solve-field").touch(mode=0o755)
+    assert one(doctor.plate_solver(settings(tmp_path, plate_solving=PlateSolvingSettings(**wanted))), "no index files") == "warning"
+    (tmp_path / "index-4107.fits").touch()
+    assert one(doctor.plate_solver(settings(tmp_path, plate_solving=PlateSolvingSettings(**wanted))), "indexes in") == "good"

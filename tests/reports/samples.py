@@ -18,6 +18,7 @@ from reports.model import (
     MasterEntry,
     NightPage,
     Notice,
+    PlateEntry,
     Provenance,
     StackEntry,
     Trend,
@@ -367,10 +368,21 @@ def troubled_night() -> NightPage:
     )  # fmt: skip
     return dataclasses.replace(
         page, calibrations=cells, masters=changed, lights=dim, balance=balance, causes=causes, trends=trends(bad=True), sections=(section,),
+        plates=plates(),
         notices=(
             Notice(level="warning", text="The disk was nearly full: writing paused", at="2026-03-14 23:10", command="nightcrew doctor"),
         ),
     )  # fmt: skip
+
+
+def plates() -> tuple[PlateEntry, ...]:
+    """A solver that failed on most."""
+    reasons = (
+        ("with hints: it found no solution; blind: it found no solution", 16),
+        ("the solver was not asked: it used its time box up for 3 lights in a row", 9),
+        ("no solution within the time box of 30 s", 3),
+    )
+    return (PlateEntry(instrument=CAMERA, from_header=10, solved=2, blind=1, failed=28, unsolved=28, rms_arcsec=1.69, reasons=reasons),)
 
 
 def empty_night() -> NightPage:

@@ -99,5 +99,9 @@ def test_the_night_as_summary() -> None:
     done = {(q.where["kind"]): q.value for q in found.quantities if q.name == "files_done"}
     assert done == {"bias": 20, "dark": 30, "flat": 39, "light": 30, "foreign": 0}
     assert sum(q.name == "fwhm" for q in found.quantities) == 40
-    assert len(found.warnings) == 6
+    assert len(found.warnings) == 7
+    assert {q.name: q.value for q in found.quantities if q.name.startswith("plates_")} == {
+        "plates_from_header": 10, "plates_solved": 2, "plates_unsolved": 28, "plates_failure_rate": pytest.approx(93.33, abs=0.01),
+        "plates_rms": 1.69,
+    }  # fmt: skip
     assert as_json(night_summary(page, judge(page))) == text

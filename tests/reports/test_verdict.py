@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from reports.model import BalanceRow, CalibrationCell, Cause, FolderFact, NightPage, Notice, TruthRow
+from reports.model import BalanceRow, CalibrationCell, Cause, FolderFact, NightPage, Notice, PlateEntry, TruthRow
 from reports.verdict import empty_reasons, judge, light_counts
 from tests.reports import samples
 
@@ -165,3 +165,26 @@ def test_frames_of_which_nobody_knows_what_they_are_need_a_person() -> None:
     assert any(action.text.startswith("9 files set aside: no frame type") for action in judge(page).actions)
     wanted = dataclasses.replace(cause, cause="duplicate: the same bytes as b.fits", mend="")
     assert judge(dataclasses.replace(page, causes=(wanted,))).status == "good"
+
+
+def test_a_plate_solver_that_fails_often_asks_for_a_look_and_makes_no_night_bad() -> None:
+    verdict = judge(night(plates=(PlateEntry(instrument="c", solved=0, failed=40, unsolved=40, reasons=(("it ended with 3", 40),)),)))
+    assert verdict.status == "attention"
+    (action,) = [one for one in verdict.actions if "plate solver" in one.text]
+    assert action.text == "The plate solver failed on 40 of 40 lights of c (100 %): it ended with 3"
+    assert action.level == "warning"
+    assert action.command == "nightcrew rerun 2026-03-14"
+
+
+def test_few_lights_without_a_plate_solution_need_nobody() -> None:
+    verdict = judge(night(plates=(PlateEntry(instrument="c", solved=30, failed=10, unsolved=10, reasons=(("no stars", 10),)),)))
+    assert verdict.status == "good"
+
+
+def test_a_plate_solver_that_is_not_there_is_told_where_it_was_needed() -> None:
+    absent = PlateEntry(instrument="c", from_header=3, unavailable="the plate solver 'solve-field' is not installed")
+    assert judge(night(plates=(absent,))).status == "good"
+    verdict = judge(night(plates=(dataclasses.replace(absent, unsolved=1, reasons=((absent.unavailable, 1),)),)))
+    (action,) = [one for one in verdict.actions if "plate solver" in one.text]
+    assert action.text == "1 light of c stayed without world coordinates: the plate solver 'solve-field' is not installed"
+    assert action.command == "nightcrew doctor"

@@ -24,6 +24,12 @@ from nightcrew.io.images import read_image
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import PlateSolvingSettings
 from nightcrew.simulate.plan import NightPlan
+from reports.gather import gather_night
+from reports.model import NightPage
+from reports.night_data import Archive
+from reports.night_summary import night_summary
+from reports.render import judged_html
+from reports.verdict import judge
 from tasks import workspace
 from tasks.catalogues import columns
 from tasks.executor import ScopeRun, Wish
@@ -101,6 +107,12 @@ class Night:
         """The current reduced lights."""
         return [row for row in self.bench.products() if row.recipe == "reduce_light"]
 
+    def page(self) -> NightPage:
+        """The night's page."""
+        space = self.bench.space
+        archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
+        return gather_night(archive, "2026-05-16", made_at=self.bench.now)
+
     def reasons(self) -> list[str]:
         """Why there is no plate solution, a light each."""
         return [product.reason for run in self.bench.run() if run.plan for product in run.plan.with_status("failed")]
@@ -136,6 +148,10 @@ def test_a_solved_light_has_the_coordinates_and_says_whose(sky: Path, finished: 
     runs = night.bench.run()
     assert states(runs) == {}
     assert night.times_asked() == UNSOLVED
+    (plates,) = night.page().plates
+    assert (plates.from_header, plates.solved, plates.blind, plates.unsolved, plates.failure_percent) == (1, UNSOLVED, 0, 0, 0.0)
+    assert plates.rms_arcsec is not None
+    assert plates.rms_arcsec < 0.01  # the answers have no noise
 
 
 def test_the_catalogue_of_a_solved_light_has_the_places_of_its_stars(sky: Path, finished: Path, tmp_path: Path) -> None:
@@ -163,7 +179,14 @@ def test_a_solver_that_fails_on_every_light_changes_nothing(sky: Path, finished:
     assert night.bench.content() == content(finished, sky)
     assert {row.state for row in night.bench.files() if row.kind == "light"} == {"done"}
     assert len(night.reasons()) == UNSOLVED
-    assert all(night.reasons())
+    (plates,) = night.page().plates
+    assert (plates.from_header, plates.solved, plates.failed, plates.unsolved) == (1, 0, UNSOLVED, UNSOLVED)
+    assert plates.failure_percent == 100.0
+    assert sum(count for _, count in plates.reasons) == UNSOLVED
+    assert "failure rate 100 %." in judged_html(night.page())
+    assert judge(night.page()).status == "attention"
+    summary = night_summary(night.page(), judge(night.page()))
+    assert {one.name: one.value for one in summary.quantities}["plates_failure_rate"] == 100.0
 
 
 def test_a_whole_night_with_a_solver_that_fails_is_the_night_without_one(sky: Path, finished: Path, tmp_path: Path) -> None:
@@ -224,6 +247,10 @@ def test_without_a_solver_from_the_start_nothing_is_attempted(sky: Path, finishe
     night.bench = night.opened()
     assert states(night.bench.run()) == {}
     assert night.times_asked() == 0
+    (plates,) = night.page().plates
+    assert plates.failure_percent is None
+    assert plates.unsolved == UNSOLVED
+    assert plates.unavailable.startswith("the plate solver has no index files: none in ")
     assert night.bench.content() == content(finished, sky)
 
 
