@@ -330,6 +330,17 @@ def dependants(connection: Connection, fingerprint: str) -> list[ProductRow]:
     return [as_row(row) for row in connection.execute(statement).all()]
 
 
+def affected(connection: Connection, fingerprint: str) -> list[ProductRow]:
+    """Everything that was made from a product, from what was made from it, and so on; the direct ones first, each once."""
+    found: dict[str, ProductRow] = {}
+    asked = [fingerprint]
+    while asked:
+        below = [row for one in asked for row in dependants(connection, one) if row.fingerprint not in found]
+        found |= {row.fingerprint: row for row in below}
+        asked = list(dict.fromkeys(row.fingerprint for row in below))
+    return list(found.values())
+
+
 def trend(connection: Connection, instrument: str, quantity: str, limit: int = 60) -> list[dict[str, Any]]:
     """The last measurements of a quantity, of current products only, oldest first."""
     statement = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -268,3 +269,22 @@ def test_any_window_is_cut_alike_by_both_kernels(data: st.DataObject, dtype: str
     np.testing.assert_array_equal(plain.result, combine([frame[y0:y1, x0:x1] for frame in frames]).result)
     same = fit_pixels([frame[y0:y1, x0:x1] for frame in frames], line([1, 2, 3, 4])).coefficients
     np.testing.assert_array_equal(fit_pixels(cut, line([1, 2, 3, 4]), memory_bytes=1 << 12).coefficients, same)
+
+
+@pytest.mark.parametrize("kernel", ["auto", "numpy"])
+def test_fifty_frames_are_combined_within_the_budget(kernel: Any, tmp_path: Path) -> None:
+    """Fifty bias frames of 2 MB with 4 MB for their rows: what is held at once does not depend on how many there are."""
+    rng = np.random.default_rng(7)
+    kinds = [rng.normal(1000, 5, (1000, 1000)).astype("u2") for _ in range(5)]
+    paths, budget, peaks = write(tmp_path, kinds), 4 << 20, []
+    for count in (10, 50):
+        tracemalloc.start()
+        try:
+            got = combine([paths[k % 5] for k in range(count)], method="median", kernel=kernel, planes=("result",), memory_bytes=budget)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    np.testing.assert_array_equal(got.result, np.median(np.array(kinds), axis=0))
+    assert peaks[1] < peaks[0] + (1 << 20)
+    assert peaks[1] < got.result.nbytes + 3 * budget  # the rows as they are stored, and what numpy makes of them where no compiler is
+    assert peaks[1] < 50 * kinds[0].nbytes / 5

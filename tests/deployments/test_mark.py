@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -31,7 +33,9 @@ def test_a_master_marked_bad_is_used_no_more_and_comes_back(bench: Bench) -> Non
     run = CliRunner()
     said = run.invoke(build("mark"), ["mark", flat.fingerprint[:12], "--bad", "dome lights were on"])  # type: ignore[arg-type]
     assert said.exit_code == 0, said.output
-    assert "reduce_light" in said.output
+    listed = re.findall(r"made from (it|that): (\w+) ", said.output)
+    assert [how for how, _ in listed] == ["it"] * 2 + ["that"] * 4  # the direct ones first
+    assert Counter(listed) == {("it", "reduce_light"): 2, ("that", "photometry"): 2, ("that", "stack"): 1, ("that", "stack_photometry"): 1}
     bench.run()
     state, reason = bench.state_of("crew-1-B-001.fit")
     assert state == "degraded"

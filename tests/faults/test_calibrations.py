@@ -92,13 +92,14 @@ def test_a_master_marked_bad_takes_all_that_was_made_with_it_along(tmp_path: Pat
     before = end_of(crew)
     flat = next(row for row in crew.current() if row.recipe == "flat_master" and row.facts["filter"] == "V")
     with crew.database.read() as connection:
-        listed = {row.recipe for row in products.dependants(connection, flat.fingerprint)}
-    assert "reduce_light" in listed
+        listed = {row.fingerprint: row.recipe for row in products.affected(connection, flat.fingerprint)}
+    assert {"reduce_light", "stack"} <= set(listed.values())
     products.mark_bad(crew.database, flat.id, "dome lights were on", remake_scopes=3)
     crew.run_all()
     with crew.database.read() as connection:
         used = {one.fingerprint for row in crew.current() for one, _ in products.inputs_of(connection, row.id)}
-    assert flat.fingerprint not in used
+    assert not {flat.fingerprint, *listed} & used
+    assert not set(listed) & {row.fingerprint for row in crew.current()}  # all that was listed was made anew, and nothing of it stands
     assert "dome lights were on" in crew.states()["flat-V2026-03-14-0000.fit"][1]
     products.mark_bad(crew.database, flat.id, "", remake_scopes=3)
     crew.run_all()

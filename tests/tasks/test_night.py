@@ -17,7 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.reporting import write_page
 from nightcrew.errors import TransientError
+from nightcrew.io.products import read_image_product
 from nightcrew.ledger import claims, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
@@ -94,6 +96,19 @@ def test_a_night_makes_what_it_should(bench: Bench) -> None:
         "stack_photometry": 2,
     }
     assert {row.grade for row in bench.products()} == {"A"}
+
+
+def test_masters_inherit_what_association_compares(done: Bench) -> None:
+    """The temperature, exposure, gain setting and filter of their frames, in the ledger and in the file that another site may get."""
+    masters = [row for row in done.products() if row.recipe in ("bias_master", "dark_master", "flat_master")]
+    assert len(masters) == 5
+    for row in masters:
+        cards = read_image_product(done.space.context.file(row, "image")).cards
+        assert row.facts["temperature_c"] == pytest.approx(-20.0, abs=0.5)  # as simulated: the set point and its drift
+        assert cards["CCD-TEMP"] == row.facts["temperature_c"]
+        assert (cards.get("EXPTIME"), cards["GAINSET"]) == (row.facts.get("exposure_s"), "100")
+        assert cards.get("FILTER") == row.facts.get("filter")
+    assert sorted(row.facts["exposure_s"] for row in masters if row.recipe == "dark_master") == [4.0, 30.0]
 
 
 def test_the_pictures_of_lights_are_made_with_them(done: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +194,15 @@ def test_a_light_without_flat_is_graded_d_when_the_night_closes(raw: Path, tmp_p
     state, reason = bench.state_of("crew-1-V-001.fit")
     assert state == "degraded"
     assert "no flat in V" in reason
+    lights = [row for row in bench.products() if row.recipe == "reduce_light"]
+    assert {(row.facts["filter"], row.grade) for row in lights} == {("B", "A"), ("V", "D")}
+    for row in lights:
+        cards = read_image_product(bench.space.context.file(row, "image")).cards
+        expected = ("A", None) if row.facts["filter"] == "B" else ("D", "no flat in V: the step was skipped")
+        assert (cards["NCGRADE"], cards.get("NCWHY1")) == expected
+    page = html.unescape(write_page(bench.space, "2026-05-16").path.read_text(encoding="utf-8"))
+    assert "No flat for V" in page
+    assert "2 lights had to do without" in page
 
 
 def test_a_single_flat_stops_nothing_but_its_own_use(raw: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 
 from nightcrew.errors import Refused
 from nightcrew.ledger import arrivals, messages
+from nightcrew.ledger import database as databases
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import metadata
 from nightcrew.settings import FolderSettings, Settings, WatchSettings
@@ -62,6 +64,37 @@ def test_arrivals_become_rows_and_a_second_service_is_refused(settings: Settings
         stop.set()
         thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_a_locked_ledger_loses_no_arrival(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process holds the ledger's lock while files arrive: the watcher waits, never fails, and reading goes on."""
+    monkeypatch.setattr(databases, "_BUSY_TIMEOUT_S", 0.2)
+    ledger = Database(settings.ledger_url)
+    metadata.create_all(ledger.engine)
+    raw, stop = settings.folders[0].path, threading.Event()
+    thread = threading.Thread(target=watch, args=(settings, ledger, lambda path: True, stop))
+    holder = sqlite3.connect(str(ledger.engine.url.database), isolation_level=None)
+    try:
+        assert holder.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        holder.execute("BEGIN IMMEDIATE")
+        thread.start()
+        (raw / "at-dusk.fits").write_bytes(b"x")
+        time.sleep(1.0)  # several times longer than a writer waits
+        assert thread.is_alive()
+        with ledger.read() as connection:  # readers are not kept waiting
+            assert arrivals.without_scope(connection) == []
+        holder.execute("COMMIT")
+
+        def there() -> bool:
+            with ledger.read() as connection:
+                return [row.path for row in arrivals.without_scope(connection)] == [os.fsencode(raw / "at-dusk.fits")]
+
+        until(there, 20.0)
+    finally:
+        holder.close()
+        stop.set()
+        thread.join(timeout=10)
+        ledger.close()
 
 
 def until(asked: Callable[[], bool], limit_s: float = 10.0) -> None:

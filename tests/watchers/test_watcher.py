@@ -238,6 +238,15 @@ def test_an_overflowing_queue_triggers_a_sweep(raw: Path, live: Live) -> None:
     wait_for(lambda: len(book.sweeps) == 2)
 
 
+def test_a_file_of_which_no_event_told_is_found_by_the_next_sweep(raw: Path, live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network share, or an event that was lost without a word: the watcher listens, and hears nothing."""
+    monkeypatch.setattr(Watcher, "_hear", lambda *_: None)
+    book = live(sweep_s=0.5)
+    (raw / "silent.fits").write_bytes(b"x")
+    wait_for(lambda: book.names == ["silent.fits"])
+    wait_for(lambda: len(book.sweeps) >= 2)
+
+
 def test_two_names_of_one_burst_make_one_request(raw: Path, live: Live) -> None:
     book = live(burst_s=0.5)
     for number in range(50):
