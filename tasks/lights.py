@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.astrometry.cards import cards_of
 from nightcrew.detector.model_files import load_bias, load_dark
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.frames.model import FrameHeader
-from nightcrew.frames.wcs import moved, sky_of
+from nightcrew.frames.wcs import ANY_CARD, moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
 from nightcrew.io.products import read_image_product
@@ -30,7 +30,6 @@ from reports.pictures import Gallery
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import write_image
-from tasks.plate_solutions import cards_of
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +37,6 @@ _SAMPLE = 20_000  # pixels of a first glance
 _TOO_MUCH_SATURATED = 0.5
 # Cards of the camera that would lie about a reduced frame.
 _DROPPED = ("BIASSEC", "TRIMSEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
-# Every card of a world coordinate system: the valid ones are written anew, mangled ones must not stay beside them.
-_WCS = re.compile(
-    r"WCSAXES|WCSNAME|CTYPE\d|CUNIT\d|CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|CD\d_\d|PC\d{1,3}_?\d{0,3}|PV\d_\d+|LONPOLE|LATPOLE"
-    r"|A(P?)_(ORDER|DMAX|\d_\d)|B(P?)_(ORDER|DMAX|\d_\d)|TR\d_\d+|RADESYS|RADECSYS|EQUINOX"
-)
 
 
 def _master(context: UnitContext, planned: PlannedProduct, role: str) -> tuple[Master | None, dict[str, Any]]:
@@ -163,7 +157,7 @@ def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: floa
 def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], set[str]]:
     """Coordinates but the sky's after trimming (sections, physical pixels, sub-frame, other WCS), and keywords that lose their meaning."""
     changed, dropped = trimmed_coordinates(hdu.cards, header.trim, (header.ny, header.nx))
-    return [card for card in changed if not _WCS.fullmatch(card[0])], dropped
+    return [card for card in changed if not ANY_CARD.fullmatch(card[0])], dropped
 
 
 def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float32]) -> None:
@@ -212,7 +206,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         unit=reduced.unit,
         cards=cards,
         source_header=hdu.raw,
-        drop=(*_DROPPED, *gone, *(key for key in hdu.cards if _WCS.fullmatch(key))),
+        drop=(*_DROPPED, *gone, *(key for key in hdu.cards if ANY_CARD.fullmatch(key))),
     )
     _keep_picture(context, row, reduced.science)
     metrics: dict[str, Any] = {

@@ -6,16 +6,15 @@ there is no solution is a failure with its reason; the light is then planned wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from nightcrew.astrometry.cards import facts_of
 from nightcrew.astrometry.hints import hint_of
 from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, solve
 from nightcrew.astrometry.sources import sources_of
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.wcs import sky_of
-from nightcrew.io.cardtext import Card
 from nightcrew.ledger import claims
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import NewProduct
@@ -59,37 +58,7 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     found = solve(sources_of(image), (image.shape[0], image.shape[1]), hint, solver)
     if not isinstance(found, Solution):
         raise RejectedInput(found.reason)
-    return _made(planned, facts_of(found))
-
-
-def facts_of(found: Solution) -> dict[str, Any]:
-    """A solution as plain numbers and texts, without the time that it took."""
-    return {
-        "source": SOLVED,
-        "how": found.how,
-        "ra_deg": found.ra_deg,
-        "dec_deg": found.dec_deg,
-        "scale_arcsec_per_px": found.scale_arcsec_per_px,
-        "matched": found.matched,
-        "rms_arcsec": found.rms_arcsec,
-        "log_odds": found.log_odds,
-        "from_pointing_deg": found.from_pointing_deg,
-        "cards": [[key, value, about] for key, value, about in found.cards],
-    }
-
-
-def cards_of(facts: Mapping[str, Any]) -> list[Card]:
-    """The cards of a light that was solved so: its coordinates, and that they are none of the camera's."""
-    cards: list[Card] = [(str(key), value, str(about)) for key, value, about in facts["cards"]]
-    away = facts.get("from_pointing_deg")
-    return [
-        *cards,
-        ("NCWCS", f"solve-field, {facts['how']}", "WCS is of astrometry.net, not the camera"),
-        ("NCWCSN", int(facts["matched"]), "stars matched by the plate solution"),
-        ("NCWCSRMS", round(float(facts["rms_arcsec"]), 4), "[arcsec] rms of the matched stars"),
-        ("NCWCSODD", round(float(facts["log_odds"]), 2), "natural logarithm of the odds"),
-        *([] if away is None else [("NCWCSOFF", round(float(away), 4), "[deg] from the pointing of the raw header")]),
-    ]
+    return _made(planned, {"source": SOLVED, **facts_of(found)})
 
 
 def _made(planned: PlannedProduct, metrics: dict[str, Any]) -> NewProduct:

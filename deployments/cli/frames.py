@@ -28,9 +28,10 @@ from deployments.cli.frame_words import (
 )
 from deployments.cli.frames_combine import combine, recipe
 from deployments.cli.frames_show import show
+from deployments.cli.frames_solve import solve
 
 app = typer.Typer(
-    help="Tools for single frames: rename, log, stats, arith, combine, show, recipe.  Files are names, globs or comma lists of them.",
+    help="Tools for single frames: rename, log, stats, arith, combine, show, solve, recipe.  Files: names, globs or comma lists of them.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -199,4 +200,5 @@ def arith(
 
 app.command(cls=LooseCommand)(combine)
 app.command(cls=ShowCommand)(show)
+app.command(cls=LooseCommand)(solve)
 app.command(cls=LooseCommand)(recipe)

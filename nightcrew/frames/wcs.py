@@ -22,6 +22,11 @@ _LINEAR = re.compile(
     r"(?:CTYPE|CRVAL|CRPIX|CDELT|CUNIT|CROTA)[12]|(?:CD|PC)[12]_[12]|PV[12]_\d{1,2}|WCSAXES|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX"
 )
 _SIP = re.compile(r"(?:A|B|AP|BP)_(?:ORDER|\d_\d)")
+# Every card of a world coordinate system: the valid ones are written anew, mangled ones must not stay beside them.
+ANY_CARD = re.compile(
+    r"WCSAXES|WCSNAME|CTYPE\d|CUNIT\d|CRPIX\d|CRVAL\d|CDELT\d|CROTA\d|CD\d_\d|PC\d{1,3}_?\d{0,3}|PV\d_\d+|LONPOLE|LATPOLE"
+    r"|A(P?)_(ORDER|DMAX|\d_\d)|B(P?)_(ORDER|DMAX|\d_\d)|TR\d_\d+|RADESYS|RADECSYS|EQUINOX"
+)
 _CELESTIAL = re.compile(r"(RA---|DEC--|[GE]LON-|[GE]LAT-)-?([A-Z]{3})(-SIP)?")
 _ANY_AXIS = re.compile(
     r"(?:CTYPE|CUNIT|CRVAL|CRPIX|CDELT|CNAME|CROTA|CRDER|CSYER|LTV)(\d)[A-Z]?|(?:CD|PC|LTM)(\d)_(\d)[A-Z]?|P[VS](\d)_\d{1,2}[A-Z]?"

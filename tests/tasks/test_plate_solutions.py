@@ -126,6 +126,19 @@ def content(root: Path, sky: Path) -> dict[str, str]:
     return Bench(sky / "raw", root).content()
 
 
+def check_places(night: Night) -> None:
+    """The catalogues have the places of the stars: the header's within a tenth of a pixel, on the field of the simulated sky."""
+    for row in (row for row in night.bench.products() if row.recipe == "photometry"):
+        table = columns(night.bench.space.context.file(row, "catalogue"))
+        x, y, ra, dec = (np.array([float(text) for text in table[name]]) for name in ("x_px", "y_px", "ra_deg", "dec_deg"))
+        wcs, _ = product_wcs(night.bench.space.context.file(next(one for one in night.lights() if one.key == row.key), "image"))
+        there = np.array(wcs.all_world2pix(ra, dec, 0))
+        assert np.abs(there - [x, y]).max() < 0.1
+        target = plan().targets[0]
+        assert np.abs(ra - target.ra_deg).max() * 3600 < 128 * 1.2  # the field of the simulated sky
+        assert np.abs(dec - target.dec_deg).max() * 3600 < 128 * 1.2
+
+
 def test_a_solved_light_has_the_coordinates_and_says_whose(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, "RIGHT")
     before = {row.key: row for row in night.lights()}
@@ -148,28 +161,17 @@ def test_a_solved_light_has_the_coordinates_and_says_whose(sky: Path, finished: 
     runs = night.bench.run()
     assert states(runs) == {}
     assert night.times_asked() == UNSOLVED
+    check_places(night)
     (plates,) = night.page().plates
     assert (plates.from_header, plates.solved, plates.blind, plates.unsolved, plates.failure_percent) == (1, UNSOLVED, 0, 0, 0.0)
     assert plates.rms_arcsec is not None
     assert plates.rms_arcsec < 0.01  # the answers have no noise
 
 
-def test_the_catalogue_of_a_solved_light_has_the_places_of_its_stars(sky: Path, finished: Path, tmp_path: Path) -> None:
-    """As the same night gives whose cameras wrote the coordinates: within a tenth of a pixel."""
-    night = Night(sky, finished, tmp_path, "RIGHT")
-    night.bench.run()
-    for row in (row for row in night.bench.products() if row.recipe == "photometry"):
-        table = columns(night.bench.space.context.file(row, "catalogue"))
-        x, y, ra, dec = (np.array([float(text) for text in table[name]]) for name in ("x_px", "y_px", "ra_deg", "dec_deg"))
-        wcs, _ = product_wcs(night.bench.space.context.file(next(one for one in night.lights() if one.key == row.key), "image"))
-        there = np.array(wcs.all_world2pix(ra, dec, 0))
-        assert np.abs(there - [x, y]).max() < 0.1
-        target = plan().targets[0]
-        assert np.abs(ra - target.ra_deg).max() * 3600 < 128 * 1.2  # the field of the simulated sky
-        assert np.abs(dec - target.dec_deg).max() * 3600 < 128 * 1.2
+OTHER_FAILURES = ("exit 0", "yes | head -c 3000000; exit 1", "echo rubbish > stars.wcs")
 
 
-@pytest.mark.parametrize("text", ["exit 3", "exit 0", "yes | head -c 3000000; exit 1", "echo rubbish > stars.wcs"])
+@pytest.mark.parametrize("text", ["exit 3", *(pytest.param(text, marks=pytest.mark.slow) for text in OTHER_FAILURES)])
 def test_a_solver_that_fails_on_every_light_changes_nothing(sky: Path, finished: Path, tmp_path: Path, text: str) -> None:
     """The same products, byte for byte, as without plate solving; no failure of a run, no light that waits, each reason told."""
     night = Night(sky, finished, tmp_path, text)
@@ -189,6 +191,7 @@ def test_a_solver_that_fails_on_every_light_changes_nothing(sky: Path, finished:
     assert {one.name: one.value for one in summary.quantities}["plates_failure_rate"] == 100.0
 
 
+@pytest.mark.slow
 def test_a_whole_night_with_a_solver_that_fails_is_the_night_without_one(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, "exit 3")
     shutil.rmtree(night.out)
@@ -197,6 +200,7 @@ def test_a_whole_night_with_a_solver_that_fails_is_the_night_without_one(sky: Pa
     assert night.bench.content() == content(finished, sky)
 
 
+@pytest.mark.slow
 def test_rerun_asks_again_and_remakes_just_what_is_solved_then(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, f"[ -e {tmp_path}/mended ] || exit 3; RIGHT")
     night.bench.run()
@@ -225,6 +229,7 @@ def test_a_solver_that_hangs_is_not_asked_for_ever(sky: Path, finished: Path, tm
     assert night.reasons() == []
 
 
+@pytest.mark.slow
 def test_an_absent_solver_is_told_once_and_what_was_solved_stands(
     sky: Path, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -254,6 +259,7 @@ def test_without_a_solver_from_the_start_nothing_is_attempted(sky: Path, finishe
     assert night.bench.content() == content(finished, sky)
 
 
+@pytest.mark.slow
 def test_switched_off_again_the_lights_are_those_of_before(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, "RIGHT")
     night.bench.run()
@@ -262,6 +268,7 @@ def test_switched_off_again_the_lights_are_those_of_before(sky: Path, finished: 
     assert night.bench.content() == content(finished, sky)
 
 
+@pytest.mark.slow
 def test_a_solved_night_has_the_same_bytes_when_it_is_taken_in_at_once(sky: Path, finished: Path, tmp_path: Path) -> None:
     late = Night(sky, finished, tmp_path / "late", "RIGHT")
     late.bench.run()
