@@ -24,6 +24,7 @@ from nightcrew.planning.collector import collector_paused
 from nightcrew.recipes.catalogue import RECIPES
 from reports import keep as kept
 from reports import names
+from reports.commands import command
 from reports.gather import gather_night
 from reports.gather_service import told_once
 from reports.keep import Keep
@@ -32,7 +33,7 @@ from reports.model import Notice, ScopeKind, TruthRow
 from reports.night_data import Archive
 from reports.publish import Published, publish_index, publish_night
 from reports.set_pages import PublishedSet
-from reports.text import plural, shell_word
+from reports.text import plural
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _outdated(space: Workspace) -> list[Notice]:
     named = ", ".join(nights[-_NIGHTS_NAMED:]) + (f" and {len(nights) - _NIGHTS_NAMED} more" if len(nights) > _NIGHTS_NAMED else "")
     products = plural(sum(count for _, count in old), "product")
     text = f"At least {products} of {plural(len(nights), 'older night')} are outdated, newer masters or recipes came: {named}"
-    return [Notice(level="notice", text=text, command=f"nightcrew rerun {shell_word(nights[-1])}")]
+    return [Notice(level="notice", text=text, command=command("rerun", nights[-1]))]
 
 
 def _day(morning: str) -> date:
@@ -256,7 +257,7 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
             raise
         _LOG.exception("the page of %s could not be written", name)
         told.notices.append(
-            Notice(level="problem", text=f"The page of {name} could not be written: {error}", command=f"nightcrew report {name}")
+            Notice(level="problem", text=f"The page of {name} could not be written: {error}", command=command("report", name))
         )
         return
     told.scopes += [scope.id for scope in touched]
@@ -272,8 +273,8 @@ def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told, *, last_try: bo
         if isinstance(error, TransientError) and not last_try:
             raise
         _LOG.exception("the page of %s could not be written", scope.title)
-        command = f"nightcrew report {shell_word(scope.title)}"
-        told.notices.append(Notice(level="problem", text=f"The page of {scope.title} could not be written: {error}", command=command))
+        text = f"The page of {scope.title} could not be written: {error}"
+        told.notices.append(Notice(level="problem", text=text, command=command("report", scope.title)))
         return
     told.scopes.append(scope.id)
     if _changed_since_mail(space, [scope]):

@@ -22,13 +22,14 @@ from nightcrew.recipes.catalogue import RECIPES
 from reports import gather_files, names
 from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
 from reports.analysis_html import Standing
+from reports.commands import command
 from reports.gather_service import told_once
 from reports.model import AnalysisSection, Notice, ScopeKind
 from reports.night_data import name_of, why
 from reports.revisions import read_stored
 from reports.set_pages import PublishedSet, SetPage, publish_set
 from reports.summary import Quantity, Summary
-from reports.text import minute, plural, shell_word
+from reports.text import minute, plural
 from reports.values import KeyNumber
 from tasks.kinds import KINDS
 from tasks.naming import folder_of_files
@@ -133,7 +134,7 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
         else "",
         status="empty" if waits else "",
         word=("Nothing to analyse" if nothing else "In progress") if waits else "",
-        commands=(f"nightcrew status {shell_word(data.scope.title)}", f"nightcrew rerun {shell_word(data.scope.title)}"),
+        commands=(command("status", data.scope.title), command("rerun", data.scope.title)),
         happened=_happened(space, data.scope),
     )
 
@@ -198,7 +199,7 @@ def _with_failures(page: AnalysisPage, data: SetData, *, analysed: bool) -> Anal
 def _failures(failed: Sequence[PlannedProduct]) -> Iterable[str]:
     for planned in failed[:_NEEDS]:
         name = f"{RECIPES[planned.recipe].title} {planned.key}"
-        yield f"The {name} could not be made: {planned.reason} (nightcrew why {planned.fingerprint[:12]})"
+        yield f"The {name} could not be made: {planned.reason} ({command('why', planned.fingerprint[:12])})"
     if len(failed) > _NEEDS:
         yield f"{len(failed) - _NEEDS} more products could not be made; see what came in."
 

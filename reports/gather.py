@@ -19,6 +19,7 @@ from reports import (
     gather_service,
     gather_trends,
 )
+from reports.commands import all_asking, own_config
 from reports.model import AnalysisSection, NightPage, ScopeKind, TruthRow
 from reports.night_data import Archive, ScopeData, read_night
 from reports.pictures import Gallery
@@ -47,7 +48,7 @@ def gather_night(
         of_sets = {str(folder.path) for folder in archive.settings.folders if folder.kind != "night"}
         stray = [row for row in arrivals.without_scope(connection) if row.folder not in of_sets]
     gallery, threads = Gallery(archive.products_root, archive.keep), archive.settings.limits.threads
-    return NightPage(
+    page = NightPage(
         night=night,
         site=archive.settings.site.name,
         made_at=made_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat(timespec="seconds"),
@@ -79,7 +80,9 @@ def gather_night(
         ),
         provenance=gather_service.provenance(archive, scopes, night),
         files=gather_files.file_table(scopes),
+        config=own_config(archive.settings),
     )
+    return all_asking(page, page.config)
 
 
 def _numbers(archive: Archive, data: ScopeData) -> tuple[list[gather_queries.Measured], list[gather_queries.Catalogued]]:

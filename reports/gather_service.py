@@ -19,9 +19,10 @@ from nightcrew.ledger.rows import ProductRow
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, as_dict
 from nightcrew.settings import Settings
+from reports.commands import command
 from reports.model import FolderFact, Level, Notice, Provenance
 from reports.night_data import Archive, ScopeData, name_of
-from reports.text import minute, plural, shell_word
+from reports.text import minute, plural
 
 _SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
 _LEVELS: dict[str, Level] = {"info": "info", "warning": "warning", "problem": "problem"}
@@ -83,7 +84,7 @@ def told_once(rows: Iterable[tuple[str, str, str, str]]) -> tuple[Notice, ...]:
 def _notice(level: str, text: str, at: Sequence[str]) -> Notice:
     often = f" ({len(at)} times, the last at {_shown(at[-1])})" if len(at) > 1 else ""
     known = _LEVELS.get(level, "info")
-    return Notice(level=known, text=text + often, at=_shown(at[0]), command="nightcrew doctor" if known != "info" else "")
+    return Notice(level=known, text=text + often, at=_shown(at[0]), command=command("doctor") if known != "info" else "")
 
 
 def stray_notice(rows: Sequence[PathRow]) -> tuple[Notice, ...]:
@@ -112,7 +113,7 @@ def outdated_notice(scopes: Sequence[ScopeData], night: str) -> tuple[Notice, ..
         return ()
     why = "a better master, a newer recipe or other parameters came after they were made; they stand until you ask for new ones"
     text = f"{plural(count, 'product')} of this night {'is' if count == 1 else 'are'} outdated: {why}"
-    return (Notice(level="notice", text=text, command=f"nightcrew rerun {shell_word(night)}"),)
+    return (Notice(level="notice", text=text, command=command("rerun", night)),)
 
 
 def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Provenance:
@@ -128,7 +129,7 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
         inputs_digest=hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] if hashes else "",
         inputs=len(hashes),
         products=tuple(str(root) for root in dict.fromkeys(archive.products_root / folder for folder in _folders_of(rows))),
-        commands=(f"nightcrew status {shell_word(night)}", f"nightcrew rerun {shell_word(night)} --from masters") if scopes else (),
+        commands=(command("status", night), command("rerun", night, "--from", "masters")) if scopes else (),
     )
 
 

@@ -19,8 +19,8 @@ from nightcrew.planning.model import OUTDATED, Plan, PlannedProduct, Snapshot
 from nightcrew.planning.night import plan_night
 from nightcrew.recipes.parameters import NightParameters
 from nightcrew.settings import Settings
+from reports.commands import command
 from reports.keep import NOTHING_KEPT, Keep
-from reports.text import shell_word
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,4 +110,4 @@ def readable(reason: str) -> str:
 
 def why(name: str) -> str:
     """The command that shows why something is as it is."""
-    return f"nightcrew why {shell_word(name)}"
+    return command("why", name)

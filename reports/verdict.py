@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nightcrew.ledger.rows import MARKED_BAD
+from reports.commands import all_asking, command
 from reports.model import GRADES, LEVELS, Action, CalibrationCell, Cause, Level, NightPage, Status, TruthRow, Verdict
-from reports.text import adaptive, joined, noun, number, plural, quantity, sentence, shell_word, shortened, signed
+from reports.text import adaptive, joined, noun, number, plural, quantity, sentence, shortened, signed
 
 FAULT = "a fault in Nightcrew"  # how a unit's own bug is written into the ledger
 PLATE_FAILURES_PERCENT = 25.0  # of the lights that were to be solved: more asks for a look
@@ -17,7 +18,7 @@ CAMPAIGN_WORDS: dict[Status, str] = {"good": "All well", "attention": "Needs a l
 
 def judge(page: NightPage, faults: tuple[str, ...] = ()) -> Verdict:
     """Verdict of ``page``; ``faults`` are what the report's check of its own contents found."""
-    actions = tuple(sorted(_actions(page, faults), key=lambda action: LEVELS.index(action.level)))
+    actions = all_asking(tuple(sorted(_actions(page, faults), key=lambda action: LEVELS.index(action.level))), page.config)
     status = _status(page, actions)
     words = WORDS if page.kind == "night" else CAMPAIGN_WORDS
     word = "The night failed" if page.failed and page.kind == "night" else words[status]
@@ -121,7 +122,7 @@ def _actions(page: NightPage, faults: tuple[str, ...]) -> Iterator[Action]:
     yield from (Action(level="problem", text=f"The report itself is incomplete: {fault}", anchor="provenance") for fault in faults)
     if page.failed:
         text = f"The {_thing(page)}'s run failed: {sentence(page.failed)} It is started again by itself; look why it failed"
-        yield Action(level="problem", text=text, command=f"nightcrew status {shell_word(page.night)}", anchor="failures")
+        yield Action(level="problem", text=text, command=command("status", page.night), anchor="failures")
     yield from _balance_actions(page)
     yield from (Action(level=n.level, text=n.text, command=n.command) for n in page.notices if n.level != "info")
     yield from _cause_actions(page)
@@ -145,7 +146,7 @@ def _balance_actions(page: NightPage) -> Iterator[Action]:
                 f"The balance of {row.instrument or 'files without instrument'}, {row.kind}, does not close: {row.seen} seen, "
                 f"{row.seen - row.missing} accounted for. This is a bug of Nightcrew"
             )
-            yield Action(level="problem", text=text, command="nightcrew doctor", anchor="balance")
+            yield Action(level="problem", text=text, command=command("doctor"), anchor="balance")
 
 
 def _cause_actions(page: NightPage) -> Iterator[Action]:
@@ -228,7 +229,7 @@ def _plate_actions(page: NightPage) -> Iterator[Action]:
             text = (
                 f"The plate solver failed on {plate.failed} of {tried} of {plate.instrument} ({number(plate.failure_percent, 0)} %): {why}"
             )
-            yield Action(level="warning", text=text, command=f"nightcrew rerun {shell_word(page.night)}", anchor="lights")
+            yield Action(level="warning", text=text, command=command("rerun", page.night), anchor="lights")
 
 
 def _trend_actions(page: NightPage) -> Iterator[Action]:

@@ -31,7 +31,8 @@ from tasks.frames_in import GoneError
 from tasks.kinds import unit_of
 
 if TYPE_CHECKING:
-    from reports.analysis import AnalysisPage
+    from reports.commands import command
+from reports.analysis import AnalysisPage
 
 _PIECE = 1 << 20
 
@@ -77,7 +78,7 @@ class SetUnit:
     @property
     def commands(self) -> tuple[str, ...]:
         """What a page of the product offers besides the commands of its set."""
-        return (f"nightcrew why {self.planned.fingerprint[:12]}",)
+        return (command("why", self.planned.fingerprint[:12]),)
 
     def inputs_of(self, recipe: str) -> dict[str, Path]:
         """Key -> folder of the input products of one recipe, sorted by key."""

@@ -130,11 +130,11 @@ def _outdated(connection: Connection, settings: Settings) -> list[dict[str, Any]
     """Old nights whose products stand although newer masters or recipes overtook them."""
     from nightcrew.ledger import outdated
     from nightcrew.recipes.catalogue import RECIPES
-    from reports.text import shell_word
+    from reports.commands import command
 
     versions = {recipe.name: recipe.version for recipe in RECIPES.values()}
     return [
-        {"night": scope.name, "instrument": scope.instrument, "products": count, "command": f"nightcrew rerun {shell_word(scope.title)}"}
+        {"night": scope.name, "instrument": scope.instrument, "products": count, "command": command("rerun", scope.title)}
         for scope, count in outdated.kept(connection, versions, settings.night.remake_nights)
     ]
 

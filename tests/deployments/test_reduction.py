@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,10 @@ def test_the_command_says_what_it_did(raw: Path, tmp_path: Path) -> None:
     assert told["made"] > 0
     assert told["failures"] == []
     assert (tmp_path / "out" / "run.log").exists()
+    (page,) = (tmp_path / "out" / "report").glob("night/*/index.html")
+    offered = re.findall(r"nightcrew (?:why|status|rerun) [^<]*", page.read_text(encoding="utf-8"))
+    assert offered
+    assert all(f" --config {tmp_path / 'out' / '.nightcrew' / 'nightcrew.toml'}" in one for one in offered)
 
 
 @pytest.mark.usefixtures("undrawn_figures")

@@ -1,0 +1,57 @@
+"""The commands that pages and mails offer for copying: put together here, so that each works as it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, TypeVar
+
+from nightcrew.settings_file import FILE_NAME
+from reports.text import shell_word
+
+if TYPE_CHECKING:
+    from nightcrew.settings import Settings
+
+T = TypeVar("T")
+
+_ONE, _SEVERAL = "command", "commands"  # the fields of a page's model that hold them
+
+
+def command(*words: str) -> str:
+    """``nightcrew why 'a b.fits'``: the words of a command, each safe in a shell whatever it holds."""
+    return " ".join(("nightcrew", *(word if word.startswith("--") else shell_word(word) for word in words)))
+
+
+def own_config(settings: Settings) -> str:
+    """The configuration that lies with the ledger itself: that of a folder reduced by itself, which no command would find; else ""."""
+    file = settings.state.root / FILE_NAME
+    return str(file) if file.is_file() else ""
+
+
+def asking(text: str, config: str) -> str:
+    """The command ``text``, asked of the configuration file ``config`` ("": the one that commands take by themselves)."""
+    if not config or not text.startswith("nightcrew ") or " --config " in text:
+        return text
+    return f"{text} --config {shell_word(config)}"
+
+
+def all_asking(model: T, config: str) -> T:
+    """``model`` (a frozen dataclass of a page, or a tuple of such), every command in it asked of ``config``."""
+    if not config:
+        return model
+    if isinstance(model, tuple):
+        parts = tuple(all_asking(part, config) for part in model)
+        return model if all(new is old for new, old in zip(parts, model, strict=True)) else parts  # type: ignore[return-value]
+    if not dataclasses.is_dataclass(model) or isinstance(model, type):
+        return model
+    changed = {}
+    for field in dataclasses.fields(model):
+        value = getattr(model, field.name)
+        if field.name == _ONE and isinstance(value, str):
+            new: object = asking(value, config)
+        elif field.name == _SEVERAL and isinstance(value, tuple):
+            new = tuple(asking(one, config) for one in value)
+        else:
+            new = all_asking(value, config) if isinstance(value, tuple) or dataclasses.is_dataclass(value) else value
+        if new is not value:
+            changed[field.name] = new
+    return dataclasses.replace(model, **changed) if changed else model

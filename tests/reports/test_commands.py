@@ -1,0 +1,49 @@
+"""Commands that pages offer for copying: safe words, and the configuration that they must name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import reports
+from reports.commands import all_asking, asking, command
+from reports.verdict import judge
+from tests.reports import samples
+
+
+def test_the_words_of_a_command_are_safe_in_a_shell() -> None:
+    assert command("why", "a b.fits") == "nightcrew why 'a b.fits'"
+    assert command("rerun", "2026-03-14", "--from", "masters") == "nightcrew rerun 2026-03-14 --from masters"
+    assert command("why", "-rf; x") == "nightcrew why './-rf; x'"
+
+
+def test_a_command_names_its_configuration_once() -> None:
+    once = asking("nightcrew why a.fits", "/out dir/nightcrew.toml")
+    assert once == "nightcrew why a.fits --config '/out dir/nightcrew.toml'"
+    assert asking(once, "/other.toml") == once
+    assert asking("nightcrew why a.fits", "") == "nightcrew why a.fits"
+    assert asking("", "/a.toml") == ""
+
+
+def test_every_command_of_a_page_names_the_configuration_and_nothing_else_changes() -> None:
+    page = dataclasses.replace(samples.troubled_night(), config="/out/nightcrew.toml")
+    asked = all_asking(page, page.config)
+    shown = [action.command for action in judge(asked).actions if action.command]
+    assert len(shown) > 3
+    assert all(one.endswith(" --config /out/nightcrew.toml") and one.count("--config") == 1 for one in shown)
+    assert all(cause.command.endswith(" --config /out/nightcrew.toml") for cause in asked.causes)
+    assert repr(asked).replace(" --config /out/nightcrew.toml", "") == repr(page)
+    assert all_asking(page, "") is page
+
+
+def test_commands_are_put_together_in_one_place_only() -> None:
+    root = Path(next(iter(reports.__path__))).parent
+    strange = [
+        str(path.relative_to(root))
+        for folder in ("reports", "flows", "tasks")
+        for path in sorted((root / folder).rglob("*.py"))
+        if path.name != "commands.py"
+        and re.search(r"f[\"']+nightcrew (why|status|rerun|report|close|mark) \{", path.read_text(encoding="utf-8"))
+    ]
+    assert strange == []
