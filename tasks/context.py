@@ -7,9 +7,11 @@ from pathlib import Path
 
 from nightcrew.astrometry.program import Solver
 from nightcrew.errors import MissingCalibration
-from nightcrew.ledger import products
+from nightcrew.io.structure import sha256_file
+from nightcrew.ledger import messages, products, scopes
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.rows import ProductRow
+from nightcrew.recipes.catalogue import RECIPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +47,44 @@ class UnitContext:
         return row
 
     def file(self, row: ProductRow, role: str) -> Path:
-        """Absolute path of a product's file."""
-        return self.products_root / row.file(role).path
+        """Absolute path of a product's file.
+
+        A master's bytes are compared with the ledger's hash, once a process and version of the file: what a disk damaged goes
+        into nothing.
+
+        Raises
+        ------
+        MissingCalibration
+            They are not those that were written; the master counts as lost, is told, and is made again.
+        TransientError
+            The file cannot be read now.
+        """
+        file = row.file(role)
+        path = self.products_root / file.path
+        if RECIPES[row.recipe].is_master and not _is_sound(path, file.sha256):
+            self._lose(row)
+            raise MissingCalibration(f"{row.recipe} {row.key} is damaged: its bytes are not those that were written; it is made again")
+        return path
+
+    def _lose(self, row: ProductRow) -> None:
+        text = f"the file of {row.recipe} {row.key} is damaged, its bytes are not those that were written: it is made again"
+        with self.database.write() as connection:
+            products.set_state(connection, row.id, "lost")
+            scopes.look_again(connection, [row.scope_id])
+        messages.happened(self.database, "service", "problem", text, row.scope_id)
+
+
+_sound: set[tuple[str, str, int, int]] = set()  # path, hash, size and time of files that were compared
+
+
+def _is_sound(path: Path, sha256: str) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return True  # who opens it says what is wrong
+    seen = (str(path), sha256, status.st_size, status.st_mtime_ns)
+    if seen not in _sound:
+        if sha256_file(path, status).sha256 != sha256:
+            return False
+        _sound.add(seen)
+    return True

@@ -9,6 +9,7 @@ import pytest
 
 from deployments.dispatch import Dispatcher
 from nightcrew.ledger import dispatches, messages
+from nightcrew.ledger.database import iso
 from nightcrew.settings import FolderSettings, MailSettings, ReportsSettings, Settings, SiteSettings
 from tasks.workspace import Workspace
 from tests.support.ledgers import lay_tables
@@ -96,3 +97,14 @@ def test_a_service_that_comes_late_waits_for_its_own_schedule_first(tmp_path: Pa
 def test_a_service_that_was_installed_after_the_time_waits_for_its_first_morning(tmp_path: Path) -> None:
     world = World(tmp_path, DUE + timedelta(hours=1))
     assert world.at(DUE + timedelta(hours=3)) == []
+
+
+def test_a_mail_that_a_server_put_off_is_asked_for_when_its_pause_is_over(tmp_path: Path) -> None:
+    """Not only the next morning: the server may be back in minutes."""
+    world = World(tmp_path, DUE, MailSettings(transport="mailbox", to=["observer@localhost"]))
+    row = world.mail()
+    assert messages.begin_sending(world.database, row.id)
+    retry_at = DUE + timedelta(minutes=5)
+    messages.end_sending(world.database, row.id, "queued", error="no connection", next_try_at=iso(retry_at))
+    assert world.at(retry_at - timedelta(seconds=10)) == []
+    assert world.at(retry_at + timedelta(minutes=1)) == [{"morning": "2026-03-15"}]

@@ -121,6 +121,7 @@ def test_without_a_mail_the_silence_is_an_error(tmp_path: Path) -> None:
 def test_doctor_says_whether_it_is_armed(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     now = datetime.now(UTC)
+    assert doctor.watchdog in doctor.CHECKS
     (finding,) = doctor.watchdog(settings)
     assert (finding.level, "watchdog.timer" in finding.mend) == ("warning", True)
     watch(settings, now, HOUR)

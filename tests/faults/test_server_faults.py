@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import signal
 import socket
@@ -58,6 +59,12 @@ def made_again(service: Running, what: str) -> None:
     service.wait(lambda: service.idle(CAMERA), f"nothing runs, {what}", LIMIT_S)
 
 
+def pages(service: Running) -> str:
+    """The night's page and the index: the night may be an older one, and what happens now to the service stands on the index."""
+    root = service.settings.reports.root
+    return html.unescape("".join(path.read_text(encoding="utf-8") for path in (root / "index.html", *root.glob("night/*/index.html"))))
+
+
 def settled(service: Running, files: int) -> bool:
     return service.settled(CAMERA, files, "faulty") is not None
 
@@ -80,6 +87,7 @@ def test_a_server_that_cannot_be_reached(service: Running, raw: list[Path], reco
     with service.space.database.read() as connection:
         told = [text for _, _, _, text in messages.happenings(connection, "")]
     assert any("Prefect's server answers again, after" in text for text in told)
+    assert "Prefect's server does not answer: what arrives is recorded" in pages(service)
     record_property("evidence", f"told; {len(raw)} files recorded meanwhile, the night reduced and reported afterwards")
 
 
@@ -114,6 +122,7 @@ def test_a_server_that_comes_back_with_an_empty_database(service: Running, raw: 
     with service.space.database.read() as connection:
         told = [text for _, _, _, text in messages.happenings(connection, "")]
     assert any("server ended" in text for text in told)
+    service.wait(lambda: "server ended" in pages(service), "the pages name it", LIMIT_S)
     record_property("evidence", "the flows are known to the empty server again, what was lost was made once, and the restart is told")
 
 

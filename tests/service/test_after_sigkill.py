@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import sqlite3
 import time
 from collections import Counter
@@ -73,6 +74,16 @@ def test_a_night_survives_every_kill(service: Running, raw: dict[str, Path], tmp
     crashed = next(row for row in rows if row.run_id == run_id)
     assert crashed.outcome == "Crashed: its process was gone when the service started"
     assert [row.outcome for row in rows if row.id > crashed.id][-1] == "Completed"
+
+    reports, scope = service.settings.reports.root, service.scope(CAMERA)
+    assert scope is not None
+    page = (reports / "night" / scope.name / "index.html").read_text()
+    for row in rows:
+        if "Crashed" in row.outcome:
+            assert f"the run of {scope.title} ended {row.outcome}" in html.unescape(page)
+    assert "watcher ended with code -9" in html.unescape(
+        (reports / "index.html").read_text()
+    )  # of tonight; the frames are of an older night
 
     made = {file.path: file.sha256 for row in service.products(CAMERA) for file in row.files}
     assert made == reference(service, raw["killed"], tmp_path)

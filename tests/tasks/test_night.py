@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import os
 import shutil
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from flows.reporting import write_page
 from nightcrew.errors import TransientError
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger import claims, products, scopes
+from nightcrew.ledger import claims, messages, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
@@ -390,6 +391,29 @@ def test_a_raw_file_that_is_rewritten_while_a_unit_works_on_it_leaves_no_product
     assert below(bench.space.context.products_root) == []
     with bench.space.database.read() as connection:
         assert [attempt.state for attempt in claims.attempts(connection, unit.fingerprint)] == ["again"]
+
+
+def test_a_master_that_a_disk_damaged_goes_into_nothing(done: Bench, reference: dict[str, str]) -> None:
+    """One byte of a master changes, its size does not; what is made again with it waits until it is sound."""
+    bench = done
+    root = bench.settings.products.root
+    bias = next(row for row in bench.products() if row.recipe == "bias_master")
+    path = root / bias.files[0].path
+    for row in bench.products():
+        for file in row.files if row.id != bias.id else ():
+            (root / file.path).unlink()
+    data = bytearray(path.read_bytes())
+    data[-3000] ^= 0xFF
+    path.chmod(0o644)
+    path.write_bytes(data)
+    bench.run()
+    bench.run()
+    assert {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in reference} == reference
+    assert bench.content() == reference
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == bias.files[0].sha256
+    with bench.space.database.read() as connection:
+        told = [text for _, _, level, text in messages.happenings(connection, "") if level == "problem"]
+    assert [text for text in told if "damaged" in text and bias.key in text]
 
 
 def test_one_running_plan_a_scope(bench: Bench) -> None:
