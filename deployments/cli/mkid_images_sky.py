@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,10 +24,11 @@ from deployments.cli.mkid_images_words import (
 )
 
 if TYPE_CHECKING:
+    from nightcrew.mkid.calibrated import CalibratedTable
     from nightcrew.mkid.dither import Field
     from nightcrew.mkid.dither_combine import Dithered
+    from nightcrew.mkid.dither_speckles import PlacedMaps
     from nightcrew.mkid.quicklook import QuickLook
-    from nightcrew.mkid.speckle import SpeckleRules
     from nightcrew.mkid.spectra_response import Response
 
 app = typer.Typer()
@@ -56,6 +58,9 @@ def dither(
         typer.Option("--speckles", help="Also combine speckle maps: Ic, Is (Ip) into this file, Ic / Is into <name>_ratio.fits."),
     ] = None,
     bin_s: Annotated[float, typer.Option("--bin", help="Seconds of a bin of --speckles.")] = 0.01,
+    intervals: Annotated[
+        bool, typer.Option("--intervals", help="Fit the times between photons in --speckles instead of counts in bins.")
+    ] = False,
     companion: Annotated[bool, typer.Option("--companion", help="Fit a steady companion (Ip) in --speckles as well.")] = False,
     min_nm: MinOption = None,
     max_nm: MaxOption = None,
@@ -68,12 +73,14 @@ def dither(
     from nightcrew.errors import Refused
     from nightcrew.mkid.dither import Field, Mirror
     from nightcrew.mkid.dither_combine import DitherWish, combine, field_of, log_number
+    from nightcrew.mkid.dither_speckles import place_maps
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
     from nightcrew.mkid.image import CubeWish
     from nightcrew.mkid.speckle import SpeckleRules
 
-    if companion and speckles is None:
-        raise Refused("--companion is part of --speckles: name a file for the maps")
+    for asked, name in ((companion, "--companion"), (intervals, "--intervals")):
+        if asked and speckles is None:
+            raise Refused(f"{name} is part of --speckles: name a file for the maps")
     numbers = numbers_of(mirror, 6, "--mirror")
     place = numbers_of(site, 2, "--site")
     pairs = [(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
@@ -89,7 +96,11 @@ def dither(
     write_dither(out, found, sky=sky, overwrite=overwrite)
     source = (solution, raw)
     rules = SpeckleRules(bin_s=bin_s, companion=companion)
-    maps = _speckles_of(tables, found, turned, source, rules, speckles, plate_scale_mas=scale_mas, overwrite=overwrite) if speckles else {}
+    method: Literal["binned", "intervals"] = "intervals" if intervals else "binned"
+    maps: dict[str, object] = {}
+    if speckles:
+        placed = _placed(tables, found, turned, source, lambda photons, star, field: place_maps(photons, rules, star, field, method=method))
+        maps = _speckles_of(placed, found, speckles, plate_scale_mas=scale_mas, overwrite=overwrite)
     _tell(found, maps, out, as_json=as_json)
 
 
@@ -108,29 +119,34 @@ def _tell(found: Dithered, maps: dict[str, object], out: Path, *, as_json: bool)
             say(f"speckle maps: {maps['valid']} of {maps['pixels_and_steps']} pixels and steps may be believed")
 
 
-def _speckles_of(
+def _placed(
     tables: list[Path],
     found: Dithered,
     field: Field,
     source: tuple[list[Path] | None, bool],
-    rules: SpeckleRules,
-    out: Path,
-    *,
-    plate_scale_mas: float | None,
-    overwrite: bool,
+    place: Callable[[CalibratedTable, tuple[float, float], Field], PlacedMaps],
+) -> tuple[list[PlacedMaps], Field]:
+    """The speckle maps of every position where its star is, and the field that they show."""
+    from nightcrew.mkid.dither_combine import field_of
+
+    made = []
+    for path, position in zip(tables, found.positions, strict=True):
+        with opened(path, *source) as photons:
+            target = field_of(photons, field)
+            made.append(place(photons, position.star_px, target))
+    return made, target
+
+
+def _speckles_of(
+    placed: tuple[list[PlacedMaps], Field], found: Dithered, out: Path, *, plate_scale_mas: float | None, overwrite: bool
 ) -> dict[str, object]:
     """Speckle maps of the positions on one grid, and their ratio beside them."""
     from dataclasses import replace
 
-    from nightcrew.mkid.dither_combine import field_of
-    from nightcrew.mkid.dither_speckles import combine_maps, place_maps, planes_of
+    from nightcrew.mkid.dither_speckles import combine_maps, planes_of
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
 
-    made = []
-    for path, place in zip(tables, found.positions, strict=True):
-        with opened(path, *source) as photons:
-            target = field_of(photons, field)
-            made.append(place_maps(photons, rules, place.star_px, target))
+    made, target = placed
     valid = sum(int(one.maps.valid.sum()) for one in made)
     rates, ratio = combine_maps(made)
     sky = sky_cards(rates.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=plate_scale_mas)

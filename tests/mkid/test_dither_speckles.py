@@ -277,6 +277,25 @@ def test_the_command_fits_a_companion_where_it_is_asked_to(tmp_path: Path) -> No
         assert len(maps[0].data) == 4
 
 
+def test_the_command_fits_the_times_between_photons_where_it_is_asked_to(tmp_path: Path) -> None:
+    pytest.importorskip("drizzle")
+    words = ["dither", str(position(tmp_path / "p.h5", (4.0, 4.0), 1)), "-o", str(tmp_path / "d.fits"), "--json"]
+    assert "--intervals is part of --speckles" in str(CliRunner().invoke(app, [*words, "--intervals"]).exception)
+    shown = []
+    for more in ((), ("--intervals",)):
+        result = CliRunner().invoke(app, [*words, "--overwrite", "--speckles", str(tmp_path / "s.fits"), *more])
+        assert result.exit_code == 0, result.output
+        with fits.open(tmp_path / "s.fits") as maps:
+            shown.append(np.asarray(maps[0].data))
+    both = np.isfinite(shown[0]) & np.isfinite(shown[1])
+    assert both.any()
+    assert not np.array_equal(shown[0][both], shown[1][both])  # another estimate of the same light
+    total = [one[:2].sum(axis=0) for one in shown]
+    known = np.isfinite(total[0]) & np.isfinite(total[1])
+    assert known.any()
+    assert total[1][known] == pytest.approx(total[0][known], rel=0.1)  # some hundred photons each tell the mean rate
+
+
 def test_the_site_in_the_log_turns_the_field(tmp_path: Path) -> None:
     place = {"ra_deg": "20", "dec_deg": "-5", "latitude_deg": "19.8", "longitude_deg": "-155.5", "position_angle_deg": "4"}
     with open_calibrated(position(tmp_path / "p.h5", (4.0, 4.0), 1, **place), []) as opened:
