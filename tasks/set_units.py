@@ -31,8 +31,7 @@ from tasks.frames_in import GoneError
 from tasks.kinds import unit_of
 
 if TYPE_CHECKING:
-    from reports.commands import command
-from reports.analysis import AnalysisPage
+    from reports.analysis import AnalysisPage
 
 _PIECE = 1 << 20
 
@@ -78,6 +77,8 @@ class SetUnit:
     @property
     def commands(self) -> tuple[str, ...]:
         """What a page of the product offers besides the commands of its set."""
+        from reports.commands import command
+
         return (command("why", self.planned.fingerprint[:12]),)
 
     def inputs_of(self, recipe: str) -> dict[str, Path]:
