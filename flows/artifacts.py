@@ -12,6 +12,7 @@ from flows.reporting import link_of
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES
+from reports.text import visible
 from tasks.naming import folder_of_files
 from tasks.workspace import Workspace
 
@@ -24,8 +25,14 @@ def artifact_key(*parts: str) -> str:
 
 
 def as_markdown(text: str) -> str:
-    """``text`` as plain words in Markdown: the name of a set may hold anything."""
-    return html.escape(re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", text), quote=False)
+    """``text`` as plain words in Markdown, no link among them: the name of a set may hold anything."""
+    plain = html.escape(re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", text), quote=False)
+    return re.sub(r"(?i)(?<=www)\.|(?<=:)//|@", lambda found: "".join(f"&#{ord(char)};" for char in found[0]), plain)
+
+
+def _cells(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first rows of a table; Prefect's pages take a cell for Markdown, and names and reasons hold what files hold."""
+    return [{name: as_markdown(visible(v)) if isinstance(v, str) else v for name, v in row.items()} for row in table[:_MOST_ROWS]]
 
 
 def tell_of_masters(space: Workspace, scope: ScopeRow) -> None:
@@ -48,7 +55,7 @@ def tell_of_masters(space: Workspace, scope: ScopeRow) -> None:
     if table:
         create_table_artifact(
             key=artifact_key("masters", scope.name, scope.instrument),
-            table=table[:_MOST_ROWS],
+            table=_cells(table),
             description=f"Masters of {as_markdown(scope.title)}",
         )
 
@@ -61,7 +68,7 @@ def tell_of_rejected(space: Workspace, scope: ScopeRow) -> None:
         table = [{"file": _shown(row.path), "kind": row.kind, "reason": row.reason} for row in rows]
         create_table_artifact(
             key=artifact_key("rejected", scope.name, scope.instrument),
-            table=table[:_MOST_ROWS],
+            table=_cells(table),
             description=f"Rejected files of {as_markdown(scope.title)}",
         )
 
@@ -85,7 +92,7 @@ def tell_of_products(space: Workspace, scope: ScopeRow) -> None:
         ]
         create_table_artifact(
             key=artifact_key("products", scope.name, scope.instrument),
-            table=table[:_MOST_ROWS],
+            table=_cells(table),
             description=f"Products of {as_markdown(scope.title)}, files below `{space.settings.products.root}`",
         )
 
@@ -101,7 +108,7 @@ def tell_of_set(space: Workspace, scope: ScopeRow) -> None:
         ]
         create_table_artifact(
             key=artifact_key("products", scope.kind, scope.name),
-            table=table[:_MOST_ROWS],
+            table=_cells(table),
             description=f"Products of {as_markdown(scope.title)}, folders below `{space.settings.products.root}`",
         )
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import State, StateType, TaskRun
 
-from flows import executor
+from flows import artifacts, executor
 from flows.artifacts import artifact_key, as_markdown
 from flows.executor import batches_of, overdue, runner_of, title_of
 from flows.policy import is_passing, our_task
@@ -131,8 +134,24 @@ def test_a_batch_goes_on_after_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_names_are_plain_words_in_prefects_pages() -> None:
     assert as_markdown("2026-05-16/NCSIM") == "2026-05-16/NCSIM"
-    assert as_markdown("a_b [x](http://y) <img>") == "a\\_b \\[x\\]\\(http://y\\) &lt;img&gt;"
+    assert as_markdown("a_b [x](http://y) <img>") == "a\\_b \\[x\\]\\(http:&#47;&#47;y\\) &lt;img&gt;"
 
 
 def test_artifact_keys_are_what_prefect_takes() -> None:
     assert artifact_key("masters", "2026-05-16", "NC SIM/ü") == "masters-2026-05-16-nc-sim"
+
+
+def test_no_cell_of_an_artifact_is_a_link_or_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect's pages take the cells of tables for Markdown: the name of a file would load a picture from elsewhere, or be a trap."""
+    evil = "![x](http://evil.example/p.png) [y](javascript:z) <img src=q> www.evil.example a@evil.example _n_\n.fits"
+    kept: list[dict[str, Any]] = []
+    row = SimpleNamespace(path=evil.encode(), kind="foreign", reason=f"unknown type '{evil}'", state="rejected")
+    monkeypatch.setattr("flows.artifacts.arrivals.of_scope", lambda *_: [row])
+    monkeypatch.setattr(artifacts, "create_table_artifact", lambda **named: kept.append(named))
+    space: Any = SimpleNamespace(database=SimpleNamespace(read=lambda: nullcontext(None)))
+    scope: Any = SimpleNamespace(id=1, name="2026-05-16", instrument="CAM", title="2026-05-16/CAM")
+    artifacts.tell_of_rejected(space, scope)
+    (cells,) = kept[0]["table"]
+    for text in (cells["file"], cells["reason"]):
+        assert not re.search(r"(?<!\\)[\[\]()!_<>]|://|www\.|@|\n", text)
+        assert "evil.example" in text  # what it says can be read
