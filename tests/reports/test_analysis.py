@@ -110,6 +110,16 @@ def test_numbers_keep_their_precision_and_the_unknown_is_a_dash(tmp_path: Path) 
     assert (tmp_path / "out" / "figures" / "curve.png").read_bytes() == png()
 
 
+def test_a_table_without_rows_is_no_row_of_headings(tmp_path: Path) -> None:
+    page = page_of()
+    (section,) = page.sections
+    bare = replace(section, tables=(replace(section.tables[0], rows=()),))
+    html = written(replace(page, sections=(bare,)), tmp_path / "out")
+    assert "Nothing to show: no row." in html
+    assert "<th>exposure / s</th>" not in html
+    assert html_faults(html) == ()
+
+
 def test_tables_of_one_title_are_saved_apart(tmp_path: Path) -> None:
     page = page_of()
     section = page.sections[0]
