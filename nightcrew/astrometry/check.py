@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 import stat
 import warnings
@@ -79,8 +80,11 @@ def read_answer(folder: Path) -> Raw | Refusal:
         hdu = read_hdus(files[0], first_only=True)[0]
         field_x, field_y, ra, dec = _columns(files[1], "field_x", "field_y", "index_ra", "index_dec")
         odds = _columns(files[2], "LOGODDS")[0]
-    except (NightcrewError, OSError, ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
-        return Refusal(f"its answer cannot be read ({type(error).__name__})")
+    except (NightcrewError, OSError, ValueError) as error:
+        return Refusal(f"its answer cannot be read ({' '.join(str(error).split())[:120]})")
+    matched = (field_x, field_y, ra, dec)
+    if len({column.size for column in matched}) != 1 or not all(np.isfinite(column).all() for column in matched):
+        return Refusal("its answer holds matched stars without a place")
     if odds.size != 1 or not math.isfinite(float(odds[0])):
         return Refusal("its answer says nothing of its odds")
     return Raw(hdu, field_x - 1.0, field_y - 1.0, ra, dec, float(odds[0]))
@@ -108,9 +112,12 @@ def _columns(path: Path, *names: str) -> list[Double]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what astropy mends is checked below by its numbers
-        with fits.open(path, memmap=False) as hdus:
-            table: Any = hdus[1].data
-            return [np.array(table[name], np.float64).ravel() for name in names]
+        try:
+            with fits.open(io.BytesIO(path.read_bytes())) as hdus:
+                table: Any = hdus[1].data
+                return [np.array(table[name], np.float64).ravel() for name in names]
+        except Exception as error:  # astropy raises whatever it likes, even AssertionError, for what is no table
+            raise ValueError(type(error).__name__) from error
 
 
 def checked(raw: Raw, stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint) -> Answer | Refusal:

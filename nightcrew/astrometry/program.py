@@ -48,6 +48,7 @@ def find_solver(program: str, index_folder: Path | None, time_box_s: float) -> S
         where = str(index_folder) if index_folder is not None else " or ".join(INDEX_FOLDERS[:2])
         raise NoSolverError(f"the plate solver has no index files: none in {where}")
     listed = tuple((path.name, path.stat().st_size) for path in files)
+    found = os.path.abspath(found)  # noqa: PTH100  it runs in a folder of its own; a link stays a link
     status = os.stat(found)  # noqa: PTH116
     digest = _program_digest(found, status.st_size, status.st_mtime_ns)
     return Solver(found, str(folder), time_box_s, hashlib.sha256(repr((digest, listed)).encode()).hexdigest()[:12])

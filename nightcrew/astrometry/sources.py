@@ -18,6 +18,7 @@ Double = NDArray[np.float64]
 MOST_SOURCES = 500
 """The brightest: a solver looks at a few dozen, and verifies with the rest."""
 _NO_STAR = SourceFlag.NARROW | SourceFlag.EDGE | SourceFlag.NO_POSITIVE_SUM | SourceFlag.CENTROID_FALLBACK
+_SLAB_ROWS = 512
 _SPIKE_SIGMA = 10.0
 _SPIKE_FRACTION = 0.12
 """Of a pixel's height, that at least one neighbour of a star of FWHM 1 px on the middle of a pixel shows (0.15 by integration)."""
@@ -78,7 +79,14 @@ def _without_spikes(image: NDArray[Any]) -> NDArray[np.float32]:
     sigma = np.float32(1.4826 * np.median(np.abs(sample - sky)))
     ring = np.ones((3, 3), np.bool_)
     ring[1, 1] = False
-    height = np.where(finite, clean - sky, np.float32(0.0))
-    beside = maximum_filter(height, footprint=ring, mode="nearest")
-    clean[(height > _SPIKE_SIGMA * max(float(sigma), 1e-6)) & (beside < _SPIKE_FRACTION * height)] = np.nan
+    least = np.float32(_SPIKE_SIGMA * max(float(sigma), 1e-6))
+    spikes = np.zeros(clean.shape, np.bool_)
+    for y0 in range(0, len(clean), _SLAB_ROWS):  # a large frame has no room for many copies of itself
+        y1 = min(y0 + _SLAB_ROWS, len(clean))
+        below, above = max(y0 - 1, 0), min(y1 + 1, len(clean))
+        height = np.where(finite[below:above], clean[below:above] - sky, np.float32(0.0))
+        beside = maximum_filter(height, footprint=ring, mode="constant", cval=-np.inf)
+        alone = (height > least) & (beside < _SPIKE_FRACTION * height)
+        spikes[y0:y1] = alone[y0 - below : y1 - below]
+    clean[spikes] = np.nan
     return clean

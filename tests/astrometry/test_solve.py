@@ -11,11 +11,13 @@ import numpy as np
 import psutil
 import pytest
 
+from nightcrew.astrometry import sources
+from nightcrew.astrometry.check import MOST_RMS_PX, Answer, Refusal, checked, read_answer
 from nightcrew.astrometry.hints import Hint, header_scales, hint_of
 from nightcrew.astrometry.program import NoSolverError, find_solver
 from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, Unsolved, arguments, solve
 from nightcrew.astrometry.sources import Sources, brightest, sources_of
-from tests.astrometry.fakes import DEC_DEG, RA_DEG, SCALE, SHAPE, answering, field, script, solver
+from tests.astrometry.fakes import DEC_DEG, RA_DEG, SCALE, SHAPE, answer, answering, field, script, solver
 
 HINT = Hint(ra_deg=RA_DEG + 0.1, dec_deg=DEC_DEG, radius_deg=2.0, scale_low=1.5, scale_high=2.5)
 BLIND = Hint()
@@ -214,3 +216,37 @@ def test_the_order_of_the_stars_does_not_matter(tmp_path: Path) -> None:
     assert isinstance(one, Solution)
     assert isinstance(two, Solution)
     assert (one.cards, one.rms_arcsec) == (two.cards, two.rms_arcsec)
+
+
+def test_an_answer_with_flipped_bytes_is_refused_or_right(tmp_path: Path) -> None:
+    """Whatever bytes are damaged, nothing is raised; what is believed all the same looks where the true one does, within its rms."""
+    answer(tmp_path, field(), SHAPE)
+    whole = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    rng = np.random.default_rng(8)
+    told = []
+    for _ in range(150):
+        path = list(whole)[int(rng.integers(len(whole)))]
+        data = bytearray(whole[path])
+        for place in rng.integers(0, len(data), 8):
+            data[place] = rng.integers(256)
+        path.write_bytes(data)
+        raw = read_answer(tmp_path)
+        found = raw if isinstance(raw, Refusal) else checked(raw, brightest(field()), SHAPE, HINT, HINT)
+        path.write_bytes(whole[path])
+        if isinstance(found, Answer):
+            off = np.hypot((found.ra_deg - RA_DEG) * np.cos(np.radians(DEC_DEG)), found.dec_deg - DEC_DEG) * 3600
+            assert off <= MOST_RMS_PX * SCALE
+        else:
+            told.append(found.reason)
+    assert told
+    assert all(told)
+
+
+def test_a_large_frame_is_cleaned_slab_by_slab(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    image = rng.normal(100.0, 3.0, (50, 40)).astype(np.float32)
+    image[[0, 9, 10, 11, 49], [0, 5, 20, 30, 39]] += 5000.0
+    whole = sources._without_spikes(image)
+    monkeypatch.setattr(sources, "_SLAB_ROWS", 10)
+    assert np.array_equal(whole, sources._without_spikes(image), equal_nan=True)
+    assert np.argwhere(np.isnan(whole)).tolist() == [[0, 0], [9, 5], [10, 20], [11, 30], [49, 39]]

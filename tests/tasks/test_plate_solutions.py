@@ -22,6 +22,7 @@ from nightcrew.astrometry.sources import brightest, sources_of
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import read_image
 from nightcrew.ledger.rows import ProductRow
+from nightcrew.planning.explain import explain_file
 from nightcrew.settings import PlateSolvingSettings
 from nightcrew.simulate.plan import NightPlan
 from reports.gather import gather_night
@@ -32,7 +33,7 @@ from reports.render import judged_html
 from reports.verdict import judge
 from tasks import workspace
 from tasks.catalogues import columns
-from tasks.executor import ScopeRun, Wish
+from tasks.executor import ScopeRun, Wish, look
 from tasks.sky import product_wcs
 from tests.astrometry.fakes import answer, script
 from tests.support.small_nights import Bench, make_raw, small_plan
@@ -113,6 +114,16 @@ class Night:
         archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
         return gather_night(archive, "2026-05-16", made_at=self.bench.now)
 
+    def why(self) -> list[str]:
+        """What `nightcrew why` tells of the plate solution of each light that has none."""
+        space, found = self.bench.space, []
+        snapshot, done = look(space.context, self.bench.scopes()[0].id, space.parameters, space.rules_for)
+        for row in (row for row in self.bench.files() if row.kind == "light"):
+            of_row = [one for one in explain_file(row, snapshot, done).products if one["recipe"] == "plate_solution"]
+            found += [f"{one['recipe']}: {one['reason']}" for one in of_row if one["status"] == "failed" and one["reason"]]
+        assert len(found) == UNSOLVED
+        return found
+
     def reasons(self) -> list[str]:
         """Why there is no plate solution, a light each."""
         return [product.reason for run in self.bench.run() if run.plan for product in run.plan.with_status("failed")]
@@ -181,6 +192,7 @@ def test_a_solver_that_fails_on_every_light_changes_nothing(sky: Path, finished:
     assert night.bench.content() == content(finished, sky)
     assert {row.state for row in night.bench.files() if row.kind == "light"} == {"done"}
     assert len(night.reasons()) == UNSOLVED
+    assert all("plate_solution" in reason for reason in night.why())
     (plates,) = night.page().plates
     assert (plates.from_header, plates.solved, plates.failed, plates.unsolved) == (1, 0, UNSOLVED, UNSOLVED)
     assert plates.failure_percent == 100.0
