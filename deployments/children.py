@@ -12,13 +12,24 @@ from pathlib import Path
 
 from nightcrew.errors import NightcrewError, TransientError
 from nightcrew.settings import Settings
+from reports.text import visible
 
 _LOG = logging.getLogger("nightcrew")
 
 
+class OneLine(logging.Formatter):
+    """A message is one line of letters that can be seen: the name of a file can neither forge a line of the log nor steer a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name of the base class
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+
 def log_to_stderr() -> None:
     """Our own words at INFO, those of libraries from WARNING on."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     _LOG.setLevel(logging.INFO)
 
 

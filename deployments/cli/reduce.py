@@ -79,8 +79,10 @@ def reduce(
 
 def _log_to(file: Path, level: str) -> None:
     """Everything that is logged goes into a file, traces included; the terminal gets sentences."""
+    from deployments.children import OneLine
+
     handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in ("nightcrew", "tasks", "reports", "flows", "deployments"):
         logging.getLogger(name).setLevel(level)
