@@ -169,12 +169,10 @@ def mail(settings: Settings) -> Iterator[Finding]:
 
 def ledger(settings: Settings) -> Iterator[Finding]:
     """Is the ledger whole, of our schema, and are there mails or runs that want a person?"""
-    from sqlalchemy.engine import make_url
-
     from nightcrew.ledger import messages, migrate
-    from nightcrew.ledger.database import Database
+    from nightcrew.ledger.database import Database, address
 
-    url = make_url(settings.ledger_url)
+    url = address(settings.ledger_url)
     if url.get_backend_name() == "sqlite":
         if not Path(url.database or "").exists():
             yield Finding("ledger", "warning", "there is none yet", "it is made by the first `nightcrew up`")

@@ -103,13 +103,12 @@ def _at_report_time(settings: Settings, now: datetime) -> bool:
 
 def _silence(settings: Settings, now: datetime, longest: timedelta) -> tuple[str, str]:
     """What is wrong ("" for nothing) and the last sign of life."""
-    from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
     from nightcrew.ledger import messages
-    from nightcrew.ledger.database import Database
+    from nightcrew.ledger.database import Database, address
 
-    url = make_url(settings.ledger_url)
+    url = address(settings.ledger_url)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():  # opening it would make one
         return f"there is no ledger at {url.database}: the service never ran here, or its disk is not mounted", ""
     try:

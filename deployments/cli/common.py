@@ -74,13 +74,11 @@ def shown(path: bytes | str) -> str:
 
 def open_ledger(settings: Settings) -> Database:
     """The ledger, which must exist; ``Refused`` otherwise."""
-    from sqlalchemy.engine import make_url
-
     from nightcrew.errors import Refused
     from nightcrew.ledger import migrate
-    from nightcrew.ledger.database import Database
+    from nightcrew.ledger.database import Database, address
 
-    url = make_url(settings.ledger_url)
+    url = address(settings.ledger_url)
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         raise Refused(f"there is no ledger at {url.database} yet: run `nightcrew up`, or name the configuration with --config")
     database = Database(settings.ledger_url)

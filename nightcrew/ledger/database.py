@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine, create_engine, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from nightcrew.errors import Refused, TransientError
@@ -59,9 +59,10 @@ class Database:
     def __init__(self, url: str, *, clock: Clock = utc_now) -> None:
         self.url = url
         self.clock = clock
-        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        parsed = address(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            database = make_url(url).database
+            database = parsed.database
             if database and database != ":memory:":
                 Path(database).parent.mkdir(parents=True, exist_ok=True)
         self.engine = _make_engine(url, is_sqlite=self.is_sqlite)
@@ -133,6 +134,23 @@ def _is_passing(error: DBAPIError) -> bool:
         return str(code).startswith(_PASSING_CODES)
     words = str(error.orig).lower()
     return isinstance(error, OperationalError) and any(sign in words for sign in _PASSING_WORDS)
+
+
+def address(url: str) -> URL:
+    """A database's URL in its parts; ``Refused`` when it is none or its driver is not here.
+
+    What is wrong with it is told without it: it may hold a password.
+    """
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ValueError, NoSuchModuleError, ImportError):
+        # No chain: the cause may quote the URL.
+        raise Refused(
+            "ledger.url is no address of a database that can be used here: postgresql+psycopg://user@host:5432/name, "
+            "special characters of a password as %40 and the like"
+        ) from None
+    return parsed
 
 
 def _make_engine(url: str, *, is_sqlite: bool) -> Engine:

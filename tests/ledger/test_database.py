@@ -160,6 +160,24 @@ def test_a_database_that_is_away_is_a_passing_error(tmp_path: Path) -> None:
         pytest.fail("there is no server")
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "planted",
+        "postgresql+psycop://crew:planted@127.0.0.1/x",
+        "postgresql+psycopg://crew:planted@127.0.0.1:planted/x",
+        "oracle+cx_oracle://crew:planted@127.0.0.1/x",
+        "sqlite+aiosqlcipher://planted",
+    ],
+)
+def test_an_address_that_is_none_is_refused_unsaid(url: str) -> None:
+    with pytest.raises(Refused, match=r"ledger\.url") as told:
+        Database(url)
+    assert "planted" not in str(told.value)
+    assert told.value.__cause__ is None
+    assert told.value.__suppress_context__
+
+
 def test_readers_see_one_moment(shelf: Shelf) -> None:
     with shelf.database.read() as connection:
         assert scopes.find(connection) == []
