@@ -6,6 +6,8 @@ there is no solution is a failure with its reason; the light is then planned wit
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +28,8 @@ from tasks.frames_in import pixels_of
 
 MOST_TIME_BOXES = 3
 """So many lights in a row may use the solver's time box up; then it is not asked for a while."""
+MOST_TIME_BOXES_OF_ONE_THAT_WORKS = 20
+"""The same where it solved a light of the night in that while: it is there, and the sky may be cloudy."""
 REST = timedelta(hours=1)
 NOT_ASKED = "the solver was not asked"
 
@@ -70,7 +74,18 @@ def _check_breaker(context: UnitContext, planned: PlannedProduct) -> None:
     since = iso(context.database.clock() - REST)
     with context.database.read() as connection:
         ends = claims.ends(connection, planned.scope_id, RECIPE, since)
-    asked = [(state, reason) for state, reason in ends if not reason.startswith(NOT_ASKED)]
-    latest = asked[:MOST_TIME_BOXES]
-    if len(latest) == MOST_TIME_BOXES and all(reason.startswith(TIME_IS_OVER) for _, reason in latest):
-        raise RejectedInput(f"{NOT_ASKED}: it used its time box up for {MOST_TIME_BOXES} lights in a row")
+    wasted = wasted_boxes(ends)
+    if wasted:
+        raise RejectedInput(f"{NOT_ASKED}: it used its time box up for {wasted} lights in a row")
+
+
+def wasted_boxes(ends: Sequence[tuple[str, str, str]]) -> int:
+    """How many time boxes in a row brought nothing, where that is too many; else 0.  ``ends`` as of ``claims.ends``, latest first."""
+    asked = [
+        (state, reason)
+        for state, reason, metrics in ends
+        if not reason.startswith(NOT_ASKED) and (state == "failed" or json.loads(metrics or "{}").get("source") == SOLVED)
+    ]
+    works = any(state == "done" for state, _ in asked)
+    in_a_row = next((n for n, (_, reason) in enumerate(asked) if not reason.startswith(TIME_IS_OVER)), len(asked))
+    return in_a_row if in_a_row >= (MOST_TIME_BOXES_OF_ONE_THAT_WORKS if works else MOST_TIME_BOXES) else 0

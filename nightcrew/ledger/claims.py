@@ -23,7 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from nightcrew.errors import TransientError
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database, new_id, storable
-from nightcrew.ledger.schema import claim
+from nightcrew.ledger.schema import claim, product
 
 PLAN = "#plan"
 DEATHS_UNTIL_FAILED = 3
@@ -332,15 +332,20 @@ def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:
     return max((count for fingerprint, count in rows if fingerprint in fingerprints), default=0)
 
 
-def ends(connection: Connection, scope_id: int, recipe: str, since: str) -> list[tuple[str, str]]:
-    """How the recipe's starts in a scope ended since a time, latest first: (state, reason); forgiven ones left out."""
+def ends(connection: Connection, scope_id: int, recipe: str, since: str, most: int = 500) -> list[tuple[str, str, str]]:
+    """How the recipe's starts in a scope ended since a time, latest first; forgiven ones left out.
+
+    Each is (state, reason, the made product's metrics as JSON text, "" where nothing was made).
+    """
     rows = connection.execute(
-        select(claim.c.state, claim.c.reason)
+        select(claim.c.state, claim.c.reason, product.c.metrics)
+        .join(product, product.c.claim_id == claim.c.id, isouter=True)
         .where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.state.in_(("done", "failed")), claim.c.forgiven.is_(False))
         .where(claim.c.ended_at >= since)
         .order_by(claim.c.id.desc())
+        .limit(most)
     )
-    return [(str(row.state), str(row.reason)) for row in rows]
+    return [(str(row.state), str(row.reason), str(row.metrics or "")) for row in rows]
 
 
 def forgive(connection: Connection, scope_id: int, fingerprints: set[str] | None = None) -> int:

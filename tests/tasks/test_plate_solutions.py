@@ -34,6 +34,7 @@ from reports.verdict import judge
 from tasks import workspace
 from tasks.catalogues import columns
 from tasks.executor import ScopeRun, Wish, look
+from tasks.plate_solutions import NOT_ASKED, wasted_boxes
 from tasks.sky import product_wcs
 from tests.astrometry.fakes import answer, script
 from tests.support.small_nights import Bench, make_raw, small_plan
@@ -290,3 +291,30 @@ def test_a_solved_night_has_the_same_bytes_when_it_is_taken_in_at_once(sky: Path
     at_once.bench = at_once.opened()
     at_once.bench.night()
     assert at_once.bench.content() == late.bench.content()
+
+
+OVER, NOTHING, SOLVED_ONE, BY_HEADER = (
+    ("failed", f"{TIME_IS_OVER} of 30 s", ""),
+    ("failed", "blind: it found no solution", ""),
+    ("done", "", '{"source": "solved"}'),
+    ("done", "", '{"source": "header"}'),
+)
+REFUSED = ("failed", f"{NOT_ASKED}: it used its time box up for 3 lights in a row", "")
+
+
+@pytest.mark.parametrize(
+    ("ends", "wasted"),
+    [
+        ([], 0),
+        ([OVER] * 2, 0),
+        ([OVER] * 3, 3),
+        ([OVER, BY_HEADER, OVER, BY_HEADER, OVER], 3),  # lights that need no solver say nothing of it
+        ([REFUSED] * 400 + [OVER] * 3, 3),
+        ([NOTHING, OVER, OVER, OVER], 0),
+        ([OVER, OVER, OVER, SOLVED_ONE], 0),  # clouds
+        ([OVER] * 20 + [SOLVED_ONE], 20),
+        ([SOLVED_ONE] + [OVER] * 20, 0),
+    ],
+)
+def test_how_many_wasted_time_boxes_are_too_many(ends: list[tuple[str, str, str]], wasted: int) -> None:
+    assert wasted_boxes(ends) == wasted
