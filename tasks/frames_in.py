@@ -27,6 +27,15 @@ class GoneError(TransientError):
         super().__init__(f"{path.rpartition(b'/')[2].decode('utf-8', 'backslashreplace')} is gone from its folder")
         self.path = path
 
+    @property
+    def alone(self) -> bool:
+        """Is its folder there, with other things in it?  One that is away or empty is perhaps not mounted, and nothing is lost."""
+        try:
+            with os.scandir(Path(os.fsdecode(self.path)).parent) as entries:
+                return any(entries)
+        except OSError:
+            return False
+
 
 def file_of(frame: FrameRow) -> Path:
     """The frame's path, after checking that its bytes are those that were ingested (size and time).

@@ -68,7 +68,8 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         row = products.commit(context.database, claimed, recorded(planned), made, remake_scopes=context.remake_scopes)
     except GoneError as error:
         claims.end(context.database, claimed, "again", reason=str(error))
-        arrivals.mark_vanished(context.database, [error.path])
+        if error.alone:  # else a disk may be away, and the walk through the folders knows what that means
+            arrivals.mark_vanished(context.database, [error.path])
         return _outcome(planned, "again", str(error))
     except (RejectedInput, MissingCalibration) as error:
         state = "failed" if isinstance(error, RejectedInput) else "again"

@@ -90,6 +90,9 @@ def test_a_folder_that_is_unmounted_while_its_files_are_read_and_used(bench: Wat
     bench.close()
     folder.rename(away)
     bench.run()
+    assert {(row.state, row.vanished) for row in bench.files()} == {("waiting", False)}  # a folder that is away says nothing of its files
+    assert all(scope.wake_at for scope in bench.scopes())  # tried again by itself
+    arrivals.mark_vanished(bench.space.database, [row.path for row in bench.files()])  # as where they went one by one
     bench.run()
     assert all(row.vanished for row in bench.files())
     with bench.space.database.read() as connection:

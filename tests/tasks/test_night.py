@@ -500,6 +500,28 @@ def test_a_frame_that_vanishes_is_left_out_of_its_master(raw: Path, tmp_path: Pa
     assert "gone" in reason
 
 
+@pytest.mark.parametrize("leaves_a_mount_point", [False, True])
+def test_frames_of_a_folder_that_is_away_are_not_said_to_be_gone(raw: Path, tmp_path: Path, *, leaves_a_mount_point: bool) -> None:
+    copy, away = tmp_path / "raw", tmp_path / "away"
+    copy.mkdir()
+    for path in raw.glob("bias-*"):
+        shutil.copy2(path, copy)
+    bench = Bench(copy, tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    bench.close()
+    copy.rename(away)
+    if leaves_a_mount_point:
+        copy.mkdir()
+    bench.run()
+    assert {bench.state_of(path.name)[0] for path in away.iterdir()} == {"waiting"}
+    if leaves_a_mount_point:
+        copy.rmdir()
+    away.rename(copy)
+    bench.run()
+    assert {bench.state_of(path.name)[0] for path in copy.iterdir()} == {"done"}
+
+
 def test_raw_frames_are_never_touched(raw: Path, tmp_path: Path) -> None:
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in raw.iterdir()}
     Bench(raw, tmp_path).night()
