@@ -305,6 +305,10 @@ class Builder:
         """The made product of that fingerprint."""
         return self.snapshot.products.get(print_)
 
+    def current_row(self, recipe: str, key: str) -> ProductRow | None:
+        """What the ledger has as current under a key, planned anew or not."""
+        return self.snapshot.products.get(self.snapshot.current.get((recipe, key), ""))
+
     def plan(self) -> Plan:
         """The finished plan."""
         return Plan(

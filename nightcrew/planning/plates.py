@@ -38,12 +38,13 @@ class PlatePlanner:
             return []
         draft = Draft(RECIPE, key, [Input(ROLE, frame.sha256, frame)], parameters=self._parameters, facts=facts)
         planned = self._planned(draft, frame)
-        if planned is None or planned.status == "failed":
+        if planned is None:
             return []
-        row = self._builder.product_row(planned.fingerprint)
-        if row is not None and row.state == "made" and row.metrics.get("source") != SOLVED:
-            return []
-        return [Input(RECIPE, planned.fingerprint)]
+        # What an earlier solver gave stands until a later one gives something, too.
+        row = self._builder.current_row(RECIPE, key) if planned.status == "failed" else self._builder.product_row(planned.fingerprint)
+        if row is not None and row.state == "made":
+            return [Input(RECIPE, row.fingerprint)] if row.metrics.get("source") == SOLVED else []
+        return [] if planned.status == "failed" else [Input(RECIPE, planned.fingerprint)]
 
     def _planned(self, draft: Draft, frame: FrameRow) -> PlannedProduct | None:
         """A solution that is there or is to be made; nothing is asked anew of what is gone, old, or without a solver."""

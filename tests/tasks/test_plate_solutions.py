@@ -273,6 +273,20 @@ def test_without_a_solver_from_the_start_nothing_is_attempted(sky: Path, finishe
 
 
 @pytest.mark.slow
+def test_what_one_solver_gave_stands_when_the_next_one_fails(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    solved = night.bench.content()
+    script(night.solver, "exit 3")
+    night.bench = night.opened()
+    assert states(night.bench.run()) == {("plate_solution", "made"): 1, ("plate_solution", "without"): UNSOLVED}
+    assert night.bench.content() == solved
+    assert states(night.bench.run()) == {}
+    (plates,) = night.page().plates
+    assert (plates.solved, plates.unsolved) == (UNSOLVED, 0)
+
+
+@pytest.mark.slow
 def test_switched_off_again_the_lights_are_those_of_before(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, "RIGHT")
     night.bench.run()
