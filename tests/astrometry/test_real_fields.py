@@ -15,6 +15,8 @@ from nightcrew.io.headers import choose_image, read_hdus
 from nightcrew.io.images import read_image
 from tests import realdata
 
+BLIND = pytest.param((None, None), marks=pytest.mark.slow)
+
 
 @pytest.fixture(scope="module")
 def installed() -> Solver:
@@ -38,7 +40,7 @@ def offset_px(found: Solution, ra_deg: float, dec_deg: float, scale: float) -> f
     return math.hypot(east, found.dec_deg - dec_deg) * 3600.0 / scale
 
 
-@pytest.mark.parametrize("pointing", [(31.312, 46.769), (None, None)])
+@pytest.mark.parametrize("pointing", [(31.312, 46.769), BLIND])
 def test_hat_p_32(installed: Solver, pointing: tuple[float | None, float | None]) -> None:
     """The known plate of the first frame: middle 31.2485 +46.7411 (to its last digit, 0.4 arcsec), 5.163 arcsec/px."""
     (path, *_) = sorted(realdata.folder("night_hatp32").glob("*.FITS.gz"))
@@ -49,7 +51,7 @@ def test_hat_p_32(installed: Solver, pointing: tuple[float | None, float | None]
     assert found.how == ("blind" if pointing[0] is None else "with hints")
 
 
-@pytest.mark.parametrize("pointing", [(301.56439, 44.456875), (None, None)])
+@pytest.mark.parametrize("pointing", [(301.56439, 44.456875), BLIND])
 def test_panoptes(installed: Solver, pointing: tuple[float | None, float | None]) -> None:
     """The published plate: middle 303.206 +46.0176, 10.294 arcsec/px with distortion; a colour camera with undersampled stars."""
     path = realdata.folder("sky") / "panoptes" / "panoptes_unsolved.fits"
