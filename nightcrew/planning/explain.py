@@ -133,13 +133,14 @@ def _choices_of(users: list[PlannedProduct]) -> tuple[Choice, ...]:
 
 def _product(product: PlannedProduct, snapshot: Snapshot | SetSnapshot) -> dict[str, Any]:
     made = snapshot.products.get(product.fingerprint)
+    barred = made.barred_because if made is not None and made.state == "made" and product.status in ("present", "adopt") else ""
     return {
         "recipe": product.recipe,
         "key": product.key,
         "fingerprint": product.fingerprint,
-        "status": product.status,
-        "grade": product.grade,
-        "reason": product.reason or (made.barred_because if made is not None else ""),
+        "status": "not used" if barred else product.status,
+        "grade": "" if barred else product.grade,  # the grade of what nobody may use misleads
+        "reason": barred or product.reason,
         "files": [f.path for f in made.files] if made is not None else [],
     }
 
@@ -177,6 +178,6 @@ def _dependant(row: ProductRow) -> dict[str, Any]:
         "recipe": row.recipe,
         "key": row.key,
         "fingerprint": row.fingerprint,
-        "status": row.barred_because or row.state,
-        "grade": row.grade,
+        "status": f"not used: {row.barred_because}" if row.barred_because else row.state,
+        "grade": "" if row.barred_because else row.grade,
     }

@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from nightcrew.ledger import products
 from nightcrew.planning.explain import Explanation, explain_file, explain_product
 from nightcrew.planning.model import OUTDATED
@@ -87,6 +89,22 @@ def test_a_product_that_is_not_used_or_superseded_says_so(crew: Crew) -> None:
     assert product(crew, "reduce_light").verdict.startswith("superseded: the rules choose other")
     row = next(row for row in crew.current() if row.recipe == "reduce_light")._replace(version=0)
     assert explain_product(row, crew.plan(), []).verdict.startswith("superseded: made by version 0 of its recipe, which is at")
+
+
+@pytest.mark.parametrize("case", ["marked bad", "failed certification"])
+def test_the_frames_of_a_master_that_is_not_used_are_told_so_and_why(crew: Crew, case: str) -> None:
+    """The word "present" and a good grade would say that it serves."""
+    night(crew, *small_night())
+    snapshot = crew.snapshot()
+    row = next(row for row in crew.current() if row.recipe == "flat_master" and row.key.startswith("V"))
+    bad = row._replace(marked_bad="a cloud") if case == "marked bad" else row._replace(certified=False, certification="noise 9 ADU")
+    seen = replace(snapshot, products={**snapshot.products, row.fingerprint: bad})
+    told = explain_file(crew.file("flat-V2026-03-14-0000.fit"), seen, plan_night(seen, crew.database.now()))
+    (flat,) = [one for one in told.products if one["recipe"] == "flat_master"]
+    why_not = "marked bad by a person: a cloud" if case == "marked bad" else "failed certification: noise 9 ADU"
+    assert (flat["status"], flat["grade"], flat["reason"]) == ("not used", "", why_not)
+    (beside,) = explain_product(row, None, [bad]).products
+    assert (beside["status"], beside["grade"]) == (f"not used: {why_not}", "")
 
 
 def test_an_outdated_product_of_an_old_night_stands_and_says_how_to_remake_it(crew: Crew) -> None:
