@@ -76,6 +76,7 @@ def gather_night(
             *gather_service.notices(archive, night, made_at, [data.scope.id for data in scopes]),
             *gather_service.stray_notice(stray),
             *gather_service.vanished_notice(scopes),
+            *gather_service.absent_notice(archive, scopes),
             *gather_service.outdated_notice(scopes, night),
         ),
         provenance=gather_service.provenance(archive, scopes, night),

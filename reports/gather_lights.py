@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import FileRow, FrameRow, ProductRow
-from nightcrew.planning.lights import field_names
+from nightcrew.planning.lights import NO_BIAS, field_names
 from nightcrew.planning.model import PlannedProduct
 from reports.choice import chosen
 from reports.model import LightEntry, StackEntry
@@ -75,7 +75,7 @@ def _light(
     header = frame.header if frame is not None else None
     exposure_s = header.exposure_s if header is not None else None
     metrics = stars.metrics if stars is not None and product is not None else {}
-    background, unit = _background(product, exposure_s)
+    background, unit = _background(product, exposure_s, overscan=header is not None and header.overscan is not None)
     return LightEntry(
         name=name,
         instrument=data.instrument,
@@ -102,12 +102,15 @@ def _product(data: ScopeData, row: PathRow, planned: PlannedProduct | None) -> P
     return data.row_of(planned) if planned is not None and row.state in ("done", "degraded") else None
 
 
-def _background(product: ProductRow | None, exposure_s: float | None) -> tuple[float | None, str]:
-    """Median sky per pixel and second; per exposure where the exposure time is not known."""
+def _background(product: ProductRow | None, exposure_s: float | None, *, overscan: bool) -> tuple[float | None, str]:
+    """Median sky per pixel and second; per exposure where the exposure time is not known.
+
+    None where the camera's offset is still in it: neither bias nor overscan was taken off.
+    """
     if product is None:
         return None, "e-/s"
     unit = "e-" if str(product.metrics.get("unit", "")).startswith("electron") else "ADU"
-    level = product.metrics.get("background")
+    level = product.metrics.get("background") if overscan or NO_BIAS not in product.grade_reasons else None
     if not exposure_s:
         return level, unit
     return (None if level is None else level / exposure_s), f"{unit}/s"

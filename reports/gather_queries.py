@@ -33,6 +33,7 @@ class Catalogued:
     filter: str
     exposure_s: float | None
     metrics: dict[str, Any]
+    reasons: tuple[str, ...]  # of its grade
 
 
 def last_nights(connection: Connection, instrument: str, night: str, count: int) -> list[str]:
@@ -63,16 +64,17 @@ def measured(connection: Connection, instrument: str, nights: Sequence[str]) -> 
 def catalogued(connection: Connection, instrument: str, nights: Sequence[str]) -> list[Catalogued]:
     """The numbers of every light's current catalogue in those nights."""
     statement = (
-        select(scope.c.name, product.c.facts, product.c.metrics)
+        select(scope.c.name, product.c.facts, product.c.metrics, product.c.grade_reasons)
         .join(current, current.c.product_id == product.c.id)
         .join(scope, scope.c.id == current.c.scope_id)
         .where(product.c.recipe == "photometry", product.c.instrument == instrument, scope.c.name.in_(list(nights)))
         .order_by(scope.c.name, product.c.key)
     )
     found = []
-    for name, facts_text, metrics_text in connection.execute(statement):
+    for name, facts_text, metrics_text, reasons in connection.execute(statement):
         facts = json.loads(facts_text)
-        found.append(Catalogued(name, str(facts.get("filter") or ""), facts.get("exposure_s"), json.loads(metrics_text)))
+        filter_ = str(facts.get("filter") or "")
+        found.append(Catalogued(name, filter_, facts.get("exposure_s"), json.loads(metrics_text), tuple(json.loads(reasons))))
     return found
 
 

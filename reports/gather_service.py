@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from nightcrew.frames.numbering import absent_numbers
 from nightcrew.frames.site import Site, night_span
-from nightcrew.ledger import messages
+from nightcrew.io.source import shown
+from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import ProductRow
@@ -103,6 +106,21 @@ def vanished_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
         return ()
     names = ", ".join(name_of(row) for row in gone[:_NAMED]) + (f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else "")
     text = f"{plural(len(gone), 'raw file')} vanished from the watched folders; what was made of them is kept: {names}"
+    return (Notice(level="notice", text=text),)
+
+
+def absent_notice(archive: Archive, scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
+    """Files that the numbers of the others show to be absent, and that no night has."""
+    absent = absent_numbers(row.path for data in scopes for row in data.files)
+    if not absent:
+        return ()
+    with archive.database.read() as connection:
+        seen = arrivals.seen_of(connection, absent)
+    names = [shown(os.fsdecode(path)) for path in absent if path not in seen]
+    if not names:
+        return ()
+    first = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    text = f"{plural(len(names), 'number')} of the files' numbering never came (not written, or not copied): {first}"
     return (Notice(level="notice", text=text),)
 
 

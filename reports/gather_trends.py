@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from nightcrew.ledger.rows import ProductRow
+from nightcrew.planning.lights import NO_BIAS
 from reports.gather_masters import exposure, label_of, temperature
 from reports.gather_queries import Catalogued, Measured
 from reports.model import Trend, TrendPoint
@@ -93,8 +94,8 @@ def _of_lights(catalogued: Sequence[Catalogued]) -> Iterator[Series]:
 def _value(one: Catalogued, key: str) -> float | None:
     value = one.metrics.get(key)
     if key == "background":
-        if not one.exposure_s or value is None or one.metrics.get("unit") != "electron":
-            return None
+        if not one.exposure_s or value is None or one.metrics.get("unit") != "electron" or NO_BIAS in one.reasons:
+            return None  # without a bias the camera's offset is still in it
         return float(value) / one.exposure_s
     return None if value is None or not math.isfinite(value) else float(value)
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from nightcrew import failpoints
 from nightcrew.io import atomic
+from nightcrew.planning.lights import NO_BIAS
 from reports import check, names, summary, tables
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
 from reports.keep import NOTHING_KEPT, Keep
@@ -103,6 +104,8 @@ def draw(page: NightPage, keep: Keep = NOTHING_KEPT) -> tuple[Courses, Trends, t
 
 def _draw_courses(lights: Sequence[LightEntry], suffix: str, courses: list[Figure], faults: list[str], keep: Keep) -> None:
     for attribute, title, unit in COURSES:
+        if attribute == "background" and all(light.background is None and NO_BIAS in light.reason for light in lights):
+            continue  # the offset is still in it, as the reasons of all lights say: nothing to show is no fault
         shown = lights[0].background_unit if attribute == "background" else unit
         try:
             name = f"course-{attribute}-{names.slug(lights[0].instrument)}"

@@ -229,6 +229,14 @@ def find(connection: Connection, name: bytes) -> list[PathRow]:
     return [_row(row) for row in connection.execute(select(path).where(ends_so).order_by(path.c.path)).mappings()]
 
 
+def seen_of(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
+    """Those of ``paths`` that were ever seen, in whatever scope."""
+    found: set[bytes] = set()
+    for start in range(0, len(paths), _CHUNK):
+        found.update(connection.execute(select(path.c.path).where(path.c.path.in_(paths[start : start + _CHUNK]))).scalars())
+    return found
+
+
 def of_scope(connection: Connection, scope_id: int) -> list[PathRow]:
     """All files of a scope."""
     return [_row(row) for row in connection.execute(select(path).where(path.c.scope_id == scope_id).order_by(path.c.path)).mappings()]

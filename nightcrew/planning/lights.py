@@ -24,6 +24,7 @@ from nightcrew.recipes.parameters import as_dict
 # Lights without a target name belong together when their pointings lie closer than this.
 _SAME_FIELD_DEG = 0.2
 _facts_of = attrgetter(*LIGHT_FACTS)
+NO_BIAS = "no bias: the step was skipped"
 _needs_of = attrgetter(*SET_UP, "exposure_s", "filter", "trim", "overscan", "bias_subtracted")
 
 
@@ -123,7 +124,7 @@ def _choose_bias(builder: Builder, header: FrameHeader, result: Calibration) -> 
         return
     result.missing.append(bias.need)
     if builder.snapshot.rules.bias_missing != "model" or not _choose_model(builder, header, result, "bias"):
-        result.skip("bias", "no bias: the step was skipped")
+        result.skip("bias", NO_BIAS)
 
 
 def _choose_model(builder: Builder, header: FrameHeader, result: Calibration, what: str) -> bool:

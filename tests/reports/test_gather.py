@@ -230,6 +230,8 @@ def test_lights_alone_say_what_is_missing_and_what_mends_it(raw: Path, tmp_path:
     assert verdict.status == "attention"
     assert "both with grade D" in verdict.sentence
     assert {cause.state for cause in page.causes} == {"degraded"}
+    assert [light.background for light in page.lights] == [None, None]  # the camera's offset is still in it
+    assert not any("Sky background" in trend.label for trend in page.trends)
     assert check.page_faults(page) == ()
 
 
@@ -340,6 +342,21 @@ HOSTILE_NAMES = (
     b"-rf.fit",
     "\u202etif.fit".encode(),
 )
+
+
+def test_numbers_that_never_came_are_remarked(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    bias = next((raw / FIRST / "raw").glob("bias-*"))
+    names = [f"test-{number:04d}.fit" for number in range(95, 110)]
+    for name in names:
+        shutil.copy(bias, folder / name)
+    (folder / "test-0103.fit").write_bytes(b"")  # came, though nothing can be made of it
+    (folder / "test-0101.fit").rename(tmp_path / "lost")
+    bench = Bench(folder, tmp_path / "out")
+    night_without_stacks(bench, sorted(folder.iterdir()))
+    notices = [notice.text for notice in gathered(bench).notices if "numbering" in notice.text]
+    assert notices == ["1 number of the files' numbering never came (not written, or not copied): test-0101.fit"]
 
 
 def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Path) -> None:
