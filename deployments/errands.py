@@ -1,4 +1,4 @@
-"""Errands of the supervisor that need the ledger: ``python -m deployments.errands prepare | tell LEVEL TEXT``."""
+"""Errands of the supervisor that need the ledger: ``python -m deployments.errands prepare | tell LEVEL TEXT | stopped``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def prepare(settings: Settings) -> None:
     database = Database(settings.ledger_url)
     migrate.upgrade(database)
     settle_kinds(database, settings.folders)
-    messages.happened(database, "service", "info", "started")
+    messages.happened(database, "service", "info", messages.STARTED)
 
 
 def _check_profiles(settings: Settings) -> None:
@@ -57,6 +57,8 @@ def main(words: Sequence[str]) -> int:
         settings = Settings.load()
         if words[0] == "prepare":
             prepare(settings)
+        elif words[0] == "stopped":  # on purpose, and in order: what ended with it is no trouble
+            tell(settings, "info", messages.STOPPED)
         else:
             tell(settings, words[1], words[2])
     except NightcrewError as error:

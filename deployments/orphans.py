@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import Crashed
 
 from flows.catalogue import DEPLOYMENT
+from nightcrew.ledger.dispatches import GONE_AT_START
 
 
 def crash_orphans(client: SyncPrefectClient) -> int:
@@ -29,5 +30,5 @@ def crash_orphans(client: SyncPrefectClient) -> int:
         deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[DEPLOYMENT])),
     )
     for run in lost:
-        client.set_flow_run_state(run.id, Crashed(message="its process was gone when the service started"), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=GONE_AT_START), force=True)
     return len(lost)

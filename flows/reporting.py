@@ -84,7 +84,8 @@ def _broken_off(connection: Connection, scope: ScopeRow) -> str:
     if scope.mark <= scope.planned_mark:
         return ""
     last = dispatches.last_ended(connection, scope.id)
-    return "" if last is None or last.outcome == "Completed" else f"the run of {scope.title} ended {last.outcome}"
+    fine = last is None or last.outcome == "Completed" or dispatches.was_stopped(last)
+    return "" if last is None or fine else f"the run of {scope.title} ended {last.outcome}"
 
 
 def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:

@@ -43,7 +43,7 @@ def up(config: ConfigOption = None) -> None:
         _in_a_process(environment, "tell", level, text)
 
     Supervisor(children, lambda name: is_healthy(endpoints, name), tell).run(stop)
-    _in_a_process(environment, "tell", "info", "stopped")
+    _in_a_process(environment, "stopped")
     only_one.close()
     say("Stopped.")
 

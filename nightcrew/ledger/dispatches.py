@@ -9,12 +9,15 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
-from nightcrew.ledger import scopes
+from nightcrew.ledger import messages, scopes
 from nightcrew.ledger.database import Database, new_id
 from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import dispatch, happening
 
 LIVING = ("new", "accepted", "running")
+GONE_AT_START = "its process was gone when the service started"
+_ENDED_BY_STOP = (GONE_AT_START, "aborted by a termination signal", "aborted by an interrupt signal", "Execution was terminated")
+_STOPPED = "Stopped with the service"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,19 +80,33 @@ def end(database: Database, row: DispatchRow, outcome: str, *, lives: int = 0, u
     """The attempt has ended.  In the same transaction the end is told, and what a person wished for a scope is asked for again.
 
     Nothing of it is lost, whenever this process dies.  A wish is asked for again until it broke off ``lives`` times;
-    outcomes with the words ``uncounted`` do not count.
+    outcomes with the words ``uncounted`` do not count, nor does a run that a deliberate stop of the service took along: that is
+    told as an information.
     """
     now = database.now()
     with database.write() as connection:
+        if stopped := _stopped_with_service(connection, row, outcome):
+            outcome = f"{_STOPPED} ({outcome})"
         ended = update(dispatch).where(dispatch.c.id == row.id, dispatch.c.state != "ended")
         if not connection.execute(ended.values(state="ended", outcome=outcome, changed_at=now)).rowcount:
             return
         if outcome != "Completed":
             whose = row.flow if row.scope_id is None else scopes.get(connection, row.scope_id).title
-            text = f"the run of {whose} ended {outcome}"
-            connection.execute(insert(happening).values(at=now, source="service", level="problem", text=text, scope_id=row.scope_id))
+            went = f"the run of {whose} was stopped with the service, and goes on since it was started again"
+            level, text = ("info", went) if stopped else ("problem", f"the run of {whose} ended {outcome}")
+            connection.execute(insert(happening).values(at=now, source="service", level=level, text=text, scope_id=row.scope_id))
         if lives and row.scope_id is not None and row.wish and broken_off(connection, row, uncounted) < lives:
             _request(connection, row.flow, row.scope_id, row.wish, now)
+
+
+def _stopped_with_service(connection: Connection, row: DispatchRow, outcome: str) -> bool:
+    """Did a deliberate stop take this run along?  What was killed, or ended by itself, says so in other words, or left no stop behind."""
+    return any(words in outcome for words in _ENDED_BY_STOP) and messages.stopped_next(connection, row.changed_at)
+
+
+def was_stopped(row: DispatchRow) -> bool:
+    """Did the run end since the service was stopped on purpose?"""
+    return row.outcome.startswith(_STOPPED)
 
 
 def all_living(connection: Connection, flows: Sequence[str] | None = None) -> list[DispatchRow]:
@@ -111,7 +128,8 @@ def broken_off(connection: Connection, row: DispatchRow, uncounted: str = "") ->
     """How often in a row an attempt like this one (flow, scope, wish) ended otherwise than "Completed" or with ``uncounted`` words."""
     alike = (dispatch.c.flow == row.flow, dispatch.c.scope_id == row.scope_id, dispatch.c.wish == json.dumps(row.wish, sort_keys=True))
     statement = select(dispatch.c.outcome).where(*alike, dispatch.c.state == "ended").order_by(dispatch.c.id.desc())
-    outcomes = [outcome for outcome in connection.execute(statement).scalars() if not uncounted or uncounted not in outcome]
+    counted = (outcome for outcome in connection.execute(statement).scalars() if not outcome.startswith(_STOPPED))
+    outcomes = [outcome for outcome in counted if not uncounted or uncounted not in outcome]
     return next((place for place, outcome in enumerate(outcomes) if outcome == "Completed"), len(outcomes))
 
 

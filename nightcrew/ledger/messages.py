@@ -11,6 +11,9 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from nightcrew.ledger.database import Database, new_id
 from nightcrew.ledger.schema import happening, mail, report, scope, sign_of_life
 
+STARTED, STOPPED = "started", "stopped"
+"""What the service writes down of itself at its start, and at the end of a stop that somebody asked for; a killed one writes no end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRow:
@@ -144,6 +147,12 @@ def happened(database: Database, source: str, level: str, text: str, scope_id: i
     """Write down something that a person may want to know (disk low, a child restarted, an overflow)."""
     with database.write() as connection:
         connection.execute(insert(happening).values(at=database.now(), source=source, level=level, text=text, scope_id=scope_id))
+
+
+def stopped_next(connection: Connection, since: str) -> bool:
+    """Was the first thing that the service told of itself from ``since`` on an orderly stop?  Else it was started anew, or goes on."""
+    said = happening.c.text.in_((STARTED, STOPPED)) & (happening.c.source == "service") & (happening.c.at >= since)
+    return connection.execute(select(happening.c.text).where(said).order_by(happening.c.id).limit(1)).scalar_one_or_none() == STOPPED
 
 
 def happenings(connection: Connection, since: str, until: str = "9999") -> list[tuple[str, str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from deployments.pauses import Pauses, Silence
 from deployments.runs import WAITS, UnknownToPrefectError
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, claims, dispatches, messages, run_signs, scopes
-from nightcrew.ledger.database import iso, utc_now
+from nightcrew.ledger.database import Database, iso, utc_now
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import FolderSettings, NightSettings, Settings
@@ -97,6 +98,13 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+def tell_of_service(settings: Settings, word: str) -> None:
+    """As the supervisor does at its start and at the end of an orderly stop; moments that differ, as those of a clock do."""
+    time.sleep(0.002)
+    messages.happened(Database(settings.ledger_url), "service", "info", word)
+    time.sleep(0.002)
 
 
 def test_a_due_scope_is_dispatched_once(world: World) -> None:
@@ -481,6 +489,51 @@ def test_a_wish_whose_run_died_is_asked_for_again_but_not_for_ever(world: World)
     world.runs.outcomes["run-4"] = "Failed: a fault that the next run has, too"
     world.step()
     assert len(world.rows) == 4
+
+
+def told_of_runs(world: World) -> list[tuple[str, str]]:
+    with world.database.read() as connection:
+        return [(level, text) for _, _, level, text in messages.happenings(connection, "") if text.startswith("the run of")]
+
+
+def test_a_run_that_a_deliberate_stop_took_along_is_no_problem_and_costs_a_wish_nothing(world: World) -> None:
+    settings, scope = world.space.settings, world.scope()
+    world.planned(scope)
+    dispatches.request(world.database, "night", scope, {"retry_failed": True})
+    for number in range(1, 6):
+        world.step()
+        tell_of_service(settings, "stopped")
+        tell_of_service(settings, "started")
+        world.runs.outcomes[f"run-{number}"] = f"Crashed: {dispatches.GONE_AT_START}"
+        world.step()
+    assert [row.wish for row in world.rows] == [{"retry_failed": True}] * 6
+    assert all(dispatches.was_stopped(row) for row in world.rows[:5])
+    assert (
+        told_of_runs(world)
+        == [("info", "the run of 2026-03-14/CAM was stopped with the service, and goes on since it was started again")] * 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "outcome"),
+    [
+        (("started",), f"Crashed: {dispatches.GONE_AT_START}"),  # power was lost: no stop was written down
+        (("started", "stopped", "started"), f"Crashed: {dispatches.GONE_AT_START}"),  # lost first, stopped later
+        ((), f"Crashed: {dispatches.GONE_AT_START}"),  # the runner alone was killed
+        (("stopped", "started"), "Crashed: Flow run process exited with code -9"),  # killed before the stop
+    ],
+)
+def test_a_run_that_was_killed_stays_a_problem(world: World, before: tuple[str, ...], outcome: str) -> None:
+    tell_of_service(world.space.settings, "started")
+    tell_of_service(world.space.settings, "stopped")  # of an earlier life
+    world.scope()
+    world.step()
+    for word in before:
+        tell_of_service(world.space.settings, word)
+    world.runs.outcomes["run-1"] = outcome
+    world.step()
+    assert told_of_runs(world) == [("problem", f"the run of 2026-03-14/CAM ended {outcome}")]
+    assert world.rows[0].outcome == outcome
 
 
 def test_a_run_that_never_began_costs_a_wish_nothing(world: World) -> None:

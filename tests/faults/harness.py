@@ -118,7 +118,7 @@ class LocalRuns:
         """Runs that a killed life left running have crashed; how many."""
         lost = [path for path in self._folder.iterdir() if path.suffix == ".json" and self._read(path)["state"] == "RUNNING"]
         for path in lost:
-            self._write(path, {**self._read(path), "state": "Crashed: its process was gone when the service started"})
+            self._write(path, {**self._read(path), "state": f"Crashed: {dispatches.GONE_AT_START}"})
         return len(lost)
 
     def start(self, row: DispatchRow, scope: ScopeRow | None) -> str:

@@ -379,3 +379,22 @@ def test_what_happens_to_an_old_night_stands_on_its_page_and_names_it(raw: Path,
     bench.now += timedelta(days=2)
     write_page(bench.space, NIGHT)
     assert "paused" not in (root / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_deliberate_stop_of_the_service_in_a_night_does_not_make_it_need_a_look(raw: Path, root: Path) -> None:
+    bench = Bench(raw, root)
+    (scope,) = bench.scopes()
+    database = bench.space.database
+    before = write_page(bench.space, NIGHT)
+    row = dispatches.request(database, "night", scope.id)
+    for word in (messages.STOPPED, messages.STARTED):
+        bench.now += timedelta(seconds=5)
+        messages.happened(database, "service", "info", word)
+    with database.write() as connection:
+        scopes.mark(connection, [scope.id], database.now())  # the plan is not finished
+    dispatches.end(database, row, f"Crashed: {dispatches.GONE_AT_START}")
+    after = write_page(bench.space, NIGHT)
+    assert after.verdict == before.verdict
+    page = after.path.read_text(encoding="utf-8")
+    assert f"the run of {NIGHT}/NCSIM was stopped with the service, and goes on since it was started again" in page
+    assert "Crashed" not in page
