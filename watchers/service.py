@@ -16,6 +16,7 @@ from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, Settings
 from watchers.lock import FolderLock
 from watchers.settle import IsComplete, Settled
+from watchers.sweep import why_away
 from watchers.watcher import Rules, Sink, Watcher
 
 _LOG = logging.getLogger("nightcrew.watcher")
@@ -121,7 +122,7 @@ class _Folder:
         try:
             self.path.stat()
         except OSError as error:
-            return f"{self.path}: {error.strerror or error}"
+            return f"{self.path}: {why_away(error)}"
         return ""
 
     def begin(self, locks: ExitStack) -> None:

@@ -48,7 +48,7 @@ def walk(
             with os.scandir(folder) as scan:
                 children = sorted(scan, key=lambda child: child.name)
         except OSError as error:
-            trouble.add(folder, error.strerror or str(error))
+            trouble.add(folder, why_away(error) if folder == root else error.strerror or str(error))
             continue
         folders: list[tuple[bytes, int]] = []
         for child in children:
@@ -61,6 +61,12 @@ def walk(
                 else:
                     folders.append((child.path, depth + 1))
         pending.extend(reversed(folders))
+
+
+def why_away(error: OSError) -> str:
+    """Why a watched folder as a whole cannot be looked into, and what that means for whoever is told."""
+    what = "the folder is away, perhaps not mounted" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    return f"{what}; it is waited for, and nothing that was taken in from it is lost"
 
 
 def _look(child: os.DirEntry[bytes], names: NameFilter, trouble: Trouble) -> Entry | None:

@@ -126,7 +126,9 @@ def test_a_folder_that_is_not_there_at_the_start_holds_up_no_other(settings: Set
         (raw / "one.fits").write_bytes(b"x")
         until(lambda: names() == {b"one.fits"})
         time.sleep(0.3)
-        assert told() == [f"{absent}: No such file or directory"]
+        assert told() == [
+            f"{absent}: the folder is away, perhaps not mounted; it is waited for, and nothing that was taken in from it is lost"
+        ]
         absent.mkdir()
         (absent / "two.fits").write_bytes(b"x")
         until(lambda: names() == {b"one.fits", b"two.fits"})

@@ -84,7 +84,8 @@ def test_names_that_are_no_text_are_met(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_trouble(tmp_path: Path) -> None:
     trouble = Trouble()
     assert list(walk(os.fsencode(tmp_path / "nowhere"), NameFilter(), trouble)) == []
-    assert trouble.reasons == [f"{tmp_path}/nowhere: No such file or directory"]
+    words = "the folder is away, perhaps not mounted; it is waited for, and nothing that was taken in from it is lost"
+    assert trouble.reasons == [f"{tmp_path}/nowhere: {words}"]
 
 
 def test_folders_nested_beyond_the_bound_are_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

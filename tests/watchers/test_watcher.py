@@ -158,7 +158,7 @@ def test_a_sweep_that_meets_a_missing_folder_waits_for_it(raw: Path) -> None:
     watcher = polled(raw, book, clock, {os.fsencode(raw / "a.fits"): (1, 1)})
     run_until(watcher, clock, 12)
     assert book.gone == []
-    assert "No such file" in book.sweeps[0][0]
+    assert "the folder is away" in book.sweeps[0][0]
     raw.mkdir()
     (raw / "b.fits").write_bytes(b"x")
     run_until(watcher, clock, 20)
