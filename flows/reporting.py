@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -169,6 +169,7 @@ class _Told:
     sets: list[MorningSet] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     scopes: list[int] = field(default_factory=list)
+    failed: bool = False  # a page could not be written
 
 
 def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False) -> MailRow:
@@ -211,7 +212,7 @@ def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False
     told.notices += _outdated(space)
     watches_nights = any(folder.kind == "night" for folder in space.settings.folders)
     if not watches_nights:  # else the page of the last night tells it
-        told.notices += _of_the_service(space)
+        told.notices += _of_the_service(space, _last_mail(space), without_mails=bool(unsure))
     for scope in (one for one in touched if one.kind != "night"):  # before the night's page, which names them
         _tell_of_set(space, scope, told, last_try=last_try)
     last_night = (day - timedelta(days=1)).isoformat()
@@ -221,12 +222,23 @@ def queue_morning(space: Workspace, morning: str = "", *, last_try: bool = False
     return _queue(space, day, told, as_of)
 
 
-def _of_the_service(space: Workspace) -> list[Notice]:
-    """What went wrong with the service since yesterday: a full disk, a folder that was away, runs that ended badly."""
-    now = space.database.clock()
+def _last_mail(space: Workspace) -> datetime | None:
+    """When the last mail was put together."""
     with space.database.read() as connection:
-        rows = messages.happenings(connection, iso(now - _A_DAY))
-    return [notice for notice in told_once(rows) if notice.level != "info"]
+        made = max((row.made_at for row in messages.mails(connection)), default="")
+    return None if not made else datetime.fromisoformat(made).replace(tzinfo=UTC)
+
+
+def _of_the_service(space: Workspace, since: datetime | None = None, *, without_mails: bool = False) -> list[Notice]:
+    """What went wrong with the service ``since`` then, or yesterday: a full disk, a folder that was away, runs that ended badly.
+
+    Where a trouble passed, that stands behind it.  ``without_mails``: those of mails are told already.
+    """
+    since = since or space.database.clock() - _A_DAY
+    with space.database.read() as connection:
+        rows = [row for row in messages.happenings(connection, iso(since)) if not (without_mails and row[1] == "mail")]
+    troubled = {source for _, source, level, _ in rows if level != "info"} - {"service"}
+    return list(told_once(row for row in rows if row[2] != "info" or row[1] in troubled))
 
 
 def _outdated(space: Workspace) -> list[Notice]:
@@ -257,6 +269,7 @@ def _tell_of_night(space: Workspace, name: str, touched: Sequence[ScopeRow], tol
         if isinstance(error, TransientError) and not last_try:
             raise
         _LOG.exception("the page of %s could not be written", name)
+        told.failed = True
         told.notices.append(
             Notice(level="problem", text=f"The page of {name} could not be written: {error}", command=command("report", name))
         )
@@ -274,6 +287,7 @@ def _tell_of_set(space: Workspace, scope: ScopeRow, told: _Told, *, last_try: bo
         if isinstance(error, TransientError) and not last_try:
             raise
         _LOG.exception("the page of %s could not be written", scope.title)
+        told.failed = True
         text = f"The page of {scope.title} could not be written: {error}"
         told.notices.append(Notice(level="problem", text=text, command=command("report", scope.title)))
         return
@@ -302,7 +316,7 @@ def _changed_since_mail(space: Workspace, touched: Sequence[ScopeRow]) -> bool:
 
 def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
     mail = space.settings.mail
-    failed = "no page could be written" if told.notices and not told.nights and not told.sets and not told.scopes else ""
+    failed = "no page could be written" if told.failed and not told.nights and not told.sets and not told.scopes else ""
     morning = Morning(
         date=day.isoformat(),
         site="",

@@ -13,6 +13,7 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -92,11 +93,16 @@ class Beside:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()  # it has nothing to lose
-        process.wait()
+        if self._greeted:
+            process.kill()  # it has nothing to lose
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
+        if not self._greeted:  # it may be writing matplotlib's list of fonts, and ends by itself when nobody asks
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(self._patience_s)
+            process.kill()
+        process.wait()
 
 
 def main() -> int:

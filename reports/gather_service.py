@@ -120,7 +120,7 @@ def absent_notice(archive: Archive, scopes: Sequence[ScopeData]) -> tuple[Notice
     if not names:
         return ()
     first = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
-    text = f"{plural(len(names), 'number')} of the files' numbering never came (not written, or not copied): {first}"
+    text = f"by the numbers in the names {plural(len(names), 'file')} may be absent (not written, or not copied): {first}"
     return (Notice(level="notice", text=text),)
 
 

@@ -158,7 +158,9 @@ def subject(morning: Morning) -> str:
     if morning.failed:
         return header_value(f"{start}: the morning report failed")
     if not morning.nights and not morning.sets:
-        return header_value(f"{start}: nothing new")
+        troubles = sum(notice.level in ("problem", "warning") for notice in morning.notices)
+        but = f", but {plural(troubles, 'trouble')} of the service" if troubles else ""
+        return header_value(f"{start}: nothing new{but}")
     if not morning.nights:
         return header_value(f"{start}: {_sets_subject(morning.sets)}")
     more = f"; {_sets_subject(morning.sets)}" if morning.sets else ""

@@ -261,3 +261,21 @@ def test_faults_of_the_service_are_told_where_no_nights_are_watched(bench: SetBe
     said = text_of(queue_morning(bench.space, MORNING).message)
     for words in ("paused, the disk is nearly full", "ended Crashed: its process is gone"):
         assert words in " ".join(said.split())
+
+
+def test_a_quiet_day_with_a_trouble_is_no_failed_report_and_each_trouble_is_in_one_mail(bench: SetBench) -> None:
+    bench.whole(FILES)
+    queue_morning(bench.space, "2026-03-15")
+    database = bench.space.database
+    bench.now += timedelta(hours=1)
+    messages.happened(database, "disk", "problem", "paused, the disk is nearly full")
+    bench.now += timedelta(hours=1)
+    messages.happened(database, "disk", "info", "goes on, there is room again")
+    bench.now += timedelta(hours=23, minutes=30)  # a day of 25 hours and more
+    mail = queue_morning(bench.space, "2026-03-16")
+    said = " ".join(text_of(mail.message).split())
+    assert mail.subject == "Nightcrew 2026-03-16: nothing new, but 1 trouble of the service"
+    assert "FAILED" not in said
+    assert said.index("paused, the disk is nearly full") < said.index("goes on, there is room again")
+    bench.now += timedelta(hours=22)
+    assert "paused" not in text_of(queue_morning(bench.space, "2026-03-17").message)

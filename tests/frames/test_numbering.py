@@ -10,10 +10,10 @@ from nightcrew.frames.numbering import LEAST_FILES, absent_numbers
 
 
 @given(
-    first=st.integers(0, 99_000),
+    first=st.integers(0, 900),
     count=st.integers(20, 200),
-    width=st.integers(1, 6),
-    before=st.sampled_from([b"/raw/light-", b"/raw/2026-05-16/M57_V_60s_", b"/raw/\xff\n'", b"/raw/"]),
+    width=st.integers(4, 6),
+    before=st.sampled_from([b"/raw/light-", b"/raw/2026-05-16/M57_V_60_", b"/raw/\xff\n'", b"/raw/"]),
     after=st.sampled_from([b".fit", b".fits.fz", b".CR2", b""]),
     data=st.data(),
 )
@@ -34,6 +34,12 @@ def test_two_series_in_one_folder_do_not_fill_each_others_gaps() -> None:
     assert absent_numbers([*flats, *lights]) == [b"light-012.fit"]
 
 
+def test_series_that_share_a_counter_fill_each_others_gaps() -> None:
+    lights, focus = numbered(*(n for n in range(1, 61) if n not in (30, 31, 44))), numbered(30, 31, form="focus-%03d.fit")
+    assert absent_numbers([*lights, *focus]) == [b"light-044.fit"]
+    assert absent_numbers([*lights, *(b"/other/" + name for name in focus)]) == numbered(30, 31, 44)
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -43,6 +49,7 @@ def test_two_series_in_one_folder_do_not_fill_each_others_gaps() -> None:
         numbered(*(n for n in range(213000, 213040) if n != 213017), form="20260516_%06d.fit"),  # times of day
         numbered(*(n for n in range(213000, 213040) if n != 213017), form="2026-05-16T%06d.fit"),
         numbered(*(n for n in range(10, 50) if n != 33), form="2026-05-16T21-30-%02d.fit"),
+        numbered(1, 2, 3, 4, 5, 6, 7, 8, 9, 11, form="M%d.fit"),
         numbered(*(n for n in range(20260510, 20260530) if n != 20260517), form="bias_%d.fit"),
         [b"a.fit", b"b.fit", b"", b"/"],
     ],

@@ -44,24 +44,25 @@ GREETS = f"import sys, time; print({DRAWN_WITH!r}, end='', flush=True); "
 
 
 @pytest.mark.parametrize(
-    "program",
+    ("program", "patience_s", "greeted"),
     [
-        "",
-        "import time; time.sleep(600)",
-        f"{GREETS} time.sleep(600)",
-        f"{GREETS} sys.stdin.readline(); print('x' * 1000)",
-        f"import time; print({DRAWN_WITH[::-1]!r}, end='', flush=True); time.sleep(600)",
-        f"{GREETS} [print('\\0' * 7 + '\\x64' + 'x' * 100, end='', flush=True) for line in sys.stdin]",
+        ("", 10.0, False),
+        ("import time; time.sleep(600)", 0.2, False),
+        (f"{GREETS} time.sleep(600)", 3.0, True),
+        (f"{GREETS} sys.stdin.readline(); print('x' * 1000)", 10.0, True),
+        (f"import sys; print({DRAWN_WITH[::-1]!r}, end='', flush=True); sys.stdin.read()", 10.0, False),
+        (f"{GREETS} [print('\\0' * 7 + '\\x64' + 'x' * 100, end='', flush=True) for line in sys.stdin]", 10.0, True),
     ],
     ids=["ends", "hangs", "hangs when asked", "talks nonsense", "other code", "damaged pictures"],
 )
-def test_a_process_that_does_not_draw_is_done_without(program: str, ours: tuple[Figure, ...]) -> None:
-    beside = Beside(0.5, (sys.executable, "-c", program))
+def test_a_process_that_does_not_draw_is_done_without(program: str, patience_s: float, greeted: bool, ours: tuple[Figure, ...]) -> None:
+    beside = Beside(patience_s, (sys.executable, "-c", program))
     process = beside._process
     assert process is not None
     with beside:
         assert figures(Keep(beside=beside)) == ours
     assert process.returncode is not None
+    assert beside._greeted is greeted
 
 
 def test_no_process_at_all(ours: tuple[Figure, ...]) -> None:

@@ -355,8 +355,8 @@ def test_numbers_that_never_came_are_remarked(raw: Path, tmp_path: Path) -> None
     (folder / "test-0101.fit").rename(tmp_path / "lost")
     bench = Bench(folder, tmp_path / "out")
     night_without_stacks(bench, sorted(folder.iterdir()))
-    notices = [notice.text for notice in gathered(bench).notices if "numbering" in notice.text]
-    assert notices == ["1 number of the files' numbering never came (not written, or not copied): test-0101.fit"]
+    notices = [notice.text for notice in gathered(bench).notices if "by the numbers" in notice.text]
+    assert notices == ["by the numbers in the names 1 file may be absent (not written, or not copied): test-0101.fit"]
 
 
 def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Path) -> None:
