@@ -76,6 +76,10 @@ def change(database: Database, row_id: int, state: str, *, run_id: str | None = 
         connection.execute(update(dispatch).where(dispatch.c.id == row_id, dispatch.c.state != "ended").values(**values))
 
 
+CANCELLED = "Cancelled"
+"""How Prefect calls the end of a run that a person did not want any more."""
+
+
 def end(database: Database, row: DispatchRow, outcome: str, *, lives: int = 0, uncounted: str = "") -> None:
     """The attempt has ended.  In the same transaction the end is told, and what a person wished for a scope is asked for again.
 
@@ -94,6 +98,8 @@ def end(database: Database, row: DispatchRow, outcome: str, *, lives: int = 0, u
             whose = row.flow if row.scope_id is None else scopes.get(connection, row.scope_id).title
             went = f"the run of {whose} was stopped with the service, and goes on since it was started again"
             level, text = ("info", went) if stopped else ("problem", f"the run of {whose} ended {outcome}")
+            if outcome.startswith(CANCELLED):  # somebody wanted that
+                level = "info"
             connection.execute(insert(happening).values(at=now, source="service", level=level, text=text, scope_id=row.scope_id))
         if lives and row.scope_id is not None and row.wish and broken_off(connection, row, uncounted) < lives:
             _request(connection, row.flow, row.scope_id, row.wish, now)

@@ -514,6 +514,15 @@ def test_a_run_that_a_deliberate_stop_took_along_is_no_problem_and_costs_a_wish_
     )
 
 
+def test_a_run_that_a_person_cancelled_is_no_problem(world: World) -> None:
+    world.planned(world.scope())
+    dispatches.request(world.database, "night", world.scope())
+    world.step()
+    world.runs.outcomes["run-1"] = "Cancelled"
+    world.step()
+    assert told_of_runs(world)[:1] == [("info", "the run of 2026-03-14/CAM ended Cancelled")]
+
+
 @pytest.mark.parametrize(
     ("before", "outcome"),
     [
