@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from nightcrew.calibration.kernels import build
+from nightcrew.helpers import run_boxed
 from nightcrew.irradiation.discover import find_campaigns
 from nightcrew.simulate.campaign_plan import DamagedSensor
 from tasks.campaign_files import Tree
@@ -72,6 +76,22 @@ def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> No
     assert films.film(PICTURES) == b"film\n"
     assert films.film(PICTURES) is None
     assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
+
+
+@pytest.mark.parametrize("ending", ["wait", "/bin/sleep 1; exit 3"])
+def test_a_child_with_a_session_of_its_own_does_not_survive_the_box(tmp_path: Path, ending: str) -> None:
+    """A helper whose child calls setsid, and that hangs itself or ends before it."""
+    program, noted = tmp_path / "helper", tmp_path / "child"
+    sleeper = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(60)"
+    written(program, f"'{sys.executable}' -S -c '{sleeper}' > {noted} &\n{ending}")
+    run_boxed([os.fspath(program)], seconds=2.0, folder=tmp_path)
+    child = int(noted.read_text())
+    end = time.monotonic() + 5.0
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            pytest.fail("the child of the helper lives on")
+        time.sleep(0.05)
 
 
 @pytest.mark.slow
