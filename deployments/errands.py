@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from pathlib import Path
 
 from deployments.cli.common import clean, say
 from nightcrew.errors import NightcrewError, Refused
@@ -14,6 +16,9 @@ from nightcrew.ledger import messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import Settings
 from watchers.lock import FolderLock
+from watchers.service import SILENT, unwatchable
+
+_ANSWER_S = 10.0  # how long a start waits for a watched folder to say that it is there
 
 
 def prepare(settings: Settings) -> None:
@@ -23,16 +28,45 @@ def prepare(settings: Settings) -> None:
     Raises ``Refused`` otherwise.
     """
     _check_profiles(settings)
-    with ExitStack() as locks:
-        for folder in settings.folders:
-            if folder.path.exists():  # one that is not mounted yet is waited for
-                locks.enter_context(FolderLock(folder.path, settings.state.root))
-            else:
-                say(f"Note: {folder.path} does not exist yet; it will be watched as soon as it does.")
+    waited_for = _check_folders(settings)
     database = Database(settings.ledger_url)
     migrate.upgrade(database)
-    settle_kinds(database, settings.folders)
+    settle_kinds(database, settings.folders, waited_for)
     messages.happened(database, "service", "info", messages.STARTED)
+
+
+def _check_folders(settings: Settings) -> set[Path]:
+    """Refuse folders that another service watches; those that cannot be watched for now are told, and waited for."""
+    answers: dict[Path, FolderLock | Exception] = {}
+
+    def ask(path: Path) -> None:
+        try:
+            answers[path] = FolderLock(path, settings.state.root)
+        except Exception as error:  # noqa: BLE001  raised again below, where somebody hears it
+            answers[path] = error
+
+    paths = [folder.path for folder in settings.folders]
+    threads = [threading.Thread(target=ask, args=(path,), daemon=True) for path in paths]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _ANSWER_S
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0.0))
+    answered = dict(answers)  # who answers later is not heard any more
+    for lock in answered.values():
+        if isinstance(lock, FolderLock):
+            lock.close()
+    for path in paths:
+        error = answered.get(path)
+        if error is None:
+            say(f"Note: {path}: {SILENT}.")
+        elif isinstance(error, FileNotFoundError):
+            say(f"Note: {path} does not exist yet; it will be watched as soon as it does.")
+        elif isinstance(error, OSError):
+            say(f"Note: {unwatchable(path, error)}.")
+        elif isinstance(error, Exception):
+            raise error
+    return {path for path in paths if not isinstance(answered.get(path), FolderLock)}
 
 
 def _check_profiles(settings: Settings) -> None:

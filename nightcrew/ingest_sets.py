@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from nightcrew.errors import Refused
 from nightcrew.io.structure import FITS_SUFFIXES, Structure
@@ -88,16 +89,17 @@ def changed_kinds(folders: tuple[FolderSettings, ...], known: Mapping[str, SetFo
     ]
 
 
-def settle_kinds(database: Database, folders: Iterable[FolderSettings]) -> None:
+def settle_kinds(database: Database, folders: Iterable[FolderSettings], away: Container[Path] = ()) -> None:
     """Make sure at the start that every file of a watched folder is, or will be, taken for what the folder's ``kind`` says.
 
     Files that were read as those of a night, and of which nothing was made, are read again.  Raises ``Refused`` for a folder whose
     files were taken in under another kind and still lie there: a file is read once, so they would be missing from the new kind.
+    Folders in ``away`` are not looked into.
     """
     for folder in folders:
         with database.read() as connection:
             known = arrivals.of_other_kinds(connection, str(folder.path), folder.kind)
-        there = [(kind, name) for path, kind, name in known if os.path.lexists(path)]
+        there = [(kind, name) for path, kind, name in known if folder.path not in away and os.path.lexists(path)]
         if there:
             kind, name = there[0]
             said = {"path": folder.path, "now": folder.kind, "files": len(there), "was": kind, "name": name}

@@ -17,14 +17,14 @@ from nightcrew.errors import Refused
 
 
 class FolderLock:
-    """The right to watch one folder, held until :meth:`close` or the end of the process."""
+    """The right to watch one folder, held until :meth:`close` or the end of the process.
+
+    ``Refused`` when another service has it; OSError when the folder is not there, is none, or cannot be read now.
+    """
 
     def __init__(self, folder: Path, state_root: Path) -> None:
         self.folder = folder
-        try:
-            status = folder.stat()
-        except OSError as error:
-            raise Refused(f"watched folder {folder}: {error.strerror}; create it or mend [[folders]] path") from error
+        status = folder.stat()
         locks = state_root / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         self._note = locks / f"{status.st_dev:x}-{status.st_ino:x}.lock"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from nightcrew import failpoints
-from nightcrew.errors import TransientError
+from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, Settings
@@ -20,6 +21,9 @@ from watchers.sweep import why_away
 from watchers.watcher import Rules, Sink, Watcher
 
 _LOG = logging.getLogger("nightcrew.watcher")
+_SILENT_S = 30.0  # a folder that did not answer for so long is told
+_STOP_S = 20.0  # how long a stop waits for folders that do not answer
+SILENT = "the folder does not answer, is its server gone? it is waited for, and nothing that was taken in from it is lost"
 
 
 def rules_of(folder: FolderSettings, settings: Settings) -> Rules:
@@ -80,7 +84,10 @@ def _vanished(database: Database, paths: Sequence[bytes]) -> None:
 
 
 def watch(settings: Settings, database: Database, is_complete: IsComplete, stop: threading.Event) -> None:
-    """Watch all folders until ``stop`` is set; one that is not there yet is told and waited for, and holds up no other.
+    """Watch all folders until ``stop`` is set.
+
+    Each has a thread of its own, from its first look on: one that is not there, cannot be read, is no folder or does not answer is
+    told and waited for, and holds up no other.
 
     Raises
     ------
@@ -89,23 +96,26 @@ def watch(settings: Settings, database: Database, is_complete: IsComplete, stop:
     RuntimeError
         The thread of a folder died; its trace is in the log.
     """
-    with ExitStack() as locks:
-        watched = [_Folder(folder, settings, database, is_complete) for folder in settings.folders]
+    watched = [_Folder(folder, settings, database, is_complete) for folder in settings.folders]
+    failed: list[tuple[_Folder, BaseException]] = []
+    threads = [threading.Thread(target=_run, args=(one, stop, failed), name=str(one.path), daemon=True) for one in watched]
+    for thread in threads:
+        thread.start()
+    while not stop.wait(settings.watch.poll_s):
         for one in watched:
-            if not one.absent():
-                one.begin(locks)
-        failed: list[str] = []
-        threads = [threading.Thread(target=_run, args=(one, locks, stop, failed), name=str(one.path)) for one in watched]
-        for thread in threads:
-            thread.start()
-        stop.wait()
-        for one in watched:
-            if one.watcher is not None:
-                one.watcher.wake()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise RuntimeError(f"the watcher of {', '.join(failed)} died")
+            one.tell_silence()
+    for one in watched:
+        one.wake()
+    until = time.monotonic() + _STOP_S
+    for one, thread in zip(watched, threads, strict=True):
+        thread.join(max(until - time.monotonic(), 0.1))
+        if thread.is_alive():
+            _LOG.warning("%s does not answer; it is not waited for any more", one.path)
+    for _, error in failed:
+        if isinstance(error, Refused):
+            raise error
+    if failed:
+        raise RuntimeError(f"the watcher of {', '.join(str(one.path) for one, _ in failed)} died")
 
 
 class _Folder:
@@ -113,47 +123,72 @@ class _Folder:
 
     def __init__(self, folder: FolderSettings, settings: Settings, database: Database, is_complete: IsComplete) -> None:
         self.path = folder.path
-        self.watcher: Watcher | None = None
+        self._watcher: Watcher | None = None
+        self._asked_s: float | None = None  # since when an answer to "are you there?" is awaited
         self._folder, self._settings, self._database, self._is_complete = folder, settings, database, is_complete
         self._sink = ledger_sink(database, folder.path)
 
-    def absent(self) -> str:
-        """Why there is nothing to watch, "" when there is."""
-        try:
-            self.path.stat()
-        except OSError as error:
-            return f"{self.path}: {why_away(error)}"
-        return ""
+    def run(self, stop: threading.Event) -> None:
+        """Wait until the folder can be watched, then watch it, until ``stop`` is set."""
+        with ExitStack() as held:
+            self._wait(held, stop)
+            if self._watcher is not None:
+                self._watcher.run(stop)
 
-    def begin(self, locks: ExitStack) -> None:
-        """Lock the folder and make its watcher."""
-        locks.enter_context(FolderLock(self.path, self._settings.state.root))
-        with self._database.read() as connection:
-            known = arrivals.known_stats(connection, str(self.path))
-        self.watcher = Watcher(rules_of(self._folder, self._settings), self._sink, known, self._is_complete)
+    def wake(self) -> None:
+        """Look at the stop event now."""
+        if self._watcher is not None:
+            self._watcher.wake()
 
-    def wait(self, locks: ExitStack, stop: threading.Event) -> None:
-        """Until the folder is there (not mounted yet, as after a start of the machine), or ``stop`` is set."""
-        while self.watcher is None and not stop.is_set():
+    def tell_silence(self) -> None:
+        """A network share whose server is gone answers nothing, not even an error: that is told."""
+        since_s = self._asked_s
+        if since_s is not None and time.monotonic() - since_s > _SILENT_S:
             try:
-                why = self.absent()
-                if why:
-                    self._sink.swept([why])
-                else:
-                    self.begin(locks)
+                self._sink.swept([f"{self.path}: {SILENT}"])
+            except TransientError as error:
+                _LOG.warning("%s", error)
+
+    def _wait(self, held: ExitStack, stop: threading.Event) -> None:
+        """Until the folder can be watched (a share may not be mounted yet, as after a start of the machine), or ``stop`` is set."""
+        while not stop.is_set():
+            try:
+                self._asked_s = time.monotonic()
+                try:
+                    self._begin(held)
                     return
+                except OSError as error:
+                    why = unwatchable(self.path, error)
+                finally:
+                    self._asked_s = None
+                self._sink.swept([why])
             except TransientError as error:
                 _LOG.warning("%s", error)
             stop.wait(self._settings.watch.poll_s)
 
+    def _begin(self, held: ExitStack) -> None:
+        """Lock the folder and make its watcher; ``held`` gets the lock."""
+        with ExitStack() as for_now:
+            for_now.enter_context(FolderLock(self.path, self._settings.state.root))
+            with self._database.read() as connection:
+                known = arrivals.known_stats(connection, str(self.path))
+            self._watcher = Watcher(rules_of(self._folder, self._settings), self._sink, known, self._is_complete)
+            held.push(for_now.pop_all())
 
-def _run(folder: _Folder, locks: ExitStack, stop: threading.Event, failed: list[str]) -> None:
+
+def unwatchable(path: Path, error: OSError) -> str:
+    """Why a folder cannot be watched now, in one sentence."""
+    about = "" if error.filename in (None, os.fspath(path), path) else f" ({error.filename})"  # the file of its lock
+    return f"{path}: {why_away(error)}{about}"
+
+
+def _run(folder: _Folder, stop: threading.Event, failed: list[tuple[_Folder, BaseException]]) -> None:
     try:
-        folder.wait(locks, stop)
-        if folder.watcher is not None:
-            folder.watcher.run(stop)
-    except BaseException:
-        _LOG.exception("the watcher of %s died", folder.path)
-        failed.append(str(folder.path))
+        folder.run(stop)
+    except BaseException as error:
+        if not isinstance(error, Refused):
+            _LOG.exception("the watcher of %s died", folder.path)
+        failed.append((folder, error))
         stop.set()  # the supervisor starts all of them again
-        raise
+        if not isinstance(error, Refused):
+            raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deployments import errands
 from deployments.errands import prepare
 from nightcrew.errors import Refused
 from nightcrew.ledger import arrivals, scopes
@@ -16,7 +18,9 @@ from nightcrew.settings import FolderKind, FolderSettings, Settings
 from tasks.workspace import Workspace
 from tests.support.set_bench import set_settings
 from tests.support.small_nights import make_raw, small_plan
+from watchers.lock import FolderLock
 from watchers.names import NameFilter
+from watchers.service import SILENT
 from watchers.sweep import Trouble, walk
 
 
@@ -103,3 +107,34 @@ def test_a_misspelt_profile_stops_the_start_and_is_named_with_the_nearest(tmp_pa
     folder = FolderSettings(path=tmp_path / "in", instrument="sbig_stl1010")
     with pytest.raises(Refused, match=r"\[\[folders\]\] .*in: there is no instrument profile 'sbig_stl1010'; did you mean 'sbig_stl1001'"):
         prepare(set_settings(tmp_path, folders=(folder,)))
+
+
+def test_folders_that_are_none_or_silent_are_told_and_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A start neither ends nor hangs because of one watched folder; another service on it still ends it."""
+    plain, silent, good = (tmp_path / name for name in ("plain", "silent", "good"))
+    (tmp_path / "state").mkdir()
+    plain.write_text("no folder")
+    silent.mkdir()
+    good.mkdir()
+    settings = set_settings(tmp_path, folders=tuple(FolderSettings(path=path, kind="night") for path in (plain, silent, good)))
+    answers, looked = threading.Event(), Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == silent:
+            answers.wait(30.0)
+        return looked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(errands, "_ANSWER_S", 0.3)
+    try:
+        prepare(settings)
+        told = capsys.readouterr().out
+        assert f"{plain}: Not a directory" in told
+        assert f"{silent}: {SILENT}" in told
+        assert str(good) not in told
+        with FolderLock(good, settings.state.root), pytest.raises(Refused, match="another service"):
+            prepare(settings)
+    finally:
+        answers.set()

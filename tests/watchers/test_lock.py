@@ -56,6 +56,13 @@ def test_a_holder_that_died_holds_nothing(tmp_path: Path) -> None:
     FolderLock(raw, tmp_path / "state").close()
 
 
-def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="No such file"):
+def test_a_folder_that_cannot_be_watched_now_is_no_refusal_and_no_lock(tmp_path: Path) -> None:
+    """Refused is what stays so until a person changes something; a folder may be there a moment later."""
+    with pytest.raises(FileNotFoundError, match="No such file"):
         FolderLock(tmp_path / "raw", tmp_path / "state")
+    (tmp_path / "raw").write_text("a file in its place")
+    with pytest.raises(NotADirectoryError):
+        FolderLock(tmp_path / "raw", tmp_path / "state")
+    (tmp_path / "raw").unlink()
+    (tmp_path / "raw").mkdir()
+    FolderLock(tmp_path / "raw", tmp_path / "state").close()

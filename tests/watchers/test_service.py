@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -10,14 +11,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
-from nightcrew.errors import Refused
+from nightcrew.errors import Refused, TransientError
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger import database as databases
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import metadata
 from nightcrew.settings import FolderSettings, Settings, WatchSettings
-from watchers.service import ledger_sink, watch
+from watchers import service
+from watchers.service import ledger_sink, unwatchable, watch
 from watchers.settle import Settled
 
 
@@ -139,6 +142,117 @@ def test_a_folder_that_is_not_there_at_the_start_holds_up_no_other(settings: Set
         stop.set()
         thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_folders_that_are_none_or_closed_or_silent_hold_up_no_other(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain file in a folder's place, one that nobody may read, and one whose server is gone: told, waited for, watched when mended."""
+    plain, closed, silent = (tmp_path / name for name in ("plain", "closed", "silent"))
+    plain.write_text("no folder")
+    closed.mkdir()
+    silent.mkdir()
+    quick = settings.watch.model_copy(update={"poll_s": 0.1})
+    bad = tuple(FolderSettings(path=path) for path in (silent, plain, closed))
+    many = settings.model_copy(update={"folders": (*bad, *settings.folders), "watch": quick})
+    answers, readable, looked, opened = threading.Event(), threading.Event(), Path.stat, os.open
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == silent:
+            answers.wait(30.0)
+        return looked(path, **options)
+
+    def open_(path: Path, *rest: int, **options: int) -> int:
+        if path == closed and not readable.is_set():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return opened(path, *rest, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(os, "open", open_)  # root may read everything
+    monkeypatch.setattr(service, "_SILENT_S", 0.3)
+
+    def names() -> set[bytes]:
+        with database.read() as connection:
+            return {row.path.rpartition(b"/")[2] for row in arrivals.without_scope(connection)}
+
+    def told() -> set[str]:
+        with database.read() as connection:
+            return {text for _, _, _, text in messages.happenings(connection, "")}
+
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(many, database, lambda path: True, stop))
+    thread.start()
+    try:
+        (settings.folders[0].path / "one.fits").write_bytes(b"x")
+        until(lambda: names() == {b"one.fits"})
+        hindered = {
+            unwatchable(plain, NotADirectoryError(20, "Not a directory")),
+            unwatchable(closed, PermissionError(13, "Permission denied")),
+        }
+        until(lambda: told() == hindered | {f"{silent}: {service.SILENT}"})
+        plain.unlink()
+        plain.mkdir()
+        readable.set()
+        answers.set()
+        for path in (plain, closed, silent):
+            (path / f"{path.name}.fits").write_bytes(b"x")
+        until(lambda: names() == {b"one.fits", b"plain.fits", b"closed.fits", b"silent.fits"})
+    finally:
+        answers.set()
+        stop.set()
+        thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_a_folder_that_never_answers_holds_up_no_stop(settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, looked, raw = threading.Event(), Path.stat, settings.folders[0].path
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == raw:
+            answers.wait(30.0)
+        return looked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(service, "_STOP_S", 0.2)
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(settings, database, lambda path: True, stop))
+    thread.start()
+    try:
+        stop.set()
+        thread.join(timeout=5)
+        assert not thread.is_alive()
+    finally:
+        answers.set()
+
+
+def test_a_lock_whose_folder_could_not_be_looked_up_in_the_ledger_is_given_back(
+    settings: Settings, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger is locked just when a folder's watcher begins: the next try must not meet our own lock."""
+    quick = settings.model_copy(update={"watch": settings.watch.model_copy(update={"poll_s": 0.1})})
+    known, tries = arrivals.known_stats, [0]
+
+    def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, int]]:
+        tries[0] += 1
+        if tries[0] == 1:
+            raise TransientError("the ledger is locked")
+        return known(connection, folder)
+
+    monkeypatch.setattr(arrivals, "known_stats", known_stats)
+    stop = threading.Event()
+    thread = threading.Thread(target=watch, args=(quick, database, lambda path: True, stop))
+    thread.start()
+    try:
+        (settings.folders[0].path / "one.fits").write_bytes(b"x")
+
+        def there() -> bool:
+            with database.read() as connection:
+                return len(arrivals.without_scope(connection)) == 1
+
+        until(there)
+    finally:
+        stop.set()
+        thread.join(timeout=10)
 
 
 def test_a_folder_that_stays_away_is_one_line_in_the_ledger(database: Database, tmp_path: Path) -> None:
