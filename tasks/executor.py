@@ -168,7 +168,7 @@ class _Run:
         """Write states and the mark that was read; False when something changed meanwhile (look again)."""
         database = self._context.database
         failpoints.reach("states.unwritten")
-        self._way.tell(database, seen, plan)
+        self._way.tell(database, self._with_hindrances(seen), plan)
         failpoints.reach("states.written")
         mend_names(self._context, seen)
         left_out = any(not self._wish.takes(p) for p in plan.with_status("ready"))
@@ -176,6 +176,11 @@ class _Run:
             if not left_out:  # else it stays due for what this wish did not include
                 scopes.planned(connection, self._scope_id, read_mark=seen.scope.mark, wake_at=self._wake_at(seen, plan))
             return scopes.get(connection, self._scope_id).mark == seen.scope.mark
+
+    def _with_hindrances(self, seen: AnySnapshot) -> AnySnapshot:
+        """What this run could not make, with its reason: a disk below its reserve stops a product before it is begun."""
+        mine = {outcome.fingerprint: outcome.reason for outcome in self._outcomes if outcome.state == "again"}
+        return replace(seen, hindrances={**seen.hindrances, **mine}) if mine else seen
 
     def _wake_at(self, seen: AnySnapshot, plan: Plan) -> str:
         """When to look again though nothing arrives: a group becomes quiet, or what failed for a passing reason may pass."""

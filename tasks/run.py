@@ -5,6 +5,7 @@ The same function serves both executors.  Nothing is planned here, and nothing o
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import shutil
@@ -88,7 +89,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         return _outcome(planned, "died", reason)
     except Exception as error:  # the one edge: a bug is recorded with its trace, then fails loudly
         if cause := _hindrance(error):
-            reason = f"{planned.name} cannot be written now ({cause})"
+            reason = f"{planned.name} cannot be written now ({cause})" + ("; it waits for room" if _is_full(error) else "")
             claims.end(context.database, claimed, "again", reason=reason)
             raise TransientError(reason) from error
         sentence = f"a fault in Nightcrew: {type(error).__name__}: {error}"
@@ -116,6 +117,11 @@ def _hindrance(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return error.strerror or str(error)
     return "" if isinstance(error, NightcrewError) else passing(error)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Did a write fail for want of room, or of a quota's?"""
+    return error is not None and ((isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or _is_full(error.__cause__))
 
 
 def _with_less_memory(context: UnitContext, planned: PlannedProduct) -> UnitContext:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError
 from nightcrew.errors import TransientError
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database, new_id, storable
+from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import claim, product
 
 PLAN = "#plan"
@@ -266,6 +267,18 @@ def failures(connection: Connection, scope_id: int) -> dict[str, Failure]:
         if count >= DEATHS_UNTIL_FAILED and fingerprint not in found:
             found[fingerprint] = Failure(_gave_up(connection, fingerprint, count), "", count)
     return found
+
+
+def hindrances(connection: Connection, scope_id: int) -> dict[str, str]:
+    """Fingerprints of a scope whose last start ended for a passing reason, with that reason."""
+    again = (claim.c.scope_id == scope_id, claim.c.state == "again", claim.c.recipe != PLAN, claim.c.forgiven.is_(False))
+    rows = connection.execute(select(claim.c.id, claim.c.fingerprint, claim.c.reason).where(*again).order_by(claim.c.id)).all()
+    last = {row.fingerprint: row for row in rows}
+    newest: set[int] = set()
+    for some in in_chunks(sorted(last)):
+        mine = (claim.c.scope_id == scope_id, claim.c.fingerprint.in_(some))
+        newest |= set(connection.execute(select(func.max(claim.c.id)).where(*mine).group_by(claim.c.fingerprint)).scalars())
+    return {row.fingerprint: row.reason for row in last.values() if row.id in newest}
 
 
 def _gave_up(connection: Connection, fingerprint: str, count: int) -> str:

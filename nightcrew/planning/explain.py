@@ -140,7 +140,7 @@ def _product(product: PlannedProduct, snapshot: Snapshot | SetSnapshot) -> dict[
         "fingerprint": product.fingerprint,
         "status": "not used" if barred else product.status,
         "grade": "" if barred else product.grade,  # the grade of what nobody may use misleads
-        "reason": barred or product.reason,
+        "reason": barred or product.reason or (snapshot.hindrances.get(product.fingerprint, "") if product.status == "ready" else ""),
         "files": [f.path for f in made.files] if made is not None else [],
     }
 

@@ -36,6 +36,7 @@ class Snapshot:
     rules: Rules
     remake: bool = True  # False: an old night, whose outdated products are kept until a person asks
     models: ProductRow | None = None  # detector models of the laboratory set that the rules name
+    hindrances: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> why it could not be made for now
 
     @property
     def closed(self) -> bool:

@@ -38,6 +38,7 @@ def load(connection: Connection, scope_id: int, options: SetOptions, *, remake: 
             )
         },
         failures=claims.failures(connection, scope_id),
+        hindrances=claims.hindrances(connection, scope_id),
         left_out=products.files_left_out(connection, scope_id),
         parts=products.files_of_current(connection, scope_id),
         parameters=options.of_kind(scope.kind),

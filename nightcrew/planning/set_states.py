@@ -5,7 +5,7 @@ from __future__ import annotations
 from nightcrew.ledger.database import storable
 from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.planning.sets import SetFile, SetSnapshot
-from nightcrew.planning.states import FrameState
+from nightcrew.planning.states import FrameState, to_be_made
 from nightcrew.recipes.catalogue import RECIPES
 
 
@@ -31,7 +31,7 @@ def _state(snapshot: SetSnapshot, plan: Plan, file: SetFile, users: list[Planned
         return FrameState("set_aside", plan.gone[file.id])
     under_way = next((product for product in users if product.status != "failed"), None)
     if under_way is not None:
-        return FrameState("waiting", under_way.reason or f"{_title(under_way)} is being made")
+        return FrameState("waiting", under_way.reason or to_be_made(_title(under_way), under_way, snapshot.hindrances))
     if users:
         # Of one file a product is that file's affair; what is made of many may fail for any of them, or for none.
         own = next((product for product in users if is_of_one_file(product)), None)

@@ -66,6 +66,7 @@ class SetSnapshot:
     remake: bool = True  # False: an old set, whose outdated products are kept until a person asks
     frames: Sequence[FrameRow] = ()
     elsewhere: Sequence[ProductRow] = ()
+    hindrances: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> why it could not be made for now
 
     @property
     def closed(self) -> bool:

@@ -5,6 +5,7 @@ Only an exposure's own file gets a state here; duplicates, foreign and rejected 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nightcrew.ledger.rows import FileState, ProductRow
@@ -75,11 +76,17 @@ def _state(snapshot: Snapshot, kind: str, frame_id: int, users: list[PlannedProd
         if product.status == "failed":
             return FrameState("rejected", f"{product.recipe.replace('_', ' ')}: {product.reason}")
         if product.status != "present":
-            return FrameState("waiting", product.reason or f"{product.recipe.replace('_', ' ')} is being made")
+            return FrameState("waiting", product.reason or to_be_made(product.recipe.replace("_", " "), product, snapshot.hindrances))
     rows = [snapshot.products[product.fingerprint] for product in users]
     if kind == "light":
         return _light_state(rows[0], users[0].kept)
     return _calibration_state(snapshot, frame_id, rows[0], rates)
+
+
+def to_be_made(title: str, product: PlannedProduct, hindrances: Mapping[str, str]) -> str:
+    """Why a product that waits for nothing else is not there yet: what stood in the way the last time, or that nobody began."""
+    hindrance = hindrances.get(product.fingerprint)
+    return f"{title} could not be made for now, tried again by itself: {hindrance}" if hindrance else f"{title} is to be made"
 
 
 def _light_state(row: ProductRow, kept: str) -> FrameState:
