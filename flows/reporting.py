@@ -24,7 +24,7 @@ from nightcrew.planning.collector import collector_paused
 from nightcrew.recipes.catalogue import RECIPES
 from reports import keep as kept
 from reports import names
-from reports.commands import command
+from reports.commands import all_asking, command, own_config
 from reports.gather import gather_night
 from reports.gather_service import told_once
 from reports.keep import Keep
@@ -71,7 +71,7 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
         with collector_paused():
             page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
             published = publish_night(page, root, keep)
-        publish_index(root, page.site, page.made_at, page.timezone, tuple(_of_the_service(space)))
+        publish_index(root, page.site, page.made_at, page.timezone, all_asking(tuple(_of_the_service(space)), own_config(space.settings)))
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))
     for fault in published.faults:
@@ -95,7 +95,7 @@ def write_set_page(space: Workspace, scope_id: int) -> PublishedSet:
         published, scope = publish_page_of(space, scope_id, root)
         site = space.settings.site
         made_at = local_now(space).replace(tzinfo=None).isoformat(timespec="seconds")
-        publish_index(root, site.name, made_at, site.timezone, tuple(_of_the_service(space)))
+        publish_index(root, site.name, made_at, site.timezone, all_asking(tuple(_of_the_service(space)), own_config(space.settings)))
     if published.changed or scope.reported_mark < 0:
         verdict, status = published.sentence, published.status
         messages.record_report(space.database, scope.id, path=published.relative, verdict=verdict, status=status, mark=scope.mark)
@@ -322,7 +322,7 @@ def _queue(space: Workspace, day: date, told: _Told, as_of: str) -> MailRow:
         site="",
         nights=tuple(reversed(told.nights)),
         sets=tuple(told.sets),
-        notices=tuple(told.notices),
+        notices=all_asking(tuple(told.notices), own_config(space.settings)),
         failed=failed,
         index_link=link_of(space, ""),
     )

@@ -22,7 +22,7 @@ from nightcrew.recipes.catalogue import RECIPES
 from reports import gather_files, names
 from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
 from reports.analysis_html import Standing
-from reports.commands import command
+from reports.commands import all_asking, asking, command, own_config
 from reports.gather_service import told_once
 from reports.model import AnalysisSection, Notice, ScopeKind
 from reports.night_data import name_of, why
@@ -68,7 +68,7 @@ def publish_page_of(space: Workspace, scope_id: int, root: Path) -> tuple[Publis
     pages = [page for planned, row in _with_pages(data) if (page := _page(space, planned, row)) is not None]
     main = pages[-1] if pages else SetPage(page=_none_yet(data))
     standing = _standing(space, data, analysed=bool(pages))
-    main = replace(main, page=_with_failures(main.page, data, analysed=bool(pages)))
+    main = replace(main, page=_with_failures(main.page, data, own_config(space.settings), analysed=bool(pages)))
     kind = cast(ScopeKind, data.scope.kind)
     files = gather_files.file_table([data])
     return publish_set(
@@ -113,9 +113,14 @@ def _page(space: Workspace, planned: PlannedProduct | None, row: ProductRow) -> 
         notes += (f"A person marked this analysis bad: {row.marked_bad}.",)
     notes += tuple(f"Grade {row.grade}: {reason}." for reason in row.grade_reasons if row.grade in ("C", "D"))
     status: AnalysisStatus = "attention" if notes and page.status == "good" else page.status
-    return SetPage(
-        page=replace(page, needs_person=(*notes, *page.needs_person), status=status), source=folder, label=f"{row.recipe}_{row.key}"
+    config = own_config(space.settings)
+    page = replace(
+        page,
+        needs_person=(*notes, *page.needs_person),
+        status=status,
+        commands=tuple(asking(one, config) for one in page.commands),
     )
+    return SetPage(page=page, source=folder, label=f"{row.recipe}_{row.key}")
 
 
 def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
@@ -123,7 +128,7 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
     waits = not analysed and not failed
     nothing = data.scope.state == "closed" and not _waiting(data)
     made_at = _local(space, space.database.clock())
-    return Standing(
+    standing = Standing(
         site=space.settings.site.name,
         made_at=f"{minute(made_at)} {space.settings.site.timezone}",
         closed=data.scope.state == "closed",
@@ -137,6 +142,7 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
         commands=(command("status", data.scope.title), command("rerun", data.scope.title)),
         happened=_happened(space, data.scope),
     )
+    return all_asking(standing, own_config(space.settings))
 
 
 def _happened(space: Workspace, scope: ScopeRow) -> tuple[Notice, ...]:
@@ -185,31 +191,31 @@ def _waiting(data: SetData) -> list[PathRow]:
     return [row for row in data.files if row.state == "waiting" and not row.vanished]
 
 
-def _with_failures(page: AnalysisPage, data: SetData, *, analysed: bool) -> AnalysisPage:
+def _with_failures(page: AnalysisPage, data: SetData, config: str, *, analysed: bool) -> AnalysisPage:
     """The page with what could not be made or used, each with the command that shows why."""
     plan = data.plan
     own = [p for p in plan.with_status("failed") if not p.reason.startswith("its input ")]
-    needs = [*_failures([p for p in own if not is_of_one_file(p)]), *_rejected(data.files)]
+    needs = [*_failures([p for p in own if not is_of_one_file(p)], config), *_rejected(data.files, config)]
     if plan.fault and analysed:
         needs.append(f"A fault in Nightcrew while the set was planned: {plan.fault}; this page is what was made before.")
     status: AnalysisStatus = "attention" if needs and page.status == "good" else page.status
     return replace(page, needs_person=(*page.needs_person, *needs), status=status)
 
 
-def _failures(failed: Sequence[PlannedProduct]) -> Iterable[str]:
+def _failures(failed: Sequence[PlannedProduct], config: str) -> Iterable[str]:
     for planned in failed[:_NEEDS]:
         name = f"{RECIPES[planned.recipe].title} {planned.key}"
-        yield f"The {name} could not be made: {planned.reason} ({command('why', planned.fingerprint[:12])})"
+        yield f"The {name} could not be made: {planned.reason} ({asking(command('why', planned.fingerprint[:12]), config)})"
     if len(failed) > _NEEDS:
         yield f"{len(failed) - _NEEDS} more products could not be made; see what came in."
 
 
-def _rejected(files: Sequence[PathRow]) -> Iterable[str]:
+def _rejected(files: Sequence[PathRow], config: str) -> Iterable[str]:
     rejected = [row for row in files if row.state == "rejected"]
     if rejected:
         first = rejected[0]
         more = f", the first {name_of(first)}" if len(rejected) > 1 else f" ({name_of(first)})"
-        yield f"{plural(len(rejected), 'file was', 'files were')} rejected{more}: {first.reason} ({why(name_of(first))})"
+        yield f"{plural(len(rejected), 'file was', 'files were')} rejected{more}: {first.reason} ({asking(why(name_of(first)), config)})"
 
 
 def sections_of_night(space: Workspace, night: str) -> tuple[AnalysisSection, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from typing import TYPE_CHECKING, TypeVar
 
 from nightcrew.settings_file import FILE_NAME
@@ -16,9 +17,12 @@ T = TypeVar("T")
 _ONE, _SEVERAL = "command", "commands"  # the fields of a page's model that hold them
 
 
-def command(*words: str) -> str:
-    """``nightcrew why 'a b.fits'``: the words of a command, each safe in a shell whatever it holds."""
-    return " ".join(("nightcrew", *(word if word.startswith("--") else shell_word(word) for word in words)))
+def command(*words: str, options: str = "") -> str:
+    """``nightcrew why 'a b.fits'``: the words of a command, each safe in a shell and no option, whatever it holds.
+
+    ``options`` are put behind them as they are: words of our own, never of a file.
+    """
+    return " ".join(("nightcrew", *map(shell_word, words), *([options] if options else [])))
 
 
 def own_config(settings: Settings) -> str:
@@ -29,9 +33,14 @@ def own_config(settings: Settings) -> str:
 
 def asking(text: str, config: str) -> str:
     """The command ``text``, asked of the configuration file ``config`` ("": the one that commands take by themselves)."""
-    if not config or not text.startswith("nightcrew ") or " --config " in text:
+    if not config or not text.startswith("nightcrew ") or _names_its_config(text):
         return text
     return f"{text} --config {shell_word(config)}"
+
+
+def _names_its_config(text: str) -> bool:
+    """Is ``--config`` a word of the command, not a part of a file's name?"""
+    return " --config " in text and "--config" in shlex.split(text)
 
 
 def all_asking(model: T, config: str) -> T:

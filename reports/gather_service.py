@@ -147,7 +147,7 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
         inputs_digest=hashlib.sha256("".join(hashes).encode()).hexdigest()[:16] if hashes else "",
         inputs=len(hashes),
         products=tuple(str(root) for root in dict.fromkeys(archive.products_root / folder for folder in _folders_of(rows))),
-        commands=(command("status", night), command("rerun", night, "--from", "masters")) if scopes else (),
+        commands=(command("status", night), command("rerun", night, options="--from masters")) if scopes else (),
     )
 
 

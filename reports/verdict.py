@@ -222,7 +222,7 @@ def _plate_actions(page: NightPage) -> Iterator[Action]:
     for plate in page.plates:
         if plate.unavailable and plate.unsolved:
             text = f"{plural(plate.unsolved, 'light')} of {plate.instrument} stayed without world coordinates: {plate.unavailable}"
-            yield Action(level="warning", text=text, command="nightcrew doctor", anchor="lights")
+            yield Action(level="warning", text=text, command=command("doctor"), anchor="lights")
         elif plate.failure_percent is not None and plate.failure_percent > PLATE_FAILURES_PERCENT:
             tried = plural(plate.solved + plate.failed, "light")
             why = shortened(plate.reasons[0][0], 160) if plate.reasons else ""

@@ -43,6 +43,7 @@ def explanations(space: Workspace, what: str) -> list[Explanation]:
     from nightcrew.planning.explain import explain_attempts, explain_file, explain_product, explain_set_file
     from nightcrew.planning.sets import SetSnapshot
 
+    what = what.removeprefix("./")  # as pages write a name that begins with a dash
     path = Path(os.path.abspath(what))  # noqa: PTH100  # a link's own name counts, so nothing is resolved but ".."
     print_ = _fingerprint_in(what)
     with space.database.read() as connection:

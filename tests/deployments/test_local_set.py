@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deployments.cli.why import explanations
 from deployments.local_set import run_set
 from nightcrew.errors import Refused
 from nightcrew.settings import Settings
+from reports.commands import asking, command
 from tests.support.commands import nightcrew
 from tests.support.set_bench import SetBench
 from tests.support.toy_kind import toy_kind
@@ -116,6 +118,21 @@ def test_why_explains_files_products_and_what_failed(laboratory: Path) -> None:
     for name in (row.fingerprint[:12], row.files[0].path, f"toy_sum_all-{row.fingerprint[:12]}"):
         (product,) = explanations(bench.space, name)
         assert product.verdict == "current, grade A"
+
+
+def test_the_command_that_a_page_offers_finds_its_file_whatever_it_is_called(tmp_path: Path) -> None:
+    bench = SetBench(tmp_path)
+    named = ["--x;y.num", "--help", "$(x).num", "-rf.num", "a --config b.num"]
+    bench.drop({f"set1/{name}": "broken" for name in named})
+    bench.see()
+    bench.space.database.close()
+    config = tmp_path / "named.toml"
+    config.write_text('[[folders]]\npath = "in"\nkind = "sensor"\n', encoding="utf-8")
+    for name in named:
+        words = shlex.split(asking(command("why", name), str(config)))
+        done = nightcrew(*words[1:], folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.splitlines()[0].endswith(f"/set1/{name}")
 
 
 def test_rerun_tries_again_what_failed(laboratory: Path) -> None:

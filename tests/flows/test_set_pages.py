@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email
 import email.policy
+import html
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -111,6 +113,20 @@ def test_an_analysis_that_failed_is_told_with_its_reason_and_a_command(bench: Se
     assert "nightcrew why" in text
     assert "nightcrew rerun sensor/set1" in text
     assert "http://127.0.0.1:8765/sensor/set1/index.html" in text
+
+
+def test_commands_of_a_set_by_itself_name_its_configuration_on_the_page_and_in_the_mail(bench: SetBench) -> None:
+    config = bench.root / "state" / "nightcrew.toml"
+    config.write_text("", encoding="utf-8")
+    bench.whole({**FILES, "set1/--x;touch PWNED;#.num": "broken"})
+    messages.happened(bench.space.database, "disk", "problem", "paused, the disk is nearly full")
+    write_set_page(bench.space, bench.scope().id)
+    mailed = re.sub(r"\s+", " ", text_of(queue_morning(bench.space, MORNING).message))
+    for said in (html.unescape(page_of(bench)), mailed):
+        offered = re.split(r"nightcrew (?=(?:why|status|rerun|doctor)\b)", said)[1:]
+        assert offered
+        assert all(f" --config {config}" in one for one in offered), offered
+    assert f"nightcrew why 'set1/--x;touch PWNED;#.num' --config {config}" in html.unescape(page_of(bench))
 
 
 def test_the_earlier_analysis_stands_while_the_new_one_fails(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:

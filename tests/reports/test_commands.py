@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
+import subprocess
 from pathlib import Path
+
+import pytest
 
 import reports
 from reports.commands import all_asking, asking, command
@@ -14,8 +18,29 @@ from tests.reports import samples
 
 def test_the_words_of_a_command_are_safe_in_a_shell() -> None:
     assert command("why", "a b.fits") == "nightcrew why 'a b.fits'"
-    assert command("rerun", "2026-03-14", "--from", "masters") == "nightcrew rerun 2026-03-14 --from masters"
+    assert command("rerun", "2026-03-14", options="--from masters") == "nightcrew rerun 2026-03-14 --from masters"
     assert command("why", "-rf; x") == "nightcrew why './-rf; x'"
+
+
+HOSTILE = ["--x;touch PWNED;#.fits", "--x;y", "--help", "$(x)", "-rf", "`x`", "--config", "a --config b.fits", "it's", "--a'b"]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_file_is_a_command_or_an_option(name: str) -> None:
+    for text in (command("why", name), asking(command("why", name), "/out dir/a.toml")):
+        lexer = shlex.shlex(text, posix=False, punctuation_chars=True)
+        lexer.whitespace_split = True
+        assert not [token for token in lexer if set(token) <= set("();<>|&")]
+        assert shlex.split(text)[:3] == ["nightcrew", "why", f"./{name}" if name.startswith("-") else name]
+        assert not shlex.split(text)[2].startswith("-")
+    back = subprocess.run(["sh", "-c", f"nightcrew() {{ printf '%s' \"$2\"; }}; {command('why', name)}"], capture_output=True, check=True)
+    assert back.stdout.decode().removeprefix("./") == name
+
+
+def test_a_name_that_holds_the_words_of_an_option_is_asked_of_the_configuration_all_the_same() -> None:
+    asked = asking(command("why", "a --config b.fits"), "/out/nightcrew.toml")
+    assert asked == "nightcrew why 'a --config b.fits' --config /out/nightcrew.toml"
+    assert asking(asked, "/out/nightcrew.toml") == asked
 
 
 def test_a_command_names_its_configuration_once() -> None:
@@ -44,6 +69,6 @@ def test_commands_are_put_together_in_one_place_only() -> None:
         for folder in ("reports", "flows", "tasks")
         for path in sorted((root / folder).rglob("*.py"))
         if path.name != "commands.py"
-        and re.search(r"f[\"']+nightcrew (why|status|rerun|report|close|mark) \{", path.read_text(encoding="utf-8"))
+        and re.search(r"[\"']+nightcrew (why|status|rerun|report|close|mark|doctor)( \{|[\"'])", path.read_text(encoding="utf-8"))
     ]
     assert strange == []
