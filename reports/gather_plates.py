@@ -23,13 +23,16 @@ def plates(data: ScopeData, parameters: PlateParameters | None) -> tuple[PlateEn
     sources = [_source(row) for row in lights]
     solutions = {row.key: row.metrics for row in data.current(RECIPE) if row.metrics.get("source") == SOLVED}
     solved = [solutions[row.key] for row, source in zip(lights, sources, strict=True) if source == SOLVED and row.key in solutions]
+    barred = {row.key: f"not used: {row.barred_because}" for row in data.current(RECIPE) if row.barred_because}
     failed = {planned.key: planned.reason for planned in data.plan.with_status("failed") if planned.recipe == RECIPE}
-    why = [failed.get(row.key, parameters.unavailable or _NOT_TRIED) for row, source in zip(lights, sources, strict=True) if not source]
+    known = {**failed, **barred}
+    why = [known.get(row.key, parameters.unavailable or _NOT_TRIED) for row, source in zip(lights, sources, strict=True) if not source]
     entry = PlateEntry(
         instrument=data.instrument,
         from_header=sources.count("header"),
         solved=sources.count(SOLVED),
         blind=sum(one["how"] == "blind" for one in solved),
+        astray=sum((one["from_pointing_deg"] or 0.0) > parameters.radius_deg for one in solved),
         failed=sum(row.key in failed for row, source in zip(lights, sources, strict=True) if not source),
         unsolved=len(why),
         rms_arcsec=median(one["rms_arcsec"] for one in solved) if solved else None,

@@ -163,6 +163,7 @@ class PlateEntry:
     from_header: int = 0
     solved: int = 0
     blind: int = 0  # of the solved ones
+    astray: int = 0  # of the blind ones: further from the header's pointing than the search radius
     failed: int = 0  # for which the solver was to be asked, and there is no solution
     unsolved: int = 0  # all without coordinates
     rms_arcsec: float | None = None  # median of the solved ones

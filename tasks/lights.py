@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -168,10 +169,26 @@ def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float3
         log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)
 
 
-def _solution(context: UnitContext, planned: PlannedProduct) -> dict[str, Any] | None:
-    """The plate solution that the plan gave this light (it holds for the trimmed frame), None without one."""
+def _solution(context: UnitContext, planned: PlannedProduct, shape: Sequence[int]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The plate solution that the plan gave this light, None without one, and what is to be said of it.
+
+    It holds for the trimmed frame that was solved: one of another shape than the reduced light's is not used.
+    """
     item = next((item for item in planned.inputs if item.role == RECIPE), None)
-    return None if item is None else context.product(item.fingerprint).metrics
+    if item is None:
+        return None, []
+    row = context.product(item.fingerprint)
+    solved = row.metrics.get("shape")
+    if solved != [*shape]:
+        return None, [f"its plate solution holds for {_size(solved or ())} px, the light has {_size(shape)}: it is not used"]
+    away, radius = row.metrics.get("from_pointing_deg"), row.parameters["radius_deg"]
+    if away is None or away <= radius:
+        return row.metrics, []
+    return row.metrics, [f"its plate solution, a blind one, lies {away:.3g} degrees from where the header points"]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(str(length) for length in reversed(shape)) or "an unknown number of"
 
 
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
@@ -192,7 +209,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     if sky.valid:
         x0, _, y0, _ = header.trim or (0, 0, 0, 0)
         cards += moved(sky.cards, x0, y0)
-    solution = _solution(context, planned) if not sky.valid else None
+    solution, remarks = _solution(context, planned, reduced.science.shape) if not sky.valid else (None, [])
     if solution is not None:
         cards += cards_of(solution)
     sections, gone = _moved_to_trim(header, hdu)
@@ -216,7 +233,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         "cosmic_rays": hits,
         "flagged_fraction": float(np.count_nonzero(reduced.mask) / reduced.mask.size),
         "saturated_pixels": int(np.count_nonzero(reduced.mask & np.uint16(PixelFlag.SATURATED))),
-        "notes": list(reduced.facts.get("notes", [])),
+        "notes": [*reduced.facts.get("notes", []), *remarks],
         "wcs": {"valid": sky.valid, "ra_deg": sky.ra_deg, "dec_deg": sky.dec_deg, "scale_arcsec_per_px": sky.scale_arcsec_per_px}
         if solution is None
         else {"valid": True, **{name: solution[name] for name in ("source", "ra_deg", "dec_deg", "scale_arcsec_per_px")}},

@@ -22,7 +22,7 @@ from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.planning.model import PlannedProduct
-from nightcrew.planning.plates import HEADER, RECIPE, ROLE, SOLVED
+from nightcrew.planning.plates import HEADER, RECIPE, ROLE, SOLVED, made_of
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 
@@ -43,7 +43,7 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     raw, _, hdu = pixels_of(frame)
     sky = sky_of(hdu)
     if sky.valid:
-        return _made(planned, {"source": HEADER})
+        return _made(planned, {"source": HEADER, "made_of": made_of(header)})
     solver = context.solver
     if solver is None:
         raise RejectedInput(f"{NOT_ASKED}: it is not installed, or has no index files")
@@ -62,7 +62,7 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     found = solve(sources_of(image), (image.shape[0], image.shape[1]), hint, solver)
     if not isinstance(found, Solution):
         raise RejectedInput(found.reason)
-    return _made(planned, {"source": SOLVED, **facts_of(found)})
+    return _made(planned, {"source": SOLVED, "made_of": made_of(header), "shape": [*image.shape], **facts_of(found)})
 
 
 def _made(planned: PlannedProduct, metrics: dict[str, Any]) -> NewProduct:

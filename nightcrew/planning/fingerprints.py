@@ -85,15 +85,16 @@ class UsedValues:
     def of(self, role: str, frame: FrameRow) -> str:
         """Canonical text of the values of ``frame`` that recipes use of it in this role."""
         if role == "light":  # goes into one product only: remembering it costs more than it saves
-            return _text(role, frame.header)
+            return used_values(role, frame.header)
         key = (role, frame.header_hash)
         text = self._known.get(key)
         if text is None:
-            text = self._known[key] = _text(role, frame.header)
+            text = self._known[key] = used_values(role, frame.header)
         return text
 
 
-def _text(role: str, header: FrameHeader) -> str:
+def used_values(role: str, header: FrameHeader) -> str:
+    """Canonical text of the values of a header that recipes use of it in this role."""
     values = _values_of.get(role)
     return repr(values(header)) if values is not None else header.canonical()
 

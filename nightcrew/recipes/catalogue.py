@@ -31,7 +31,7 @@ _ALL = (
     Recipe("flat_master", 3, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
-    Recipe("plate_solution", 1, "lights", "plate solution", "lights", is_optional=True),
+    Recipe("plate_solution", 2, "lights", "plate solution", "lights", is_optional=True),
     Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 2, "photometry", "stack", "stacks"),

@@ -9,6 +9,7 @@ import shutil
 import time
 import warnings
 from collections import Counter
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from nightcrew.astrometry.solve import TIME_IS_OVER, write_stars
 from nightcrew.astrometry.sources import brightest, sources_of
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import read_image
+from nightcrew.ledger import products
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.planning.explain import explain_file
 from nightcrew.settings import PlateSolvingSettings
@@ -114,6 +116,17 @@ class Night:
         space = self.bench.space
         archive = Archive(database=space.database, settings=space.settings, rules_for=space.rules_for, parameters=space.parameters)
         return gather_night(archive, "2026-05-16", made_at=self.bench.now)
+
+    def cut(self) -> None:
+        """Mend the camera's profile: of its frames the sensor's first 20 columns and 10 rows are cut off from now on."""
+        own = self.bench.settings.instruments.folder
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "nightcrew_simulated.toml").write_text('[layout]\ntrim = "[21:120,11:120]"\n')
+
+    def wcs_of_lights(self) -> list[bool]:
+        """Which lights have a WCS of the solver."""
+        cards = [read_hdus(self.bench.space.context.file(row, "image"))[0].cards for row in self.lights()]
+        return ["NCWCS" in one for one in cards]
 
     def why(self) -> list[str]:
         """What `nightcrew why` tells of the plate solution of each light that has none."""
@@ -284,6 +297,74 @@ def test_what_one_solver_gave_stands_when_the_next_one_fails(sky: Path, finished
     assert states(night.bench.run()) == {}
     (plates,) = night.page().plates
     assert (plates.solved, plates.unsolved) == (UNSOLVED, 0)
+
+
+@pytest.mark.parametrize("is_there", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_solution_of_other_pixels_is_not_a_lights(sky: Path, finished: Path, tmp_path: Path, is_there: bool) -> None:
+    """The cut of the frames changed since; whether the solver fails now or is gone, no light has the reference pixel of before."""
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == UNSOLVED
+    night.cut()
+    if not is_there:
+        (night.solver / "solve-field").unlink()
+    night.bench = night.opened()
+    night.bench.ingest()
+    night.bench.run()
+    assert {read_image(night.bench.space.context.file(row, "image")).shape for row in night.lights()} == {(110, 100)}
+    assert sum(night.wcs_of_lights()) == 0
+    assert sum(row.metrics["wcs"]["valid"] for row in night.lights()) == LIGHTS - UNSOLVED
+    assert states(night.bench.run()) == {}
+
+
+def test_cards_for_another_shape_are_refused_by_the_light(
+    sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a plan says: a solution of another shape goes into no header, and the light says so."""
+    monkeypatch.setattr("nightcrew.planning.plates.made_of", lambda header: "the same")
+    monkeypatch.setattr("tasks.plate_solutions.made_of", lambda header: "the same")
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    night.cut()
+    night.bench = night.opened()
+    night.bench.ingest()
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == 0
+    notes = Counter(note for row in night.lights() for note in row.metrics["notes"])
+    assert notes["its plate solution holds for 128 x 128 px, the light has 100 x 110: it is not used"] == UNSOLVED
+
+
+def test_a_solution_that_a_person_marked_bad_is_not_used(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    plate = next(row for row in night.bench.products() if row.recipe == "plate_solution" and row.metrics["source"] == "solved")
+    products.mark_bad(night.bench.space.database, plate.id, "it is another galaxy", remake_scopes=3)
+    night.bench.run()
+    assert [row.key for row in night.lights() if not row.metrics["wcs"]["valid"]] == [plate.key]
+    assert "not used: marked bad by a person: it is another galaxy" in unescape(judged_html(night.page()))
+    script(night.solver, "exit 3")  # neither when another solver finds nothing
+    night.bench = night.opened()
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == UNSOLVED - 1
+    products.mark_bad(night.bench.space.database, plate.id, "", remake_scopes=3)
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == UNSOLVED
+
+
+@pytest.mark.slow
+def test_a_solution_outside_of_the_limits_of_today_does_not_stand(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    night.bench.run()
+    night.options = {"scale_low": 30.0, "scale_high": 40.0}
+    night.bench = night.opened()
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == 0
+    assert night.bench.content() == content(finished, sky)
+    (night.solver / "solve-field").unlink()
+    night.options = {}
+    night.bench = night.opened()  # what was solved within those limits fits again, though there is no solver now
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == UNSOLVED
 
 
 @pytest.mark.slow
