@@ -29,6 +29,12 @@ def test_every_door_is_on_this_machine_and_shut_to_foreign_pages(service: Runnin
     ask = f"{service.api}/deployments/filter"
     assert httpx.post(ask, json={}).status_code == 200
     assert httpx.post(ask, json={}, headers={"Origin": service.endpoints.ui_url}).status_code == 200
+    other = service.endpoints.ui_url.replace("127.0.0.1", "localhost")  # the same pages, as people type their address
+    assert other != service.endpoints.ui_url
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-prefect-ui"}
+    for answer in (httpx.post(ask, json={}, headers={"Origin": other}), httpx.options(ask, headers={"Origin": other, **asked})):
+        assert answer.status_code == 200
+        assert answer.headers["Access-Control-Allow-Origin"] in ("*", other)
     for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example:4200"}):
         assert httpx.post(ask, json={}, headers=headers).status_code == 403
 
