@@ -2,9 +2,10 @@
 
 astroalign (Beroiz et al. 2020, doi:10.1016/j.ascom.2020.100384) finds which stars belong together by the shapes of
 triangles, without knowing shift, rotation or scale.  Where it finds none, the shift that most pairs of stars agree on is
-tried.  astroalign draws its samples at random, so its transform is only the start:
-all stars of both catalogues are then paired by position and the similarity transform is fitted to the pairs by least
-squares until they no longer change.  The result therefore depends neither on chance nor on the order of the stars.
+tried; it is believed only where far more stars agree than chance and a pattern fixed to the detector could make.  astroalign
+draws its samples at random, so its transform is only the start: all stars of both catalogues are then paired by position and
+the similarity transform is fitted to the pairs by least squares until they no longer change.  The result therefore depends
+neither on chance nor on the order of the stars.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 Double = NDArray[np.float64]
+# Places that refining a first transform can reach, in units of the match radius along shift x and y, rotation and scale at the
+# field's edge: pairs are first sought within 4 radii of a guess, 2 of a shift.
+_GUESS_PLACES = 4.0**4
+_SHIFT_PLACES = 2.0**4
 _SHIFT_BIN_PX = 3.0  # three bins hold what a turn by half a degree makes of one shift, 500 px from the centre
 
 
@@ -31,6 +36,14 @@ class RegistrationParameters:
     min_matched: int = 4
     min_matched_fraction: float = 0.2
     """Of the stars that both frames should show in their common field."""
+    shift_min_matched: int = 6
+    """The shift that most pairs agree on is only believed with as many stars,"""
+    shift_min_matched_fraction: float = 0.4
+    """and this part of the stars in the common field;"""
+    still_min_matched_fraction: float = 0.6
+    """where nothing moved by it, with this part: hot pixels and what a flat left stay where they are."""
+    max_false: float = 1e-6
+    """Wrong frames that the guess or the shift may let through by chance, over all places tried."""
     max_scale_change: float = 0.02
     max_rms_px: float = 0.7
 
@@ -74,8 +87,9 @@ def register(
     """Transform from a frame to the reference, by sources at ``positions`` ([n, 2]: x, y in px) of ``flux`` (any unit).
 
     Give sources without flags where possible.  ``guess`` is a first transform (2, 3), such as that of both frames' WCS: it is
-    tried before any pattern of stars, and three stars that fall on each other under it are enough (of ten random stars on a
-    megapixel three do so once in 10^10).  It is never believed without stars.  Nothing is raised for frames that do not fit:
+    tried before any pattern of stars, and few stars that fall on each other under it are enough: so many that random stars
+    of the same density would do so once in a million frames (three of ten on a megapixel, seven of eighty on 512 x 512).  It is
+    never believed without stars.  Nothing is raised for frames that do not fit:
     see ``reason``.
     """
     parameters = parameters or RegistrationParameters()
@@ -87,14 +101,14 @@ def register(
     if guess is not None:
         loose = replace(parameters, min_matched=3, min_matched_fraction=0.0)
         led = _judged(*_refined(frame, reference, np.asarray(guess, np.float64), 2 * parameters.match_radius_px), frame, reference, loose)
-        if led.ok:
+        if led.matrix is not None and _beyond_chance(led.matrix, frame, reference, _GUESS_PLACES, parameters):
             return led
     start = _first_guess(frame, reference, parameters.max_control_points)
     if not isinstance(start, str):
         found = _judged(*_refined(frame, reference, start, parameters.match_radius_px), frame, reference, parameters)
         if found.ok:
             return found
-    shifted = _judged(*_refined(frame, reference, _shift(frame, reference), parameters.match_radius_px), frame, reference, parameters)
+    shifted = _shifted(frame, reference, parameters)
     if shifted.ok:
         return shifted
     return Registration(matrix=None, reason=start) if isinstance(start, str) else found
@@ -138,6 +152,49 @@ def _shift(frame: Double, reference: Double) -> Double:
     near = (np.abs(cells - most) <= 1).all(axis=1)
     shift = np.median(steps[near], axis=0)
     return np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
+
+
+def _shifted(frame: Double, reference: Double, parameters: RegistrationParameters) -> Registration:
+    """The transform that starts from the most frequent shift, where it cannot be chance and is not that of the detector itself."""
+    strict = replace(parameters, min_matched=parameters.shift_min_matched, min_matched_fraction=parameters.shift_min_matched_fraction)
+    found = _judged(*_refined(frame, reference, _shift(frame, reference), parameters.match_radius_px), frame, reference, strict)
+    if found.matrix is None:
+        return found
+    spans = np.ptp(frame, axis=0) + np.ptp(reference, axis=0)
+    places = _SHIFT_PLACES * max(1.0, float(spans[0] * spans[1]) / (math.pi * parameters.match_radius_px**2))
+    if not _beyond_chance(found.matrix, frame, reference, places, parameters):
+        return Registration(
+            matrix=None, reason=f"{found.n_matched} stars fall on each other as they would by chance", n_matched=found.n_matched
+        )
+    still = np.hypot(*(_apply(found.matrix, frame) - frame).T)
+    expected = _common(found.matrix, frame, reference)
+    if np.median(still) < parameters.match_radius_px and found.n_matched < parameters.still_min_matched_fraction * expected:
+        told = f"only {found.n_matched} of {expected} stars stay where they are: hot pixels and residues of the flat would too"
+        return Registration(matrix=None, reason=told, n_matched=found.n_matched)
+    return found
+
+
+def _beyond_chance(matrix: Double, frame: Double, reference: Double, places: float, parameters: RegistrationParameters) -> bool:
+    """Whether random stars would match so well at any of ``places`` in less than ``max_false`` of the frames.
+
+    By chance, the n1 and n2 stars in the common field of an area make ``n1 n2 pi r^2 / area`` pairs within r, Poisson distributed; stars
+    that crowd together make more, so the pairs that the same stars make when moved by a few radii count when they are more.
+    Simulated with random fields: none of 12 000 is believed by its shift, none of 24 000 by a wrong guess (6 to 500 stars against 6 to 500,
+    on 256 to 2048 px).
+    """
+    from scipy.special import gammainc
+
+    radius_px = parameters.match_radius_px
+    moved = _apply(matrix, frame)
+    low = np.maximum(moved.min(axis=0), reference.min(axis=0)) - radius_px
+    high = np.minimum(moved.max(axis=0), reference.max(axis=0)) + radius_px
+    mine, theirs = (np.count_nonzero(((stars >= low) & (stars <= high)).all(axis=1)) for stars in (moved, reference))
+    chance = mine * theirs * math.pi * radius_px**2 / float(np.prod(high - low))
+    turns = 2 * np.pi * np.arange(8) / 8
+    beside = [len(_pairs(moved + 8 * radius_px * np.array([np.cos(turn), np.sin(turn)]), reference, radius_px)) for turn in turns]
+    usual = max(float(chance), float(np.mean(beside)))
+    n = len(_pairs(moved, reference, radius_px))
+    return n > 0 and places * float(gammainc(n, usual)) < parameters.max_false  # gammainc(n, m): n or more where m are usual
 
 
 def _sentence(error: Exception) -> str:

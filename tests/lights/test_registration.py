@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightcrew.lights.registration import identity, reference_index, register
+from nightcrew.lights.registration import RegistrationParameters, identity, reference_index, register
 
 
 def stars(n: int = 80, seed: int = 0, size: float = 1000.0) -> tuple[np.ndarray, np.ndarray]:
@@ -145,3 +145,38 @@ def test_a_wrong_guess_is_not_believed() -> None:
     found = register(moved(reference, 0.1, 20.0, 5.0), flux, reference, flux, guess=guess)
     assert found.n_matched == len(reference)
     assert found.rotation_deg == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "fields", "seed", "led"),
+    [(10, 500, 15, 9, False), (20, 120, 40, 7, False), (20, 120, 40, 7, True), (80, 80, 40, 0, True)],
+)
+def test_random_fields_are_believed_neither_by_a_shift_nor_by_a_guess(mine: int, theirs: int, fields: int, seed: int, led: bool) -> None:
+    """Few stars of one field always find some of the many of another, and three pairs fall together under a wrong guess."""
+    rng = np.random.default_rng(seed)
+    parameters = RegistrationParameters(max_control_points=4)  # patterns are tested elsewhere, and take their time
+    for _ in range(fields):
+        frame, reference = rng.uniform(0, 512, (mine, 2)), rng.uniform(0, 512, (theirs, 2))
+        guess = identity().matrix if led else None
+        found = register(frame, rng.random(mine), reference, rng.random(theirs), parameters, guess=guess)
+        assert not found.ok, found
+
+
+@pytest.mark.parametrize(("n", "fixed"), [(40, 10), (40, 30)])
+def test_what_is_fixed_to_the_detector_does_not_register_another_field(n: int, fixed: int) -> None:
+    """Hot pixels and what the flat left fall on each other without a shift, whatever the sky did."""
+    rng = np.random.default_rng(11)
+    spots = rng.uniform(0, 1000, (fixed, 2))
+    frame, reference = (np.vstack([rng.uniform(0, 1000, (n, 2)), spots]) for _ in range(2))
+    flux = np.concatenate([rng.uniform(10, 100, n), rng.uniform(1, 10, fixed)])
+    found = register(frame, flux, reference, flux, RegistrationParameters(max_control_points=4))
+    assert not found.ok
+    assert found.reason
+
+
+def test_a_field_that_stays_under_clouds_is_found_when_most_stars_agree() -> None:
+    rng = np.random.default_rng(4)
+    reference, flux = stars(200)
+    frame = np.vstack([reference[rng.random(200) < 0.85] + [0.3, -0.2], rng.uniform(0, 1000, (40, 2))])
+    found = register(frame, rng.permutation(len(frame)).astype(float) + 1, reference, flux)
+    assert found.shift_px == pytest.approx((-0.3, 0.2), abs=0.05)
