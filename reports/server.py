@@ -3,7 +3,9 @@
 It listens on loopback; on another address only with a password, which is compared in constant time.  A path is opened
 part by part without following links, so no name, link or race leads out of the folder.  No directory listing, no
 scripts: the headers forbid them even if a page held one.  So many clients are answered at once, each request has so
-long to arrive, and wrong passwords are answered one at a time: nobody takes the machine or tries a list of words unseen.
+long to arrive, and wrong passwords are answered one at a time, two a second: nobody takes the machine or tries a list of words unseen.
+While so many guesses wait for their answer, other log-ins from where somebody guessed are turned away unread, the right one with them;
+who reads from elsewhere goes on reading.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::[0-9]*)?")
 MOST_CONNECTIONS = 100
 REQUEST_S = 20.0  # for all of a request, however its bytes drip in, and for a silent connection
 _GUESS_S = 0.5  # wrong passwords are answered no faster than this, all clients together
-_GUESSER_WAITS_S = 5.0
+_MOST_GUESSERS = 8  # wait for their answers at once
+_MOST_ADDRESSES = 100  # that somebody guessed from are remembered; beyond them every address counts as one of them
+_FORGET_S = 600.0  # after which nobody guesses from there any more
 _TELL_S = 600.0  # wrong passwords are told no oftener than this
 
 
@@ -81,6 +85,56 @@ class Access:
         return b"Basic " + base64.b64encode(f"{self.user}:{self.password}".encode())
 
 
+class _LogIn:
+    """Compares log-ins with the one that is expected.  Whoever knows it never waits; to try many takes long, and is told."""
+
+    def __init__(self, expected: bytes) -> None:
+        self._expected = expected
+        self._state, self._pace = threading.Lock(), threading.Lock()
+        self._waiting = 0
+        self._guessed: dict[str, float] = {}  # address -> when somebody last guessed from there
+        self._guesses, self._tell_at_s = 0, 0.0
+
+    def is_right(self, given: bytes, client: str) -> bool | None:
+        """True; False, after a while; None when so many guess that this one was not looked at, or gets no answer."""
+        with self._state:
+            full = self._waiting >= _MOST_GUESSERS
+            if full and self._is_guesser(client):
+                return None
+            if hmac.compare_digest(given, self._expected):
+                return True
+            self._guessed[client] = time.monotonic()
+            self._guesses += 1
+            if full:
+                return None
+            self._waiting += 1
+        try:
+            with self._pace:
+                _pause(_GUESS_S)
+                self._tell(client)
+        finally:
+            with self._state:
+                self._waiting -= 1
+        return False
+
+    def _is_guesser(self, client: str) -> bool:
+        now = time.monotonic()
+        self._guessed = {address: at for address, at in self._guessed.items() if now - at < _FORGET_S}
+        return client in self._guessed or len(self._guessed) >= _MOST_ADDRESSES
+
+    def _tell(self, client: str) -> None:
+        with self._state:
+            guesses = self._guesses
+            if time.monotonic() < self._tell_at_s:
+                return
+            self._guesses, self._tell_at_s = 0, time.monotonic() + _TELL_S
+        _log.warning("page server: %d wrong log-in(s), the last from %s", guesses, visible(client))
+
+
+def _pause(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 class PageServer(ThreadingHTTPServer):
     """Serves ``root``; ``serve_forever`` until ``shutdown``.  Port 0 takes any free one (see ``url``)."""
 
@@ -96,12 +150,11 @@ class PageServer(ThreadingHTTPServer):
                 "or set a password for them"
             )
         self.root = root
-        self.expected = access.expected()
+        expected = access.expected()
+        self.log_in = None if expected is None else _LogIn(expected)
         self.names_checked = is_loopback(address)
         self.address_family = AF_INET6 if ":" in address else AF_INET
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._guessing = threading.Lock()
-        self._guesses, self._tell_at_s = 0, 0.0
         super().__init__((address, port), _Handler)
 
     @property
@@ -128,20 +181,6 @@ class PageServer(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
-
-    def wrong_password(self, client: str) -> None:
-        """Wait, so that guessing takes long, and say in the log that somebody guesses.  Who knows the password never waits."""
-        waited = self._guessing.acquire(timeout=_GUESSER_WAITS_S)
-        try:
-            self._guesses += 1
-            if waited:
-                time.sleep(_GUESS_S)
-            if time.monotonic() >= self._tell_at_s:
-                _log.warning("page server: %d wrong log-in(s), the last from %s", self._guesses, visible(client))
-                self._guesses, self._tell_at_s = 0, time.monotonic() + _TELL_S
-        finally:
-            if waited:
-                self._guessing.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no error; anything else is logged with its trace."""
@@ -225,7 +264,7 @@ class _Handler(BaseHTTPRequestHandler):
         _log.debug("page server: %s", visible(format % args))
 
     def _answer(self, *, with_body: bool) -> None:
-        if self.headers.get("Content-Length", "0").strip() != "0" or "Transfer-Encoding" in self.headers:
+        if self._brings_something():
             # nobody reads it: what came with this request would be taken for the next one
             self.send_error(HTTPStatus.BAD_REQUEST, "a request to read brings nothing along")
             return
@@ -248,17 +287,25 @@ class _Handler(BaseHTTPRequestHandler):
             # another name for this address: a page elsewhere may have rebound its own name to us
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return False
-        expected = self.server.expected
+        log_in = self.server.log_in
+        if log_in is None:
+            return True
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
-        if expected is not None and not hmac.compare_digest(given, expected):
-            if given:
-                self.server.wrong_password(str(self.client_address[0]))
+        right = log_in.is_right(given, str(self.client_address[0])) if given else False
+        if right is None:
+            self.send_error(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong log-ins, try again later")
+        elif not right:
             self.send_response(HTTPStatus.UNAUTHORIZED)
             self.send_header("WWW-Authenticate", 'Basic realm="Nightcrew reports", charset="UTF-8"')
             self.send_header("Content-Length", "0")
             self.end_headers()
-            return False
-        return True
+        return bool(right)
+
+    def _brings_something(self) -> bool:
+        """Does more come with the request, or does it say so by words that another reader may take otherwise?"""
+        lengths = self.headers.get_all("Content-Length", [])
+        unclear = bool(self.headers.defects or self.headers.get_payload() or self.headers.get_unixfrom())
+        return unclear or "Transfer-Encoding" in self.headers or any(length.strip() != "0" for length in lengths)
 
     def _named_rightly(self) -> bool:
         hosts = self.headers.get_all("Host", [])

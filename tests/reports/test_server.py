@@ -45,8 +45,9 @@ def serving(root: Path, access: Access | None = None) -> Iterator[PageServer]:
         server.server_close()
 
 
-def ask(server: PageServer, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+def ask(server: PageServer, path: str, method: str = "GET", source: str = "127.0.0.1", **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    address = ("127.0.0.1", server.server_address[1])
+    connection = http.client.HTTPConnection(*address, timeout=5, source_address=(source, 0))
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -98,7 +99,23 @@ def test_strict_headers_on_answers_to_no_browser(root: Path, text: bytes) -> Non
         assert HEADERS["Content-Security-Policy"].encode() in say(server, text)
 
 
-@pytest.mark.parametrize("words", [b"Content-Length: 60", b"Content-Length: +60", b"Transfer-Encoding: chunked"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"Content-Length: 60",
+        b"Content-Length: +60",
+        b"Content-Length: ",
+        b"Content-Length: 0\r\nContent-Length: 60",
+        b"Content-Length: 60\r\nContent-Length: 0",
+        b"Content-Length: 0\r\n 60",
+        b"Content-Length : 60",
+        b"Content-Length\t: 60",
+        b"X: y\r\rContent-Length: 60",
+        b"no header\r\nContent-Length: 60",
+        b"Transfer-Encoding: chunked",
+        b"Transfer-Encoding : chunked",
+    ],
+)
 def test_what_a_request_brings_along_is_never_taken_for_the_next_one(root: Path, words: bytes) -> None:
     hidden = b"GET /night/2026-03-14/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with serving(root) as server:
@@ -205,10 +222,12 @@ def test_a_foreign_host_name_is_turned_away(root: Path) -> None:
             assert say(server, b"GET / HTTP/1.1\r\n" + hosts + b"\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 421 ")
 
 
-def test_a_password_is_asked_for_and_checked(root: Path) -> None:
-    def basic(text: str) -> str:
-        return "Basic " + base64.b64encode(text.encode()).decode()
+def basic(text: str) -> str:
+    return "Basic " + base64.b64encode(text.encode()).decode()
 
+
+def test_a_password_is_asked_for_and_checked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "_GUESS_S", 0.0)
     with serving(root, Access(user="observer", password="pässword")) as server:
         status, body, headers = ask(server, "/")
         assert (status, body) == (401, b"")
@@ -219,29 +238,80 @@ def test_a_password_is_asked_for_and_checked(root: Path) -> None:
     assert "pässword" not in repr(Access(password="pässword"))
 
 
-def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(server_module, "_GUESS_S", 0.2)
-    right = "Basic " + base64.b64encode(b"observer:right").decode()
+class Pauses:
+    """The waiting of those who guess: begun pauses, which end when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun: list[float] = []
+        self.at_once = self.most = 0
+        self.over = threading.Event()
+        monkeypatch.setattr(server_module, "_pause", self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        self.begun.append(seconds)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        assert self.over.wait(30)
+        self.at_once -= 1
+
+
+@contextmanager
+def guessing(server: PageServer, count: int, pauses: Pauses) -> Iterator[list[int]]:
+    """So many wrong passwords, all waiting for their answers, which come when the pauses are over."""
     answers: list[int] = []
 
     def guess(word: str) -> None:
-        tried = "Basic " + base64.b64encode(f"observer:{word}".encode()).decode()
-        answers.append(ask(server, "/", Authorization=tried)[0])
+        answers.append(ask(server, "/", Authorization=basic(f"observer:{word}"))[0])
 
-    with caplog.at_level(logging.WARNING), serving(root, Access(password="right")) as server:
-        begun = time.monotonic()
-        guessers = [threading.Thread(target=guess, args=(f"planted{number}",)) for number in range(4)]
-        for thread in guessers:
-            thread.start()
-        assert ask(server, "/", Authorization=right)[0] == 200  # who knows it does not wait for those who do not
-        assert time.monotonic() - begun < 4 * 0.2
+    guessers = [threading.Thread(target=guess, args=(f"planted{number}",)) for number in range(count)]
+    for thread in guessers:
+        thread.start()
+    log_in = server.log_in
+    assert log_in is not None
+    deadline = time.monotonic() + 5
+    while log_in._waiting < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert log_in._waiting == count
+    try:
+        yield answers
+    finally:
+        pauses.over.set()
         for thread in guessers:
             thread.join()
-        assert time.monotonic() - begun >= 4 * 0.2  # one at a time, however many ask
-    assert answers == [401] * 4
+
+
+def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    pauses = Pauses(monkeypatch)
+    with caplog.at_level(logging.WARNING), serving(root, Access(password="right")) as server:
+        with guessing(server, 4, pauses) as answers:
+            assert ask(server, "/", Authorization=basic("observer:right"))[0] == 200  # who knows it does not wait for who does not
+            assert answers == []
+        assert answers == [401] * 4
+    assert pauses.begun == [server_module._GUESS_S] * 4
+    assert pauses.most == 1  # one at a time, however many ask
     (told,) = caplog.messages
-    assert "1 wrong log-in(s), the last from 127.0.0.1" in told
+    assert "4 wrong log-in(s), the last from 127.0.0.1" in told
     assert "planted" not in caplog.text
+
+
+def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = Pauses(monkeypatch)
+    most = server_module._MOST_GUESSERS
+    wrong, right = basic("observer:wrong"), basic("observer:right")
+    with serving(root, Access(password="right")) as server:
+        with guessing(server, most, pauses) as answers:
+            for word in (wrong, right) * 20:  # no difference: nothing was compared
+                assert ask(server, "/", Authorization=word)[0] == 429
+            assert ask(server, "/", source="127.0.0.2", Authorization=right)[0] == 200  # a reader elsewhere goes on reading
+            assert ask(server, "/", source="127.0.0.3", Authorization=wrong)[0] == 429
+            assert ask(server, "/", source="127.0.0.3", Authorization=right)[0] == 429
+            assert ask(server, "/", source="127.0.0.2", Authorization=right)[0] == 200
+            monkeypatch.setattr(server_module, "_MOST_ADDRESSES", 2)
+            assert ask(server, "/", source="127.0.0.4", Authorization=right)[0] == 429  # so many addresses: any may be a guesser's
+            assert (answers, len(pauses.begun)) == ([], 1)
+        assert answers == [401] * most
+        assert len(pauses.begun) == most
+        assert ask(server, "/", Authorization=right)[0] == 200
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "example.org"])
