@@ -29,6 +29,8 @@ from reports.text import minute, plural
 
 _SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
 _LEVELS: dict[str, Level] = {"info": "info", "warning": "warning", "problem": "problem"}
+_GRAVITY: tuple[Level, ...] = ("info", "notice", "warning", "problem")
+MOST_NOTICES = 12  # of what happened, on one page
 _NAMED = 3  # vanished files; all of them are in the saved numbers
 _AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
 
@@ -77,17 +79,29 @@ def notices(archive: Archive, night: str, made_at: datetime, scope_ids: Sequence
 
 
 def told_once(rows: Iterable[tuple[str, str, str, str]]) -> tuple[Notice, ...]:
-    """Happenings (time, source, level, text) as notices in the order of their times; equal sentences once."""
-    times: dict[tuple[str, str], list[str]] = {}
+    """Happenings (time, source, level, text) as notices in the order of their times.
+
+    Sentences that are equal but for their numbers stand there once, the last of them; of very many the gravest and latest are told,
+    and how many there are more.
+    """
+    alike: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for at, _, level, text in rows:
-        times.setdefault((level, text), []).append(at)
-    return tuple(_notice(level, text, at) for (level, text), at in times.items())
+        alike.setdefault((level, messages.numberless(messages.counted(text)[0])), []).append((at, text))
+    notices = [_notice(level, said) for (level, _), said in alike.items()]
+    if len(notices) <= MOST_NOTICES:
+        return tuple(notices)
+    places = sorted(range(len(notices)), key=lambda place: (-_GRAVITY.index(notices[place].level), -place))
+    told = tuple(notices[place] for place in sorted(places[:MOST_NOTICES]))
+    level, more = notices[places[MOST_NOTICES]].level, len(notices) - MOST_NOTICES
+    return (*told, Notice(level=level, text=f"{more} more such sentences are in the ledger", command=command("ledger", "happenings")))
 
 
-def _notice(level: str, text: str, at: Sequence[str]) -> Notice:
-    often = f" ({len(at)} times, the last at {_shown(at[-1])})" if len(at) > 1 else ""
+def _notice(level: str, said: Sequence[tuple[str, str]]) -> Notice:
+    text, _, last = messages.counted(said[-1][1])
+    times = sum(messages.counted(one)[1] for _, one in said)
+    often = f" ({times} times, the last at {_shown(last or said[-1][0])})" if times > 1 else ""
     known = _LEVELS.get(level, "info")
-    return Notice(level=known, text=text + often, at=_shown(at[0]), command=command("doctor") if known != "info" else "")
+    return Notice(level=known, text=text + often, at=_shown(said[0][0]), command=command("doctor") if known != "info" else "")
 
 
 def stray_notice(rows: Sequence[PathRow]) -> tuple[Notice, ...]:

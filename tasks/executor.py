@@ -216,9 +216,8 @@ class _Run:
         database = self._context.database
         with database.read() as connection:
             title = scopes.get(connection, self._scope_id).title
-        count = "a product" if len(reasons) == 1 else f"{len(reasons)} products"
-        text = f"{count} of {title} could not be made for now, tried again by itself: {reasons[0]}"
-        messages.happened(database, "service", "warning", text, self._scope_id)
+        text = f"products of {title} could not be made for now, tried again by itself ({len(reasons)} in all, the first: {reasons[0]})"
+        messages.happened_again(database, "service", "warning", text, self._scope_id)
 
 
 def _first_kind(ready: list[PlannedProduct]) -> list[PlannedProduct]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from nightcrew.ledger.database import Database, new_id
+from nightcrew.ledger.database import Database, iso, new_id
 from nightcrew.ledger.schema import happening, mail, report, scope, sign_of_life
 
 STARTED, STOPPED = "started", "stopped"
 """What the service writes down of itself at its start, and at the end of a stop that somebody asked for; a killed one writes no end."""
+
+_COUNTED_FOR = timedelta(days=1)  # then it is told anew: a page and a mail tell what is so today
+_LOOKED_AT = 100  # of the last happenings of a scope, for one of the same sentence
+_COUNTED = re.compile(r"(.*) \(so far (\d+) times, the last at (\S+)\)", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w.:/-])\d+(?:[.,]\d+)*(?![\w/-]|[.:]\w)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +154,33 @@ def happened(database: Database, source: str, level: str, text: str, scope_id: i
     """Write down something that a person may want to know (disk low, a child restarted, an overflow)."""
     with database.write() as connection:
         connection.execute(insert(happening).values(at=database.now(), source=source, level=level, text=text, scope_id=scope_id))
+
+
+def happened_again(database: Database, source: str, level: str, text: str, scope_id: int) -> None:
+    """As :func:`happened`, for what is tried again and again: within a day, sentences that are equal but for numbers are one, counted."""
+    now = database.now()
+    since = iso(database.clock() - _COUNTED_FOR)
+    same = (happening.c.scope_id == scope_id) & (happening.c.source == source) & (happening.c.level == level) & (happening.c.at >= since)
+    with database.write() as connection:
+        rows = connection.execute(select(happening).where(same).order_by(happening.c.id.desc()).limit(_LOOKED_AT)).all()
+        for row in rows:
+            said, times, _ = counted(row.text)
+            if numberless(said) == numberless(text):
+                values = {"text": f"{text} (so far {times + 1} times, the last at {now})"}
+                connection.execute(update(happening).where(happening.c.id == row.id).values(**values))
+                return
+        connection.execute(insert(happening).values(at=now, source=source, level=level, text=text, scope_id=scope_id))
+
+
+def counted(text: str) -> tuple[str, int, str]:
+    """The sentence of a happening, how often it was so, and when for the last time ("" when that is its own time)."""
+    found = _COUNTED.fullmatch(text)
+    return (found[1], int(found[2]), found[3]) if found else (text, 1, "")
+
+
+def numberless(text: str) -> str:
+    """A sentence without its numbers; those in dates, times and names stay, they say what it is about."""
+    return _NUMBER.sub("#", text)
 
 
 def stopped_next(connection: Connection, since: str) -> bool:

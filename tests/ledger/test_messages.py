@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from nightcrew.errors import Refused
@@ -109,6 +111,39 @@ def test_happenings_of_a_span(shelf: Shelf) -> None:
     with shelf.database.read() as connection:
         assert messages.happenings(connection, now) == [(now, "disk", "warning", "1 GB left")]
         assert messages.happenings(connection, "2020", now) == []
+
+
+def test_what_hinders_again_and_again_is_one_row_with_a_count(shelf: Shelf, scope_id: int) -> None:
+    """Retries whose sentences differ in numbers alone; another file, another day and another scope are told by themselves."""
+
+    def told() -> list[tuple[str, int]]:
+        with shelf.database.read() as connection:
+            return [messages.counted(text)[:2] for _, _, _, text in messages.happenings(connection, "")]
+
+    for free in ("1.6", "12", "0.25"):
+        messages.happened_again(shelf.database, "service", "warning", f"light-001.fit waits for room ({free} MB free)", scope_id)
+    assert told() == [("light-001.fit waits for room (0.25 MB free)", 3)]
+    messages.happened_again(shelf.database, "service", "warning", "light-002.fit waits for room (1 MB free)", scope_id)
+    assert [times for _, times in told()] == [3, 1]
+    shelf.now += timedelta(days=2)
+    messages.happened_again(shelf.database, "service", "warning", "light-001.fit waits for room (2 MB free)", scope_id)
+    assert [times for _, times in told()] == [3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("1.6 MB free", "20 MB free", True),
+        ("(3 in all, the first: x)", "(17 in all, the first: x)", True),
+        ("the run of 2026-03-14 failed", "the run of 2026-03-15 failed", False),
+        ("light-001.fit is away", "light-002.fit is away", False),
+        ("at 12:30", "at 12:31", False),
+        ("/raw/3/a.fit", "/raw/4/a.fit", False),
+        ("it fell below 5.", "it fell below 6.", True),
+    ],
+)
+def test_numbers_of_a_sentence_are_told_from_names_and_dates(one: str, other: str, same: bool) -> None:
+    assert (messages.numberless(one) == messages.numberless(other)) is same
 
 
 def test_two_long_folders_have_sweeps_of_their_own(shelf: Shelf) -> None:

@@ -14,6 +14,7 @@ from nightcrew.ledger import claims, messages
 from reports import check, gather_lights, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
+from reports.gather_service import MOST_NOTICES, told_once
 from reports.model import CalibrationCell, NightPage
 from reports.night_data import Archive, readable
 from reports.publish import Published, publish_night
@@ -321,6 +322,22 @@ def test_what_happened_to_the_service_is_told_once(raw: Path, tmp_path: Path) ->
     ]
     assert "3 times" in page.notices[0].text
     assert judge(page).status == "attention"
+
+
+def test_happenings_that_differ_in_numbers_are_one_and_very_many_are_bounded() -> None:
+    at = [f"2026-03-14T{hour:02}:00:00.000000Z" for hour in range(24)]
+    hindered = [(at[n], "service", "warning", f"no room ({n}.5 MB free)") for n in range(3)]
+    hindered.append((at[4], "service", "warning", f"no room (9 MB free) (so far 5 times, the last at {at[5]})"))
+    (one,) = told_once(hindered)
+    assert one.text == "no room (9 MB free) (8 times, the last at 2026-03-14 05:00 UTC)"
+    assert one.at == "2026-03-14 00:00 UTC"
+    names = [f"light-{n:03}.fit" for n in range(200)]
+    many = [(at[0], "service", "problem", "the disk burned"), *((at[1], "service", "warning", f"{name} waits") for name in names)]
+    told = told_once(many)
+    assert len(told) == MOST_NOTICES + 1
+    assert told[0].text == "the disk burned"
+    assert told[-2].text == "light-199.fit waits"
+    assert (told[-1].level, told[-1].text) == ("warning", f"{201 - MOST_NOTICES} more such sentences are in the ledger")
 
 
 def test_raw_files_that_vanished_are_remarked(raw: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nightcrew import ingest
-from nightcrew.ledger import arrivals, claims, products, scopes
+from nightcrew.ledger import arrivals, claims, messages, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
 from nightcrew.planning import set_snapshot
 from nightcrew.planning.model import PlannedProduct
@@ -271,6 +271,27 @@ def test_three_deaths_are_failed_for_good(bench: SetBench) -> None:
 
 def _dying(units: Sequence[PlannedProduct]) -> list[Outcome]:
     return [Outcome(unit.recipe, unit.key, unit.fingerprint, "again", "not now") for unit in units]
+
+
+def test_what_hinders_at_every_retry_is_told_once_with_a_count(bench: SetBench) -> None:
+    """A full disk for hours: each try says another number of megabytes; the ledger, and so the pages, tell one sentence."""
+    free = iter((1.6, 0.4, 12.0))
+
+    def hindered(units: Sequence[PlannedProduct]) -> list[Outcome]:
+        room = next(free)
+        return [Outcome(unit.recipe, unit.key, unit.fingerprint, "again", f"the disk is full ({room} MB free)") for unit in units]
+
+    bench.drop(FILES)
+    bench.see()
+    bench.now += timedelta(hours=1)
+    for _ in range(3):
+        assert bench.run(make=hindered).again
+        bench.now += timedelta(hours=1)
+    with bench.space.database.read() as connection:
+        told = [text for _, _, level, text in messages.happenings(connection, "") if level == "warning"]
+    ((said, times, _),) = [messages.counted(text) for text in told]
+    assert times == 3
+    assert "12.0 MB free" in said
 
 
 def test_a_kind_whose_modules_are_not_there_harms_nothing(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
