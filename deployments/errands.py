@@ -12,7 +12,7 @@ from deployments.cli.common import clean, say
 from nightcrew.errors import NightcrewError, Refused
 from nightcrew.frames.profiles import choose_profile, load_profiles
 from nightcrew.ingest_sets import settle_kinds
-from nightcrew.ledger import messages, migrate
+from nightcrew.ledger import arrivals, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import Settings
 from watchers.lock import FolderLock
@@ -23,7 +23,7 @@ _ANSWER_S = 10.0  # how long a start waits for a watched folder to say that it i
 
 def prepare(settings: Settings) -> None:
     """What must be right before anything starts: profiles that exist and can be read, folders that are there, free and of the kind
-    that they were, a ledger of this schema.
+    that they were, a ledger of this schema.  What was never read of folders that are watched no more is set aside.
 
     Raises ``Refused`` otherwise.
     """
@@ -32,6 +32,9 @@ def prepare(settings: Settings) -> None:
     database = Database(settings.ledger_url)
     migrate.upgrade(database)
     settle_kinds(database, settings.folders, waited_for)
+    ended = arrivals.end_unwatched(database, {str(folder.path) for folder in settings.folders})
+    if ended:
+        say(f"Note: {ended} files of folders that are not watched any more were never read; they are set aside and say so.")
     messages.happened(database, "service", "info", messages.STARTED)
 
 

@@ -194,7 +194,8 @@ class Workspace:
 
     def notice_returned_files(self) -> int:
         """Raw files that are said to be gone and are there count again (open scopes and the newest closed ones); how many."""
-        return arrivals.returned(self.database, self._remade_unasked())
+        folders = {str(folder.path) for folder in self.settings.folders}
+        return arrivals.returned(self.database, self._remade_unasked(), folders)
 
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
         """Remove half-written files and folders that dead workers left (never one under a final name); how many."""

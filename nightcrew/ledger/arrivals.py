@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ UNREAD = "arrived, not read yet"
 READ = "read; no plan took it yet"
 NOT_YET = "cannot be read yet: "
 VANISHED_UNREAD = "vanished before it was read"
+UNWATCHED = "not read: its folder is not among the watched folders any more; it is read when that folder is watched again"
 _NEVER_READ = -1  # a file's time that no file has
 
 
@@ -172,16 +173,42 @@ def mark_vanished(database: Database, paths: Iterable[bytes]) -> int:
     return gone
 
 
-def returned(database: Database, scope_ids: Sequence[int]) -> int:
-    """Files of these scopes that are said to be gone and are there, as after a share was away for a moment: how many are back.
+def end_unwatched(database: Database, folders: Collection[str]) -> int:
+    """Arrivals of folders that are not watched any more are tried no more; those that nobody ever read are set aside and say so; how many.
 
-    The watcher may not have noticed that they were away, and then says nothing of their return.
+    Those that vanished unread get the same reason.  Watched again, the folder's sweep finds them anew.
     """
-    back = []
+    now = database.now()
+    unread = path.c.to_read | (path.c.reason == VANISHED_UNREAD)
+    with database.read() as connection:
+        ids = connection.execute(select(path.c.id).where(unread, path.c.folder.not_in(list(folders)))).scalars().all()
+    for some in in_chunks(ids):
+        with database.write() as connection:
+            rows = connection.execute(select(path).where(path.c.id.in_(some), unread)).all()
+            values = {"reason": UNWATCHED, "to_read": False, "mtime_ns": _NEVER_READ, "changed_at": now}
+            unread_rows = [row.id for row in rows if row.frame_id is None]
+            connection.execute(update(path).where(path.c.id.in_(unread_rows)).values(state="set_aside", **values))
+            # What was read once and waited to be read again: for us it is gone, and what was made of it stays.
+            exposures = [row for row in rows if row.frame_id is not None]
+            connection.execute(update(path).where(path.c.id.in_([row.id for row in exposures])).values(vanished=True, **values))
+            touched = elect(connection, {row.frame_id for row in exposures}, now)
+            touched |= {row.scope_id for row in rows if row.scope_id is not None and row.to_read}
+            scopes.mark(connection, touched, now)
+    return len(ids)
+
+
+def returned(database: Database, scope_ids: Sequence[int], folders: Collection[str]) -> int:
+    """Files of these scopes, in these watched folders, that are said to be gone and are there: how many are back.
+
+    A share may have been away for a moment; the watcher may not have noticed it, and then says nothing of their return.
+    """
+    back, roots = [], tuple(os.fsencode(folder).rstrip(b"/") + b"/" for folder in folders)
     for some in in_chunks(scope_ids):
         with database.read() as connection:
             rows = connection.execute(select(path).where(path.c.scope_id.in_(some), path.c.vanished)).all()
         for row in rows:
+            if row.folder not in folders and not row.path.startswith(roots):
+                continue  # nobody watches the folder that it came from, nor one above it
             with suppress(OSError):
                 status = os.lstat(row.path)
                 known = (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns) or row.mtime_ns == _NEVER_READ

@@ -138,3 +138,17 @@ def test_folders_that_are_none_or_silent_are_told_and_waited_for(
             prepare(settings)
     finally:
         answers.set()
+
+
+def test_what_was_never_read_of_a_folder_that_is_watched_no_more_is_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new, tmp_path / "state"):
+        folder.mkdir()
+    prepare(settings_of(tmp_path, old, "night"))
+    now = settings_of(tmp_path, new, "night")
+    space = Workspace.open(now)
+    arrivals.record(space.database, [arrivals.Seen(path=bytes(old / "a.fit"), folder=str(old), size=1, mtime_ns=1)])
+    prepare(now)
+    assert "1 files of folders that are not watched any more" in capsys.readouterr().out
+    with space.database.read() as connection:
+        assert [(row.state, row.reason) for row in arrivals.without_scope(connection)] == [("set_aside", arrivals.UNWATCHED)]

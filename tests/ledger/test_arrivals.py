@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from sqlalchemy import update
+
 from nightcrew.ledger import arrivals, scopes
 from nightcrew.ledger.arrivals import Seen
 from nightcrew.ledger.database import Database
+from nightcrew.ledger.schema import path
 from tests.support.made_nights import FOLDER, NIGHT, Made, Shelf, header
 
 
@@ -82,6 +87,54 @@ def test_what_vanished_before_it_was_read_is_no_arrival_any_more(shelf: Shelf) -
         assert arrivals.known_stats(connection, FOLDER) == {}
     assert arrivals.record(shelf.database, [seen("a.fit")]) == 1
     assert unread(shelf) == ["a.fit"]
+
+
+def test_arrivals_of_a_folder_that_is_watched_no_more_are_tried_no_more(shelf: Shelf) -> None:
+    """Locked, never tried, or vanished unread: one state and one reason; watched again, they are arrivals again."""
+    old = "/watched/old"
+    arrivals.record(
+        shelf.database, [seen("locked.fit", folder=old), seen("new.fit", folder=old), seen("gone.fit", folder=old), seen("b.fit")]
+    )
+    arrivals.postpone(shelf.database, {shelf.file("old/locked.fit").id: "Permission denied"})
+    arrivals.mark_vanished(shelf.database, [f"{old}/gone.fit".encode()])
+    assert arrivals.end_unwatched(shelf.database, {FOLDER}) == 3
+    assert unread(shelf) == ["b.fit"]
+    rows = [shelf.file(f"old/{name}.fit") for name in ("locked", "new", "gone")]
+    assert {(row.state, row.reason, row.to_read) for row in rows} == {("set_aside", arrivals.UNWATCHED, False)}
+    assert arrivals.end_unwatched(shelf.database, {FOLDER}) == 0
+    with shelf.database.read() as connection:
+        known = arrivals.known_stats(connection, old)
+    again = [seen(f"{name}.fit", folder=old) for name in ("locked", "new", "gone")]
+    assert [row.path for row in again if known.get(row.path) == (row.size, row.mtime_ns)] == []  # the sweep hands all of them on
+    assert arrivals.record(shelf.database, again) == 3
+    assert {shelf.file(f"old/{name}.fit").state for name in ("locked", "new", "gone")} == {"waiting"}
+
+
+def test_a_frame_of_a_folder_that_is_watched_no_more_is_kept(shelf: Shelf) -> None:
+    """It was read, and changed since: what was made of it stays, and nobody tries to read it again or looks whether it came back."""
+    shelf.put([Made("a.fit", header())])
+    frame_id = shelf.file("a.fit").frame_id
+    arrivals.record(shelf.database, [seen("a.fit", size=11)])
+    assert arrivals.end_unwatched(shelf.database, {"/elsewhere"}) == 1
+    row = shelf.file("a.fit")
+    assert (row.frame_id, row.to_read, row.vanished) == (frame_id, False, True)
+    assert row.reason == arrivals.UNWATCHED
+
+
+def test_only_files_of_watched_folders_are_looked_for_when_they_are_gone(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.put([Made("a.fit", header())])
+    there = tmp_path / "b.fit"
+    there.write_bytes(b"x")
+    status = there.stat()
+    with shelf.database.write() as connection:
+        moved = {"path": bytes(there), "size": status.st_size, "mtime_ns": status.st_mtime_ns, "vanished": True}
+        connection.execute(update(path).values(**moved))
+    scope_ids = [shelf.scope().id]
+    assert arrivals.returned(shelf.database, scope_ids, {"/elsewhere"}) == 0
+    assert arrivals.returned(shelf.database, scope_ids, {FOLDER}) == 1
+    with shelf.database.write() as connection:
+        connection.execute(update(path).values(vanished=True))
+    assert arrivals.returned(shelf.database, scope_ids, {str(tmp_path)}) == 1  # watched under another name now
 
 
 def test_what_cannot_be_read_queues_behind_the_others_and_says_why(shelf: Shelf) -> None:
