@@ -23,7 +23,7 @@ from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow, worst
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
-from nightcrew.quality.flats import FlatLimits, flat_usable, oddly_lit
+from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
@@ -305,22 +305,30 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
 
 
 def _without_oddly_lit(planned: PlannedProduct, stack: Stack, calibrate: Calibrate) -> tuple[str, tuple[str, ...]]:
-    """Leave out the flats that were lit otherwise.  Where too few would be left they stay, and the master's grade and reason tell."""
+    """Leave out single flats that were lit otherwise.
+
+    They stay where too few would be left, or where they are more than a quarter: the master's grade and reason tell then, as they
+    do where the flats that enter it do not agree in shape.  One of fewer than eight is left out with grade B: that the others are
+    right is likely, not certain.
+    """
     shapes, levels = [], []
     for frame, seen in zip(stack.frames, stack.looks, strict=True):
         _, level, above = calibrate(frame, seen)
         shapes.append(block_medians(above / np.float32(level)))
         levels.append(level)
-    odd = oddly_lit(shapes, levels)
-    if len(stack.frames) - len(odd) >= int(planned.parameters["minimum"]):
-        stack.drop(odd)
-        return "A", ()
-    if not odd:
-        return "A", ()
+    offered, odd = len(stack.frames), oddly_lit(shapes, levels)
     names = ", ".join(stack.frames[place].path.rpartition(b"/")[2].decode("utf-8", "backslashreplace") for place in sorted(odd))
-    return "C", (
-        f"{len(odd)} of its {len(stack.frames)} flats were lit otherwise than the others ({names}), and without them there are too few",
-    )
+    if odd and (offered - len(odd) < int(planned.parameters["minimum"]) or 4 * len(odd) > offered):
+        told = f"{len(odd)} of its {offered} flats were lit otherwise than the others ({names}), and without them there are too few"
+        return "C", (told,)
+    stack.drop(odd)
+    kept = [place for place in range(offered) if place not in odd]
+    apart = disagreement([shapes[place] for place in kept], [levels[place] for place in kept])
+    if apart:
+        return "C", (apart,)
+    if odd and 8 * len(odd) > offered:
+        return "B", (f"{len(odd)} of {offered} flats were lit otherwise ({names}) and are left out: too few to be certain which are right",)
+    return "A", ()
 
 
 def _unusable(stack: Stack, calibrate: Calibrate, limits: FlatLimits) -> dict[int, str]:

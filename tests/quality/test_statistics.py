@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightcrew.quality.flats import FlatLimits, flat_usable, oddly_lit
+from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
 from nightcrew.quality.statistics import clipped_mean_sigma, frame_statistics, pixel_noise, sample_pixels
 
 
@@ -128,9 +128,58 @@ def test_flats_that_differ_as_flats_do_are_kept(tilts: list[float], levels: floa
     assert oddly_lit(_shapes(tilts), [levels] * len(tilts)) == {}
 
 
+LAMP_AND_FADING_SKY = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32]
+
+
+@pytest.mark.parametrize(
+    "tilts",
+    [
+        LAMP_AND_FADING_SKY,
+        [0.0] * 5 + [0.15] * 5,
+        [0.0] * 4 + [0.15] * 5,
+        [0.0, 0.15],
+        [0.05] * 7 + [-0.05] * 3,  # the sky's gradient, turned with the telescope to be rid of it
+        [0.05] * 8 + [-0.05] * 2,
+        [0.05] * 5 + [-0.05] * 2,
+    ],
+)
+def test_flats_that_no_majority_can_judge_all_stay_and_are_told(tilts: list[float]) -> None:
+    levels = [20_000.0] * len(tilts)
+    assert oddly_lit(_shapes(tilts), levels) == {}
+    told = re.fullmatch(
+        r"the flats do not agree in shape: two of them differ by ([0-9.]+) % rms, limit 3.0 %", disagreement(_shapes(tilts), levels)
+    )
+    assert told is not None
+    x = np.linspace(-1, 1, 8)
+    ratio = np.log((1 + max(tilts) * x) / (1 + min(tilts) * x))
+    # The noise of two blocks of 0.1 % each, in quadrature taken off; the median over 64 blocks is known to as much.
+    assert float(told[1]) == pytest.approx(100 * np.sqrt(np.mean((ratio - np.median(ratio)) ** 2)), abs=0.05 + 3 * 0.15)
+
+
+def test_one_lamp_in_a_twilight_that_changes_by_itself_is_still_named() -> None:
+    tilts = [0.0, 0.02, -0.02, 0.03, -0.03, 0.02, -0.02, 0.12]
+    assert list(oddly_lit(_shapes(tilts), [20_000.0] * 8)) == [7]
+
+
+@pytest.mark.parametrize(
+    ("tilts", "noise", "level"),
+    [
+        ([0.0, 0.01, -0.01, 0.02], 0.001, 20_000.0),  # a twilight that turns
+        ([0.0, 0.0], 0.02, 2_000.0),  # noise of faint flats
+        ([0.0, 0.08], 0.001, 13.0),  # medians of whole ADU jump by more
+        ([], 0.001, 1.0),
+        ([0.0], 0.001, 20_000.0),
+    ],
+)
+def test_flats_that_agree_are_not_accused(tilts: list[float], noise: float, level: float) -> None:
+    assert disagreement(_shapes(tilts, noise), [level] * len(tilts)) == ""
+
+
 def test_blocks_without_a_value_are_left_out_of_the_shape() -> None:
     shapes = _shapes([0.0, 0.0, 0.0, 0.2])
     for shape in shapes:
         shape[7] = None
     assert list(oddly_lit(shapes, [20_000.0] * 4)) == [3]
     assert oddly_lit([[None] * 64] * 3, [20_000.0] * 3) == {}
+    assert disagreement([[None] * 64] * 3, [20_000.0] * 3) == ""
+    assert disagreement(shapes, [20_000.0] * 4)

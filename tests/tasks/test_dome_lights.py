@@ -48,6 +48,8 @@ def test_a_flat_under_the_domes_lamp_leaves_no_trace_in_the_master(evening: Path
     state, reason = with_it.state_of("flat-V-004.fit")
     assert state == "set_aside"
     assert "lit otherwise than the other flats" in reason
+    assert [row.grade for row in rows] == ["B", "A"]
+    assert "1 of 4 flats were lit otherwise (flat-V-004.fit) and are left out" in rows[0].grade_reasons[-1]
 
 
 def test_where_too_few_would_be_left_the_master_says_so(evening: Path, tmp_path: Path) -> None:
@@ -56,3 +58,10 @@ def test_where_too_few_would_be_left_the_master_says_so(evening: Path, tmp_path:
     assert row.usable
     assert row.grade == "C"
     assert "1 of its 3 flats were lit otherwise than the others (flat-V-004.fit)" in row.grade_reasons[-1]
+
+
+def test_two_flats_that_do_not_agree_are_told(evening: Path, tmp_path: Path) -> None:
+    bench = Bench(evening, tmp_path / "two")
+    row = flat_of(bench, [path for path in sorted(evening.iterdir()) if path.name not in {"flat-V-001.fit", "flat-V-002.fit"}])
+    assert row.grade == "C"
+    assert "the flats do not agree in shape" in row.grade_reasons[-1]
