@@ -24,5 +24,16 @@ class TransientError(NightcrewError):
     """Something outside failed for now (disk full, a file changing under us, a lock).  Retried with back-off."""
 
 
+class PutOff(NightcrewError):
+    """What is optional cannot be made now: its users do without it until it is tried again, in an hour.
+
+    ``tried`` False: nothing was attempted; then it comes before those that were.
+    """
+
+    def __init__(self, reason: str, *, tried: bool = True) -> None:
+        super().__init__(reason)
+        self.tried = tried
+
+
 class Refused(NightcrewError):
     """A command, option or configuration that cannot be carried out as given; the text says what to do instead."""

@@ -143,7 +143,7 @@ class _Run:
             if ready and lost_inputs(self._context, seen, ready):
                 continue  # borrowed masters that are gone: planned anew, their lights wait for them
             if ready:
-                batch = _first_kind(ready)
+                batch = self._untried_first(_first_kind(ready))
                 careful = self._cautious(batch)
                 done = self._do(careful)
                 if careful != batch and any(outcome.state == "died" for outcome in done):
@@ -151,6 +151,15 @@ class _Run:
             elif self._settled(seen, plan):
                 break
         return self._told(plan)
+
+    def _untried_first(self, batch: list[PlannedProduct]) -> list[PlannedProduct]:
+        """What is optional and was tried in vain comes after what was not: a few that always fail must not hold up the others."""
+        optional = {p.recipe for p in batch if RECIPES[p.recipe].is_optional}
+        if not optional:
+            return batch
+        with self._context.database.read() as connection:
+            tries = {print_: n for name in optional for print_, n in claims.tried_in_vain(connection, self._scope_id, name).items()}
+        return sorted(batch, key=lambda p: tries.get(p.fingerprint, 0)) if tries else batch
 
     def _cautious(self, batch: list[PlannedProduct]) -> list[PlannedProduct]:
         """What was being made when a process died is made alone: then only the culprit dies again, not what ran beside it."""

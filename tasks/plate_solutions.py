@@ -15,7 +15,7 @@ from nightcrew.astrometry.cards import facts_of
 from nightcrew.astrometry.hints import hint_of
 from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, solve
 from nightcrew.astrometry.sources import sources_of
-from nightcrew.errors import RejectedInput
+from nightcrew.errors import PutOff, RejectedInput, TransientError
 from nightcrew.frames.wcs import sky_of
 from nightcrew.ledger import claims
 from nightcrew.ledger.database import iso
@@ -31,11 +31,13 @@ MOST_TIME_BOXES = 3
 MOST_TIME_BOXES_OF_ONE_THAT_WORKS = 20
 """The same where it solved a light of the night in that while: it is there, and the sky may be cloudy."""
 REST = timedelta(hours=1)
+MOST_PUT_OFFS = 2
+"""So often a light is put off that could not be asked about, or not to the end; the next time it fails for good."""
 NOT_ASKED = "the solver was not asked"
 
 
 def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
-    """The plate solution of one light; RejectedInput when there is none, with the reason."""
+    """The plate solution of one light; RejectedInput when there is none, PutOff when there is none for now, with the reason."""
     frame = next((item.frame for item in planned.inputs if item.role == ROLE), None)
     if frame is None:
         raise RejectedInput("no light among the inputs")
@@ -46,7 +48,7 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         return _made(planned, {"source": HEADER, "made_of": made_of(header)})
     solver = context.solver
     if solver is None:
-        raise RejectedInput(f"{NOT_ASKED}: it is not installed, or has no index files")
+        raise PutOff(f"{NOT_ASKED}: it is not installed, or has no index files", tried=False)
     _check_breaker(context, planned)
     image = trimmed(raw, header.trim)
     asked = planned.parameters
@@ -59,14 +61,25 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         scale_high=asked["scale_high"],
         binning=max(header.binning_x, header.binning_y),
     )
-    found = solve(sources_of(image), (image.shape[0], image.shape[1]), hint, solver)
+    stars = sources_of(image)
+    try:
+        found = solve(stars, (image.shape[0], image.shape[1]), hint, solver, work=context.work)
+    except TransientError as error:
+        raise _for_now(context, planned, str(error)) from error
     if not isinstance(found, Solution):
-        raise RejectedInput(found.reason)
+        raise _for_now(context, planned, found.reason) if found.passing else RejectedInput(found.reason)
     return _made(planned, {"source": SOLVED, "made_of": made_of(header), "shape": [*image.shape], **facts_of(found)})
 
 
 def _made(planned: PlannedProduct, metrics: dict[str, Any]) -> NewProduct:
     return NewProduct(files=(), metrics=metrics, grade=planned.grade, grade_reasons=planned.grade_reasons)
+
+
+def _for_now(context: UnitContext, planned: PlannedProduct, reason: str) -> PutOff | RejectedInput:
+    """The end of a try that another one may overcome; not for ever."""
+    with context.database.read() as connection:
+        tries = claims.put_offs(connection, planned.fingerprint)
+    return RejectedInput(f"{reason}; so {tries + 1} times") if tries >= MOST_PUT_OFFS else PutOff(reason)
 
 
 def _check_breaker(context: UnitContext, planned: PlannedProduct) -> None:
@@ -76,7 +89,7 @@ def _check_breaker(context: UnitContext, planned: PlannedProduct) -> None:
         ends = claims.ends(connection, planned.scope_id, RECIPE, since)
     wasted = wasted_boxes(ends)
     if wasted:
-        raise RejectedInput(f"{NOT_ASKED}: it used its time box up for {wasted} lights in a row")
+        raise PutOff(f"{NOT_ASKED}: it used its time box up for {wasted} lights in a row", tried=False)
 
 
 def wasted_boxes(ends: Sequence[tuple[str, str, str]]) -> int:
@@ -84,7 +97,9 @@ def wasted_boxes(ends: Sequence[tuple[str, str, str]]) -> int:
     asked = [
         (state, reason)
         for state, reason, metrics in ends
-        if not reason.startswith(NOT_ASKED) and (state == "failed" or json.loads(metrics or "{}").get("source") == SOLVED)
+        if state == "failed"
+        or (state == "again" and reason.startswith(TIME_IS_OVER))
+        or (state == "done" and json.loads(metrics or "{}").get("source") == SOLVED)
     ]
     works = any(state == "done" for state, _ in asked)
     in_a_row = next((n for n, (_, reason) in enumerate(asked) if not reason.startswith(TIME_IS_OVER)), len(asked))

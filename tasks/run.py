@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nightcrew import failpoints
-from nightcrew.errors import MissingCalibration, NightcrewError, Refused, RejectedInput, TransientError
+from nightcrew.errors import MissingCalibration, NightcrewError, PutOff, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
 from nightcrew.io.room import room_of
 from nightcrew.ledger import arrivals, claims, products
@@ -40,7 +40,7 @@ class Outcome:
     recipe: str
     key: str
     fingerprint: str
-    # made, failed, without (what is optional failed: its users do without it), again, died (no memory: tried anew with less),
+    # made, failed, without (what is optional failed or was put off: its users do without it), again, died (no memory: tried with less),
     # taken (someone else has it), overtaken (our claim was lost)
     state: str
     reason: str = ""
@@ -79,6 +79,11 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         if state == "failed" and RECIPES[planned.recipe].is_optional:
             state = "without"
         return _outcome(planned, state, str(error))
+    except PutOff as error:
+        reason = f"{claims.PUT_OFF if error.tried else claims.NOT_TRIED}{error}"
+        claims.end(context.database, claimed, "again", reason=reason)
+        log.log(logging.WARNING if error.tried else logging.DEBUG, "%s: %s", planned.name, reason)
+        return _outcome(planned, "without", reason)
     except TransientError as error:
         claims.end(context.database, claimed, "again", reason=str(error))
         raise

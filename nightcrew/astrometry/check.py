@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from nightcrew.astrometry.hints import Hint
 from nightcrew.astrometry.sources import Sources
-from nightcrew.errors import NightcrewError
+from nightcrew.errors import NightcrewError, TransientError
 from nightcrew.frames.wcs import Card, sky_of
+from nightcrew.io.atomic import passing
 from nightcrew.io.headers import HeaderValue, read_hdus
 
 Double = NDArray[np.float64]
@@ -81,6 +82,8 @@ def read_answer(folder: Path) -> Raw | Refusal:
         field_x, field_y, ra, dec = _columns(files[1], "field_x", "field_y", "index_ra", "index_dec")
         odds = _columns(files[2], "LOGODDS")[0]
     except (NightcrewError, OSError, ValueError) as error:
+        if cause := passing(error):
+            raise TransientError(f"the plate solver's answer cannot be read now ({cause})") from error
         return Refusal(f"its answer cannot be read ({' '.join(str(error).split())[:120]})")
     matched = (field_x, field_y, ra, dec)
     if len({column.size for column in matched}) != 1 or not all(np.isfinite(column).all() for column in matched):

@@ -7,6 +7,7 @@ believed only after :mod:`nightcrew.astrometry.check`.
 
 from __future__ import annotations
 
+import errno
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from nightcrew.astrometry.check import Answer, Refusal, checked, read_answer
 from nightcrew.astrometry.hints import Hint
 from nightcrew.astrometry.program import Solver
 from nightcrew.astrometry.sources import Sources, brightest
+from nightcrew.errors import TransientError
 from nightcrew.frames.wcs import Card
 from nightcrew.helpers import Ended, closed_environment, run_boxed
+from nightcrew.io.atomic import passing
 
 LEAST_SOURCES = 6
 HINTED_SHARE = 0.5  # of the time box, while a blind search is still to come
@@ -27,6 +30,9 @@ TIME_IS_OVER = "no solution within the time box"
 """How a reason begins when the solver used its time up: it hangs, or searches for ever; see the circuit breaker."""
 _MOST_FILE_BYTES = 64_000_000
 _LEAST_S = 0.2
+_NEARLY = 0.95
+SCRATCH_PREFIX = "nightcrew-plate-"
+"""How the folders begin that the program works in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +58,23 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Unsolved:
-    """No solution, and why, in words."""
+    """No solution, and why, in words.  ``passing``: the time that it took is why, another one may tell more."""
 
     reason: str
+    passing: bool = False
 
 
-def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver) -> Solution | Unsolved:
+def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, *, work: Path | None = None) -> Solution | Unsolved:
     """Solve an image of ``shape`` [y, x] from its ``sources``, with the hint and then blind, within the solver's time box.
 
-    Never raises for what the program does: absent, hanging, failing or answering nonsense are reasons.
+    Never raises for what the program does: absent, hanging, failing or answering nonsense are reasons.  The blind search is asked
+    for only when the one with hints came to its end: how busy the machine was must not decide whose answer a light gets.
+    ``work`` is a folder for what is written meanwhile, the system's without.
+
+    Raises
+    ------
+    TransientError
+        Nothing could be asked for now: a full disk, no memory, too many open files.
     """
     stars = brightest(sources)
     if len(stars) < LEAST_SOURCES:
@@ -73,13 +87,23 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver) 
         box_s = left_s * HINTED_SHARE if place + 1 < len(stages) else left_s
         if box_s < _LEAST_S:
             break
-        found = _stage(stars, shape, stage, hint, replace(solver, time_box_s=box_s))
+        found = _stage(stars, shape, stage, hint, replace(solver, time_box_s=box_s), work)
+        if found is None and place + 1 < len(stages):
+            return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s", passing=True)
+        if found is None:
+            break
         if isinstance(found, Answer):
             return _solution(found, how, time.monotonic() - began)
         reasons.append(f"{how}: {found.reason}")
-    if time.monotonic() - began >= 0.9 * solver.time_box_s:
-        return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s")
-    return Unsolved("; ".join(reasons))
+        if isinstance(found, _Broken):
+            return Unsolved("; ".join(reasons))
+    else:
+        return Unsolved("; ".join(reasons))
+    return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s")
+
+
+class _Broken(Refusal):
+    """The program did not come to its end by itself: there is no second question."""
 
 
 def _solution(found: Answer, how: str, seconds: float) -> Solution:
@@ -97,19 +121,26 @@ def _solution(found: Answer, how: str, seconds: float) -> Solution:
     )
 
 
-def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver) -> Answer | Refusal:
-    """One question to the program; whatever file system or program do, it is a reason."""
+def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver, work: Path | None) -> Answer | Refusal | None:
+    """One question to the program; None when it ran out of time.  Whatever the program does is a reason."""
     try:
-        with tempfile.TemporaryDirectory(prefix="nightcrew-plate-", ignore_cleanup_errors=True) as name:
+        if work is not None:
+            work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=work, ignore_cleanup_errors=True) as name:
             folder = Path(name)
             ended = _ask(stars, shape, stage, solver, folder)
             if ended.code is None:
-                return Refusal(f"it took longer than {solver.time_box_s:.3g} s")
+                return None
             if ended.code:
-                return Refusal(f"it ended with {ended.code}")
+                return _Broken(f"it ended with {ended.code}")
             answer = read_answer(folder)
+            if isinstance(answer, Refusal) and ended.seconds >= _NEARLY * _cpu_s(solver):
+                return None  # it gave up at its own limit
     except OSError as error:
-        return Refusal(f"it could not be run ({error.strerror or type(error).__name__})")
+        cause = "it is being written" if error.errno == errno.ETXTBSY else passing(error)
+        if cause:
+            raise TransientError(f"the plate solver could not be run now ({cause})") from error
+        return _Broken(f"it could not be run ({error.strerror or type(error).__name__})")
     return answer if isinstance(answer, Refusal) else checked(answer, stars, shape, stage, whole)
 
 
@@ -122,7 +153,7 @@ def write_stars(path: Path, stars: Sources) -> None:
 
 def _ask(stars: Sources, shape: tuple[int, int], stage: Hint, solver: Solver, folder: Path) -> Ended:
     write_stars(folder / "stars.xyls", stars)
-    cpu_s = max(1, int(0.8 * solver.time_box_s))
+    cpu_s = _cpu_s(solver)
     (folder / "engine.cfg").write_text(f"cpulimit {cpu_s}\nadd_path {solver.index_folder}\nautoindex\n", encoding="utf-8")
     return run_boxed(
         arguments(solver.program, shape, stage, cpu_s),
@@ -131,6 +162,11 @@ def _ask(stars: Sources, shape: tuple[int, int], stage: Hint, solver: Solver, fo
         environment=closed_environment(solver.program, folder),
         most_file_bytes=_MOST_FILE_BYTES,
     )
+
+
+def _cpu_s(solver: Solver) -> int:
+    """Its own limit: then it ends by itself and says that it found nothing."""
+    return max(1, int(0.8 * solver.time_box_s))
 
 
 def arguments(program: str, shape: tuple[int, int], hint: Hint, cpu_s: int) -> list[str]:

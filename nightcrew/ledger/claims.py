@@ -13,16 +13,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import psutil
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.errors import TransientError
 from nightcrew.ledger import scopes
-from nightcrew.ledger.database import Database, new_id, storable
+from nightcrew.ledger.database import Database, iso, new_id, storable
 from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import claim, product
 
@@ -30,6 +31,9 @@ PLAN = "#plan"
 DEATHS_UNTIL_FAILED = 3
 NO_MEMORY = "not enough memory"  # a death with these words is told by them
 HEARTBEAT_S = 10.0
+PUT_OFF, NOT_TRIED = "put off: ", "not tried now: "
+"""How the reason begins of an optional product that its users do without until it is tried again (``again``)."""
+PUT_OFF_FOR = timedelta(hours=1)
 _DIED = "its process ended without a word"
 
 
@@ -345,20 +349,61 @@ def tries(connection: Connection, scope_id: int, fingerprints: set[str]) -> int:
     return max((count for fingerprint, count in rows if fingerprint in fingerprints), default=0)
 
 
-def ends(connection: Connection, scope_id: int, recipe: str, since: str, most: int = 500) -> list[tuple[str, str, str]]:
-    """How the recipe's starts in a scope ended since a time, latest first; forgiven ones left out.
+@dataclass(frozen=True, slots=True)
+class Later:
+    """When an optional product is tried again, and why not now."""
 
+    until: str
+    reason: str
+
+
+def put_off(connection: Connection, scope_id: int) -> dict[str, Later]:
+    """Fingerprints of a scope that were put off (forgiven ones left out); those that were tried wait for those that were not."""
+    rows = connection.execute(
+        select(claim.c.fingerprint, claim.c.reason, claim.c.ended_at)
+        .where(claim.c.scope_id == scope_id, claim.c.state == "again", claim.c.forgiven.is_(False))
+        .where(or_(claim.c.reason.startswith(PUT_OFF), claim.c.reason.startswith(NOT_TRIED)))
+        .order_by(claim.c.id)
+    )
+    found = {str(print_): Later(_later(ended_at), str(reason)) for print_, reason, ended_at in rows}
+    others = max((one.until for one in found.values() if one.reason.startswith(NOT_TRIED)), default="")
+    return {print_: Later(max(one.until, others), one.reason) for print_, one in found.items()}
+
+
+def _later(ended_at: str) -> str:
+    return iso(datetime.fromisoformat(f"{ended_at}+00:00") + PUT_OFF_FOR)
+
+
+def put_offs(connection: Connection, fingerprint: str) -> int:
+    """How often this was tried and put off; forgiven ones left out."""
+    where = (claim.c.fingerprint == fingerprint, claim.c.state == "again", claim.c.forgiven.is_(False))
+    return int(connection.execute(select(func.count()).where(*where, claim.c.reason.startswith(PUT_OFF))).scalar_one())
+
+
+def tried_in_vain(connection: Connection, scope_id: int, recipe: str) -> dict[str, int]:
+    """How often each fingerprint of the recipe was tried without a product, forgiven or not."""
+    vain = or_(claim.c.state.in_(("failed", "died")), and_(claim.c.state == "again", claim.c.reason.startswith(PUT_OFF)))
+    where = (claim.c.scope_id == scope_id, claim.c.recipe == recipe, vain)
+    rows = connection.execute(select(claim.c.fingerprint, func.count()).where(*where).group_by(claim.c.fingerprint))
+    return {str(row[0]): int(row[1]) for row in rows}
+
+
+def ends(connection: Connection, scope_id: int, recipe: str, since: str, most: int = 500) -> list[tuple[str, str, str]]:
+    """How the recipe's starts in a scope ended since a time, latest first; forgiven ones, and those not tried, left out.
+
+    What was put off has the state ``again`` and its reason without those words.
     Each is (state, reason, the made product's metrics as JSON text, "" where nothing was made).
     """
     rows = connection.execute(
         select(claim.c.state, claim.c.reason, product.c.metrics)
         .join(product, product.c.claim_id == claim.c.id, isouter=True)
-        .where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.state.in_(("done", "failed")), claim.c.forgiven.is_(False))
+        .where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.forgiven.is_(False))
+        .where(or_(claim.c.state.in_(("done", "failed")), and_(claim.c.state == "again", claim.c.reason.startswith(PUT_OFF))))
         .where(claim.c.ended_at >= since)
         .order_by(claim.c.id.desc())
         .limit(most)
     )
-    return [(str(row.state), str(row.reason), str(row.metrics or "")) for row in rows]
+    return [(str(row.state), str(row.reason).removeprefix(PUT_OFF), str(row.metrics or "")) for row in rows]
 
 
 def forgive(connection: Connection, scope_id: int, fingerprints: set[str] | None = None) -> int:

@@ -273,6 +273,10 @@ class Builder:
         failure = self.snapshot.failures.get(print_)
         if failure is not None:
             return "failed", failure.reason
+        if self.is_put_off(print_):
+            later = self.snapshot.put_off[print_]
+            self.wakes.append(later.until)
+            return "pending", later.reason
         for item in draft.inputs:
             if item.frame is not None:
                 if item.frame.absent:
@@ -300,6 +304,11 @@ class Builder:
         """What association compares of a chosen master, planned here or borrowed."""
         planned = self.products.get(print_)
         return planned.facts if planned is not None else self.elsewhere[print_].facts
+
+    def is_put_off(self, print_: str) -> bool:
+        """Is this not tried now, so that its users do without it?"""
+        later = self.snapshot.put_off.get(print_)
+        return later is not None and later.until > self.as_of
 
     def product_row(self, print_: str) -> ProductRow | None:
         """The made product of that fingerprint."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nightcrew.frames.profiles import Rules
-from nightcrew.ledger.claims import Failure
+from nightcrew.ledger.claims import Failure, Later
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.recipes.parameters import NightParameters
 
@@ -35,6 +35,7 @@ class Snapshot:
     parameters: NightParameters
     rules: Rules
     remake: bool = True  # False: an old night, whose outdated products are kept until a person asks
+    put_off: Mapping[str, Later] = field(default_factory=dict)  # fingerprints of what is optional and not tried now
     models: ProductRow | None = None  # detector models of the laboratory set that the rules name
     hindrances: Mapping[str, str] = field(default_factory=dict)  # fingerprint -> why it could not be made for now
 

@@ -3,6 +3,7 @@
 A light is planned with its solution when that was made, and exactly as without plate solving when it was not needed (the
 header has valid coordinates) or could not be made: a solver that fails changes nothing.  Since a failure is a row of the ledger
 like any other, ``nightcrew rerun`` forgives it and the solver is asked again; then just the lights that it solves are made anew.
+The same holds for what was put off and is tried by itself later.
 
 What an earlier solver gave stands while the one of today has nothing, but only for the pixels that it was made of and within the
 limits that are asked for today; and never when a person marked it bad.
@@ -63,7 +64,8 @@ class PlatePlanner:
             builder.keep_current(draft, why if standing is not None else NOT_FITTING)
             return _taken(standing)
         planned = builder.add(draft)
-        return _taken(standing) if planned.status == "failed" else [Input(RECIPE, planned.fingerprint)]
+        does_without = planned.status == "failed" or (planned.status == "pending" and builder.is_put_off(planned.fingerprint))
+        return _taken(standing) if does_without else [Input(RECIPE, planned.fingerprint)]
 
     def _why_not_asked(self, frame: FrameRow) -> str:
         if self._plates is None or self._plates.unavailable:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import logging
+import os
 import shutil
 import time
 import warnings
 from collections import Counter
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from nightcrew.astrometry.sources import brightest, sources_of
 from nightcrew.io.headers import read_hdus
 from nightcrew.io.images import read_image
 from nightcrew.ledger import products
+from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.planning.explain import explain_file
 from nightcrew.settings import PlateSolvingSettings
@@ -36,7 +40,7 @@ from reports.verdict import judge
 from tasks import workspace
 from tasks.catalogues import columns
 from tasks.executor import ScopeRun, Wish, look
-from tasks.plate_solutions import NOT_ASKED, wasted_boxes
+from tasks.plate_solutions import wasted_boxes
 from tasks.sky import product_wcs
 from tests.astrometry.fakes import answer, script
 from tests.support.small_nights import Bench, make_raw, small_plan
@@ -140,7 +144,13 @@ class Night:
 
     def reasons(self) -> list[str]:
         """Why there is no plate solution, a light each."""
-        return [product.reason for run in self.bench.run() if run.plan for product in run.plan.with_status("failed")]
+        return [
+            product.reason
+            for run in self.bench.run()
+            if run.plan
+            for product in run.plan.with_status("failed", "pending")
+            if product.reason
+        ]
 
 
 def states(runs: list[ScopeRun]) -> Counter[tuple[str, str]]:
@@ -246,13 +256,80 @@ def test_a_solver_that_hangs_is_not_asked_for_ever(sky: Path, finished: Path, tm
     night.bench.run()
     assert time.monotonic() - start < 10.0
     reasons = sorted(night.reasons())
-    assert [reason.startswith(TIME_IS_OVER) for reason in reasons] == [True, True, False]
-    assert reasons[2] == "the solver was not asked: it used its time box up for 2 lights in a row"
+    assert [reason.startswith(f"put off: {TIME_IS_OVER}") for reason in reasons] == [False, True, True]
+    assert reasons[0] == "not tried now: the solver was not asked: it used its time box up for 2 lights in a row"
     assert night.bench.content() == content(finished, sky)
     night.solver.joinpath("solve-field").write_text(f"#!/bin/sh\ncp {sky}/answers/$(sha256sum < stars.xyls | cut -d' ' -f1)/* .\n")
     night.bench = night.opened()  # another program: asked by itself
     night.bench.run(Wish(retry=True))
     assert night.reasons() == []
+
+
+def two_hard_ones(tmp_path: Path) -> str:
+    """A solver that searches for ever for the first two lights that it is asked for, whenever, and solves the others."""
+    return f"""h=$(sha256sum < stars.xyls); D={tmp_path}/hard; touch $D
+        if [ $(wc -l < $D) -lt 2 ] && ! grep -q "$h" $D; then echo "$h" >> $D; fi; grep -q "$h" $D && exec /bin/sleep 60; RIGHT"""
+
+
+def test_lights_that_were_not_asked_for_are_asked_for_by_themselves(
+    sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two lights use the time box up, the third could be solved: an hour later it is, before those two are tried again."""
+    monkeypatch.setattr("tasks.plate_solutions.MOST_TIME_BOXES", 2)
+    night = Night(sky, finished, tmp_path, two_hard_ones(tmp_path), time_box_s=1.0)
+    night.bench.run()
+    assert night.times_asked() == 2
+    assert {row.state for row in night.bench.files() if row.kind == "light"} == {"done"}  # they do not wait for it
+    wake_at = night.bench.scopes()[0].wake_at
+    assert iso(night.bench.now) < wake_at <= iso(night.bench.now + timedelta(hours=1))
+    night.bench.now += timedelta(hours=1, seconds=1)
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == 1
+    for _ in range(3):
+        night.bench.now += timedelta(hours=1, seconds=1)
+        night.bench.run()
+    assert night.reasons() == [f"{TIME_IS_OVER} of 1 s; so 3 times"] * 2  # not for ever
+    assert night.times_asked() == 2 * 3 + 1
+
+
+@pytest.mark.slow
+def test_rerun_asks_first_for_what_was_never_asked_for(sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.plate_solutions.MOST_TIME_BOXES", 2)
+    night = Night(sky, finished, tmp_path, two_hard_ones(tmp_path), time_box_s=1.0)
+    night.bench.run()
+    night.bench.run(Wish(retry=True))
+    assert sum(night.wcs_of_lights()) == 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_no_failure_of_the_solver(sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    night = Night(sky, finished, tmp_path, "RIGHT")
+    with monkeypatch.context() as patch:
+        patch.setattr("nightcrew.astrometry.solve.write_stars", full)
+        night.bench.run()
+        assert night.reasons() == ["put off: the plate solver could not be run now (No space left on device)"] * UNSOLVED
+        assert night.bench.content() == content(finished, sky)
+    night.bench.now += timedelta(hours=1, seconds=1)
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == UNSOLVED
+
+
+@pytest.mark.slow
+def test_a_busy_machine_does_not_change_whose_answer_a_light_gets(sky: Path, finished: Path, tmp_path: Path) -> None:
+    """The question with hints, which the solver can answer, is killed by its time: the blind one is not asked instead."""
+    text = f'case "$*" in *--ra*) [ -e {tmp_path}/busy ] && exec /bin/sleep 60;; esac; RIGHT'
+    night = Night(sky, finished, tmp_path, text, time_box_s=3.0)
+    (tmp_path / "busy").touch()
+    night.bench.run()
+    assert sum(night.wcs_of_lights()) == 0
+    (tmp_path / "busy").unlink()
+    night.bench.now += timedelta(hours=1, seconds=1)
+    night.bench.run()
+    of_plates = [row.metrics for row in night.bench.products() if row.recipe == "plate_solution" and row.metrics["source"] == "solved"]
+    assert [one["how"] for one in of_plates] == ["with hints"] * UNSOLVED
 
 
 @pytest.mark.slow
@@ -394,7 +471,7 @@ OVER, NOTHING, SOLVED_ONE, BY_HEADER = (
     ("done", "", '{"source": "solved"}'),
     ("done", "", '{"source": "header"}'),
 )
-REFUSED = ("failed", f"{NOT_ASKED}: it used its time box up for 3 lights in a row", "")
+AGAIN, NO_ROOM = ("again", f"{TIME_IS_OVER} of 30 s", ""), ("again", "the plate solver could not be run now", "")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +481,7 @@ REFUSED = ("failed", f"{NOT_ASKED}: it used its time box up for 3 lights in a ro
         ([OVER] * 2, 0),
         ([OVER] * 3, 3),
         ([OVER, BY_HEADER, OVER, BY_HEADER, OVER], 3),  # lights that need no solver say nothing of it
-        ([REFUSED] * 400 + [OVER] * 3, 3),
+        ([AGAIN, NO_ROOM] * 3, 3),
         ([NOTHING, OVER, OVER, OVER], 0),
         ([OVER, OVER, OVER, SOLVED_ONE], 0),  # clouds
         ([OVER] * 20 + [SOLVED_ONE], 20),
