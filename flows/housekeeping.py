@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path, PurePosixPath
 
+from nightcrew.astrometry.solve import SCRATCH_PREFIX
 from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX
 from nightcrew.ledger import claims, migrate, products, retention
 from nightcrew.ledger.database import iso
@@ -47,7 +49,7 @@ def tidy(space: Workspace, today: date) -> Tidied:
     if copy is not None and keep.backups:
         _drop_old(copy.parent.glob(f"{copy.name.removesuffix(f'.{today.isoformat()}.bak')}.????-??-??.bak"), keep.backups)
     retired = _retire(space, keep.superseded_days) if keep.superseded_days else 0
-    orphans = _sweep_orphans(space)
+    orphans = _sweep_orphans(space) + _sweep_scratch(space.context.work or Path(tempfile.gettempdir()))
     logs = _drop_logs(space.settings.state.root / "logs", keep.logs_days) if keep.logs_days else 0
     _drop_pictures(space.settings.state.root / FOLDER)
     done = Tidied(backup=str(copy or ""), retired=retired, orphans=orphans, logs=logs)
@@ -116,6 +118,18 @@ def _sweep_folders(root: Path, known: set[str], begun: set[str], at_work: set[st
         elif final is not None and final[1] in begun and PurePosixPath(path.relative_to(root)) not in owned:
             shutil.rmtree(path, ignore_errors=True)
             gone += 1
+    return gone
+
+
+def _sweep_scratch(folder: Path) -> int:
+    """Folders of ours that a plate solver worked in and that nobody took away for a day: a worker died; how many."""
+    gone = 0
+    for path in folder.glob(f"{SCRATCH_PREFIX}*"):
+        seen = _seen(path)
+        if seen is None or not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or time.time() - seen.st_mtime <= _DAY_S:
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+        gone += not path.exists()
     return gone
 
 

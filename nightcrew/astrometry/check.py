@@ -7,6 +7,7 @@ import io
 import math
 import stat
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ MOST_RMS_PX = 2.0
 MOST_AXIS_RATIO = 1.1
 MOST_DISTORTION = 0.02
 """Of the diagonal: so far may the distortion polynomial move a corner; more is a wild extrapolation."""
+_J2000 = 2000.0
 _SAME_STAR_PX = 0.01
 _MOST_BYTES = 16_000_000
 _SCALE_SLACK = 1.02  # the solver's own limits are those of its first match, before the fit
@@ -130,6 +132,9 @@ def checked(raw: Raw, stars: Sources, shape: tuple[int, int], stage: Hint, whole
     too.  Scale and middle are worked out from the cards, the residuals from the matched stars, which must be stars that we gave.
     """
     sky = sky_of(dataclasses.replace(raw.hdu, shape=shape))
+    fault = _frame_fault({key: value for key, value, _ in sky.cards})
+    if fault:
+        return Refusal(fault)
     ra, dec, scale = sky.ra_deg, sky.dec_deg, sky.scale_arcsec_per_px
     if not sky.valid or ra is None or dec is None or scale is None:
         return Refusal(f"its WCS is not valid: {sky.reason}")
@@ -160,6 +165,15 @@ _COMMENTS = {
     "CRVAL2": "[deg] declination of the reference pixel",
     "EQUINOX": "[yr] of the coordinates",
 }
+
+
+def _frame_fault(cards: Mapping[str, HeaderValue]) -> str:
+    """The frame of its coordinates must be that of the indexes, for which the matched stars vouch: ICRS, or FK5 of 2000."""
+    frames = [str(cards[key]).upper() for key in ("RADESYS", "RADECSYS") if key in cards]
+    equinox = cards.get("EQUINOX", 2000.0)
+    if all(frame in ("ICRS", "FK5") for frame in frames) and equinox == _J2000:
+        return ""
+    return f"its coordinates are of another frame ({' '.join(frames)[:20]} {equinox}), ICRS or FK5 of 2000 are expected".replace("( ", "(")
 
 
 def _scale_fault(scale: float, stage: Hint, whole: Hint, *, against_header: bool) -> str:

@@ -47,9 +47,12 @@ def find_solver(program: str, index_folder: Path | None, time_box_s: float) -> S
     if not files:
         where = str(index_folder) if index_folder is not None else " or ".join(INDEX_FOLDERS[:2])
         raise NoSolverError(f"the plate solver has no index files: none in {where}")
-    listed = tuple((path.name, path.stat().st_size) for path in files)
     found = os.path.abspath(found)  # noqa: PTH100  it runs in a folder of its own; a link stays a link
-    status = os.stat(found)  # noqa: PTH116
+    try:
+        listed = tuple((path.name, path.stat().st_size) for path in files)
+        status = os.stat(found)  # noqa: PTH116
+    except OSError as error:  # they are being replaced
+        raise NoSolverError(f"the files of the plate solver {program!r} cannot be read ({error.strerror})") from error
     digest = _program_digest(found, status.st_size, status.st_mtime_ns)
     return Solver(found, str(folder), time_box_s, hashlib.sha256(repr((digest, listed)).encode()).hexdigest()[:12])
 

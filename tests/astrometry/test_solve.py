@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from nightcrew.astrometry.hints import Hint, header_scales, hint_of
 from nightcrew.astrometry.program import NoSolverError, find_solver
 from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, Unsolved, arguments, solve
 from nightcrew.astrometry.sources import Sources, brightest, sources_of
+from nightcrew.errors import TransientError
 from tests.astrometry.fakes import DEC_DEG, RA_DEG, SCALE, SHAPE, answer, answering, field, script, solver
 
 HINT = Hint(ra_deg=RA_DEG + 0.1, dec_deg=DEC_DEG, radius_deg=2.0, scale_low=1.5, scale_high=2.5)
@@ -51,6 +53,8 @@ def test_a_right_answer_is_a_solution(tmp_path: Path) -> None:
         ({"matched": 5}, "only 5 stars were matched, 6 are needed"),
         ({"odds": 15.0}, "its odds are too low (logarithm 15.0, 20.7 are needed)"),
         ({"odds": float("nan")}, "its answer says nothing of its odds"),
+        ({"cards": [("RADESYS", "FK4"), ("EQUINOX", 1950.0)]}, "its coordinates are of another frame (FK4 1950.0)"),
+        ({"cards": [("RADESYS", "FK5"), ("EQUINOX", 1950.0)]}, "its coordinates are of another frame (FK5 1950.0)"),
         ({"ratio": 1.2}, "its pixels are not square"),
         ({"distortion": 1e-3}, "its distortion moves a corner by"),
     ],
@@ -155,6 +159,29 @@ def test_an_absent_program_or_no_index_files_are_told(tmp_path: Path) -> None:
     (tmp_path / "index-1.fits").unlink()
     with pytest.raises(NoSolverError, match="no index files: none in"):
         find_solver(os.fspath(path), tmp_path, 1.0)
+
+
+def test_files_of_a_solver_that_vanish_meanwhile_are_no_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = script(tmp_path, "exit 0")
+    gone = [tmp_path / "index-1.fits", tmp_path / "index-2.fits"]
+    monkeypatch.setattr("nightcrew.astrometry.program._indexes", lambda folder: (tmp_path, gone))
+    with pytest.raises(NoSolverError, match="cannot be read"):
+        find_solver(os.fspath(path), tmp_path, 1.0)
+
+
+def test_what_it_writes_lies_in_the_folder_for_that_and_a_full_one_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(tmp_path / "bin", f"pwd > {tmp_path}/where; exit 0")
+    solve(field(), SHAPE, BLIND, solver(tmp_path / "bin"), work=tmp_path / "work")
+    assert Path((tmp_path / "where").read_text().strip()).parent == tmp_path / "work"
+    for number in (errno.ENOSPC, errno.EMFILE, errno.ENOMEM, errno.ETXTBSY):
+
+        def fails(*_: object, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr("nightcrew.astrometry.solve.write_stars", fails)
+        with pytest.raises(TransientError, match="could not be run now"):
+            solve(field(), SHAPE, BLIND, solver(tmp_path / "bin"), work=tmp_path / "work")
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_the_identity_of_a_solver_is_that_of_its_files_not_of_their_place(tmp_path: Path) -> None:

@@ -398,3 +398,14 @@ def test_a_deliberate_stop_of_the_service_in_a_night_does_not_make_it_need_a_loo
     page = after.path.read_text(encoding="utf-8")
     assert f"the run of {NIGHT}/NCSIM was stopped with the service, and goes on since it was started again" in page
     assert "Crashed" not in page
+
+
+def test_folders_that_a_plate_solver_worked_in_go_after_a_day(tmp_path: Path) -> None:
+    old, young, other = (tmp_path / name for name in ("nightcrew-plate-a", "nightcrew-plate-b", "another-plate"))
+    for folder in (old, young, other):
+        folder.mkdir()
+        (folder / "stars.xyls").touch()
+    for folder in (old, other):
+        os.utime(folder, (time.time() - 90_000,) * 2)
+    assert housekeeping._sweep_scratch(tmp_path) == 1
+    assert sorted(tmp_path.iterdir()) == [other, young]

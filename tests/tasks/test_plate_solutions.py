@@ -265,6 +265,16 @@ def test_a_solver_that_hangs_is_not_asked_for_ever(sky: Path, finished: Path, tm
     assert night.reasons() == []
 
 
+@pytest.mark.slow
+def test_a_blind_answer_elsewhere_than_the_header_points_is_noticed(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, "RIGHT", radius_deg=1e-5)
+    night.bench.run()
+    notes = [note for row in night.lights() for note in row.metrics["notes"] if "blind" in note]
+    assert len(notes) == UNSOLVED
+    assert all("degrees from where the header points" in note for note in notes)
+    assert f"({UNSOLVED} blind, {UNSOLVED} of them elsewhere than the header points)" in judged_html(night.page())
+
+
 def two_hard_ones(tmp_path: Path) -> str:
     """A solver that searches for ever for the first two lights that it is asked for, whenever, and solves the others."""
     return f"""h=$(sha256sum < stars.xyls); D={tmp_path}/hard; touch $D
