@@ -8,8 +8,11 @@ import json
 import os
 import re
 import textwrap
+import threading
+import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,6 +28,7 @@ FILE_NAME = "nightcrew.toml"
 PREFIX = "NIGHTCREW_"
 OTHER_VARIABLES = frozenset({"NIGHTCREW_CONFIG"})  # ours, but no option
 SECRETS = {("mail", "password"), ("prefect", "auth"), ("reports", "password")}
+_ANSWER_S = 5.0  # how long a watched folder is waited for that does not answer
 _PREAMBLE = """\
 # The configuration of Nightcrew.  Every option stands here with its default; change what you need, delete the rest.
 # The environment overrides: NIGHTCREW_<SECTION>__<KEY>.  Relative paths count from the folder of this file.
@@ -60,7 +64,7 @@ def load(path: Path | str | None = None) -> Settings:
 
 def _check_folders(settings: Settings, file: Path, text: str) -> None:
     """Refuse watched folders that lie in one another, or in our own: a file would be seen twice, or products as raw frames."""
-    watched = [Path(os.path.realpath(folder.path)) for folder in settings.folders]
+    watched = _real([folder.path for folder in settings.folders])
     ours = {"products.root": settings.products.root, "reports.root": settings.reports.root, "state.root": settings.state.root}
     for place, path in enumerate(watched):
         where = f"{_place(file, text, ('folders', place, 'path'))}: folders.{place}.path"
@@ -70,6 +74,23 @@ def _check_folders(settings: Settings, file: Path, text: str) -> None:
         for name, root in ours.items():
             if path.is_relative_to(os.path.realpath(root)):
                 raise Refused(f"{where}: {path} lies in {name}; our own files would be taken for raw frames")
+
+
+def _real(paths: Sequence[Path]) -> list[Path]:
+    """The real paths; one whose server is gone, so that nothing answers, stands as it is written."""
+    found = dict(enumerate(paths))
+
+    def look(place: int, path: Path) -> None:
+        with suppress(ValueError):  # no path at all: whoever opens it says so
+            found[place] = Path(os.path.realpath(path))
+
+    threads = [threading.Thread(target=look, args=(place, path), daemon=True) for place, path in enumerate(paths)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _ANSWER_S
+    for thread in threads:
+        thread.join(max(until - time.monotonic(), 0.0))
+    return [found[place] for place in range(len(paths))]
 
 
 def _find(path: Path | str | None) -> Path | None:

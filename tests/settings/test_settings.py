@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from nightcrew import settings_file
 from nightcrew.errors import Refused
 from nightcrew.recipes.parameters import set_options
 from nightcrew.settings import Settings
@@ -202,3 +205,25 @@ predict_krad = [1.0, 2.5]
     given = Settings.load(tmp_path / "a.toml")
     (tmp_path / "b.toml").write_text(file_of(given), encoding="utf-8")
     assert Settings.load(tmp_path / "b.toml").model_dump() == given.model_dump()
+
+
+def test_a_watched_folder_that_does_not_answer_hinders_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a share is gone: whoever looks at the folder hangs; the other folders are still told from one another."""
+    silent, answers, looked = tmp_path / "silent", threading.Event(), os.path.realpath
+
+    def realpath(path: str | Path, **options: bool) -> str:
+        if Path(path) == silent:
+            answers.wait(30.0)
+        return looked(path, **options)
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    monkeypatch.setattr(settings_file, "_ANSWER_S", 0.2)
+    folders = "".join(f'[[folders]]\npath = "{path}"\n' for path in (silent, tmp_path / "raw"))
+    start = time.monotonic()
+    try:
+        assert [folder.path for folder in Settings.load(written(folders)).folders] == [silent, tmp_path / "raw"]
+        assert time.monotonic() - start < 5.0
+        with pytest.raises(Refused, match="would be seen twice"):
+            Settings.load(written(folders + f'[[folders]]\npath = "{tmp_path}/raw/inner"\n'))
+    finally:
+        answers.set()
