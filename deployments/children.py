@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from nightcrew.errors import NightcrewError, TransientError
 from nightcrew.settings import Settings
 from reports.text import visible
 
 _LOG = logging.getLogger("nightcrew")
+_FRAME = re.compile(r'[ |+]* File "')  # of a trace: a place, and the words of the program there
 
 
 class OneLine(logging.Formatter):
-    """A message is one line of letters that can be seen: the name of a file can neither forge a line of the log nor steer a terminal."""
+    """A message is one line of letters that can be seen: the name of a file can neither forge a line of the log nor steer a terminal.
+
+    A trace keeps its lines; the texts of its exceptions and their notes are one each.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name of the base class
         record.message = visible(record.message)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  the name of the base class
+        trace = traceback.TracebackException(*ei)
+        _show_notes(trace)
+        lines: list[str] = []
+        for part in trace.format():
+            text = part.strip("\n")
+            lines += text.split("\n") if _FRAME.match(text) else [text]
+        return "\n".join(map(visible, lines))
+
+
+def _show_notes(trace: traceback.TracebackException) -> None:
+    """Each note of the exceptions of ``trace`` one line, which says what it is."""
+    notes = trace.__notes__ if isinstance(trace.__notes__, list) else []
+    trace.__notes__ = [f"note: {visible(str(note))}" for note in notes]
+    for one in (trace.__cause__, trace.__context__, *(trace.exceptions or ())):
+        if one is not None:
+            _show_notes(one)
 
 
 def log_to_stderr() -> None:
