@@ -21,6 +21,11 @@ def _named(name: str | bytes) -> Callable[[Spot], Path]:
     return make
 
 
+def _option_name(spot: Spot) -> Path:
+    whole = spot.exposure()
+    return spot.write("--x;touch PWNED;#.fit", whole[: len(whole) // 2])
+
+
 def _long_name(spot: Spot) -> Path:
     return spot.write("l" * (255 - len(".fit")) + ".fit", spot.exposure())
 
@@ -117,4 +122,10 @@ KINDS: tuple[TroubleKind, ...] = (
     TroubleKind(name="hidden_file", make=_hidden("._crew.fit"), source="", states=UNSEEN, description="a resource fork of another system"),
     TroubleKind(name="temporary_file", make=_hidden("crew-1.fit.part"), source="", states=UNSEEN, description="an unfinished download"),
     TroubleKind(name="folder_junk", make=_hidden(".DS_Store"), source="", states=UNSEEN, description="a desktop's own file"),
+    TroubleKind(
+        name="option_name",
+        make=_option_name,
+        words=("truncated", "incomplete", "cut"),
+        description="half a light, whose name begins as an option does and ends as a command",
+    ),
 )

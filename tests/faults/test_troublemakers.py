@@ -7,6 +7,7 @@ import hashlib
 import html
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -299,6 +300,17 @@ def test_no_name_and_no_header_does_anything_on_a_page(night: Night) -> None:
     assert "root:x:0" not in night.pages
     for name in ("nightcrew-escape", "owned"):
         assert not list(night.bench.settings.products.root.parent.parent.rglob(name))
+
+
+def test_every_command_on_a_page_is_one_command_about_one_thing(night: Night) -> None:
+    """No name of a file ends a command, begins another or is an option."""
+    offered = {html.unescape(one) for one in re.findall(r"nightcrew why [^<]+", night.pages)}
+    assert any("touch PWNED" in one for one in offered)
+    for one in offered:
+        lexer = shlex.shlex(re.sub(r"\$'[^']*'", "raw", one), posix=False, punctuation_chars=True)
+        lexer.whitespace_split = True
+        _, _, about, *more = lexer
+        assert (about.startswith("-"), more) == (False, []), one
 
 
 def test_every_file_that_needs_a_person_is_on_the_page(night: Night) -> None:
