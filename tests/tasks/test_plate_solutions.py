@@ -201,6 +201,10 @@ def test_a_solved_light_has_the_coordinates_and_says_whose(sky: Path, finished: 
     assert (plates.from_header, plates.solved, plates.blind, plates.unsolved, plates.failure_percent) == (1, UNSOLVED, 0, 0, 0.0)
     assert plates.rms_arcsec is not None
     assert plates.rms_arcsec < 0.01  # the answers have no noise
+    bad = next(row for row in night.bench.products() if row.recipe == "plate_solution" and row.metrics["source"] == "solved")
+    products.mark_bad(night.bench.space.database, bad.id, "it is another galaxy", remake_scopes=3)
+    night.bench.run()
+    assert [row.key for row in night.lights() if not row.metrics["wcs"]["valid"]] == [bad.key]
 
 
 OTHER_FAILURES = ("exit 0", "yes | head -c 3000000; exit 1", "echo rubbish > stars.wcs")
@@ -295,10 +299,15 @@ def test_lights_that_were_not_asked_for_are_asked_for_by_themselves(
     night.bench.now += timedelta(hours=1, seconds=1)
     night.bench.run()
     assert sum(night.wcs_of_lights()) == 1
-    for _ in range(3):
-        night.bench.now += timedelta(hours=1, seconds=1)
+
+
+@pytest.mark.slow
+def test_a_light_is_not_put_off_for_ever(sky: Path, finished: Path, tmp_path: Path) -> None:
+    night = Night(sky, finished, tmp_path, two_hard_ones(tmp_path), time_box_s=1.0)
+    for _ in range(4):
         night.bench.run()
-    assert night.reasons() == [f"{TIME_IS_OVER} of 1 s; so 3 times"] * 2  # not for ever
+        night.bench.now += timedelta(hours=1, seconds=1)
+    assert night.reasons() == [f"{TIME_IS_OVER} of 1 s; so 3 times"] * 2
     assert night.times_asked() == 2 * 3 + 1
 
 
@@ -404,6 +413,7 @@ def test_a_solution_of_other_pixels_is_not_a_lights(sky: Path, finished: Path, t
     assert states(night.bench.run()) == {}
 
 
+@pytest.mark.slow
 def test_cards_for_another_shape_are_refused_by_the_light(
     sky: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,7 +431,8 @@ def test_cards_for_another_shape_are_refused_by_the_light(
     assert notes["its plate solution holds for 128 x 128 px, the light has 100 x 110: it is not used"] == UNSOLVED
 
 
-def test_a_solution_that_a_person_marked_bad_is_not_used(sky: Path, finished: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_solution_that_a_person_marked_bad_stays_away(sky: Path, finished: Path, tmp_path: Path) -> None:
     night = Night(sky, finished, tmp_path, "RIGHT")
     night.bench.run()
     plate = next(row for row in night.bench.products() if row.recipe == "plate_solution" and row.metrics["source"] == "solved")
