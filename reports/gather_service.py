@@ -28,7 +28,7 @@ from reports.night_data import Archive, ScopeData, name_of
 from reports.text import minute, plural
 
 _SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
-_LEVELS: dict[str, Level] = {"info": "info", "warning": "warning", "problem": "problem"}
+_LEVELS: dict[str, Level] = {"info": "info", "notice": "notice", "warning": "warning", "problem": "problem"}
 _GRAVITY: tuple[Level, ...] = ("info", "notice", "warning", "problem")
 MOST_NOTICES = 12  # of what happened, on one page
 _NAMED = 3  # vanished files; all of them are in the saved numbers
@@ -101,7 +101,9 @@ def _notice(level: str, said: Sequence[tuple[str, str]]) -> Notice:
     times = sum(messages.counted(one)[1] for _, one in said)
     often = f" ({times} times, the last at {_shown(last or said[-1][0])})" if times > 1 else ""
     known = _LEVELS.get(level, "info")
-    return Notice(level=known, text=text + often, at=_shown(said[0][0]), command=command("doctor") if known != "info" else "")
+    return Notice(
+        level=known, text=text + often, at=_shown(said[0][0]), command=command("doctor") if known in ("warning", "problem") else ""
+    )
 
 
 def stray_notice(rows: Sequence[PathRow]) -> tuple[Notice, ...]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, Row, RowMapping, func, insert, select, update
 
 from nightcrew.ledger.database import Database, iso, new_id
-from nightcrew.ledger.schema import happening, mail, report, scope, sign_of_life
+from nightcrew.ledger.schema import dispatch, happening, mail, report, scope, sign_of_life
 
 STARTED, STOPPED = "started", "stopped"
 """What the service writes down of itself at its start, and at the end of a stop that somebody asked for; a killed one writes no end."""
@@ -195,14 +196,32 @@ def happenings(connection: Connection, since: str, until: str = "9999") -> list[
     return [(row.at, row.source, row.level, row.text) for row in connection.execute(statement)]
 
 
+OVERCOME = "notice"
+"""The level of a trouble that passed by itself."""
+
+
 def happenings_of(
     connection: Connection, scope_ids: Sequence[int], span: tuple[str, str] = ("", ""), until: str = "9999"
 ) -> list[tuple[str, str, str, str]]:
-    """As :func:`happenings`: what happened to these scopes before ``until``, and in ``span`` what happened to anything."""
+    """As :func:`happenings`: what happened to these scopes before ``until``, and in ``span`` what happened to anything.
+
+    What a later run of the same scope overcame, since it ended well or finished the plan, is a ``notice``: it is told, and nobody has
+    to do anything.
+    """
     of_scopes = happening.c.scope_id.in_(list(scope_ids)) & (happening.c.at < until)
     in_span = (happening.c.at >= span[0]) & (happening.c.at < span[1])
-    statement = select(happening).where(of_scopes | in_span).order_by(happening.c.id)
-    return [(row.at, row.source, row.level, row.text) for row in connection.execute(statement)]
+    ended_well = select(dispatch.c.scope_id, func.max(dispatch.c.changed_at)).where(
+        dispatch.c.scope_id.in_(list(scope_ids)), dispatch.c.outcome == "Completed", dispatch.c.changed_at < until
+    )
+    well: dict[int, str] = dict(connection.execute(ended_well.group_by(dispatch.c.scope_id)).tuples().all())
+    finished = select(scope.c.id).where(scope.c.id.in_(list(scope_ids)), scope.c.mark <= scope.c.planned_mark)
+    well |= dict.fromkeys(connection.execute(finished).scalars(), until)
+    rows = connection.execute(select(happening).where(of_scopes | in_span).order_by(happening.c.id))
+    return [(row.at, row.source, OVERCOME if _is_overcome(row, well) else row.level, row.text) for row in rows]
+
+
+def _is_overcome(row: Row[Any], ended_well: Mapping[int, str]) -> bool:
+    return bool(row.level != "info" and row.at < ended_well.get(row.scope_id, ""))
 
 
 def alive(database: Database, source: str, text: str = "") -> None:

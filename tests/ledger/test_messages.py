@@ -113,6 +113,31 @@ def test_happenings_of_a_span(shelf: Shelf) -> None:
         assert messages.happenings(connection, "2020", now) == []
 
 
+def levels_of(shelf: Shelf, scope_id: int) -> list[str]:
+    with shelf.database.read() as connection:
+        return [level for _, _, level, _ in messages.happenings_of(connection, [scope_id])]
+
+
+def test_a_trouble_that_a_later_run_overcame_needs_nobody(shelf: Shelf, scope_id: int) -> None:
+    messages.happened(shelf.database, "service", "problem", "the run ended Crashed", scope_id)
+    assert levels_of(shelf, scope_id) == ["problem"]
+    shelf.now += timedelta(seconds=1)
+    row = dispatches.request(shelf.database, "night", scope_id)
+    dispatches.end(shelf.database, row, "Failed: once more")
+    assert levels_of(shelf, scope_id) == ["problem", "problem"]
+    shelf.now += timedelta(seconds=1)
+    row = dispatches.request(shelf.database, "night", scope_id)
+    dispatches.end(shelf.database, row, "Completed")
+    assert levels_of(shelf, scope_id) == [messages.OVERCOME] * 2
+    shelf.now += timedelta(seconds=1)
+    messages.happened(shelf.database, "service", "warning", "a product was lost", scope_id)
+    assert levels_of(shelf, scope_id) == [messages.OVERCOME, messages.OVERCOME, "warning"]
+    with shelf.database.write() as connection:
+        scopes.planned(connection, scope_id, read_mark=scopes.get(connection, scope_id).mark, wake_at="")
+    shelf.now += timedelta(seconds=1)
+    assert levels_of(shelf, scope_id) == [messages.OVERCOME] * 3  # its plan is finished
+
+
 def test_what_hinders_again_and_again_is_one_row_with_a_count(shelf: Shelf, scope_id: int) -> None:
     """Retries whose sentences differ in numbers alone; another file, another day and another scope are told by themselves."""
 
