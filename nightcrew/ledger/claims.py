@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
-from sqlalchemy import Connection, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.errors import TransientError
-from nightcrew.ledger import scopes
+from nightcrew.ledger import messages, scopes
 from nightcrew.ledger.database import Database, iso, new_id, storable
 from nightcrew.ledger.elections import in_chunks
 from nightcrew.ledger.schema import claim, product
@@ -35,6 +36,7 @@ PUT_OFF, NOT_TRIED = "put off: ", "not tried now: "
 """How the reason begins of an optional product that its users do without until it is tried again (``again``)."""
 PUT_OFF_FOR = timedelta(hours=1)
 _DIED = "its process ended without a word"
+_STOPPED = "the service was stopped while it was being made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def take(database: Database, scope_id: int, recipe: str, key: str, fingerprint: 
             if holder is not None:
                 if _lives(database, holder.host, holder.pid, holder.pid_started, holder.id, holder.heartbeat, watch):
                     return None
-                _bury(connection, database, holder.id, holder.host, holder.pid)
+                _bury(connection, database, holder)
             token = new_id(
                 connection.execute(
                     insert(claim).values(
@@ -169,10 +171,13 @@ def _lives(database: Database, where: str, pid: int, started: float, token: int,
     return process_is_alive(pid, started)
 
 
-def _bury(connection: Connection, database: Database, token: int, where: str, pid: int) -> bool:
-    """A dead process counts against the product; a claim of our own that was only left behind does not."""
-    left_behind = pid == os.getpid() and where == host()
-    return _end(connection, token, "again" if left_behind else "died", _DIED, database.now())
+def _bury(connection: Connection, database: Database, holder: Row[Any]) -> bool:
+    """A dead process counts against the product; a claim of our own that was only left behind, or stopped on purpose, does not."""
+    if holder.pid == os.getpid() and holder.host == host():
+        return _end(connection, holder.id, "again", _DIED, database.now())
+    if messages.stopped_next(connection, holder.started_at):
+        return _end(connection, holder.id, "again", _STOPPED, database.now())
+    return _end(connection, holder.id, "died", _DIED, database.now())
 
 
 def beat(database: Database, claimed: Claimed) -> bool:
@@ -245,7 +250,7 @@ def bury_the_dead(database: Database, scope_id: int | None = None, *, watch: Wat
     if not dead:
         return 0
     with database.write() as connection:
-        return sum(_bury(connection, database, row.id, row.host, row.pid) for row in dead)
+        return sum(_bury(connection, database, row) for row in dead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 from sqlalchemy import select, update
 
-from nightcrew.ledger import claims, scopes
+from nightcrew.ledger import claims, messages, scopes
 from nightcrew.ledger.claims import Claimed, Watch
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import claim
@@ -65,6 +66,29 @@ def test_other_keys_are_free(shelf: Shelf, scope_id: int) -> None:
     taken(shelf, scope_id)
     assert claims.take(shelf.database, scope_id, "bias_master", "other key", "0") is not None
     assert claims.take(shelf.database, scope_id, claims.PLAN, "", "") is not None
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ((messages.STOPPED, messages.STARTED), "again"),
+        ((messages.STARTED,), "died"),  # the power was lost: nobody said a word
+        ((messages.STARTED, messages.STOPPED), "died"),  # lost first, stopped later
+        ((), "died"),
+    ],
+)
+def test_what_a_deliberate_stop_took_along_is_no_death(shelf: Shelf, scope_id: int, said: tuple[str, ...], state: str) -> None:
+    for word in (messages.STARTED, messages.STOPPED, messages.STARTED):  # of an earlier life
+        messages.happened(shelf.database, "service", "info", word)
+    shelf.now += timedelta(seconds=1)
+    first = taken(shelf, scope_id)
+    pid, started = dead_process()
+    change(shelf.database, first.token, pid=pid, pid_started=started)
+    for word in said:
+        shelf.now += timedelta(seconds=1)
+        messages.happened(shelf.database, "service", "info", word)
+    assert claims.bury_the_dead(shelf.database) == 1
+    assert state_of(shelf.database, first.token) == state
 
 
 def test_a_dead_process_is_replaced_and_counted(shelf: Shelf, scope_id: int) -> None:
