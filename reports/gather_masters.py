@@ -12,7 +12,7 @@ from nightcrew.recipes.catalogue import MASTERS
 from reports.gather_queries import Measured
 from reports.model import MasterEntry
 from reports.night_data import ScopeData, readable, why
-from reports.pictures import Gallery
+from reports.pictures import MASTER_PX, Gallery
 from reports.text import MINUS, by_wavelength, number
 from reports.values import KeyNumber, Picture
 
@@ -147,8 +147,8 @@ def _flatten(grid: Any) -> list[float | None]:
 def _picture(row: ProductRow, gallery: Gallery, alt: str) -> Picture | None:
     file = next((file for file in row.files if file.role == "image"), None)
     if row.recipe == "bad_pixel_mask":
-        return gallery.mask(file, f"{alt}: flagged pixels are white", size_px=200)
-    return gallery.image(file, alt, size_px=200, stretch="zscale", flat_is_fine=True)
+        return gallery.mask(file, f"{alt}: flagged pixels are white", size_px=MASTER_PX)
+    return gallery.master(file, alt)
 
 
 def _extras(row: ProductRow, numbers: Sequence[Measured], camera: dict[int, ProductRow]) -> Iterable[KeyNumber]:

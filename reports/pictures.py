@@ -54,7 +54,10 @@ def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000) -> Picture
         return None
 
 
-_LIGHT = ("image", 160, "asinh", False)  # how :meth:`Gallery.image` makes the picture of a light
+MASTER_PX = 200
+# How :meth:`Gallery.image` makes the picture of a light and of a master: longer side, stretch, may it be flat.
+_LIGHT: tuple[int, Stretch, bool] = (160, "asinh", False)
+_MASTER: tuple[int, Stretch, bool] = (MASTER_PX, "zscale", True)
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,20 @@ class Gallery:
             file, alt, how, lambda path: picture_of_image(path, "", size_px=size_px, stretch=stretch, flat_is_fine=flat_is_fine)
         )
 
-    def remember(self, file: FileRow, science: NDArray[np.float32]) -> None:
-        """Keep the picture that :meth:`image` would give of a file whose science plane ``[y, x]`` is at hand."""
+    def master(self, file: FileRow | None, alt: str) -> Picture | None:
+        """The picture of a master that is no mask."""
+        size_px, stretch, flat = _MASTER
+        return self.image(file, alt, size_px=size_px, stretch=stretch, flat_is_fine=flat)
+
+    def remember(self, file: FileRow, science: NDArray[np.float32], *, master: bool = False) -> None:
+        """Keep the picture that :meth:`image` (or :meth:`master`) would give of a file whose science plane ``[y, x]`` is at hand."""
         ny, nx = science.shape
-        self._of(file, "", _LIGHT, lambda _path: thumbnail_rows(lambda y0, y1: science[y0:y1], (ny, nx), ""))
+        size_px, stretch, flat = _MASTER if master else _LIGHT
+
+        def made(_path: Path) -> Picture | None:
+            return thumbnail_rows(lambda y0, y1: science[y0:y1], (ny, nx), "", size_px=size_px, stretch=stretch, flat_is_fine=flat)
+
+        self._of(file, "", ("image", size_px, stretch, flat), made)
 
     def mask(self, file: FileRow | None, alt: str, *, size_px: int = 160) -> Picture | None:
         """As :func:`picture_of_mask`."""

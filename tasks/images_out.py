@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,12 @@ from nightcrew.io.headers import HeaderValue
 from nightcrew.io.products import write_image_product
 from nightcrew.ledger.rows import FileRow
 from nightcrew.planning.model import PlannedProduct
+from reports.keep import Keep
+from reports.pictures import Gallery
 from tasks import naming
 from tasks.context import UnitContext
+
+log = logging.getLogger(__name__)
 
 
 def provenance(planned: PlannedProduct, grade: str, reasons: Sequence[str]) -> list[Card]:
@@ -95,3 +100,11 @@ def fact_cards(facts: dict[str, Any]) -> list[Card]:
         if value is not None and value != "":
             cards.append((keyword, value, comment))
     return cards
+
+
+def keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float32], *, master: bool = False) -> None:
+    """The picture for the page, while the pixels are at hand; without it the page makes one from the file."""
+    try:
+        Gallery(context.products_root, Keep(context.pictures, context.disk_reserve_bytes)).remember(row, science, master=master)
+    except Exception as error:  # noqa: BLE001  # whatever it is, the product is whole: it is not lost over its picture
+        log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)

@@ -18,7 +18,7 @@ from nightcrew.frames.wcs import ANY_CARD, moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger.rows import FileRow, FrameRow, NewProduct
+from nightcrew.ledger.rows import FrameRow, NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
 from nightcrew.planning.light_models import MODEL_ROLE
@@ -26,11 +26,9 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.plates import RECIPE
 from nightcrew.quality.statistics import frame_statistics, sample_pixels
 from nightcrew.tools.frame import trimmed_coordinates
-from reports.keep import Keep
-from reports.pictures import Gallery
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
-from tasks.images_out import write_image
+from tasks.images_out import keep_picture, write_image
 
 log = logging.getLogger(__name__)
 
@@ -161,14 +159,6 @@ def _moved_to_trim(header: FrameHeader, hdu: Hdu) -> tuple[list[Card], set[str]]
     return [card for card in changed if not ANY_CARD.fullmatch(card[0])], dropped
 
 
-def _keep_picture(context: UnitContext, row: FileRow, science: NDArray[np.float32]) -> None:
-    """The picture for the page, while the pixels are at hand; without it the page makes one from the file."""
-    try:
-        Gallery(context.products_root, Keep(context.pictures, context.disk_reserve_bytes)).remember(row, science)
-    except Exception as error:  # noqa: BLE001  # whatever it is, the light is whole: it is not lost over its picture
-        log.warning("no picture was kept of %s: %s: %s", row.path, type(error).__name__, error)
-
-
 def _solution(context: UnitContext, planned: PlannedProduct, shape: Sequence[int]) -> tuple[dict[str, Any] | None, list[str]]:
     """The plate solution that the plan gave this light, None without one, and what is to be said of it.
 
@@ -225,7 +215,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         source_header=hdu.raw,
         drop=(*_DROPPED, *gone, *(key for key in hdu.cards if ANY_CARD.fullmatch(key))),
     )
-    _keep_picture(context, row, reduced.science)
+    keep_picture(context, row, reduced.science)
     metrics: dict[str, Any] = {
         "background": numbers.median,
         "background_sigma": numbers.sigma,

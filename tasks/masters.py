@@ -29,7 +29,7 @@ from nightcrew.quality.statistics import clipped_mean_sigma
 from tasks.context import UnitContext
 from tasks.flat_models import flat_models
 from tasks.frames_in import Look, file_of, look, pixels_of
-from tasks.images_out import fact_cards, write_image
+from tasks.images_out import fact_cards, keep_picture, write_image
 
 Image = NDArray[np.float32]
 _CLIPS: dict[str, tuple[str, Clip | None]] = {
@@ -214,6 +214,7 @@ def _finish(
     row = write_image(
         context, planned, science=done.result, uncertainty=uncertainty, mask=done.mask, count=done.count, unit=unit, cards=cards
     )
+    keep_picture(context, row, done.result, master=True)
     all_metrics = {
         **metrics,
         "level_adu": level,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -30,12 +31,12 @@ def report(
 
     if resend and not morning:
         raise Refused("--resend needs --morning DATE")
-    space = open_space(config)
-    found = _known(space, night)
-    of_set = next((row for row in found if row.kind != "night"), None)
-    # before the imports: what draws is loaded meanwhile
-    new = of_set is None and any(row.mark > row.reported_mark for row in found)
-    with Beside() if new else nullcontext() as beside:
+    # What draws is loaded by another processor before anything else, since nobody knows yet whether there is something to draw.
+    ahead = "/" not in night and len(os.sched_getaffinity(0)) > 1
+    with Beside() if ahead else nullcontext() as beside:
+        space = open_space(config)
+        found = _known(space, night)
+        of_set = next((row for row in found if row.kind != "night"), None)
         said = _written(space, found[0].name if night == "last" and found else night, of_set, beside)
     from flows.post import deliver_queued, requeue
     from flows.reporting import queue_morning

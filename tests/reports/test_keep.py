@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nightcrew.io import atomic
 from nightcrew.io.products import write_image_product
@@ -225,3 +226,17 @@ def test_what_the_unit_keeps_of_a_light_is_what_the_page_would_make_of_its_file(
     gallery.remember(file, science)
     monkeypatch.setattr("reports.pictures.picture_of_image", None)
     assert gallery.image(file, "a light") == anew
+
+
+@pytest.mark.parametrize("science", [np.linspace(0, 900, 5000, dtype=np.float32).reshape(50, 100), np.full((50, 100), 7.0, np.float32)])
+def test_what_the_unit_keeps_of_a_master_is_what_the_page_would_make_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, science: NDArray[np.float32]
+) -> None:
+    written = write_image_product(tmp_path / "bias.fits", science=science, unit="adu")
+    file = FileRow(role="image", path="bias.fits", sha256=written.sha256, size=written.size)
+    anew = Gallery(tmp_path).master(file, "a bias")
+    gallery = Gallery(tmp_path, Keep(tmp_path / "kept"))
+    gallery.remember(file, science, master=True)
+    monkeypatch.setattr("reports.pictures.picture_of_image", None)
+    assert gallery.master(file, "a bias") == anew
+    assert anew is not None
