@@ -63,7 +63,7 @@ def test_a_light_is_not_lost_over_its_picture(
     monkeypatch.setattr("reports.pictures.thumbnail_rows", broken)
     made = written(tmp_path, (20, 30))
     assert (tmp_path / made.path).is_file()
-    assert caplog.record_tuples == [("tasks.lights", logging.WARNING, caplog.messages[0])]
+    assert caplog.record_tuples == [("tasks.images_out", logging.WARNING, caplog.messages[0])]
     assert type(fault).__name__ in caplog.messages[0]
 
 
