@@ -31,12 +31,12 @@ def report(
 
     if resend and not morning:
         raise Refused("--resend needs --morning DATE")
-    # What draws is loaded by another processor before anything else, since nobody knows yet whether there is something to draw.
-    ahead = "/" not in night and len(os.sched_getaffinity(0)) > 1
-    with Beside() if ahead else nullcontext() as beside:
-        space = open_space(config)
-        found = _known(space, night)
-        of_set = next((row for row in found if row.kind != "night"), None)
+    space = open_space(config)
+    found = _known(space, night)
+    of_set = next((row for row in found if row.kind != "night"), None)
+    # Before the imports, where files came since the page was written: what draws is loaded by another processor meanwhile.
+    new = of_set is None and len(os.sched_getaffinity(0)) > 1 and any(row.mark > row.reported_mark for row in found)
+    with Beside() if new else nullcontext() as beside:
         said = _written(space, found[0].name if night == "last" and found else night, of_set, beside)
     from flows.post import deliver_queued, requeue
     from flows.reporting import queue_morning
