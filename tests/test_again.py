@@ -49,11 +49,24 @@ def test_what_passes_again_does_not_hide_what_was_skipped(
         (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
     asked: list[list[str]] = []
 
-    def passes(given: list[str]) -> pytest.ExitCode:
-        asked.append(given)
-        return pytest.ExitCode.OK
+    def passes(command: list[str], **_options: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(pytest, "main", passes)
+    monkeypatch.setattr(subprocess, "run", passes)
     assert again(["-q"], tmp_path) == code
-    assert asked == [["-q", "tests/a.py::test_flaky"]]
+    assert asked == [[sys.executable, "-m", "pytest", "-q", "tests/a.py::test_flaky"]]
     assert ("test_promise" in capsys.readouterr().out) is bool(code)
+
+
+def test_what_failed_really_runs_again_under_the_options_of_the_project(tmp_path: Path) -> None:
+    """As ``make test`` does it: in the project's folder, where warnings are errors."""
+    last = tmp_path / "cache" / "lastfailed"
+    last.parent.mkdir(parents=True)
+    last.write_text(json.dumps({"tests/test_again.py::test_groups_are_no_part_of_a_name@service": True}), encoding="utf-8")
+    program = "import sys; from pathlib import Path; from tests.again import again; sys.exit(again(sys.argv[2:], Path(sys.argv[1])))"
+    command = [sys.executable, "-c", program, str(tmp_path), "-q", "-p", "no:cacheprovider", "-n", "0"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout

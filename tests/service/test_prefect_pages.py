@@ -53,6 +53,7 @@ def open_newest_run(service: Running, browser: Browser, run_id: str = "") -> Non
     )
     browser.shot("runs")
     browser.click(f"a[href*='/runs/flow-run/{run_id}']", TITLE)
+    browser.wait(lambda: "/runs/flow-run/" in browser.driver.current_url, "the run's own page")
     browser.find("a", "night")
 
 
