@@ -12,7 +12,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -36,9 +36,9 @@ class Ended:
     seconds: float
 
 
-def closed_environment(program: str | Path, folder: Path) -> dict[str, str]:
-    """An environment that holds nothing of ours: programs are found beside ``program`` and in the system's folders."""
-    path = os.pathsep.join((os.path.dirname(os.path.realpath(program)), os.path.dirname(os.fspath(program)), *_SYSTEM_PATH))  # noqa: PTH120
+def closed_environment(program: Path, folder: Path) -> dict[str, str]:
+    """An environment without anything of ours (secrets!): programs are found beside ``program`` and in the system's folders."""
+    path = os.pathsep.join((str(program.resolve().parent), str(program.parent), *_SYSTEM_PATH))
     return {"PATH": path, "HOME": str(folder), "TMPDIR": str(folder), "LC_ALL": "C"}
 
 
@@ -48,12 +48,11 @@ def run_boxed(
     seconds: float,
     folder: Path,
     stdin: IO[bytes] | None = None,
-    environment: Mapping[str, str] | None = None,
     most_file_bytes: int = MOST_FILE_BYTES,
 ) -> Ended:
     """Run ``command`` (an argument list, no shell) in ``folder`` for at most ``seconds``; then it and its children are killed.
 
-    ``stdin`` is an opened file (nothing without), ``environment`` None hands on ours.  Children that outlive the program are killed,
+    It inherits nothing of our environment.  ``stdin`` is an opened file (nothing without).  Children that outlive it are killed,
     too, also those in a session of their own (as far as they were met while their parents lived).  OSError when it cannot be started.
     """
     began = time.monotonic()
@@ -63,7 +62,7 @@ def run_boxed(
         stdin=subprocess.DEVNULL if stdin is None else stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=None if environment is None else dict(environment),
+        env=closed_environment(Path(command[0]), folder),
         start_new_session=True,
     ) as process:
         started: set[psutil.Process] = set()

@@ -58,7 +58,7 @@ Painter = Callable[["Axes", Dress], None]
 def load() -> None:
     """Load what draws: it takes longer than a figure."""
     import matplotlib.backends.backend_agg
-    import matplotlib.figure  # noqa: F401
+    import matplotlib.figure  # noqa: F401  # loading it is what this is for
 
 
 def _paint_both(painter: Painter, size_in: tuple[float, float], alt: str) -> tuple[Picture, Picture]:

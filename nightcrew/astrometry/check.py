@@ -59,7 +59,12 @@ class Raw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A checked answer; see :class:`nightcrew.astrometry.solve.Solution`."""
+    """A world coordinate system that passed our checks.
+
+    ``cards`` (TAN or TAN-SIP) hold for the image whose sources were given; ``ra_deg``, ``dec_deg`` are those of its middle;
+    ``rms_arcsec`` is that of the ``matched`` stars about the catalogue's places, recomputed by us; ``log_odds`` the solver's
+    natural logarithm; ``from_pointing_deg`` the distance from the header's pointing.
+    """
 
     cards: tuple[Card, ...]
     ra_deg: float

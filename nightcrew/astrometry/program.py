@@ -50,7 +50,7 @@ def find_solver(program: str, index_folder: Path | None, time_box_s: float) -> S
     found = os.path.abspath(found)  # noqa: PTH100  it runs in a folder of its own; a link stays a link
     try:
         listed = tuple((path.name, path.stat().st_size) for path in files)
-        status = os.stat(found)  # noqa: PTH116
+        status = Path(found).stat()
     except OSError as error:  # they are being replaced
         raise NoSolverError(f"the files of the plate solver {program!r} cannot be read ({error.strerror})") from error
     digest = _program_digest(found, status.st_size, status.st_mtime_ns)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,7 @@ from nightcrew.astrometry.hints import Hint
 from nightcrew.astrometry.program import Solver
 from nightcrew.astrometry.sources import Sources, brightest
 from nightcrew.errors import TransientError
-from nightcrew.frames.wcs import Card
-from nightcrew.helpers import Ended, closed_environment, run_boxed
+from nightcrew.helpers import Ended, run_boxed
 from nightcrew.io.atomic import passing
 
 LEAST_SOURCES = 6
@@ -36,23 +35,10 @@ SCRATCH_PREFIX = "nightcrew-plate-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Solution:
-    """A world coordinate system that passed our checks.
+class Solution(Answer):
+    """A checked answer, ``how`` it was found (``"with hints"`` or ``"blind"``), and what that took."""
 
-    ``cards`` (TAN or TAN-SIP) hold for the image whose sources were given; ``ra_deg``, ``dec_deg`` are those of its middle;
-    ``rms_arcsec`` is that of the ``matched`` stars about the catalogue's places, recomputed by us; ``log_odds`` the solver's
-    natural logarithm; ``how`` is ``"with hints"`` or ``"blind"``; ``from_pointing_deg`` the distance from the header's pointing.
-    """
-
-    cards: tuple[Card, ...]
-    ra_deg: float
-    dec_deg: float
-    scale_arcsec_per_px: float
-    matched: int
-    rms_arcsec: float
-    log_odds: float
     how: str
-    from_pointing_deg: float | None = None
     seconds: float = 0.0
 
 
@@ -93,7 +79,8 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
         if found is None:
             break
         if isinstance(found, Answer):
-            return _solution(found, how, time.monotonic() - began)
+            parts = {field.name: getattr(found, field.name) for field in fields(found)}
+            return Solution(**parts, how=how, seconds=time.monotonic() - began)
         reasons.append(f"{how}: {found.reason}")
         if isinstance(found, _Broken):
             return Unsolved("; ".join(reasons))
@@ -104,21 +91,6 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
 
 class _Broken(Refusal):
     """The program did not come to its end by itself: there is no second question."""
-
-
-def _solution(found: Answer, how: str, seconds: float) -> Solution:
-    return Solution(
-        cards=found.cards,
-        ra_deg=found.ra_deg,
-        dec_deg=found.dec_deg,
-        scale_arcsec_per_px=found.scale_arcsec_per_px,
-        matched=found.matched,
-        rms_arcsec=found.rms_arcsec,
-        log_odds=found.log_odds,
-        how=how,
-        from_pointing_deg=found.from_pointing_deg,
-        seconds=seconds,
-    )
 
 
 def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver, work: Path | None) -> Answer | Refusal | None:
@@ -159,7 +131,6 @@ def _ask(stars: Sources, shape: tuple[int, int], stage: Hint, solver: Solver, fo
         arguments(solver.program, shape, stage, cpu_s),
         seconds=solver.time_box_s,
         folder=folder,
-        environment=closed_environment(solver.program, folder),
         most_file_bytes=_MOST_FILE_BYTES,
     )
 

@@ -78,6 +78,16 @@ def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> No
     assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
 
 
+def test_an_ffmpeg_gets_no_secret(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password of ours in the environment."""
+    monkeypatch.setenv("NIGHTCREW_MAIL__PASSWORD", "hunter2")
+    written(program, f'/usr/bin/env > {tmp_path}/seen; for out; do :; done; echo film > "$out"')
+    assert FilmMaker().film(PICTURES) == b"film\n"
+    seen = (tmp_path / "seen").read_text(encoding="utf-8")
+    assert "PATH=" in seen
+    assert "NIGHTCREW" not in seen
+
+
 @pytest.mark.parametrize("ending", ["wait", "/bin/sleep 1; exit 3"])
 def test_a_child_with_a_session_of_its_own_does_not_survive_the_box(tmp_path: Path, ending: str) -> None:
     """A helper whose child calls setsid, and that hangs itself or ends before it."""

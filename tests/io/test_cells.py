@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,7 +96,7 @@ def test_every_text_can_be_had_back(text: str) -> None:
     assert as_it_was(inert(text)) == text
 
 
-def test_tables_of_the_laboratory_give_back_the_names_of_files(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_tables_of_the_laboratory_give_back_the_names_of_files(tmp_path: Path) -> None:
     names = ["=HYPERLINK(1).fits", "'-5C.fits", "-5.0", "plain.fits"]
     path = write_table(tmp_path / "index.csv", ("PATH", "X"), [{"PATH": name, "X": -1.5} for name in names])
     assert [row["PATH"] for row in read_table(path)] == names
