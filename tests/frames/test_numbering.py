@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,6 +40,16 @@ def test_series_that_share_a_counter_fill_each_others_gaps() -> None:
     lights, focus = numbered(*(n for n in range(1, 61) if n not in (30, 31, 44))), numbered(30, 31, form="focus-%03d.fit")
     assert absent_numbers([*lights, *focus]) == [b"light-044.fit"]
     assert absent_numbers([*lights, *(b"/other/" + name for name in focus)]) == numbered(30, 31, 44)
+
+
+def test_names_whose_numbers_lie_far_apart_take_no_room() -> None:
+    names = [b"/raw/x-0000001.fit", b"/raw/x-9999999.fit", *(b"/raw/y-%07d.fit" % number for number in range(0, 10_000_000, 1_000_000))]
+    tracemalloc.start()
+    try:
+        assert absent_numbers(names) == []
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000  # bytes, where numbers counted out take a thousand times as many
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
