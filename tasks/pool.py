@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from typing import Any, Self
 
-from nightcrew.astrometry.program import Solver
 from nightcrew.ledger import claims
 from nightcrew.ledger.database import Database
 from nightcrew.planning.model import PlannedProduct
@@ -34,42 +33,17 @@ class WorkerSettings:
     """A context without its open database: what can be sent to another process."""
 
     url: str
-    products_root: Path
-    memory_bytes: int
-    threads: int
-    disk_reserve_bytes: int
-    remake_scopes: int
-    durable: bool
-    work: Path | None
-    solver: Solver | None
+    rest: dict[str, Any]  # every other field of the context: one that were left out would be missing in workers only
+
+    @classmethod
+    def of(cls, context: UnitContext, workers: int) -> Self:
+        """The settings of one of so many ``workers``: its share of the memory, and one thread."""
+        rest = {field.name: getattr(context, field.name) for field in dataclasses.fields(context) if field.name != "database"}
+        return cls(context.database.url, {**rest, "memory_bytes": context.memory_bytes // workers, "threads": 1})
 
     def open(self) -> UnitContext:
         """The context of a worker."""
-        return UnitContext(
-            database=Database(self.url),
-            products_root=self.products_root,
-            memory_bytes=self.memory_bytes,
-            threads=self.threads,
-            disk_reserve_bytes=self.disk_reserve_bytes,
-            remake_scopes=self.remake_scopes,
-            durable=self.durable,
-            work=self.work,
-            solver=self.solver,
-        )
-
-
-def _settings_of(context: UnitContext, workers: int) -> WorkerSettings:
-    return WorkerSettings(
-        url=context.database.url,
-        products_root=context.products_root,
-        memory_bytes=context.memory_bytes // workers,
-        threads=1,
-        disk_reserve_bytes=context.disk_reserve_bytes,
-        remake_scopes=context.remake_scopes,
-        durable=context.durable,
-        work=context.work,
-        solver=context.solver,
-    )
+        return UnitContext(database=Database(self.url), **self.rest)
 
 
 def _start_worker(settings: WorkerSettings) -> None:
@@ -120,7 +94,7 @@ def pooled(context: UnitContext, workers: int, tell: Tell = _silent, *, start: b
         if not pools:
             spawn = multiprocessing.get_context("spawn")
             pools.append(
-                ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(_settings_of(context, workers),))
+                ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(WorkerSettings.of(context, workers),))
             )
         return pools[0]
 
