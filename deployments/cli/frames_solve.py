@@ -35,6 +35,8 @@ def solve(
     ra_deg, dec_deg = _two(position, "--position")
     if low is not None and not 0 < low < (high or 0.0):
         raise Refused(f"--scale {scale}: the first must be above 0 and below the second")
+    if dec_deg is not None and abs(dec_deg) > 90.0:
+        raise Refused(f"--position {position}: a declination lies between -90 and 90 degrees")
     try:
         solver = find_solver(program, index_folder, time_box)
     except NoSolverError as error:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.astrometry.cards import cards_of, facts_of
-from nightcrew.astrometry.hints import hint_of
+from nightcrew.astrometry.hints import Hint, hint_of
 from nightcrew.astrometry.program import Solver
 from nightcrew.astrometry.solve import Solution, solve
 from nightcrew.astrometry.sources import sources_of
 from nightcrew.errors import NightcrewError, Refused, RejectedInput
+from nightcrew.frames.geometry import geometry_of
 from nightcrew.frames.lookup import Lookup
 from nightcrew.frames.pointing import position_of
 from nightcrew.frames.profiles import load_profiles
 from nightcrew.frames.wcs import ANY_CARD, sky_of
-from nightcrew.io.headers import Hdu, choose_image, read_hdus
+from nightcrew.io.headers import Hdu, HeaderValue, choose_image, read_hdus
 from nightcrew.tools.frame import read_frame, with_cards
 from nightcrew.tools.tables import SmallTable
 from nightcrew.tools.writing import check_output, write_frame
@@ -62,11 +63,7 @@ def _solved(path: Path, wanted: Wanted, solver: Solver, tell: Callable[[str], No
     frame = read_frame(path, wanted.extension)
     stars = sources_of(frame.operand.pixels, frame.operand.mask)
     tell(f"{path}: {len(stars)} stars")
-    ra_deg, dec_deg = _pointing(hdus, image, wanted)
-    hint = hint_of(
-        frame.cards, ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=wanted.radius_deg, scale_low=wanted.scale_low, scale_high=wanted.scale_high
-    )
-    found = solve(stars, (frame.shape[0], frame.shape[1]), hint, solver)
+    found = solve(stars, (frame.shape[0], frame.shape[1]), _hint(hdus, image, frame.cards, wanted), solver)
     if not isinstance(found, Solution):
         raise RejectedInput(f"no plate solution: {found.reason}")
     stale = {key for key in frame.cards if ANY_CARD.fullmatch(key) or key.startswith("NCWCS")}
@@ -87,7 +84,17 @@ def _copy_of(path: Path, folder: Path) -> Path:
     return copy
 
 
-def _pointing(hdus: Sequence[Hdu], image: Hdu, wanted: Wanted) -> tuple[float | None, float | None]:
-    if wanted.ra_deg is not None or wanted.dec_deg is not None:
-        return wanted.ra_deg, wanted.dec_deg
-    return position_of(Lookup.of(tuple(hdus), image), load_profiles(None)["generic"])
+def _hint(hdus: Sequence[Hdu], image: Hdu, cards: Mapping[str, HeaderValue], wanted: Wanted) -> Hint:
+    """What is known of a frame beforehand: what was asked for, else what its header says."""
+    lookup, profile = Lookup.of(tuple(hdus), image), load_profiles(None)["generic"]
+    asked = wanted.ra_deg is not None or wanted.dec_deg is not None
+    ra_deg, dec_deg = (wanted.ra_deg, wanted.dec_deg) if asked else position_of(lookup, profile)
+    return hint_of(
+        cards,
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
+        radius_deg=wanted.radius_deg,
+        scale_low=wanted.scale_low,
+        scale_high=wanted.scale_high,
+        binning=max(geometry_of(lookup, profile, image.shape).binning),
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nightcrew.astrometry.hints import ARCSEC_PER_RAD
 from nightcrew.astrometry.sources import brightest, sources_of
 from nightcrew.frames.wcs import sky_of
 from nightcrew.io.cardtext import Card
@@ -56,6 +57,15 @@ def test_a_copy_gets_the_coordinates_and_the_frame_stays(frame: Path, tmp_path: 
     assert np.array_equal(read_image(tmp_path / "out" / "light.fits"), read_image(frame))
 
 
+def test_a_binned_frame_is_asked_about_with_the_scale_of_its_own_pixels(frame: Path, tmp_path: Path, frames: Runner) -> None:
+    size_um = 1000.0 * SCALE / 2 / ARCSEC_PER_RAD * 1000.0  # at 1 m: half of SCALE without the binning
+    cards: list[Card] = [("FOCALLEN", 1000.0, ""), ("XPIXSZ", size_um, ""), ("XBINNING", 2, ""), ("YBINNING", 2, "")]
+    binned = tmp_path / "raw" / "binned.fits"
+    write_image_product(binned, science=read_image(frame), cards=cards)
+    ran = frames("solve", binned, "-o", tmp_path / "out", *options(frame), "--format", "csv")
+    assert ran.out.strip().endswith(",with hints"), ran.out + ran.err
+
+
 def test_nothing_is_written_beside_or_over_a_frame(frame: Path, tmp_path: Path, frames: Runner) -> None:
     assert "is the folder of light.fits itself" in frames.fails("solve", frame, "-o", frame.parent, *options(frame))
     frames("solve", frame, "-o", tmp_path / "out", *options(frame))
@@ -75,6 +85,7 @@ def test_what_has_coordinates_is_solved_only_when_asked(frame: Path, tmp_path: P
         (["--scale", "2"], "two numbers with a comma"),
         (["--scale", "3,2"], "must be above 0 and below the second"),
         (["--position", "a,b"], "two numbers with a comma"),
+        (["--position", "10,95"], "a declination lies between -90 and 90"),
         (["--program", "no-such-solver"], "is not installed"),
         (["--scale", "5,6"], "outside the range from 5 to 6"),
         (["--position", "10,10"], "degrees from where the header points"),
