@@ -10,7 +10,7 @@ from pathlib import PurePath
 from nightcrew.frames.lookup import Lookup
 from nightcrew.frames.model import KINDS, FrameKind
 from nightcrew.frames.profiles import NamePattern, Profile, Values, canonical_value
-from nightcrew.frames.text import clean_text
+from nightcrew.frames.text import clean_text, parse_number
 
 _SUFFIXES = ("frames", "frame", "images", "image", "exposure", "img")
 _BLANK = frozenset({"unknown", "none", "na", "undefined", "unspecified", "notset", "0"})
@@ -118,19 +118,26 @@ def _without_type(lookup: Lookup, profile: Profile, named: NamePattern | None) -
     return Kind("other", f"{UNKNOWN_TYPE} in the header{hint} profile {profile.name} does not take it from the name")
 
 
+def own_product(lookup: Lookup) -> str:
+    """Why the frame is none: Nightcrew made it ("" when it did not); a profile has no say in it."""
+    return "a product of Nightcrew itself, not a raw frame" if any(_OUR_PRODUCT in hdu.cards for hdu in lookup.headers) else ""
+
+
 def not_raw(lookup: Lookup, profile: Profile) -> str:
-    """Why the frame has been processed already ("" for a raw frame): it must not be corrected twice.
+    """Why the frame has been processed already ("" for a raw frame): it must not be corrected twice, nor combined again.
 
     MaxIm's CALSTAT names what was done: B bias, D dark, F flat; bias alone leaves a usable frame
     (see :func:`bias_removed`).
     """
-    if any(_OUR_PRODUCT in hdu.cards for hdu in lookup.headers):
-        return "a product of Nightcrew itself, not a raw frame"
     for found in lookup.all(profile.keywords.processed):
         text = clean_text(found.value).upper()
         done = bool(set(text) & set("DFM")) if found.keyword == "CALSTAT" else text not in _NOT_DONE
         if done:
             return f"{found.shown}: the frame has been processed already, it is not raw"
+    for found in lookup.all(profile.keywords.combined):
+        count = parse_number(found.value)
+        if count is not None and count.value > 1:
+            return f"{found.shown}: combined of several frames, it is not raw"
     return ""
 
 

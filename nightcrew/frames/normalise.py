@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.electronics import electronics_of
 from nightcrew.frames.geometry import geometry_of
-from nightcrew.frames.kinds import Kind, bias_removed, kind_of, not_raw
+from nightcrew.frames.kinds import Kind, bias_removed, kind_of, not_raw, own_product
 from nightcrew.frames.layout import image_of, spectral_axis
 from nightcrew.frames.lookup import Lookup
 from nightcrew.frames.measures import exposure_of, temperatures_of
@@ -91,6 +91,8 @@ def normalise(hdus: Sequence[Hdu], path: str, profile: Profile, site: Site, inst
 
 def _kind(lookup: Lookup, profile: Profile, path: str, image: Hdu) -> Kind:
     """The kind; spectra and frames that are no longer raw are ``other``, whatever the header calls them."""
+    if ours := own_product(lookup):
+        return Kind("other", ours)
     kind = kind_of(lookup, profile, path)
     if kind.kind == "other":
         return kind

@@ -71,6 +71,7 @@ class Keywords(Table):
 
     kind: KeywordList = ()
     processed: KeywordList = ()  # presence alone says that the frame is no longer raw
+    combined: KeywordList = ()  # numbers of frames: more than 1 says that the image was combined of several
     bias_subtracted: KeywordList = ()
     start: KeywordList = ()
     time: KeywordList = ()

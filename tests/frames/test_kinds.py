@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.frames.made import frame, noted, own_profile
+from tests.frames.made import USUAL, frame, hdu, noted, own_profile
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,28 @@ def test_processed_frames_are_not_raw(cards: dict[str, Any]) -> None:
     header = frame(**cards)
     assert header.kind == "other"
     assert "processed already" in header.other_reason
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [{"NCOMBINE": 5}, {"STACKCNT": "30"}, {"SNAPSHOT": 2}, {"IMC_NFIL": 9}, {"NCOMBINE": 1, "SNAPSHOT": 3}, {"FLAT_CNT": 20}],
+)
+@pytest.mark.parametrize("kind", ["BIAS", "DARK", "FLAT", "LIGHT"])
+def test_what_was_combined_elsewhere_is_not_raw(kind: str, cards: dict[str, Any]) -> None:
+    """Programs leave the type of the frames in the master that they make of them: only the number of frames tells."""
+    header = frame(hdu({**USUAL, "IMAGETYP": kind, **cards}))
+    assert header.kind == "other"
+    assert "combined of several frames" in header.other_reason
+
+
+@pytest.mark.parametrize("value", [1, 0, "1", True, "", "unknown"])
+def test_one_frame_is_not_combined(value: object) -> None:
+    assert frame(IMAGETYP="BIAS", NCOMBINE=value, SNAPSHOT=value).kind == "bias"
+
+
+def test_a_profile_may_take_frames_that_a_camera_adds_up(tmp_path: Path) -> None:
+    profile = own_profile(tmp_path, "[keywords]\ncombined = []\n")
+    assert frame(IMAGETYP="BIAS", SNAPSHOT=4, profile=profile).kind == "bias"
 
 
 def test_own_products_are_never_raw(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.settings import NightSettings
+from nightcrew.tools.combine_request import Request
+from nightcrew.tools.combine_tool import combine_files
 from reports.keep import Keep
 from reports.pictures import Gallery
 from tasks import run as unit_runner
@@ -150,6 +152,27 @@ def test_order_and_bursts_do_not_matter(
     bench.close()
     bench.run()
     assert bench.content() == reference
+
+
+def test_masters_that_lie_among_the_frames_enter_no_master(done: Bench, raw: Path, tmp_path: Path, reference: dict[str, str]) -> None:
+    """A master of ours (any name, its plain type), and one that a hand tool left beside its frames."""
+    watched = tmp_path / "watched"
+    watched.mkdir()
+    kinds = ("bias_master", "dark_master", "thermal_master", "flat_master")
+    for row in done.products():
+        if row.recipe in kinds:
+            shutil.copy(done.space.context.file(row, "image"), watched / f"{row.recipe}-{row.id}.fit")
+    names = len(list(watched.iterdir()))
+    combine_files(sorted(raw.glob("bias-*")), Request(), watched / "bias-median.fit")
+    done.see(watched.iterdir())
+    done.ingest()
+    done.close()
+    assert made(done.run()) == 0
+    assert done.content() == reference
+    states = [(row.state, row.reason) for row in done.files() if b"/watched/" in row.path]
+    assert len(states) == names + 1 > 5
+    assert {state for state, _ in states} == {"set_aside"}
+    assert {reason.partition(":")[0] for _, reason in states} == {"a product of Nightcrew itself, not a raw frame", "NCOMBINE 3"}
 
 
 def test_a_deleted_master_comes_back(done: Bench, reference: dict[str, str]) -> None:
