@@ -77,6 +77,7 @@ def gather_night(
             *gather_service.stray_notice(stray),
             *gather_service.vanished_notice(scopes),
             *gather_service.absent_notice(archive, scopes),
+            *gather_service.twins_notice(scopes),
             *gather_service.outdated_notice(scopes, night),
         ),
         provenance=gather_service.provenance(archive, scopes, night),

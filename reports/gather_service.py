@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from nightcrew.frames.identity import alike_in, ambiguous
 from nightcrew.frames.numbering import absent_numbers
 from nightcrew.frames.site import Site, night_span
 from nightcrew.io.source import shown
@@ -24,8 +25,8 @@ from nightcrew.recipes.parameters import NightParameters, as_dict
 from nightcrew.settings import Settings
 from reports.commands import command
 from reports.model import FolderFact, Level, Notice, Provenance
-from reports.night_data import Archive, ScopeData, name_of
-from reports.text import minute, plural
+from reports.night_data import Archive, ScopeData, name_of, why
+from reports.text import joined, minute, plural
 
 _SOFTWARE = ("nightcrew", "numpy", "scipy", "astropy", "photutils", "sep", "astroalign", "astroscrappy")
 _LEVELS: dict[str, Level] = {"info": "info", "notice": "notice", "warning": "warning", "problem": "problem"}
@@ -138,6 +139,31 @@ def absent_notice(archive: Archive, scopes: Sequence[ScopeData]) -> tuple[Notice
     first = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
     text = f"by the numbers in the names {plural(len(names), 'file')} may be absent (not written, or not copied): {first}"
     return (Notice(level="notice", text=text),)
+
+
+def twins_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
+    """Frames in use that share camera, start, exposure and kind, yet differ in their pixels: each counts as an exposure of its own.
+
+    Fast series whose start is written to the second are as many exposures as there are frames: nothing is said of them.
+    """
+    together: dict[tuple[object, ...], list[PathRow]] = defaultdict(list)
+    for data in scopes:
+        in_use = {row.frame_id: row for row in data.files if row.frame_id is not None and row.state not in ("set_aside", "rejected")}
+        for frame in data.frames.values():
+            row, header = in_use.get(frame.id), frame.header
+            if row is not None and header.time_utc and not header.time_is_date_only and not ambiguous(header):
+                together[alike_in(header)].append(row)
+    twins = sorted((sorted(rows, key=name_of) for rows in together.values() if len(rows) > 1), key=lambda rows: name_of(rows[0]))
+    if not twins:
+        return ()
+    first = "; ".join(joined([name_of(row) for row in rows[:_NAMED]]) for rows in twins[:_NAMED])
+    more = sum(len(rows) for rows in twins) - sum(len(rows[:_NAMED]) for rows in twins[:_NAMED])
+    text = (
+        f"{plural(sum(len(rows) for rows in twins), 'frame')} in use share camera, start and exposure with another whose pixels differ: "
+        f"{first}{f' and {more} more' if more else ''}. If one is a changed copy of the other, one exposure counts twice: put the copy "
+        "elsewhere; else a clock stood still, or two cameras bear one name"
+    )
+    return (Notice(level="warning", text=text, command=why(name_of(twins[0][0]))),)
 
 
 def outdated_notice(scopes: Sequence[ScopeData], night: str) -> tuple[Notice, ...]:

@@ -19,16 +19,20 @@ def exposure_identity(header: FrameHeader, content_sha256: str = "", *, distinct
     timed = bool(header.time_utc) and not header.time_is_date_only
     if (distinct or not timed) and not content_sha256:
         raise ValueError("a frame without a start time needs the hash of its content for an identity")
-    parts = (
+    parts = (*alike_in(header, timed=timed), "" if timed and not distinct else content_sha256)
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+
+
+def alike_in(header: FrameHeader, *, timed: bool = True) -> tuple[str, ...]:
+    """What frames of one exposure have in common: camera, detector, start (``timed``), exposure time, kind and sequence number."""
+    return (
         header.camera or header.instrument,
         header.detector,
         header.time_utc if timed else "",
         "" if header.exposure_s is None else f"{header.exposure_s:.9g}",
         header.kind,
         header.sequence,
-        "" if timed and not distinct else content_sha256,
     )
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def ambiguous(header: FrameHeader) -> bool:

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nightcrew.ledger import claims, messages
+from nightcrew.simulate import camera_file
 from reports import check, gather_lights, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
@@ -359,6 +361,29 @@ HOSTILE_NAMES = (
     b"-rf.fit",
     "\u202etif.fit".encode(),
 )
+
+
+def test_one_start_with_several_pixels_is_told(raw: Path, tmp_path: Path) -> None:
+    """A changed copy of a light would count twice without a word: its pixels are no longer those of the exposure."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for path in (raw / SECOND / "raw").iterdir():
+        if path.name.startswith(("bias-", "crew-1-B")):
+            shutil.copy(path, folder / path.name)
+    content = (folder / "crew-1-B-001.fit").read_bytes()
+    bench = Bench(folder, tmp_path / "out")
+    night_without_stacks(bench, sorted(folder.iterdir()))
+    assert [notice for notice in gathered(bench, SECOND).notices if "share camera" in notice.text] == []
+    brighter = (camera_file.pixels(content) * 1.03).astype(np.uint16)
+    (folder / "crew-1-B-001-corrected.fit").write_bytes(camera_file.replace_pixels(content, brighter))
+    shutil.copy(folder / "crew-1-B-002.fit", folder / "crew-1-B-002-1.fit")  # the very same exposure: a duplicate, and none of these
+    night_without_stacks(bench, sorted(folder.iterdir()))
+    found = gathered(bench, SECOND)
+    (notice,) = (notice for notice in found.notices if "share camera" in notice.text)
+    assert notice.level == "warning"
+    assert "2 frames in use" in notice.text
+    assert "crew-1-B-001-corrected.fit and crew-1-B-001.fit." in notice.text
+    assert any("share camera" in action.text for action in judge(found).actions)
 
 
 def test_numbers_that_never_came_are_remarked(raw: Path, tmp_path: Path) -> None:
