@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from statistics import median
 
-from nightcrew.ledger import claims
+from nightcrew.ledger import history
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.planning.plates import RECIPE, SOLVED
 from nightcrew.recipes.parameters import PlateParameters
@@ -27,7 +27,7 @@ def plates(data: ScopeData, parameters: PlateParameters | None) -> tuple[PlateEn
     barred = {row.key: f"not used: {row.barred_because}" for row in data.current(RECIPE) if row.barred_because}
     failed = {planned.key: planned.reason for planned in data.plan.with_status("failed") if planned.recipe == RECIPE}
     put_off = {planned.key: planned.reason for planned in data.plan.with_status("pending") if planned.recipe == RECIPE}
-    failed |= {key: reason for key, reason in put_off.items() if reason.startswith(claims.PUT_OFF)}  # it was asked
+    failed |= {key: reason for key, reason in put_off.items() if reason.startswith(history.PUT_OFF)}  # it was asked
     known = {**put_off, **failed, **barred}
     why = [known.get(row.key, parameters.unavailable or _NOT_TRIED) for row, source in zip(lights, sources, strict=True) if not source]
     entry = PlateEntry(

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.ledger import claims, messages, scopes, versions
+from nightcrew.ledger import claims, history, messages, scopes, versions
 from nightcrew.ledger.database import iso
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.sets import SetSnapshot
@@ -110,7 +110,7 @@ def run_scope(
         with claims.beating(database, held):
             if wish.retry:
                 with database.write() as connection:
-                    claims.forgive(connection, scope_id)
+                    history.forgive(connection, scope_id)
                     scopes.look_again(connection, [scope_id])  # it stays due until what was forgiven has been tried, whoever dies now
             with database.read() as connection:
                 way = way_of(scopes.get(connection, scope_id), parameters, rules_for, options or SetOptions())
@@ -158,13 +158,13 @@ class _Run:
         if not optional:
             return batch
         with self._context.database.read() as connection:
-            tries = {print_: n for name in optional for print_, n in claims.tried_in_vain(connection, self._scope_id, name).items()}
+            tries = {print_: n for name in optional for print_, n in history.tried_in_vain(connection, self._scope_id, name).items()}
         return sorted(batch, key=lambda p: tries.get(p.fingerprint, 0)) if tries else batch
 
     def _cautious(self, batch: list[PlannedProduct]) -> list[PlannedProduct]:
         """What was being made when a process died is made alone: then only the culprit dies again, not what ran beside it."""
         with self._context.database.read() as connection:
-            deaths = claims.deaths(connection, self._scope_id)
+            deaths = history.deaths(connection, self._scope_id)
         return [p for p in batch if p.fingerprint in deaths][:1] or batch
 
     def _do(self, batch: Sequence[PlannedProduct]) -> Sequence[Outcome]:
@@ -198,7 +198,7 @@ class _Run:
         lost = {row.fingerprint for row in seen.elsewhere if row.state == "lost"}
         if stuck or any(item.fingerprint in lost for p in plan.with_status("pending") for item in p.inputs):
             with self._context.database.read() as connection:
-                tries = claims.tries(connection, self._scope_id, stuck)
+                tries = history.most_tries(connection, self._scope_id, stuck)
             pause_s = min(_PAUSE_S * 2 ** max(tries - 1, 0), _LONGEST_PAUSE_S)
             wakes.append(iso(self._context.database.clock() + timedelta(seconds=pause_s)))
         return min(wakes, default="")

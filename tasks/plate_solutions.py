@@ -17,7 +17,7 @@ from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, solve
 from nightcrew.astrometry.sources import sources_of
 from nightcrew.errors import PutOff, RejectedInput, TransientError
 from nightcrew.frames.wcs import sky_of
-from nightcrew.ledger import claims
+from nightcrew.ledger import history
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.lights.overscan import trimmed
@@ -78,7 +78,7 @@ def _made(planned: PlannedProduct, metrics: dict[str, Any]) -> NewProduct:
 def _for_now(context: UnitContext, planned: PlannedProduct, reason: str) -> PutOff | RejectedInput:
     """The end of a try that another one may overcome; not for ever."""
     with context.database.read() as connection:
-        tries = claims.put_offs(connection, planned.fingerprint)
+        tries = history.put_offs(connection, planned.fingerprint)
     return RejectedInput(f"{reason}; so {tries + 1} times") if tries >= MOST_PUT_OFFS else PutOff(reason)
 
 
@@ -86,14 +86,14 @@ def _check_breaker(context: UnitContext, planned: PlannedProduct) -> None:
     """A solver that hung on the last lights hangs on all: their time boxes would add up to hours."""
     since = iso(context.database.clock() - REST)
     with context.database.read() as connection:
-        ends = claims.ends(connection, planned.scope_id, RECIPE, since)
+        ends = history.ends(connection, planned.scope_id, RECIPE, since)
     wasted = wasted_boxes(ends)
     if wasted:
         raise PutOff(f"{NOT_ASKED}: it used its time box up for {wasted} lights in a row", tried=False)
 
 
 def wasted_boxes(ends: Sequence[tuple[str, str, str]]) -> int:
-    """How many time boxes in a row brought nothing, where that is too many; else 0.  ``ends`` as of ``claims.ends``, latest first."""
+    """How many time boxes in a row brought nothing, where that is too many; else 0.  ``ends`` as of ``history.ends``, latest first."""
     asked = [
         (state, reason)
         for state, reason, metrics in ends

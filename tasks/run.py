@@ -17,7 +17,7 @@ from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, PutOff, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
 from nightcrew.io.room import room_of
-from nightcrew.ledger import arrivals, claims, products
+from nightcrew.ledger import arrivals, claims, history, products
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
 from nightcrew.ledger.rows import NewProduct, ProductRow
@@ -80,7 +80,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
             state = "without"
         return _outcome(planned, state, str(error))
     except PutOff as error:
-        reason = f"{claims.PUT_OFF if error.tried else claims.NOT_TRIED}{error}"
+        reason = f"{history.PUT_OFF if error.tried else history.NOT_TRIED}{error}"
         claims.end(context.database, claimed, "again", reason=reason)
         log.log(logging.WARNING if error.tried else logging.DEBUG, "%s: %s", planned.name, reason)
         return _outcome(planned, "without", reason)
@@ -88,7 +88,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         claims.end(context.database, claimed, "again", reason=str(error))
         raise
     except MemoryError:
-        reason = f"{claims.NO_MEMORY} ({context.memory_bytes / 1e6:.0f} MB for its buffers)"
+        reason = f"{history.NO_MEMORY} ({context.memory_bytes / 1e6:.0f} MB for its buffers)"
         claims.end(context.database, claimed, "died", reason=reason)  # counts as a death: the next try is alone and smaller
         log.warning("%s: %s", planned.name, reason)
         return _outcome(planned, "died", reason)
@@ -132,7 +132,7 @@ def _is_full(error: BaseException | None) -> bool:
 def _with_less_memory(context: UnitContext, planned: PlannedProduct) -> UnitContext:
     """A quarter of the memory, and one thread, after each death: the kernel kills what takes too much without a word."""
     with context.database.read() as connection:
-        died = claims.deaths_of(connection, planned.fingerprint)
+        died = history.deaths_of(connection, planned.fingerprint)
     if not died:
         return context
     return replace(context, memory_bytes=max(_LEAST_MEMORY_BYTES, context.memory_bytes // 4**died), threads=1)

@@ -39,7 +39,7 @@ def why(
 def explanations(space: Workspace, what: str) -> list[Explanation]:
     """Answers for every file or product that ``what`` names; ``Refused`` when there is none."""
     from nightcrew.errors import Refused
-    from nightcrew.ledger import arrivals, claims, origins, products
+    from nightcrew.ledger import arrivals, history, origins, products
     from nightcrew.planning.explain import explain_attempts, explain_file, explain_product, explain_set_file
     from nightcrew.planning.sets import SetSnapshot
 
@@ -51,7 +51,7 @@ def explanations(space: Workspace, what: str) -> list[Explanation]:
         product = None if rows else products.by_fingerprint(connection, print_)
         dependants = products.dependants(connection, product.fingerprint) if product else []
         inputs = origins.named_inputs(connection, product.id) if product else []
-        tries = [] if rows or product else claims.attempts(connection, print_ if len(print_) >= _DIGITS else "")
+        tries = [] if rows or product else history.attempts(connection, print_ if len(print_) >= _DIGITS else "")
     if not rows and product is None and not tries:
         raise Refused(f"neither a file nor a product of the ledger is called {what!r}; `nightcrew ledger files` lists the files")
     answers = []

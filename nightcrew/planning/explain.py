@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nightcrew.ledger.arrivals import PathRow
-from nightcrew.ledger.claims import Attempt
+from nightcrew.ledger.history import Attempt
 from nightcrew.ledger.origins import NamedInput
 from nightcrew.ledger.rows import FrameRow, ProductRow
 from nightcrew.planning.model import Choice, Plan, PlannedProduct, Snapshot

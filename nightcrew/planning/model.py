@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from nightcrew.frames.profiles import Rules
-from nightcrew.ledger.claims import Failure, Later
+from nightcrew.ledger.history import Failure, Later
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.recipes.parameters import NightParameters
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from nightcrew.ledger import arrivals, claims, products, scopes
+from nightcrew.ledger import arrivals, history, products, scopes
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.ledger.schema import content, current, path
@@ -37,8 +37,8 @@ def load(connection: Connection, scope_id: int, options: SetOptions, *, remake: 
                 select(current.c.recipe, current.c.key, current.c.product_id).where(current.c.scope_id == scope_id)
             )
         },
-        failures=claims.failures(connection, scope_id),
-        hindrances=claims.hindrances(connection, scope_id),
+        failures=history.failures(connection, scope_id),
+        hindrances=history.hindrances(connection, scope_id),
         left_out=products.files_left_out(connection, scope_id),
         parts=products.files_of_current(connection, scope_id),
         parameters=options.of_kind(scope.kind),

@@ -16,8 +16,8 @@ from functools import lru_cache
 from typing import Any
 
 from nightcrew.errors import RejectedInput, TransientError
-from nightcrew.ledger.claims import Failure
 from nightcrew.ledger.database import storable
+from nightcrew.ledger.history import Failure
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.planning.fingerprints import canonical
 from nightcrew.planning.model import OUTDATED, RAW_IS_GONE, Input, PlannedProduct, Status

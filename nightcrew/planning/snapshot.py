@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
-from nightcrew.ledger import claims, products, scopes
+from nightcrew.ledger import history, products, scopes
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.ledger.schema import current, frame, path, scope
 from nightcrew.planning.collector import collector_paused
@@ -81,9 +81,9 @@ def _load(connection: Connection, scope: ScopeRow, parameters: NightParameters, 
         products={row.fingerprint: row for row in own},
         current=_current(connection, scope_id, own),
         elsewhere=_elsewhere(connection, scope, rules),
-        failures=claims.failures(connection, scope_id),
-        hindrances=claims.hindrances(connection, scope_id),
-        put_off={} if parameters.plates is None else claims.put_off(connection, scope_id),
+        failures=history.failures(connection, scope_id),
+        hindrances=history.hindrances(connection, scope_id),
+        put_off={} if parameters.plates is None else history.put_off(connection, scope_id),
         left_out=products.left_out_of_scope(connection, scope_id),
         parts=products.parts_of_current(connection, scope_id, MASTERS),
         parameters=parameters,

@@ -22,7 +22,7 @@ from flows.housekeeping import tidy
 from flows.post import deliver_queued
 from flows.reporting import queue_morning, report_when_closed
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, claims, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, dispatches, history, messages, scopes
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import (
@@ -297,7 +297,7 @@ class Life:
     def given_up(self) -> list[tuple[ScopeRow, str]]:
         """Units whose process died three times: their scope, and the reason that its page must tell."""
         with self.space.database.read() as connection:
-            every = [(scope, claims.failures(connection, scope.id)) for scope in scopes.find(connection)]
+            every = [(scope, history.failures(connection, scope.id)) for scope in scopes.find(connection)]
         return [(scope, failure.reason) for scope, failed in every for failure in failed.values() if failure.deaths]
 
     def tell(self) -> str:

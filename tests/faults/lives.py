@@ -21,7 +21,7 @@ from pathlib import Path
 
 from flows.reporting import write_page
 from nightcrew import failpoints
-from nightcrew.ledger import claims, dispatches, messages, scopes
+from nightcrew.ledger import claims, dispatches, history, messages, scopes
 from nightcrew.settings import Settings
 from tests.faults.harness import DAY, NIGHT, Life, make_material, settings_of
 from tests.faults.picture import Picture, broken_promises, differences, picture_of, unowned
@@ -69,7 +69,7 @@ def undisturbed(watched: Path, root: Path) -> Undisturbed:
     life.live()
     found = picture_of(life.space)
     with life.space.database.read() as connection:
-        failed = [one.reason for scope in scopes.find(connection) for one in claims.failures(connection, scope.id).values()]
+        failed = [one.reason for scope in scopes.find(connection) for one in history.failures(connection, scope.id).values()]
     life.close()
     return Undisturbed(found, dict(counts), failed, seconds)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.ledger import claims
-from nightcrew.ledger.claims import Attempt
+from nightcrew.ledger import history
+from nightcrew.ledger.history import Attempt
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
 from tasks import pool as pool_module
@@ -56,7 +56,7 @@ def attempts(bench: Bench, recipe: str) -> list[Attempt]:
     """Every start of making the one product of a recipe."""
     (row,) = [row for row in bench.products() if row.recipe == recipe]
     with bench.space.database.read() as connection:
-        return claims.attempts(connection, row.fingerprint)
+        return history.attempts(connection, row.fingerprint)
 
 
 def hungry(monkeypatch: pytest.MonkeyPatch, needs: dict[str, int]) -> list[tuple[str, int, int]]:

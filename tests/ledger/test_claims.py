@@ -14,7 +14,7 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
-from nightcrew.ledger import claims, messages, scopes
+from nightcrew.ledger import claims, history, messages, scopes
 from nightcrew.ledger.claims import Claimed, Watch
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import claim
@@ -203,20 +203,20 @@ def test_failed_for_good_until_a_person_forgives(shelf: Shelf, scope_id: int) ->
     claims.end(shelf.database, taken(shelf, scope_id, "a" * 64), "failed", reason="cut short", trace="line 1")
     claims.end(shelf.database, taken(shelf, scope_id, "b" * 64), "again", reason="disk full")
     with shelf.database.write() as connection:
-        found = claims.failures(connection, scope_id)
+        found = history.failures(connection, scope_id)
         assert {print_: failure.reason for print_, failure in found.items()} == {"a" * 64: "cut short"}
-        assert claims.forgive(connection, scope_id) == 2
-        assert claims.failures(connection, scope_id) == {}
+        assert history.forgive(connection, scope_id) == 2
+        assert history.failures(connection, scope_id) == {}
 
 
 def test_three_deaths_are_a_failure(shelf: Shelf, scope_id: int) -> None:
-    for number in range(claims.DEATHS_UNTIL_FAILED):
+    for number in range(history.DEATHS_UNTIL_FAILED):
         claimed = taken(shelf, scope_id)
         pid, started = dead_process()
         change(shelf.database, claimed.token, pid=pid, pid_started=started)
         assert claims.bury_the_dead(shelf.database, scope_id) == 1
         with shelf.database.read() as connection:
-            assert bool(claims.failures(connection, scope_id)) == (number == claims.DEATHS_UNTIL_FAILED - 1)
+            assert bool(history.failures(connection, scope_id)) == (number == history.DEATHS_UNTIL_FAILED - 1)
 
 
 def test_a_plan_that_died_bars_nothing(shelf: Shelf, scope_id: int) -> None:
@@ -225,7 +225,7 @@ def test_a_plan_that_died_bars_nothing(shelf: Shelf, scope_id: int) -> None:
         assert held is not None
         claims.end(shelf.database, held, "died")
     with shelf.database.read() as connection:
-        assert claims.failures(connection, scope_id) == {}
+        assert history.failures(connection, scope_id) == {}
 
 
 def test_the_living_are_not_buried(shelf: Shelf, scope_id: int) -> None:
@@ -237,8 +237,8 @@ def test_tries_grow_with_each_passing_failure(shelf: Shelf, scope_id: int) -> No
     for count in (1, 2, 3):
         claims.end(shelf.database, taken(shelf, scope_id), "again", reason="disk full")
         with shelf.database.read() as connection:
-            assert claims.tries(connection, scope_id, {"f" * 64}) == count
-            assert claims.tries(connection, scope_id, {"e" * 64}) == 0
+            assert history.most_tries(connection, scope_id, {"f" * 64}) == count
+            assert history.most_tries(connection, scope_id, {"e" * 64}) == 0
 
 
 def test_an_ended_claim_cannot_be_ended_again(shelf: Shelf, scope_id: int) -> None:

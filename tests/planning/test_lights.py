@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from nightcrew.errors import RejectedInput
-from nightcrew.ledger import claims
+from nightcrew.ledger import history
 from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.recipes.parameters import LightParameters
 from tests.planning.test_masters import of, planned, roles, told
@@ -180,7 +180,7 @@ def test_a_light_that_cannot_be_reduced_or_measured_does_not_stop_the_stack(crew
         assert stacks == {"B": 2, "V": 1}, recipe
         assert crew.states()[broken] == ("rejected", f"{recipe.replace('_', ' ')}: no star in it")
         with crew.database.write() as connection:
-            claims.forgive(connection, crew.scope().id)
+            history.forgive(connection, crew.scope().id)
 
 
 def test_lights_of_no_target_and_no_pointing_are_one_group(crew: Crew) -> None:

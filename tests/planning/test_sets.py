@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nightcrew.ledger.claims import Failure
+from nightcrew.ledger.history import Failure
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.planning import set_lab
 from nightcrew.planning.set_plan import plan_set, without_copies

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from flows.reporting import write_page
 from nightcrew.errors import TransientError
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger import claims, messages, products, scopes
+from nightcrew.ledger import claims, history, messages, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
@@ -370,7 +370,7 @@ def test_a_unit_below_the_reserve_is_not_begun(bench: Bench) -> None:
     with pytest.raises(TransientError, match="the reserve is"):
         run_unit(poor, unit)
     with database.read() as connection:
-        assert claims.attempts(connection, unit.fingerprint) == []
+        assert history.attempts(connection, unit.fingerprint) == []
     assert below(poor.products_root) == []
 
 
@@ -413,7 +413,7 @@ def test_a_raw_file_that_is_rewritten_while_a_unit_works_on_it_leaves_no_product
         run_unit(bench.space.context, unit)
     assert below(bench.space.context.products_root) == []
     with bench.space.database.read() as connection:
-        assert [attempt.state for attempt in claims.attempts(connection, unit.fingerprint)] == ["again"]
+        assert [attempt.state for attempt in history.attempts(connection, unit.fingerprint)] == ["again"]
 
 
 def test_a_master_that_a_disk_damaged_goes_into_nothing(done: Bench, reference: dict[str, str]) -> None:
