@@ -33,6 +33,7 @@ from tasks.standing import notice_lost_files
 
 log = logging.getLogger(__name__)
 _FOLDERS = "set folders"
+_SWEEPS = 2  # a folder that was not swept for so many of them does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,16 @@ class Workspace:
             return [scopes.get(connection, scope_id).title for scope_id in lost]
 
     def notice_returned_files(self) -> int:
-        """Raw files that are said to be gone and are there count again (open scopes and the newest closed ones); how many."""
+        """Raw files that are said to be gone and are there count again (open scopes and the newest closed ones); how many.
+
+        Only folders are asked that the watcher swept just now: one whose server is gone would keep whoever asks for hours.
+        """
+        since = iso(self.database.clock() - timedelta(seconds=_SWEEPS * self.settings.watch.sweep_s))
+        with self.database.read() as connection:
+            signs = messages.signs_of_life(connection)
         folders = {str(folder.path) for folder in self.settings.folders}
-        return arrivals.returned(self.database, self._remade_unasked(), folders)
+        answering = {folder for folder in folders if signs.get(messages.sweep_sign(folder), ("",))[0] >= since}
+        return arrivals.returned(self.database, self._remade_unasked(), answering)
 
     def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
         """Remove half-written files and folders that dead workers left (never one under a final name); how many."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,26 @@ def test_a_folder_that_is_unmounted_while_its_files_are_read_and_used(bench: Wat
     assert not any(row.vanished for row in bench.files())
     assert {row.state for row in bench.files()} == {"done"}
     assert bench.space.notice_returned_files() == 0
+
+
+def test_files_of_a_folder_that_does_not_answer_are_not_looked_for(bench: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks into a share whose server is gone waits until it is back, and with it the nights of all other folders."""
+    bench.watch(12)
+    bench.ingest_once()
+    arrivals.mark_vanished(bench.space.database, [row.path for row in bench.files()])
+    now = bench.space.database.clock()
+    asked: list[bytes] = []
+    look = os.lstat
+
+    def lstat(path: bytes) -> os.stat_result:
+        asked.append(path)
+        return look(path)
+
+    monkeypatch.setattr("nightcrew.ledger.arrivals.os.lstat", lstat)
+    monkeypatch.setattr(bench.space.database, "clock", lambda: now + timedelta(hours=1))  # and no sweep came to its end meanwhile
+    assert (bench.space.notice_returned_files(), asked) == (0, [])
+    monkeypatch.setattr(bench.space.database, "clock", lambda: now)
+    assert (bench.space.notice_returned_files(), len(asked)) == (3, 3)
 
 
 def test_a_link_put_in_a_files_place_is_never_followed(bench: Watched, tmp_path: Path) -> None:
