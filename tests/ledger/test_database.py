@@ -74,8 +74,14 @@ def test_an_older_ledger_is_upgraded_after_a_copy(new_url: Maker) -> None:
 
 
 def test_upgrading_twice_does_nothing(shelf: Shelf) -> None:
+    with shelf.database.write() as connection:
+        scopes.ensure(connection, "night", "2026-03-14", "NCSIM", shelf.database.now())
     migrate.upgrade(shelf.database)
     migrate.check(shelf.database)
+    with shelf.database.read() as connection:
+        assert [scope.name for scope in scopes.find(connection)] == ["2026-03-14"]
+    if shelf.database.is_sqlite:
+        assert list(Path(shelf.database.url.removeprefix("sqlite:///")).parent.glob("*.bak")) == []
 
 
 def test_an_empty_ledger_is_not_used(new_url: Maker) -> None:

@@ -61,8 +61,9 @@ def test_a_file_that_is_no_frame_says_what_the_ledger_says(crew: Crew) -> None:
 
 def test_the_answer_is_plain_json(crew: Crew) -> None:
     night(crew, *without("flat-V"))
-    text = json.dumps(why(crew, "light-V2026-03-14-0000.fit").as_dict())
-    assert json.loads(text)["choices"][0]["candidates"]
+    told = why(crew, "light-V2026-03-14-0000.fit").as_dict()
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert [len(choice["candidates"]) for choice in told["choices"]] == [2, 1]
 
 
 def product(crew: Crew, recipe: str) -> Explanation:

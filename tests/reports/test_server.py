@@ -33,8 +33,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(root: Path, access: Access | None = None) -> Iterator[PageServer]:
-    server = PageServer(root, port=0, access=access)
+def serving(root: Path, access: Access | None = None, address: str = "127.0.0.1") -> Iterator[PageServer]:
+    server = PageServer(root, address=address, port=0, access=access)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -321,8 +321,9 @@ def test_no_open_door_without_a_password(root: Path, address: str) -> None:
 
 
 def test_other_addresses_with_a_password(root: Path) -> None:
-    server = PageServer(root, address="0.0.0.0", port=0, access=Access(password="x"))
-    server.server_close()
+    with serving(root, Access(password="right"), address="0.0.0.0") as server:
+        assert ask(server, "/")[0] == 401
+        assert ask(server, "/", Authorization=basic("observer:right"))[0] == 200
 
 
 def test_nonsense_does_not_stop_the_server(root: Path) -> None:

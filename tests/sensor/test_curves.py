@@ -109,7 +109,7 @@ def test_noise_is_no_turn_off() -> None:
 def test_converter_that_ends_first_is_told() -> None:
     found = turn_off([point(1000.0, 500.0), point(2000.0, 1000.0), point(2500.0, 0.0)], 2500.0)
     assert found is not None
-    assert found.by_converter
+    assert (found.lower, found.upper, found.by_converter) == (2000.0, 2500.0, True)
 
 
 def test_curved_response_is_straightened() -> None:

@@ -143,7 +143,9 @@ def test_uneven_light_is_taken_for_amplifiers_in_less_than_one_of_a_hundred(leve
 @pytest.mark.parametrize("model", [replace(SMALL, vignetting=0.5), replace(SMALL, flicker=0.01), replace(SMALL, bayer="RGGB")])
 def test_even_sensors_raise_no_doubt(model: SensorModel) -> None:
     result = measured(small_plan(model, biases=4), 2, PLAIN)
-    assert not any(flat.doubts for region in result.set_ups[0].regions for flat in region.flats)
+    doubts = [flat.doubts for region in result.set_ups[0].regions for flat in region.flats]
+    assert doubts
+    assert not any(doubts)
 
 
 def test_gain_that_was_changed_within_the_sweep_is_told() -> None:

@@ -220,7 +220,9 @@ def test_windows_are_written_and_read_back(windows: tuple[Window, ...]) -> None:
 
 def test_temperatures_apart_are_told() -> None:
     one = replace(compared(listed({(0, 0): 2.0}, 0.1), listed({(0, 0): 2.1}, 0.1)), before_c=-9.4)
-    assert all("0.6 C apart" in found.note for found in growth_quantities([one]))
+    notes = {found.name: found.note for found in growth_quantities([one])}
+    assert {"hot_pixels_new", "hot_pixels_gone", "hot_pixels_median_ratio"} <= set(notes)
+    assert all("0.6 C apart" in note for note in notes.values())
     assert any("0.6 C apart" in str(row[-1]) for row in sensor_tables.growth_section([one]).tables[0].rows)
 
 

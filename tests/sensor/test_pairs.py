@@ -112,7 +112,7 @@ def test_bands_are_recognised_and_taken_out(rows: bool) -> None:
 
 def test_no_bands_where_there_are_none() -> None:
     found = [measure(noise(10, n), noise(10, n + 100), scale=False).bands for n in range(20)]
-    assert not any(bands.found for bands in found if bands is not None)
+    assert all(bands is not None and not bands.found for bands in found)
 
 
 def test_covariances_equal_their_definition() -> None:

@@ -42,9 +42,12 @@ def test_the_folder_is_free_again_after_closing_and_nothing_was_written_into_it(
     assert list(raw.iterdir()) == []
 
 
+HELD = 9
+
+
 def _hold(raw: Path, state: Path) -> None:
     FolderLock(raw, state)
-    os._exit(9)  # dies without closing
+    os._exit(HELD)  # dies without closing
 
 
 def test_a_holder_that_died_holds_nothing(tmp_path: Path) -> None:
@@ -53,6 +56,7 @@ def test_a_holder_that_died_holds_nothing(tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(target=_hold, args=(raw, tmp_path / "state"))
     process.start()
     process.join()
+    assert process.exitcode == HELD
     FolderLock(raw, tmp_path / "state").close()
 
 
