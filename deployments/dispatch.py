@@ -20,7 +20,7 @@ from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
 from nightcrew.io.room import room_of
-from nightcrew.ledger import arrivals, claims, clock_back, dispatches, messages, run_signs, scopes
+from nightcrew.ledger import arrivals, claims, clock_back, comparisons, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
@@ -196,9 +196,10 @@ class Dispatcher:
     def _want_ingest(self) -> None:
         database = self._space.database
         with database.read() as connection:
-            if not arrivals.count_to_read(connection) or dispatches.living(connection, "ingest", None):
+            if not comparisons.count_waiting(connection) or dispatches.living(connection, "ingest", None):
                 return
-            waiting = frozenset(row.id for row in arrivals.to_read(connection, self._space.settings.limits.burst_files))
+            most = self._space.settings.limits.burst_files
+            waiting = frozenset(row.id for row in (*arrivals.to_read(connection, most), *comparisons.doubted(connection, most)))
         if self._pauses.may("ingest", waiting, self._clock()):
             self._pauses.tried("ingest", waiting, self._clock())
             dispatches.request(database, "ingest", None)

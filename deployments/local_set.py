@@ -136,6 +136,7 @@ def _record(space: Workspace, folder: Path, out: Path) -> None:
             folder=str(folder.parent),
             size=entry.size,
             mtime_ns=entry.mtime_ns,
+            ctime_ns=entry.ctime_ns,
             kind="ignored" if entry.verdict else "",
             verdict=entry.verdict,
         )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from nightcrew.errors import Refused
 from nightcrew.frames.profiles import Profile
 from nightcrew.io.atomic import write_text
-from nightcrew.ledger import arrivals, scopes
+from nightcrew.ledger import arrivals, comparisons, scopes
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.parameters import LightParameters, NightParameters, PhotometryParameters, from_settings
 from nightcrew.settings import FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
@@ -194,6 +194,7 @@ def _record(space: Workspace) -> tuple[int, int]:
                 folder=str(folder.path),
                 size=entry.size,
                 mtime_ns=entry.mtime_ns,
+                ctime_ns=entry.ctime_ns,
                 kind="ignored" if entry.verdict else "",
                 verdict=entry.verdict,
             )
@@ -219,13 +220,15 @@ def gone_below(space: Workspace, root: bytes, met: set[bytes]) -> list[bytes]:
 
 def ingest_all(space: Workspace, tell: Tell) -> None:
     """Read everything that was recorded; what changes or cannot be opened just now stays an arrival."""
-    with space.database.read() as connection:
-        total = arrivals.count_to_read(connection)
-    done = 0
-    tell("reading headers", 0, total)
-    while done < total:
-        batch = space.ingest(min(100, space.settings.limits.burst_files))
-        done += batch.files - batch.again
-        tell("reading headers", done, total)
-        if batch.files == batch.again:
-            return  # the rest changes or cannot be opened just now; the report names it
+    for _ in range(2):  # what is found to hold other bytes than were read is read in the second round
+        with space.database.read() as connection:
+            total = comparisons.count_waiting(connection)
+        done = 0
+        tell("reading headers", 0, total)
+        while done < total:
+            batch = space.ingest(min(100, space.settings.limits.burst_files))
+            read = batch.files + batch.compared - batch.again
+            done += read
+            tell("reading headers", done, total)
+            if not read:
+                return  # the rest changes or cannot be opened just now; the report names it

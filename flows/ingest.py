@@ -11,7 +11,7 @@ from flows.parent import die_with_parent
 from flows.policy import our_task
 from flows.signing import sign_run
 from nightcrew.ingest import Ingested
-from nightcrew.ledger import arrivals
+from nightcrew.ledger import comparisons
 
 _BATCHES = 20  # of one run; what is left is the next run's
 
@@ -26,7 +26,7 @@ def read_batch(title: str, limit: int) -> Ingested:
 def run_name() -> str:
     """The run's name for people: how many files wait for it."""
     with workspace().database.read() as connection:
-        return f"ingest of {arrivals.count_to_read(connection)} files"
+        return f"ingest of {comparisons.count_waiting(connection)} files"
 
 
 @flow(name="ingest", flow_run_name=run_name, persist_result=False)
@@ -40,12 +40,12 @@ def ingest() -> dict[str, Any]:
     files = frames = rejected = set_aside = 0
     for _ in range(_BATCHES):
         with space.database.read() as connection:
-            waiting = arrivals.count_to_read(connection)
+            waiting = comparisons.count_waiting(connection)
         if not waiting:
             break
         done: Ingested = task(f"read {min(waiting, limit)} files", limit)
-        files, frames = files + done.files - done.again, frames + done.frames
+        files, frames = files + done.files + done.compared - done.again, frames + done.frames
         rejected, set_aside = rejected + done.rejected, set_aside + done.set_aside
-        if done.again == done.files:  # they change or cannot be opened just now: later
+        if done.again == done.files + done.compared:  # they change or cannot be opened just now: later
             break
     return {"files": files, "frames": frames, "rejected": rejected, "set_aside": set_aside}

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nightcrew import failpoints
 from nightcrew.errors import RejectedInput, TransientError
@@ -21,7 +22,9 @@ from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
+from nightcrew.ingest_again import compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
+from nightcrew.io.sameness import is_unchanged
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.arrivals import PathRow
@@ -48,7 +51,7 @@ class Door:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingested:
-    """What one ingest run did."""
+    """What one ingest run did; ``again`` are those of ``files`` and ``compared`` that could not be read now."""
 
     files: int
     frames: int
@@ -56,6 +59,7 @@ class Ingested:
     set_aside: int
     again: int
     scopes: frozenset[int]
+    compared: int = 0  # known files whose change time moved
 
 
 def read_arrival(row: PathRow, door: Door) -> Reading:
@@ -75,7 +79,15 @@ def read_arrival(row: PathRow, door: Door) -> Reading:
         raise TransientError("a symbolic link lies in its place; links are not followed")
     structure = check(path, max_bytes=door.max_file_bytes)
     read = sha256_file(path, seen)  # header and hash are of the same bytes, or it is read again
-    return _judged(Reading(path_id=row.id, size=read.size, mtime_ns=read.mtime_ns, sha256=read.sha256), structure, row, door)
+    if read.ctime_ns != seen.st_ctime_ns:
+        structure = check(path, max_bytes=door.max_file_bytes)
+    base = Reading(path_id=row.id, size=read.size, mtime_ns=read.mtime_ns, sha256=read.sha256, ctime_ns=read.ctime_ns)
+    return _judged(base, structure, row, door)
+
+
+def _of_row(row: PathRow, **values: Any) -> Reading:
+    """A reading of the file that the ledger knows."""
+    return Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, ctime_ns=row.ctime_ns, **values)
 
 
 def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Reading:
@@ -127,13 +139,16 @@ def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
         log.exception("%s", os.fsdecode(row.path))
         reason = f"a fault in Nightcrew while it was read: {type(error).__name__}: {error}"
-        failed = Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, kind="rejected", state="rejected", reason=reason)
+        failed = _of_row(row, kind="rejected", state="rejected", reason=reason)
         place = door.sets.get(row.folder)  # a set's only file would be in no report otherwise
         return failed if place is None else replace(failed, scope_kind=place.kind, scope_name=place.set_of(row.path, row.folder))
 
 
 def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
-    """Ingest up to ``limit`` arrivals; files that must be tried again stay arrivals."""
+    """Ingest up to ``limit`` arrivals; files that must be tried again stay arrivals.
+
+    Where fewer arrived, some of the known files whose change time moved are compared with what was read of them.
+    """
     with database.read() as connection:
         rows = arrivals.to_read(connection, limit)
     results = _in_threads(door, rows)
@@ -145,13 +160,15 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
     arrivals.postpone(database, postponed)
     if rows:
         scopes |= arrivals.adopt_scopeless(database) | adopt_set_files(database, door.sets)
+    compared, not_now = compare_doubted(database, limit - len(rows)) if len(rows) < limit else (0, 0)
     return Ingested(
         files=len(rows),
         frames=sum(r.header is not None for r in readings),
         rejected=sum(r.state == "rejected" for r in readings),
         set_aside=sum(r.state == "set_aside" for r in readings),
-        again=len(postponed),
+        again=len(postponed) + not_now,
         scopes=frozenset(scopes),
+        compared=compared,
     )
 
 
@@ -187,10 +204,10 @@ def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading 
     path = Path(os.fsdecode(row.path))
     try:
         seen = path.lstat()
-        if (seen.st_size, seen.st_mtime_ns) != (row.size, row.mtime_ns):
+        if not is_unchanged(path, seen, row):
             return None
         structure = check(path, max_bytes=door.max_file_bytes)
-        reading = _judged(Reading(path_id=row.id, size=row.size, mtime_ns=row.mtime_ns, sha256=row.sha256), structure, row, door)
+        reading = _judged(_of_row(row, sha256=row.sha256), structure, row, door)
     except (TransientError, OSError):
         return None
     if reading.header is None:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import Hdu
 from nightcrew.io.images import ImageFile
+from nightcrew.io.sameness import is_unchanged
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.lights.overscan import overscan_level
+from nightcrew.planning.sets import SetFile
 from nightcrew.quality.statistics import median_and_sigma
 
 _SAMPLE_ROWS = 48
@@ -37,25 +39,40 @@ class GoneError(TransientError):
             return False
 
 
+class ChangedError(TransientError):
+    """A raw file does not hold what was ingested of it."""
+
+    def __init__(self, path: bytes) -> None:
+        super().__init__(f"{path.rpartition(b'/')[2].decode('utf-8', 'backslashreplace')} changed since it was ingested")
+        self.path = path
+
+
 def file_of(frame: FrameRow) -> Path:
-    """The frame's path, after checking that its bytes are those that were ingested (size and time).
+    """The frame's path, after checking that its bytes are those that were ingested (size and time; their hash where that does not tell).
 
     Raises
     ------
     GoneError
         The file is gone.
+    ChangedError
+        It changed since: it is ingested again.
     TransientError
-        It changed since: the sweep will ingest it again.
+        It cannot be read now.
     """
-    path = Path(os.fsdecode(frame.path))
+    return checked_path(frame)
+
+
+def checked_path(file: FrameRow | SetFile) -> Path:
+    """As :func:`file_of`, of a frame or of a file of a set."""
+    path = Path(os.fsdecode(file.path))
     try:
-        stat = path.lstat()  # what a link leads to may be anything, of the same size and time
+        status = path.lstat()  # what a link leads to may be anything, of the same size and time
     except FileNotFoundError as error:
-        raise GoneError(frame.path) from error
+        raise GoneError(file.path) from error
     except OSError as error:
         raise TransientError(f"{path.name} cannot be read now: {error.strerror}") from error
-    if (stat.st_size, stat.st_mtime_ns) != (frame.size, frame.mtime_ns):
-        raise TransientError(f"{path.name} changed since it was ingested")
+    if not is_unchanged(path, status, file):
+        raise ChangedError(file.path)
     return path
 
 

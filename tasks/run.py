@@ -17,7 +17,7 @@ from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, PutOff, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
 from nightcrew.io.room import room_of
-from nightcrew.ledger import arrivals, claims, history, products
+from nightcrew.ledger import arrivals, claims, comparisons, history, products
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
 from nightcrew.ledger.rows import NewProduct, ProductRow
@@ -25,9 +25,9 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from tasks import naming
 from tasks.context import UnitContext
-from tasks.frames_in import GoneError, file_of
+from tasks.frames_in import ChangedError, GoneError, checked_path, file_of
 from tasks.registry import unit_for
-from tasks.set_units import checked_path, make_set_product
+from tasks.set_units import make_set_product
 
 log = logging.getLogger(__name__)
 _LEAST_MEMORY_BYTES = 10_000_000
@@ -86,6 +86,8 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         return _outcome(planned, "without", reason)
     except TransientError as error:
         claims.end(context.database, claimed, "again", reason=str(error))
+        if isinstance(error, ChangedError):
+            comparisons.doubt(context.database, [error.path])
         raise
     except MemoryError:
         reason = f"{history.NO_MEMORY} ({context.memory_bytes / 1e6:.0f} MB for its buffers)"

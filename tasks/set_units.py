@@ -19,7 +19,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from nightcrew import failpoints
-from nightcrew.errors import TransientError
 from nightcrew.io import atomic
 from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX, FinalExistsError
 from nightcrew.ledger.rows import FileRow, Measurement, NewProduct, ProductRow, worst
@@ -27,7 +26,7 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.sets import SetFile
 from tasks import naming
 from tasks.context import UnitContext
-from tasks.frames_in import GoneError
+from tasks.frames_in import checked_path
 from tasks.kinds import unit_of
 
 if TYPE_CHECKING:
@@ -98,20 +97,6 @@ class SetResult:
     left_out: dict[str, str] = field(default_factory=dict)
     measurements: tuple[Measurement, ...] = ()
     page: AnalysisPage | None = None
-
-
-def checked_path(file: SetFile) -> Path:
-    """The path of a file that is still what was ingested; ``GoneError`` or ``TransientError`` otherwise."""
-    path = Path(os.fsdecode(file.path))
-    try:
-        status = path.stat(follow_symlinks=False)
-    except FileNotFoundError as error:
-        raise GoneError(file.path) from error
-    except OSError as error:
-        raise TransientError(f"{path.name} cannot be read now: {error.strerror}") from error
-    if (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns):
-        raise TransientError(f"{path.name} changed since it was ingested")
-    return path
 
 
 def make_set_product(context: UnitContext, planned: PlannedProduct) -> NewProduct:

@@ -99,7 +99,8 @@ def notice_returned(context: UnitContext, frames: Iterable[FrameRow | SetFile]) 
             with suppress(OSError):
                 status = Path(os.fsdecode(frame.path)).stat()
                 if (status.st_size, status.st_mtime_ns) == (frame.size, frame.mtime_ns):
-                    back.append(Seen(path=frame.path, folder="", size=frame.size, mtime_ns=frame.mtime_ns))
+                    seen = Seen(path=frame.path, folder="", size=frame.size, mtime_ns=frame.mtime_ns, ctime_ns=status.st_ctime_ns)
+                    back.append(seen)
     arrivals.record(context.database, back)
     return len(back)
 

@@ -55,6 +55,7 @@ def ledger_sink(database: Database, folder: Path) -> Sink:
                 folder=str(folder),
                 size=item.size,
                 mtime_ns=item.mtime_ns,
+                ctime_ns=item.ctime_ns,
                 kind="ignored" if item.verdict else "",
                 verdict=item.verdict,
             )

@@ -28,6 +28,7 @@ class Settled:
     size: int
     mtime_ns: int
     verdict: str = ""  # why it is ignored
+    ctime_ns: int = 0  # 0: not looked at
 
 
 class SettleRule:
@@ -93,7 +94,7 @@ class SettleRule:
             entry.look_at_s = min(now_s + max(self._settle_s, still_s, 0.1), entry.still_since_s + self._patience_s)
             return None
         del self._waiting[path]
-        return Settled(path, entry.size, entry.mtime_ns, entry.verdict)
+        return Settled(path, entry.size, entry.mtime_ns, entry.verdict, 0 if entry.verdict else status.st_ctime_ns)
 
     def _complete(self, path: bytes) -> bool:
         try:

@@ -14,12 +14,13 @@ MAX_DEPTH = 40  # bind mounts can nest without end; links are never followed
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path that a sweep met.  ``verdict`` says why it is ignored, "" when it is for us."""
+    """A path that a sweep met.  ``verdict`` says why it is ignored, "" when it is for us; of what is ignored ``ctime_ns`` is 0."""
 
     path: bytes
     size: int
     mtime_ns: int
     verdict: str = ""
+    ctime_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -82,4 +83,10 @@ def _look(child: os.DirEntry[bytes], names: NameFilter, trouble: Trouble) -> Ent
         if names.skips_folder(child.name):
             return Entry(child.path, 0, status.st_mtime_ns, "ignored: a hidden folder")
         return None
-    return Entry(child.path, status.st_size, status.st_mtime_ns, names.verdict(child.name, status.st_mode))
+    return entry_of(child.path, status, names)
+
+
+def entry_of(path: bytes, status: os.stat_result, names: NameFilter) -> Entry:
+    """The entry of a path that is no folder."""
+    verdict = names.verdict(path.rpartition(b"/")[2], status.st_mode)
+    return Entry(path, status.st_size, status.st_mtime_ns, verdict, 0 if verdict else status.st_ctime_ns)

@@ -21,10 +21,12 @@ from nightcrew.errors import TransientError
 from watchers.events import FolderEvents, Hint
 from watchers.names import NameFilter
 from watchers.settle import IsComplete, Settled, SettleRule
-from watchers.sweep import Trouble, walk
+from watchers.sweep import Entry, Trouble, entry_of, walk
 
 _LOG = logging.getLogger("nightcrew.watcher")
 _LONGEST_PAUSE_S = 60.0
+_FIRST_DOUBT_S, _LONGEST_DOUBT_S = 1800.0, 86400.0
+Stats = tuple[int, int, int]  # size, mtime_ns, ctime_ns
 _BURST_PATIENCE = 5  # a burst that does not end is handed over after so many times burst_s
 
 
@@ -88,7 +90,7 @@ class Watcher:
     rules, sink
         How to watch and where findings go.
     known
-        (size, mtime_ns) of every path that the ledger has for this folder.
+        (size, mtime_ns, ctime_ns) of every path that the ledger has for this folder; ctime_ns 0: not known.
     is_complete
         Structural test of a file that stands still.
     clock
@@ -99,7 +101,7 @@ class Watcher:
         self,
         rules: Rules,
         sink: Sink,
-        known: Mapping[bytes, tuple[int, int]],
+        known: Mapping[bytes, Stats],
         is_complete: IsComplete,
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -113,6 +115,7 @@ class Watcher:
         self._settle = SettleRule(rules.settle_s, rules.patience_s, is_complete)
         self._hints: queue.SimpleQueue[Hint | None] = queue.SimpleQueue()
         self._burst = _Burst()
+        self._doubts: dict[bytes, tuple[float, float]] = {}  # told of for its change time alone: not again before, and that pause
         self._gone: list[bytes] = []
         self._reports: list[tuple[float, list[str]]] = []  # sweeps: from when on to tell of them, their troubles
         self._sweep_at_s = clock()
@@ -143,8 +146,7 @@ class Watcher:
         room = self.rules.burst_files - len(self._burst.settled)
         now = self._clock()
         for settled in self._settle.due(now, room):
-            self._burst.add(settled, now)
-            self._known[settled.path] = (settled.size, settled.mtime_ns)
+            self._tell(settled, now)
         self._hand_over(force=False)
 
     def _wait(self) -> None:
@@ -180,7 +182,7 @@ class Watcher:
             return
         elif hint.folder:
             for entry in walk(hint.path, self._names, Trouble(), recursive=self.rules.recursive, skip=self.rules.skip):
-                self._note(entry.path, entry.size, entry.mtime_ns, entry.verdict)
+                self._note(entry, hinted=True)
         else:
             self._look_at(hint.path)
 
@@ -199,11 +201,34 @@ class Watcher:
                 self._gone.append(path)
             return
         if not stat.S_ISDIR(status.st_mode):
-            self._note(path, status.st_size, status.st_mtime_ns, self._names.verdict(path.rpartition(b"/")[2], status.st_mode))
+            self._note(entry_of(path, status, self._names), hinted=True)
 
-    def _note(self, path: bytes, size: int, mtime_ns: int, verdict: str) -> None:
-        if self._known.get(path) != (size, mtime_ns):
-            self._settle.note(path, size, mtime_ns, self._clock(), verdict)
+    def _note(self, entry: Entry, *, hinted: bool = False) -> None:
+        """Hear of a path; what differs from what we know waits until it settles.
+
+        Where only the change time differs, the content most often does not.  A sweep tells of that once in a while, so that a share
+        whose change times never stand still does not have everything hashed with each sweep; an event is always followed.
+        """
+        known = self._known.get(entry.path)
+        if known == (entry.size, entry.mtime_ns, entry.ctime_ns):
+            return
+        now = self._clock()
+        if known is not None and known[:2] == (entry.size, entry.mtime_ns):
+            if not known[2]:  # an older Nightcrew did not write it down: taken over as it is, at once
+                self._tell(Settled(entry.path, entry.size, entry.mtime_ns, entry.verdict, entry.ctime_ns), now)
+                return
+            if not hinted and now < self._doubts.get(entry.path, (now, 0.0))[0]:
+                return
+        self._settle.note(entry.path, entry.size, entry.mtime_ns, now, entry.verdict)
+
+    def _tell(self, settled: Settled, now: float) -> None:
+        """Put a path into the burst that goes to the sink."""
+        known = self._known.get(settled.path)
+        if known is not None and known[2] and known[:2] == (settled.size, settled.mtime_ns):
+            pause_s = min(2 * self._doubts.get(settled.path, (0.0, _FIRST_DOUBT_S / 2))[1], _LONGEST_DOUBT_S)
+            self._doubts[settled.path] = (now + pause_s, pause_s)
+        self._burst.add(settled, now)
+        self._known[settled.path] = (settled.size, settled.mtime_ns, settled.ctime_ns)
 
     def _sweep(self, stop: threading.Event | None) -> None:
         """Walk the whole folder; only a walk without trouble tells what has vanished."""
@@ -214,7 +239,7 @@ class Watcher:
             if stop is not None and stop.is_set():
                 return
             met.add(entry.path)
-            self._note(entry.path, entry.size, entry.mtime_ns, entry.verdict)
+            self._note(entry)
         if not trouble.reasons and not met and self._known:
             trouble.add(self.root, f"the folder is empty although {len(self._known)} files of it are known; is its disk mounted?")
         if not trouble.reasons:

@@ -43,11 +43,12 @@ class Structure:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprinted:
-    """Content hash of a file, with the size and modification time that it had before and after."""
+    """Content hash of a file, with the size and modification time that it had before and after, and the change time before."""
 
     sha256: str
     size: int
     mtime_ns: int
+    ctime_ns: int
 
 
 def check(path: Path | str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> Structure:
@@ -179,7 +180,7 @@ def sha256_file(path: Path | str, expected_stat: os.stat_result | None = None) -
         raise TransientError(f"{shown(path)}: cannot be read now ({error.strerror})") from error
     finally:
         os.close(descriptor)
-    return Fingerprinted(digest, before.st_size, before.st_mtime_ns)
+    return Fingerprinted(digest, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
 
 
 def _state(status: os.stat_result) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database
@@ -39,6 +39,7 @@ class Seen:
     mtime_ns: int
     kind: str = ""
     verdict: str = ""
+    ctime_ns: int = 0  # 0: not looked at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class PathRow:
     folder: str
     size: int
     mtime_ns: int
+    ctime_ns: int  # as of its hash; 0: not known
     sha256: str
     frame_id: int | None
     scope_id: int | None
@@ -63,7 +65,8 @@ class PathRow:
 def record(database: Database, seen: Sequence[Seen]) -> int:
     """Write rows for new and changed paths; returns how many want to be read.
 
-    Idempotent: a path that is known with the same size and time is left alone (a vanished one is back).
+    Idempotent: a path that is known with the same size and time is left alone (a vanished one is back); where its change time
+    moved, its bytes are to be compared with what was read (``comparisons``).
     """
     now = database.now()
     wanted = 0
@@ -83,6 +86,8 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
     left: set[int] = set()
     lost: set[int] = set()  # sets that had a file under a name where now lies what is not for us
     back: list[Row[Any]] = []
+    timed: list[bytes] = []  # whose change time was not known, or without bytes that could be compared
+    doubted: list[bytes] = []
     for key, old in known.items():
         values = _values(chunk[key], now)
         del values["path"], values["first_seen_at"]
@@ -90,6 +95,8 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
             del values["kind"]  # what it is stands until it is read again: a plan made meanwhile still knows it
         if (old.size, old.mtime_ns) == (chunk[key].size, chunk[key].mtime_ns):
             back += [old] if old.vanished else []
+            if chunk[key].ctime_ns not in (0, old.ctime_ns):
+                (doubted if old.ctime_ns and old.sha256 else timed).append(key)
             continue
         if not values["to_read"] and old.frame_id is not None:
             values["frame_id"] = None  # what lies under this name now is not for us
@@ -98,10 +105,19 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
             lost.add(old.scope_id)
         connection.execute(update(path).where(path.c.id == old.id).values(**values))
         wanted += bool(values["to_read"])
+    _note_change_times(connection, [chunk[key] for key in timed], doubted)
     touched = (elect(connection, left, now) if left else set()) | lost
     wanted += _take_back(connection, back, now, touched)
     scopes.mark(connection, touched, now)
     return wanted
+
+
+def _note_change_times(connection: Connection, timed: Sequence[Seen], doubted: Sequence[bytes]) -> None:
+    if timed:
+        statement = update(path).where(path.c.path == bindparam("b_path")).values(ctime_ns=bindparam("b_ctime_ns"))
+        connection.execute(statement, [{"b_path": row.path, "b_ctime_ns": row.ctime_ns} for row in timed])
+    if doubted:
+        connection.execute(update(path).where(path.c.path.in_(doubted)).values(to_compare=True))
 
 
 def _take_back(connection: Connection, back: Sequence[Row[Any]], now: str, touched: set[int]) -> int:
@@ -124,20 +140,23 @@ def _values(row: Seen, now: str) -> dict[str, object]:
         "folder": row.folder,
         "size": row.size,
         "mtime_ns": row.mtime_ns,
+        "ctime_ns": row.ctime_ns,
         "kind": row.kind,
         "state": "waiting" if arrival else "set_aside",
         "reason": UNREAD if arrival else row.verdict,
         "to_read": arrival,
+        "to_compare": False,
         "vanished": False,
         "first_seen_at": now,
         "changed_at": now,
     }
 
 
-def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, int]]:
-    """(size, mtime_ns) of every path of a folder that has not vanished: what a sweep compares with."""
-    rows = connection.execute(select(path.c.path, path.c.size, path.c.mtime_ns).where(path.c.folder == folder, path.c.vanished.is_(False)))
-    return {row.path: (row.size, row.mtime_ns) for row in rows}
+def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, int, int]]:
+    """(size, mtime_ns, ctime_ns) of every path of a folder that has not vanished: what a sweep compares with; ctime 0: not known."""
+    columns = (path.c.path, path.c.size, path.c.mtime_ns, path.c.ctime_ns)
+    rows = connection.execute(select(*columns).where(path.c.folder == folder, path.c.vanished.is_(False)))
+    return {name: (size, mtime_ns, ctime_ns) for name, size, mtime_ns, ctime_ns in rows}
 
 
 def paths_below(connection: Connection, root: bytes) -> list[bytes]:
@@ -213,7 +232,8 @@ def returned(database: Database, scope_ids: Sequence[int], folders: Collection[s
                 status = os.lstat(row.path)
                 known = (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns) or row.mtime_ns == _NEVER_READ
                 if known and stat.S_ISREG(status.st_mode):
-                    back.append(Seen(path=row.path, folder=row.folder, size=status.st_size, mtime_ns=status.st_mtime_ns))
+                    times = (status.st_mtime_ns, status.st_ctime_ns)
+                    back.append(Seen(path=row.path, folder=row.folder, size=status.st_size, mtime_ns=times[0], ctime_ns=times[1]))
     record(database, back)
     return len(back)
 
@@ -232,7 +252,7 @@ def to_read(connection: Connection, limit: int) -> list[PathRow]:
     """Up to ``limit`` arrivals that were not ingested, oldest first, those that were tried already last."""
     tried = path.c.reason.startswith(NOT_YET)
     statement = select(path).where(path.c.to_read).order_by(tried, path.c.changed_at, path.c.id).limit(limit)
-    return [_row(row) for row in connection.execute(statement).mappings()]
+    return [row_of(row) for row in connection.execute(statement).mappings()]
 
 
 def count_to_read(connection: Connection) -> int:
@@ -250,10 +270,10 @@ def find(connection: Connection, name: bytes) -> list[PathRow]:
     """Rows whose path is, or ends with, ``name``."""
     exact = connection.execute(select(path).where(path.c.path == name)).mappings().all()
     if exact:
-        return [_row(row) for row in exact]
+        return [row_of(row) for row in exact]
     tail = b"/" + name.lstrip(b"/")
     ends_so = func.substr(path.c.path, func.length(path.c.path) - len(tail) + 1) == tail
-    return [_row(row) for row in connection.execute(select(path).where(ends_so).order_by(path.c.path)).mappings()]
+    return [row_of(row) for row in connection.execute(select(path).where(ends_so).order_by(path.c.path)).mappings()]
 
 
 def seen_of(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
@@ -266,12 +286,12 @@ def seen_of(connection: Connection, paths: Sequence[bytes]) -> set[bytes]:
 
 def of_scope(connection: Connection, scope_id: int) -> list[PathRow]:
     """All files of a scope."""
-    return [_row(row) for row in connection.execute(select(path).where(path.c.scope_id == scope_id).order_by(path.c.path)).mappings()]
+    return [row_of(row) for row in connection.execute(select(path).where(path.c.scope_id == scope_id).order_by(path.c.path)).mappings()]
 
 
 def without_scope(connection: Connection) -> list[PathRow]:
     """Files that belong to no scope: foreign, ignored, rejected before their night was known, not read yet."""
-    return [_row(row) for row in connection.execute(select(path).where(path.c.scope_id.is_(None)).order_by(path.c.path)).mappings()]
+    return [row_of(row) for row in connection.execute(select(path).where(path.c.scope_id.is_(None)).order_by(path.c.path)).mappings()]
 
 
 def paths_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
@@ -346,5 +366,6 @@ def balance(connection: Connection, scope_id: int | None = None) -> dict[tuple[s
     return {(kind, state): count for kind, state, count in connection.execute(statement)}
 
 
-def _row(mapping: object) -> PathRow:
+def row_of(mapping: object) -> PathRow:
+    """The row of a mapping of all its columns."""
     return PathRow(**{name: mapping[name] for name in PathRow.__slots__})  # type: ignore[index]  # a RowMapping

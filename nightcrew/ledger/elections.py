@@ -41,6 +41,7 @@ class Reading:
     scope_name: str = ""  # the night; "" when it is not known
     scope_instrument: str = ""  # of a file that is no frame; a frame's header says it
     scope_kind: str = "night"
+    ctime_ns: int = 0  # change time of the bytes that were hashed; 0: not known
 
 
 def header_hash(header: FrameHeader) -> str:

@@ -47,16 +47,8 @@ def _store(connection: Connection, readings: Sequence[Reading], now: str) -> set
     return touched | {scope_id for scope_id in places.values() if scope_id is not None}
 
 
-_UPDATE_PATH = (
-    update(path)
-    .where(path.c.id == bindparam("b_id"))
-    .values(
-        {
-            name: bindparam(f"b_{name}")
-            for name in ("size", "mtime_ns", "sha256", "kind", "state", "reason", "to_read", "changed_at", "frame_id", "scope_id")
-        }
-    )
-)
+_COLUMNS = ("size", "mtime_ns", "ctime_ns", "sha256", "kind", "state", "reason", "to_read", "changed_at", "frame_id", "scope_id")
+_UPDATE_PATH = update(path).where(path.c.id == bindparam("b_id")).values({name: bindparam(f"b_{name}") for name in _COLUMNS})
 
 
 def _path_values(reading: Reading, before: Row[Any], scope_id: int | None, frame_id: int | None, now: str) -> dict[str, object]:
@@ -66,6 +58,7 @@ def _path_values(reading: Reading, before: Row[Any], scope_id: int | None, frame
         "b_id": reading.path_id,
         "b_size": reading.size,
         "b_mtime_ns": reading.mtime_ns,
+        "b_ctime_ns": reading.ctime_ns,
         "b_sha256": reading.sha256,
         "b_kind": reading.kind,
         "b_state": reading.state,

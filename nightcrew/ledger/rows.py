@@ -60,6 +60,7 @@ class FrameRow(NamedTuple):
     header_hash: str
     arrived_at: str
     absent: str = ""  # "gone" from its folder; "changing": its bytes are not those that were read, it is read again
+    ctime_ns: int = 0  # 0: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -90,6 +90,7 @@ path = Table(
     Column("folder", Text, nullable=False),  # the watched folder
     Column("size", BigInteger, nullable=False, default=0),
     Column("mtime_ns", BigInteger, nullable=False, default=0),
+    Column("ctime_ns", BigInteger, nullable=False, default=0),  # as of its hash; 0: not known
     Column("sha256", String(64), nullable=False, default="", index=True),
     Column("frame_id", ForeignKey("frame.id"), nullable=True, index=True),
     Column("scope_id", ForeignKey("scope.id"), nullable=True, index=True),
@@ -97,11 +98,13 @@ path = Table(
     Column("state", String(16), nullable=False),  # waiting, done, degraded, rejected, set_aside
     Column("reason", Text, nullable=False, default=""),
     Column("to_read", Boolean, nullable=False, default=False),  # arrived, not yet ingested
+    Column("to_compare", Boolean, nullable=False, default=False),  # its change time moved: its bytes are compared with the hash
     Column("vanished", Boolean, nullable=False, default=False),
     Column("first_seen_at", String(32), nullable=False),
     Column("changed_at", String(32), nullable=False),
     Index("ix_path_folder", "folder", "id"),
     Index("ix_path_to_read", "to_read", sqlite_where=text("to_read"), postgresql_where=text("to_read")),
+    Index("ix_path_to_compare", "to_compare", sqlite_where=text("to_compare"), postgresql_where=text("to_compare")),
 )
 
 product = Table(

@@ -62,6 +62,7 @@ def _files(connection: Connection, rows: Sequence[PathRow], root: bytes) -> tupl
             arrived_at=times[row.id],
             kind=row.kind,
             absent="gone" if row.vanished else "changing" if row.to_read else "",
+            ctime_ns=row.ctime_ns,
         )
         for row in mine
     ]

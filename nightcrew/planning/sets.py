@@ -46,6 +46,7 @@ class SetFile:
     arrived_at: str
     kind: str
     absent: str = ""
+    ctime_ns: int = field(default=0, compare=False)  # 0: not known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -322,7 +323,8 @@ def read_text(file: SetFile) -> str:
         raise TextNotNow(replace(file, absent="changing"), f"cannot be read now: {error.strerror}") from error
     finally:
         os.close(descriptor)
-    if (status.st_size, status.st_mtime_ns, len(data)) != (file.size, file.mtime_ns, file.size):
+    moved = file.ctime_ns not in (0, status.st_ctime_ns) and hashlib.sha256(data).hexdigest() != file.sha256
+    if (status.st_size, status.st_mtime_ns, len(data)) != (file.size, file.mtime_ns, file.size) or moved:
         raise TextNotNow(replace(file, absent="changing"), "changed and is read again first")
     return data.decode("utf-8", "surrogateescape")
 

@@ -22,7 +22,7 @@ from flows.housekeeping import tidy
 from flows.post import deliver_queued
 from flows.reporting import queue_morning, report_when_closed
 from nightcrew.errors import TransientError
-from nightcrew.ledger import arrivals, dispatches, history, messages, scopes
+from nightcrew.ledger import arrivals, comparisons, dispatches, history, messages, scopes
 from nightcrew.ledger.dispatches import DispatchRow
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.settings import (
@@ -257,7 +257,11 @@ class Life:
             with self.space.database.read() as connection:
                 known = arrivals.known_stats(connection, str(folder.path))
             entries = list(walk(os.fsencode(folder.path), NameFilter(()), Trouble()))
-            fresh = [Settled(e.path, e.size, e.mtime_ns, e.verdict) for e in entries if known.get(e.path) != (e.size, e.mtime_ns)]
+            fresh = [
+                Settled(e.path, e.size, e.mtime_ns, e.verdict, e.ctime_ns)
+                for e in entries
+                if known.get(e.path) != (e.size, e.mtime_ns, e.ctime_ns)
+            ]
             for start in range(0, len(fresh), 10):
                 sink.record(fresh[start : start + 10])
             gone = sorted(known.keys() - {entry.path for entry in entries})
@@ -269,7 +273,7 @@ class Life:
         database = self.space.database
         with database.read() as connection:
             every = scopes.find(connection)
-            busy = dispatches.all_living(connection) or arrivals.count_to_read(connection) or scopes.due(connection, database.now())
+            busy = dispatches.all_living(connection) or comparisons.count_waiting(connection) or scopes.due(connection, database.now())
         return not busy and all(one.state == "closed" and one.wake_at == "" and one.reported_mark == one.mark for one in every)
 
     def _mailed(self) -> bool:

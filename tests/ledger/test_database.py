@@ -13,8 +13,8 @@ from sqlalchemy import inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from nightcrew.errors import Refused, TransientError
+from nightcrew.ledger import arrivals, comparisons, migrate, scopes
 from nightcrew.ledger import database as databases
-from nightcrew.ledger import migrate, scopes
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.schema import SCHEMA_REVISION, metadata
 from tests.ledger.conftest import Maker
@@ -55,11 +55,16 @@ def test_an_older_ledger_is_upgraded_after_a_copy(new_url: Maker) -> None:
             "VALUES (:identity, 1, 's', 1, 'bias', '{}', 'h', '')"
         )
         connection.execute(insert, [{"identity": identity} for identity in ("i" * 32, "i" * 32 + "#0123")])
+        file = "INSERT INTO path (path, folder, size, mtime_ns, sha256, kind, state, reason, to_read, vanished, first_seen_at, changed_at)"
+        values = "VALUES (:path, '/raw', 1, 2, 's', 'bias', 'done', '', false, false, '', '')"
+        connection.execute(text(f"{file} {values}"), {"path": b"/raw/a.fit"})
     with pytest.raises(Refused, match="older than"):
         migrate.check(database)
     migrate.upgrade(database)
     migrate.check(database)
     with database.read() as connection:
+        assert arrivals.known_stats(connection, "/raw") == {b"/raw/a.fit": (1, 2, 0)}  # its change time is not known, nothing is to be read
+        assert comparisons.count_waiting(connection) == 0
         assert [tuple(row) for row in connection.execute(text("SELECT likeness, pixels FROM frame ORDER BY id"))] == [
             ("i" * 32, ""),
             ("i" * 32, "0123"),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nightcrew.ledger import arrivals, products, scopes
+from nightcrew.ledger import arrivals, comparisons, products, scopes
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.settings import (
     FolderKind,
@@ -75,6 +75,7 @@ class SetBench:
                 folder=str(self.folder),
                 size=entry.size,
                 mtime_ns=entry.mtime_ns,
+                ctime_ns=entry.ctime_ns,
                 kind="ignored" if entry.verdict else "",
                 verdict=entry.verdict,
             )
@@ -88,7 +89,7 @@ class SetBench:
     def ingest(self) -> None:
         """Read everything that arrived."""
         with self.space.database.read() as connection:
-            left = arrivals.count_to_read(connection)
+            left = comparisons.count_waiting(connection)
         if left:
             self.space.ingest(left)
 

@@ -78,14 +78,13 @@ class Bench:
             if path.is_file() and not path.is_symlink():
                 stat = path.stat()
                 hidden = "a hidden file" if path.name.startswith(".") else ""
-                rows.append(
-                    Seen(path=os.fsencode(path), folder=str(self.folder), size=stat.st_size, mtime_ns=stat.st_mtime_ns, verdict=hidden)
-                )
+                seen = Seen(path=os.fsencode(path), folder=str(self.folder), size=stat.st_size, mtime_ns=stat.st_mtime_ns, verdict=hidden)
+                rows.append(replace(seen, ctime_ns=stat.st_ctime_ns))
         arrivals.record(self.space.database, rows)
 
     def ingest(self, limit: int = 500) -> None:
         """Ingest until nothing is left to read."""
-        while self.space.ingest(limit).files:
+        while (done := self.space.ingest(limit)).files or done.compared:
             pass
 
     def scopes(self) -> list[ScopeRow]:

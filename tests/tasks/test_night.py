@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from flows.reporting import write_page
 from nightcrew.errors import TransientError
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger import claims, history, messages, products, scopes
+from nightcrew.ledger import arrivals, claims, comparisons, history, messages, products, scopes
 from nightcrew.ledger.products import Recorded
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
@@ -414,6 +415,58 @@ def test_a_raw_file_that_is_rewritten_while_a_unit_works_on_it_leaves_no_product
     assert below(bench.space.context.products_root) == []
     with bench.space.database.read() as connection:
         assert [attempt.state for attempt in history.attempts(connection, unit.fingerprint)] == ["again"]
+
+
+def put_in_place(path: Path, content: bytes) -> None:
+    """Other content under the same name, size and modification time, as ``cp -p`` and ``rsync -t`` may leave it."""
+    before = path.stat()
+    assert len(content) == before.st_size
+    time.sleep(0.02)  # the kernel's clock of files ticks a hundred times a second at the least
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_raw_file_of_the_same_size_and_time_that_is_not_the_same_goes_into_nothing(bench: Bench, raw: Path, tmp_path: Path) -> None:
+    """Nobody has told of it yet: the unit that needs the file finds out, and it is read again."""
+    bench.folder = shutil.copytree(raw, tmp_path / "raw")
+    unit = first_unit(bench)
+    frame = next(item.frame for item in unit.inputs if item.frame is not None)
+    victim = Path(os.fsdecode(frame.path))
+    data = bytearray(victim.read_bytes())
+    data[-3000] ^= 0x01
+    put_in_place(victim, bytes(data))
+    with pytest.raises(TransientError, match="changed since it was ingested"):
+        run_unit(bench.space.context, unit)
+    assert below(bench.space.context.products_root) == []
+    bench.ingest()
+    with bench.space.database.read() as connection:
+        (row,) = arrivals.find(connection, frame.path)
+        told = [text for _, _, level, text in messages.happenings(connection, "") if level == "warning"]
+    assert row.sha256 == hashlib.sha256(data).hexdigest() != frame.sha256
+    assert told == [f"{victim.name} holds other content than was read, under the same size and modification time: read again"]
+
+
+def test_files_whose_change_time_moved_are_used_and_nothing_is_made_again(done: Bench, tmp_path: Path) -> None:
+    """Permissions, links and names change the time, not the content: each is compared once, and closed nights stay closed."""
+    bench = done
+    before = bench.products()
+    time.sleep(0.02)
+    for path in bench.folder.glob("*.fit"):
+        (tmp_path / path.name).hardlink_to(path)
+    bench.see()
+    with bench.space.database.read() as connection:
+        waiting = comparisons.count_waiting(connection)
+        states = [(row.state, row.reason) for row in bench.files()]
+    assert waiting == len(list(bench.folder.glob("*.fit")))
+    first = bench.space.ingest()
+    second = bench.space.ingest()
+    assert (first.compared, first.files, second.compared) == (waiting, 0, 0)
+    assert [(row.state, row.reason) for row in bench.files()] == states
+    assert {scope.state for scope in bench.scopes()} == {"closed"}
+    bench.run()
+    assert bench.products() == before
+    bench.see()
+    assert bench.space.ingest().compared == 0
 
 
 def test_a_master_that_a_disk_damaged_goes_into_nothing(done: Bench, reference: dict[str, str]) -> None:

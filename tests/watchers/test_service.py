@@ -232,7 +232,7 @@ def test_a_lock_whose_folder_could_not_be_looked_up_in_the_ledger_is_given_back(
     quick = settings.model_copy(update={"watch": settings.watch.model_copy(update={"poll_s": 0.1})})
     known, tries = arrivals.known_stats, [0]
 
-    def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, int]]:
+    def known_stats(connection: Connection, folder: str) -> dict[bytes, tuple[int, int, int]]:
         tries[0] += 1
         if tries[0] == 1:
             raise TransientError("the ledger is locked")

@@ -62,7 +62,7 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def polled(raw: Path, book: Notebook, clock: Clock, known: dict[bytes, tuple[int, int]] | None = None, **changes: float) -> Watcher:
+def polled(raw: Path, book: Notebook, clock: Clock, known: dict[bytes, tuple[int, int, int]] | None = None, **changes: float) -> Watcher:
     rules = replace(Rules(folder=raw, polling=True, settle_s=1.0, patience_s=10.0, sweep_s=5.0, poll_s=5.0, burst_s=1.0), **changes)  # type: ignore[arg-type]
     return Watcher(rules, book.sink(), known or {}, lambda path: not path.name.startswith("cut"), clock=clock)
 
@@ -71,6 +71,19 @@ def run_until(watcher: Watcher, clock: Clock, end_s: float, step_s: float = 0.5)
     while clock.now < end_s:
         watcher.step()
         clock.now += step_s
+
+
+def stats_of(file: Path) -> tuple[int, int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def rewrite(file: Path, content: bytes) -> None:
+    """Other content of the same length under the same modification time."""
+    before = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert stats_of(file)[:2] == (before.st_size, before.st_mtime_ns)
 
 
 def test_what_is_there_at_the_start_is_found(raw: Path) -> None:
@@ -85,24 +98,60 @@ def test_what_is_there_at_the_start_is_found(raw: Path) -> None:
 def test_what_the_ledger_knows_is_not_told_again_and_a_change_is(raw: Path) -> None:
     for name in ("a.fits", "b.fits"):
         (raw / name).write_bytes(b"x")
-    known = {os.fsencode(file): (file.stat().st_size, file.stat().st_mtime_ns) for file in raw.iterdir()}
+    known = {os.fsencode(file): stats_of(file) for file in raw.iterdir()}
     (raw / "b.fits").write_bytes(b"xy")
     book, clock = Notebook(), Clock()
     run_until(polled(raw, book, clock, known), clock, 20)
     assert book.names == ["b.fits"]
 
 
+def test_a_change_with_the_old_size_and_time_is_told(raw: Path) -> None:
+    (raw / "a.fits").write_bytes(b"x")
+    known = {os.fsencode(raw / "a.fits"): stats_of(raw / "a.fits")}
+    time.sleep(0.02)  # the kernel's clock of files ticks a hundred times a second at the least
+    rewrite(raw / "a.fits", b"y")
+    book, clock = Notebook(), Clock()
+    run_until(polled(raw, book, clock, known), clock, 20)
+    assert book.names == ["a.fits"]
+    assert book.bursts[0][0].ctime_ns == (raw / "a.fits").stat().st_ctime_ns
+
+
+def test_change_times_that_nobody_wrote_down_are_taken_over_at_once(raw: Path) -> None:
+    """After an upgrade: fifty thousand files are neither opened nor waited for."""
+    for number in range(3):
+        (raw / f"cut{number}.fits").write_bytes(b"x")  # would never be complete, were it asked
+    known = {os.fsencode(file): (*stats_of(file)[:2], 0) for file in raw.iterdir()}
+    book, clock = Notebook(), Clock()
+    watcher = polled(raw, book, clock, known)
+    watcher.step()
+    watcher.step()
+    assert {item.path: item.ctime_ns for item in book.bursts[0]} == {path: stats_of(Path(os.fsdecode(path)))[2] for path in known}
+
+
+def test_change_times_that_never_stand_still_are_told_ever_more_rarely(raw: Path) -> None:
+    file = raw / "a.fits"
+    file.write_bytes(b"x")
+    book, clock = Notebook(), Clock()
+    size, mtime_ns, ctime_ns = stats_of(file)
+    watcher = polled(raw, book, clock, {os.fsencode(file): (size, mtime_ns, ctime_ns - 1)}, sweep_s=300.0, poll_s=300.0)
+    while clock.now < 86400:
+        watcher.step()
+        clock.now += 100
+        watcher._known[os.fsencode(file)] = (size, mtime_ns, ctime_ns - 1)  # it differs with each look
+    assert 3 <= len(book.names) <= 7
+
+
 def test_vanished_paths_are_told_by_a_complete_sweep_only(raw: Path) -> None:
     (raw / "a.fits").write_bytes(b"x")
     gone = os.fsencode(raw / "gone.fits")
     book, clock = Notebook(), Clock()
-    run_until(polled(raw, book, clock, {gone: (1, 1)}), clock, 3)
+    run_until(polled(raw, book, clock, {gone: (1, 1, 1)}), clock, 3)
     assert book.gone == [gone]
 
 
 def test_an_empty_folder_whose_files_are_known_is_trouble_not_loss(raw: Path) -> None:
     book, clock = Notebook(), Clock()
-    run_until(polled(raw, book, clock, {os.fsencode(raw / "a.fits"): (1, 1)}), clock, 12)
+    run_until(polled(raw, book, clock, {os.fsencode(raw / "a.fits"): (1, 1, 1)}), clock, 12)
     assert book.gone == []
     assert "is its disk mounted?" in book.sweeps[0][0]
 
@@ -155,7 +204,7 @@ def test_a_ledger_that_fails_for_now_gets_the_same_burst_later(raw: Path) -> Non
 def test_a_sweep_that_meets_a_missing_folder_waits_for_it(raw: Path) -> None:
     book, clock = Notebook(), Clock()
     raw.rmdir()
-    watcher = polled(raw, book, clock, {os.fsencode(raw / "a.fits"): (1, 1)})
+    watcher = polled(raw, book, clock, {os.fsencode(raw / "a.fits"): (1, 1, 1)})
     run_until(watcher, clock, 12)
     assert book.gone == []
     assert "the folder is away" in book.sweeps[0][0]
