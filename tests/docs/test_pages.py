@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import lru_cache
 from importlib.util import find_spec
 from itertools import takewhile
@@ -167,6 +168,55 @@ def test_printed_command_lines_have_parts_and_options_that_exist(path: Path) -> 
         if known is None or not known.issuperset(options) or (name == "ledger" and words[1:2] and words[1] not in get_args(Subject)):
             wrong.append(" ".join(words))
     assert wrong == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_every_command_of_a_printed_list_exists(path: Path) -> None:
+    """Such as `nightcrew frames log, stats, arith`: the test above looks at the first alone."""
+    from deployments import cli
+
+    lines = [words for words in command_lines(path.read_text(encoding="utf-8")) if words[0] in cli.GROUPS and words[1:2]]
+    listed = [(words[0], word.rstrip(",")) for words in lines if words[1].endswith(",") for word in words[1:] if word != "and"]
+    assert [f"{name} {sub}" for name, sub in listed if parameters(name, sub) is None] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_printed_configurations_and_profiles_are_taken(path: Path, tmp_path: Path) -> None:
+    from nightcrew.frames.profiles import load_profiles
+    from nightcrew.settings import Settings
+
+    for place, block in enumerate(re.findall(r"^```toml\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)):
+        file = tmp_path / str(place) / "printed.toml"
+        file.parent.mkdir()
+        file.write_text(block, encoding="utf-8")
+        if set(tomllib.loads(block)) <= set(Settings.model_fields):
+            Settings.load(file)
+        else:
+            assert "printed" in load_profiles(file.parent)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=ids(PAGES))
+def test_links_between_pages_lead_somewhere(path: Path) -> None:
+    absent = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        name, _, place = link.partition("#")
+        target = path.parent / name if name else path
+        if not link.startswith("http") and not (target.exists() and (not place or place in anchors(target))):
+            absent.append(link)
+    assert absent == []
+
+
+@lru_cache(maxsize=64)
+def anchors(path: Path) -> frozenset[str]:
+    """The headings of a page, as links name them."""
+    headings = re.findall(r"^#+ (.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return frozenset(re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings)
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {name for path in PAGES for name in re.findall(r"(?:^|`)make ([a-z]\w*)", path.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert {"night", "test", "install"} <= named <= targets
 
 
 def test_command_lines_are_found_in_blocks_and_in_the_text() -> None:
