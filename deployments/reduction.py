@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nightcrew.errors import Refused
 from nightcrew.frames.profiles import Profile
@@ -18,12 +18,13 @@ from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.parameters import LightParameters, NightParameters, PhotometryParameters, from_settings
 from nightcrew.settings import FolderSettings, LedgerSettings, ProductsSettings, Settings, StateSettings
 from nightcrew.settings_file import FILE_NAME, file_of
-from tasks.executor import ScopeRun, Wish
-from tasks.pool import pooled
-from tasks.run import Outcome
 from tasks.workspace import Workspace
 from watchers.names import NameFilter
 from watchers.sweep import Trouble, walk
+
+if TYPE_CHECKING:
+    from tasks.executor import ScopeRun
+    from tasks.run import Outcome
 
 T = TypeVar("T", PhotometryParameters, LightParameters)
 OWN_FOLDER = ".nightcrew"
@@ -165,6 +166,9 @@ def reduce_folders(space: Workspace, tell: Tell = lambda _what, _done, _of: None
 
     Raises ``Refused`` when a folder cannot be read, or is empty although files of it are known.
     """
+    from tasks.executor import Wish
+    from tasks.pool import pooled
+
     files, vanished = _record(space)
     space.renormalise()  # a mended profile counts although no file is new
     with space.database.read() as connection:

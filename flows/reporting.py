@@ -31,7 +31,7 @@ from reports.keep import Keep
 from reports.mail import Morning, MorningNight, MorningSet, compose, message_id
 from reports.model import Notice, ScopeKind, TruthRow
 from reports.night_data import Archive
-from reports.publish import Published, publish_index, publish_night
+from reports.publish import CoursesAhead, Published, publish_index, publish_night
 from reports.set_pages import PublishedSet
 from reports.text import plural
 from tasks.workspace import Workspace
@@ -68,9 +68,18 @@ def write_page(space: Workspace, name: str, kind: ScopeKind = "night", failed: s
             failed = failed or next(filter(None, (_broken_off(connection, scope) for scope in found)), "")
         now = space.database.clock()
         sections = sections_of_night(space, name)
-        with collector_paused():
-            page = gather_night(archive, name, made_at=now, kind=kind, failed=failed, truth=_truth(space, name), sections=sections)
-            published = publish_night(page, root, keep)
+        with collector_paused(), CoursesAhead(keep) as ahead:
+            page = gather_night(
+                archive,
+                name,
+                made_at=now,
+                kind=kind,
+                failed=failed,
+                truth=_truth(space, name),
+                sections=sections,
+                lights_known=ahead.begin,
+            )
+            published = publish_night(page, root, keep, ahead)
         publish_index(root, page.site, page.made_at, page.timezone, all_asking(tuple(_of_the_service(space)), own_config(space.settings)))
     failpoints.reach("report.unrecorded")
     _record(space, found, published, names.page_path(kind, name))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import shlex
-from typing import TYPE_CHECKING, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nightcrew.settings_file import FILE_NAME
 from reports.text import shell_word
@@ -48,19 +50,27 @@ def all_asking(model: T, config: str) -> T:
     if not config:
         return model
     if isinstance(model, tuple):
-        parts = tuple(all_asking(part, config) for part in model)
-        return model if all(new is old for new, old in zip(parts, model, strict=True)) else parts  # type: ignore[return-value]
-    if not dataclasses.is_dataclass(model) or isinstance(model, type):
-        return model
-    changed = {}
-    for field in dataclasses.fields(model):
-        value = getattr(model, field.name)
-        if field.name == _ONE and isinstance(value, str):
+        parts = tuple([part if type(part) in _PLAIN else all_asking(part, config) for part in model])
+        return model if all(map(operator.is_, parts, model)) else parts  # type: ignore[return-value]
+    changed: dict[str, object] = {}
+    kind: Any = type(model)
+    for name in _fields_of(kind):
+        value = getattr(model, name)
+        if name == _ONE and isinstance(value, str):
             new: object = asking(value, config)
-        elif field.name == _SEVERAL and isinstance(value, tuple):
+        elif name == _SEVERAL and isinstance(value, tuple):
             new = tuple(asking(one, config) for one in value)
         else:
-            new = all_asking(value, config) if isinstance(value, tuple) or dataclasses.is_dataclass(value) else value
+            new = value if type(value) in _PLAIN else all_asking(value, config)
         if new is not value:
-            changed[field.name] = new
-    return dataclasses.replace(model, **changed) if changed else model
+            changed[name] = new
+    return dataclasses.replace(model, **changed) if changed else model  # type: ignore[type-var]
+
+
+_PLAIN = frozenset({str, int, float, bool, bytes, type(None)})  # most of a page, and none of it holds a command
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[str, ...]:
+    """The names of the fields of a class that is a dataclass, () of any other."""
+    return tuple(field.name for field in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else ()

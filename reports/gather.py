@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import chain
 from zoneinfo import ZoneInfo
@@ -20,7 +20,7 @@ from reports import (
     gather_trends,
 )
 from reports.commands import all_asking, own_config
-from reports.model import AnalysisSection, NightPage, ScopeKind, TruthRow
+from reports.model import AnalysisSection, LightEntry, NightPage, ScopeKind, TruthRow, instruments_of
 from reports.night_data import Archive, ScopeData, read_night
 from reports.pictures import Gallery
 
@@ -34,12 +34,19 @@ def gather_night(
     failed: str = "",
     truth: Sequence[TruthRow] = (),
     sections: Sequence[AnalysisSection] = (),
+    lights_known: Callable[[tuple[LightEntry, ...], tuple[str, ...]], None] | None = None,
 ) -> NightPage:
     """The page of ``night`` over all its instruments; a night that the ledger does not know is an empty one.
 
-    ``made_at`` must know its time zone.  ``failed`` says why the night's run itself broke off.
+    ``made_at`` must know its time zone.  ``failed`` says why the night's run itself broke off.  ``lights_known`` is called with
+    the lights and the page's instruments while everything else is still to be read.
     """
     scopes = read_night(archive, kind, night, iso(made_at))
+    gallery, threads = Gallery(archive.products_root, archive.keep), archive.settings.limits.threads
+    balance = gather_files.balance(scopes)
+    lights = tuple(chain.from_iterable(gather_lights.lights(data, gallery, threads) for data in scopes))
+    if lights_known is not None:
+        lights_known(lights, instruments_of(balance))
     numbers = [_numbers(archive, data) for data in scopes]
     zone = archive.settings.site.timezone
     with archive.database.read() as connection:
@@ -47,7 +54,6 @@ def gather_night(
         last_night = gather_queries.last_night_with_frames(connection, night)
         of_sets = {str(folder.path) for folder in archive.settings.folders if folder.kind != "night"}
         stray = [row for row in arrivals.without_scope(connection) if row.folder not in of_sets]
-    gallery, threads = Gallery(archive.products_root, archive.keep), archive.settings.limits.threads
     page = NightPage(
         night=night,
         site=archive.settings.site.name,
@@ -56,7 +62,7 @@ def gather_night(
         timezone=zone,
         closed=all(data.scope.state == "closed" for data in scopes),
         failed=failed,
-        balance=gather_files.balance(scopes),
+        balance=balance,
         causes=gather_files.causes(scopes),
         calibrations=tuple(chain.from_iterable(gather_calibrations.calibrations(data) for data in scopes)),
         masters=tuple(
@@ -64,7 +70,7 @@ def gather_night(
                 gather_masters.masters(data, measured, gallery) for data, (measured, _) in zip(scopes, numbers, strict=True)
             )
         ),
-        lights=tuple(chain.from_iterable(gather_lights.lights(data, gallery, threads) for data in scopes)),
+        lights=lights,
         stacks=tuple(chain.from_iterable(gather_lights.stacks(data, gallery) for data in scopes)),
         plates=tuple(chain.from_iterable(gather_plates.plates(data, archive.parameters.plates) for data in scopes)),
         trends=tuple(chain.from_iterable(gather_trends.trends(data, *found) for data, found in zip(scopes, numbers, strict=True))),

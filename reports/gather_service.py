@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
+
+import orjson
 
 from nightcrew.frames.identity import alike_in, ambiguous
 from nightcrew.frames.numbering import absent_numbers
@@ -195,7 +196,7 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
 
 def _folders_of(rows: Sequence[ProductRow]) -> list[str]:
     """The folders, one a night and instrument, that products lie in."""
-    return sorted({"/".join(file["path"].split("/", 2)[:2]) for row in rows for file in json.loads(row.files_json)})
+    return sorted({"/".join(file["path"].split("/", 2)[:2]) for row in rows for file in orjson.loads(row.files_json)})
 
 
 def _version(name: str) -> str:

@@ -7,6 +7,7 @@ Times are ISO 8601 UTC text; ``None`` is "could not be determined" and is shown 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,11 @@ class BalanceRow:
     def missing(self) -> int:
         """Files seen that are in no state (or counted twice, when negative); 0 when the balance closes."""
         return self.seen - sum(self.count(state) for state in STATES)
+
+
+def instruments_of(balance: Iterable[BalanceRow]) -> tuple[str, ...]:
+    """All instruments of a balance, sorted."""
+    return tuple(sorted({row.instrument for row in balance if row.instrument}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,7 +319,7 @@ class NightPage:
     @property
     def instruments(self) -> tuple[str, ...]:
         """All instruments of the page, sorted."""
-        return tuple(sorted({row.instrument for row in self.balance if row.instrument}))
+        return instruments_of(self.balance)
 
     @property
     def seen(self) -> int:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from nightcrew.errors import NightcrewError
-from nightcrew.io.images import ImageFile
 from nightcrew.ledger.rows import FileRow
 from reports.keep import NOTHING_KEPT, Keep, key_of
-from reports.stretch import Stretch, blocks_of, encode, sized_png, thumbnail_rows
 from reports.values import Picture
+
+if TYPE_CHECKING:  # a page whose pictures are all kept loads nothing that makes any
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from reports.stretch import Stretch
 
 
 def picture_of_image(path: Path, alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", flat_is_fine: bool = False) -> Picture | None:
     """A picture of a FITS product's science plane; None when the file cannot be read (the report's check then says so)."""
+    from nightcrew.io.images import ImageFile
+    from reports.stretch import thumbnail_rows
+
     try:
         with ImageFile(path) as image:
             ny, nx = image.shape[-2:]
@@ -29,6 +34,11 @@ def picture_of_image(path: Path, alt: str, *, size_px: int = 160, stretch: Stret
 
 def picture_of_mask(path: Path, alt: str, *, size_px: int = 160) -> Picture | None:
     """A mask as a picture: a block with any flagged pixel is white; None when the file cannot be read."""
+    import numpy as np
+
+    from nightcrew.io.images import ImageFile
+    from reports.stretch import blocks_of, encode
+
     try:
         with ImageFile(path) as image:
             ny, nx = image.shape[-2:]
@@ -46,6 +56,8 @@ def picture_of_mask(path: Path, alt: str, *, size_px: int = 160) -> Picture | No
 
 def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000) -> Picture | None:
     """A PNG that a unit of work drew; None when it cannot be read or is no picture."""
+    from reports.stretch import sized_png
+
     try:
         if path.stat().st_size > most_bytes:
             return None
@@ -86,6 +98,8 @@ class Gallery:
 
     def remember(self, file: FileRow, science: NDArray[np.float32], *, master: bool = False) -> None:
         """Keep the picture that :meth:`image` (or :meth:`master`) would give of a file whose science plane ``[y, x]`` is at hand."""
+        from reports.stretch import thumbnail_rows
+
         ny, nx = science.shape
         size_px, stretch, flat = _MASTER if master else _LIGHT
 

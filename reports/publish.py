@@ -8,27 +8,29 @@ next revision, says what changed, and keeps the older one as ``revision-N.html``
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import BinaryIO, Self
 
 from nightcrew import failpoints
 from nightcrew.io import atomic
 from nightcrew.planning.lights import NO_BIAS
-from reports import check, names, summary, tables
+from reports import check, names, render, summary, tables
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
 from reports.keep import NOTHING_KEPT, Keep
 from reports.model import IndexPage, LightEntry, Link, NightPage, Notice, Trend, Verdict
 from reports.night_summary import night_summary
-from reports.render import index_html, night_html
 from reports.revisions import Stored, content_digest, entry_text, read_stored, revision_note
 from reports.values import Figure
 from reports.verdict import judge
 
 Courses = tuple[Figure, ...]
 Trends = tuple[tuple[Trend, Figure], ...]
+Faults = tuple[str, ...]
 _OLDER_SHOWN = 3  # links to older revisions on a page
 
 
@@ -41,14 +43,41 @@ class Published:
     changed: bool  # new, or other contents than before
     page: NightPage
     verdict: Verdict
-    faults: tuple[str, ...]
+    faults: Faults
     figures: Courses  # as drawn for the page: the mail takes some of them
 
 
-def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT) -> Published:
+class CoursesAhead:
+    """The lights' courses, drawn by the process beside ours (``keep.beside``) while the rest of their page is gathered.
+
+    Without that process nothing is drawn ahead: two threads must not draw at the same time.
+    """
+
+    def __init__(self, keep: Keep) -> None:
+        self._keep = keep
+        self._pool = ThreadPoolExecutor(1)
+        self._begun: Future[tuple[Courses, Faults]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown()
+
+    def begin(self, lights: Sequence[LightEntry], instruments: Sequence[str]) -> None:
+        """Have the courses of these lights drawn; they are all those of the page."""
+        if self._keep.beside is not None:
+            self._begun = self._pool.submit(draw_courses, lights, instruments, self._keep)
+
+    def drawn(self) -> tuple[Courses, Faults] | None:
+        """What was begun, when it is ready; None when nothing was."""
+        return None if self._begun is None else self._begun.result()
+
+
+def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT, ahead: CoursesAhead | None = None) -> Published:
     """Write the page of one night (or campaign) below ``root`` with everything beside it; the index is not touched.
 
-    ``keep`` has figures that were drawn before.
+    ``keep`` has figures that were drawn before, ``ahead`` what of this page is being drawn already.
 
     Raises ``TransientError`` when the disk is full and ``Refused`` when the folder cannot be written.
     """
@@ -57,13 +86,16 @@ def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT) -> Pub
     digest = content_digest(page)
     changed = stored.entry is not None and stored.digest != digest
     page = _revised(page, stored, changed=changed)
-    courses, trends, faults = draw(page, keep)
+    texts = [(table.name, tables.csv_text(table)) for table in tables.page_tables(page)]  # what can be done before the figures come
+    render.prepare()
+    courses, trends, faults = draw(page, keep, ahead.drawn() if ahead is not None else None)
     figures = (*courses, *(figure for _, figure in trends))
     faults = (*check.page_faults(page), *faults, *check.figure_faults((*figures, *_given_figures(page))))
     verdict, html, faults = _sound_html(page, courses, trends, faults)
     if changed and stored.entry is not None:
         _keep_older(folder, stored.entry.revision)
-    _write_numbers(folder, page, figures)
+    texts += [(figure.numbers.name, tables.csv_text(figure.numbers)) for figure in figures]
+    _write_numbers(folder, texts, (*figures, *_given_figures(page)))
     atomic.write_text(folder / summary.FILE_NAME, summary.as_json(night_summary(page, verdict)), overwrite=True)
     failpoints.reach("report.half_written")
     atomic.write_text(folder / names.PAGE, html, overwrite=True)
@@ -73,25 +105,35 @@ def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT) -> Pub
     return Published(path=path, revision=page.revision, changed=new, page=page, verdict=verdict, faults=faults, figures=figures)
 
 
-def _sound_html(page: NightPage, courses: Courses, trends: Trends, faults: tuple[str, ...]) -> tuple[Verdict, str, tuple[str, ...]]:
+def _sound_html(page: NightPage, courses: Courses, trends: Trends, faults: Faults) -> tuple[Verdict, str, Faults]:
     verdict = judge(page, faults)
-    html = night_html(page, verdict, courses, trends)
+    html = render.night_html(page, verdict, courses, trends)
     late = check.html_faults(html)
     if late:
         faults = (*faults, *late)
         verdict = judge(page, faults)
-        html = night_html(page, verdict, courses, trends)
+        html = render.night_html(page, verdict, courses, trends)
     return verdict, html, faults
 
 
-def draw(page: NightPage, keep: Keep = NOTHING_KEPT) -> tuple[Courses, Trends, tuple[str, ...]]:
-    """All figures of a page: (courses through the night, trends with their figure, what could not be drawn)."""
+def draw_courses(lights: Sequence[LightEntry], instruments: Sequence[str], keep: Keep = NOTHING_KEPT) -> tuple[Courses, Faults]:
+    """(The courses of a page's lights through its night, what could not be drawn); ``instruments``: all those of the page."""
     faults: list[str] = []
     courses: list[Figure] = []
-    made = [light for light in page.lights if light.state in ("done", "degraded")]
+    made = [light for light in lights if light.state in ("done", "degraded")]
     for instrument in sorted({light.instrument for light in made}):
         own = [light for light in made if light.instrument == instrument]
-        _draw_courses(own, f" · {instrument}" if len(page.instruments) > 1 else "", courses, faults, keep)
+        _draw_courses(own, f" · {instrument}" if len(instruments) > 1 else "", courses, faults, keep)
+    return tuple(courses), tuple(faults)
+
+
+def draw(page: NightPage, keep: Keep = NOTHING_KEPT, drawn: tuple[Courses, Faults] | None = None) -> tuple[Courses, Trends, Faults]:
+    """All figures of a page: (courses through the night, trends with their figure, what could not be drawn).
+
+    ``drawn``: the courses, where they are drawn already.
+    """
+    courses, undrawn = drawn or draw_courses(page.lights, page.instruments, keep)
+    faults = list(undrawn)
     trends: list[tuple[Trend, Figure]] = []
     for trend in page.trends:
         try:
@@ -99,7 +141,7 @@ def draw(page: NightPage, keep: Keep = NOTHING_KEPT) -> tuple[Courses, Trends, t
             trends.append((trend, trend_figure(trend, name, keep)))
         except EmptyFigureError as error:
             faults.append(str(error))
-    return tuple(courses), tuple(trends), tuple(faults)
+    return courses, tuple(trends), tuple(faults)
 
 
 def _draw_courses(lights: Sequence[LightEntry], suffix: str, courses: list[Figure], faults: list[str], keep: Keep) -> None:
@@ -141,15 +183,11 @@ def _put(data: bytes, file: BinaryIO) -> None:
     file.write(data)
 
 
-def _write_numbers(folder: Path, page: NightPage, figures: Sequence[Figure]) -> None:
+def _write_numbers(folder: Path, texts: Iterable[tuple[str, str]], figures: Iterable[Figure]) -> None:
     kept: set[Path] = set()
-    for table in (*tables.page_tables(page), *(figure.numbers for figure in figures)):
-        kept.add(
-            atomic.write_text(
-                folder / names.NUMBERS / f"{names.slug(table.name)}.csv", tables.csv_text(table), durable=False, overwrite=True
-            )
-        )
-    for figure in (*figures, *_given_figures(page)):
+    for name, text in texts:
+        kept.add(atomic.write_text(folder / names.NUMBERS / f"{names.slug(name)}.csv", text, durable=False, overwrite=True))
+    for figure in figures:
         path = folder / names.FIGURES / f"{names.slug(figure.name)}.png"
         kept.add(atomic.replace(path, partial(_put, figure.picture.data), durable=False))
     for sub, suffix in ((names.NUMBERS, ".csv"), (names.FIGURES, ".png")):
@@ -163,4 +201,4 @@ def publish_index(root: Path, site: str, made_at: str, timezone: str, notices: t
     kept = (read_stored(path.parent).entry for path in sorted(root.glob(f"*/*/{names.ENTRY}")))
     entries = tuple(entry for entry in kept if entry is not None)
     page = IndexPage(site=site, made_at=made_at, entries=entries, notices=notices, timezone=timezone)
-    return atomic.write_text(root / names.PAGE, index_html(page), overwrite=True)
+    return atomic.write_text(root / names.PAGE, render.index_html(page), overwrite=True)

@@ -101,6 +101,12 @@ def environment() -> Environment:
     return made
 
 
+def prepare() -> None:
+    """Read the templates of a night's page and the index: the longer part of making such a page, and it needs no contents."""
+    for name in ("night.html.j2", "index.html.j2"):
+        environment().get_template(name)
+
+
 @lru_cache(maxsize=1)
 def style() -> str:
     """The style sheet of all pages."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nightcrew.astrometry.program import NoSolverError, Solver, find_solver
 from nightcrew.frames.profiles import Profile, Rules, load_profiles
@@ -28,8 +29,10 @@ from nightcrew.settings import PlateSolvingSettings, Settings
 from reports.keep import FOLDER
 from tasks import kinds
 from tasks.context import UnitContext
-from tasks.executor import Make, ScopeRun, Wish, make_locally, run_scope
 from tasks.standing import notice_lost_files
+
+if TYPE_CHECKING:
+    from tasks.executor import Make, ScopeRun, Wish
 
 log = logging.getLogger(__name__)
 _FOLDERS = "set folders"
@@ -140,6 +143,8 @@ class Workspace:
             renormalise(self.database, self.door, [scope_id])  # profiles may have been mended since
         if self.scope(scope_id).kind != "night":
             adopt_set_files(self.database, self.door.sets)  # ignored files that came after all others
+        from tasks.executor import make_locally, run_scope  # what only looks at a night need not load what reduces it
+
         make = make or make_locally(self.context)
         return run_scope(self.context, scope_id, self.parameters, self.rules_for, make, wish, self.options)
 

@@ -11,6 +11,7 @@ import pytest
 from reports.beside import Beside
 from reports.figures import course_figure, trend_figure
 from reports.keep import DRAWN_WITH, Keep
+from reports.publish import CoursesAhead, publish_night
 from reports.values import Figure
 from tests.reports import samples
 
@@ -68,3 +69,37 @@ def test_a_process_that_does_not_draw_is_done_without(program: str, patience_s: 
 def test_no_process_at_all(ours: tuple[Figure, ...]) -> None:
     with Beside(0.5, ("/nowhere/python",)) as beside:
         assert figures(Keep(beside=beside)) == ours
+
+
+def test_courses_drawn_ahead_are_those_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun while the page is gathered, with the name of a second instrument in their titles; nothing is drawn again, or here."""
+    first = samples.good_night()
+    lights = (*first.lights, *(replace(light, instrument="B", fwhm_px=None) for light in first.lights[:2]))
+    page = replace(first, lights=lights, balance=(*first.balance, replace(first.balance[0], instrument="B")))
+    plain = publish_night(page, tmp_path / "plain", Keep(tmp_path / "kept"))
+    monkeypatch.setattr("reports.figures._paint", None)
+    with Beside() as beside:
+        keep = Keep(tmp_path / "new", beside=beside)
+        with CoursesAhead(keep) as ahead:
+            ahead.begin(page.lights, page.instruments)
+            monkeypatch.setattr("reports.publish.draw_courses", None)
+            asked = publish_night(page, tmp_path / "asked", keep, ahead)
+    assert asked.path.read_bytes() == plain.path.read_bytes()
+    assert asked.figures == plain.figures
+    assert asked.faults == plain.faults
+    assert "none of 2 lights has a value" in asked.faults[-1]
+
+
+def test_nothing_is_drawn_ahead_by_ourselves(tmp_path: Path) -> None:
+    """matplotlib must not draw in two threads."""
+    with CoursesAhead(Keep(tmp_path)) as ahead:
+        ahead.begin(samples.lights(), ("A",))
+        assert ahead.drawn() is None
+
+
+def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Beside(0.5, ("/nowhere/python",)) as beside, CoursesAhead(Keep(beside=beside)) as ahead:
+        monkeypatch.setattr("reports.publish.draw_courses", lambda *_: 1 / 0)
+        ahead.begin(samples.lights(), ("A",))
+        with pytest.raises(ZeroDivisionError):
+            ahead.drawn()

@@ -118,6 +118,13 @@ def test_a_light_that_was_cut_short_is_not_said_to_have_no_header(published: Pub
     assert [light.name for light in groups["rejected when read"].lights] == [f"{FIRST}/raw/crew-1-B-003.fit"]
 
 
+def test_lights_are_known_before_the_page_and_are_those_of_the_page(two_nights: Bench, page: NightPage) -> None:
+    known: list[object] = []
+    gather_night(archive_of(two_nights), FIRST, made_at=two_nights.now, lights_known=lambda *found: known.append(found))
+    assert known == [(page.lights, page.instruments)]
+    assert len(page.lights) > 1
+
+
 def test_the_balance_counts_every_file(page: NightPage, raw: Path) -> None:
     assert page.seen == len(list((raw / FIRST / "raw").iterdir()))
     assert all(row.missing == 0 for row in page.balance)
