@@ -135,6 +135,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         overscan_method="level",
         dark_scale=scale,
         dark_includes_bias=kept,
+        bias_taken_off=header.bias_subtracted,
         dark_shares_bias=bool(dark_facts and not kept and bias is not None),  # a thermal rate holds the bias's error
     )
     reduced = reduce_light(raw, parameters=parameters, bias=bias, dark=dark, flat=flat, bad_pixels=None if pixels is None else pixels.mask)

@@ -76,6 +76,8 @@ class ReduceParameters:
     """The very bias master given here was taken off the dark's frames, and its error is not in the dark's uncertainty.
 
     ``False`` is the cautious choice, and the right one for a thermal rate whose uncertainty holds the bias's error."""
+    bias_taken_off: bool = False
+    """The frame came without its bias: none may be given, and there is no pedestal to look for."""
     quantisation_step_adu: float = 1.0
 
 
@@ -114,7 +116,7 @@ def reduce_light(
     :raises ValueError: parameters that would take the bias off twice or scale it.
     """
     parameters = parameters or ReduceParameters()
-    _check_algebra(parameters, dark)
+    _check_algebra(parameters, bias, dark)
     if raw.ndim != 2:
         raise RejectedInput(f"a light has two axes, this one has {raw.ndim}")
     frame = trimmed(raw, parameters.trim)
@@ -143,7 +145,9 @@ def reduce_light(
     return ReducedLight(done.science, done.uncertainty, done.mask, str(facts["unit"]), facts)
 
 
-def _check_algebra(parameters: ReduceParameters, dark: Master | None) -> None:
+def _check_algebra(parameters: ReduceParameters, bias: Master | None, dark: Master | None) -> None:
+    if parameters.bias_taken_off and (bias is not None or (dark is not None and parameters.dark_includes_bias)):
+        raise ValueError("the bias was taken off the frame before it came: it must not be taken off again")
     if dark is None:
         return
     if parameters.dark_includes_bias and parameters.dark_scale != 1.0:
@@ -223,7 +227,7 @@ def _unknown_pedestal(
     It is taken out for the uncertainty only and put back into the science.  0 where the bias is removed or the gain unknown.
     """
     held = planes.dark is not None and parameters.dark_includes_bias
-    if planes.bias is not None or held or overscan.level_adu is not None or not parameters.gain_e_per_adu:
+    if planes.bias is not None or held or parameters.bias_taken_off or overscan.level_adu is not None or not parameters.gain_e_per_adu:
         return 0.0
     photons_e = max((pixel_noise(frame) * parameters.gain_e_per_adu) ** 2 - read_variance, 0.0)
     return max(_typical(frame) - photons_e / parameters.gain_e_per_adu, 0.0)
@@ -244,7 +248,7 @@ def _typical(plane: NDArray[Any] | None) -> float:
 
 def _missing(parameters: ReduceParameters, masters: dict[str, Master | None]) -> list[str]:
     """Notes on steps that were not done."""
-    absent = [name for name, master in masters.items() if master is None]
+    absent = [name for name, master in masters.items() if master is None and (name != "bias" or not parameters.bias_taken_off)]
     notes = []
     if masters["dark"] is not None and parameters.dark_includes_bias and "bias" in absent:
         absent.remove("bias")
@@ -289,6 +293,8 @@ def _steps(parameters: ReduceParameters, overscan: OverscanLevel, masters: dict[
     held = masters["dark"] is not None and parameters.dark_includes_bias
     if masters["bias"] is not None and not held:
         steps.append("bias")
+    if parameters.bias_taken_off:
+        steps.append("bias (before it came)")
     if masters["dark"] is not None:
         steps.append("dark (with its bias)" if held else f"dark (bias removed, x {parameters.dark_scale:.6g})")
     if masters["flat"] is not None:

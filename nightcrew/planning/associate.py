@@ -69,6 +69,7 @@ class Need:
     time_utc: str  # to the hour
     exposure_s: float | None = None
     filter: str = ""
+    bias_off: bool = False  # of a frame that holds no bias: a dark that holds its own would take it off again
 
     def __str__(self) -> str:
         words = [self.recipe.replace("_", " ")]
@@ -76,6 +77,8 @@ class Need:
             words.append(self.filter)
         if self.exposure_s is not None:
             words.append(exposure_text(self.exposure_s))
+        if self.bias_off:
+            words.append("without bias")
         if self.temperature_c is not None and self.recipe != "flat_master":
             words.append(temperature_text(self.temperature_c))
         return " ".join(words)
@@ -90,6 +93,7 @@ def need_of(recipe: str, header: FrameHeader) -> Need:
         header.time_utc[:13],
         header.exposure_s if recipe == "dark_master" else None,
         header.filter if recipe == "flat_master" else "",
+        header.bias_subtracted and recipe == "dark_master",
     )
 
 
@@ -143,7 +147,7 @@ class Association:
 
     def _same(self, need: Need) -> list[Master]:
         """Masters that only temperature or age can rule out: a small part of an archive, found once."""
-        key = (need.recipe, need.equal, need.exposure_s, need.filter)
+        key = (need.recipe, need.equal, need.exposure_s, need.filter, need.bias_off)
         known = self._alike.get(key)
         if known is None:
             known = self._alike[key] = [m for m in self._by_recipe.get(need.recipe, ()) if not self._failed_equality(need, m)]
@@ -170,6 +174,8 @@ class Association:
                 return f"{name} differs: the frame has '{wanted}', the master '{offered}'"
         if need.filter != (master.facts.get("filter") or "") and need.recipe == "flat_master":
             return f"filter differs: the frame has '{need.filter}', the master '{master.facts.get('filter') or ''}'"
+        if need.bias_off and master.facts.get("bias") != "removed":
+            return "it holds its bias, which was taken off the frame before it came"
         if need.recipe == "dark_master":
             return self._failed_exposure(need.exposure_s, master.facts.get("exposure_s"))
         return ""

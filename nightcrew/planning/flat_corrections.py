@@ -9,7 +9,7 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder
-from nightcrew.planning.groups import exposure_text
+from nightcrew.planning.groups import BIAS_TAKEN_OFF, exposure_text
 from nightcrew.planning.light_models import GRADE, ModelChoice, choose_model
 from nightcrew.planning.model import Choice
 
@@ -28,6 +28,8 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
     dark = choose(need_of("dark_master", header))
     bias = choose(need_of("bias_master", header))
     text = exposure_text(header.exposure_s)
+    if header.bias_subtracted:
+        return _bias_is_off(builder, header, dark)
     if dark.found:
         roles = {"dark": dark.fingerprint}
         if builder.facts_of_choice(dark.fingerprint).get("bias") == "kept":
@@ -45,6 +47,17 @@ def correction_of(builder: Builder, frame: FrameRow) -> Correction:
         return {"bias": bias.fingerprint, "thermal": thermal.fingerprint}, grade, reasons, "", (dark, bias, thermal)
     missing = f"dark {text}" if bias.found else "bias" if dark.found else f"dark {text} or bias"
     return (*_without_dark(builder, header, bias), missing, (dark, bias, thermal))
+
+
+def _bias_is_off(builder: Builder, header: FrameHeader, dark: Choice) -> Correction:
+    """Of a flat whose bias was taken off before it came: a dark without bias, the thermal rate, or nothing."""
+    told, text = f"flats of {exposure_text(header.exposure_s)}: {BIAS_TAKEN_OFF}", exposure_text(header.exposure_s)
+    if dark.found:
+        return {"dark": dark.fingerprint}, worst("B", dark.grade), (told, *dark.reasons), "", (dark,)
+    thermal = builder.association.choose(need_of("thermal_master", header))
+    if thermal.found and header.exposure_s is not None:
+        return {"thermal": thermal.fingerprint}, worst("B", thermal.grade), (told, *thermal.reasons), "", (dark, thermal)
+    return {}, "C", (told, f"flats of {text}: no dark"), f"dark {text} without bias", (dark, thermal)
 
 
 def _model_of(builder: Builder, header: FrameHeader, what: str) -> ModelChoice:

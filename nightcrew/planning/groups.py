@@ -20,6 +20,9 @@ _ODD = re.compile(r"[^A-Za-z0-9+.-]")
 EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting", "readout_mode")
 """What must be equal for frames to be combined or applied to each other."""
 
+BIAS_TAKEN_OFF = "its bias was taken off before it came, and with what is not known"
+"""By the camera or its program: no bias may be taken off again, nor a dark that holds its own."""
+
 Equal = tuple[str, ...]
 SET_UP = (
     "camera",

@@ -14,7 +14,18 @@ from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.fingerprints import LIGHT_FACTS, canonical_light
-from nightcrew.planning.groups import SET_UP, by_key, equal_keys, exposure_text, in_order, known_temperature, mid_time, plain, split_at_gaps
+from nightcrew.planning.groups import (
+    BIAS_TAKEN_OFF,
+    SET_UP,
+    by_key,
+    equal_keys,
+    exposure_text,
+    in_order,
+    known_temperature,
+    mid_time,
+    plain,
+    split_at_gaps,
+)
 from nightcrew.planning.light_models import MODEL_ROLE, choose_model
 from nightcrew.planning.masters import light_parameters, set_up
 from nightcrew.planning.model import Choice, Input, PlannedProduct
@@ -94,16 +105,16 @@ def _choose_dark(builder: Builder, header: FrameHeader, result: Calibration) -> 
         result.dark = "exact"
         if dark.grade > "B":
             result.missing.append(dark.need)
-        if builder.facts_of_choice(dark.fingerprint).get("bias") == "removed":
+        if header.bias_subtracted or builder.facts_of_choice(dark.fingerprint).get("bias") == "removed":
             _choose_bias(builder, header, result)
         return
     result.missing.append(dark.need)
     bias, thermal = choose(need_of("bias_master", header)), choose(need_of("thermal_master", header))
     text = exposure_text(header.exposure_s)
     may_scale = builder.snapshot.rules.dark_missing in ("scale", "wait")
-    if bias.found and thermal.found and header.exposure_s is not None and may_scale:
-        result.choices += (bias, thermal)
-        result.take("bias_master", bias)
+    if (bias.found or header.bias_subtracted) and thermal.found and header.exposure_s is not None and may_scale:
+        _choose_bias(builder, header, result)
+        result.choices += (thermal,)
         result.take("thermal_master", thermal)
         result.dark = "scaled"
         result.degrade("C", f"no dark of {text}: scaled from the thermal rate with the bias removed")
@@ -117,6 +128,9 @@ def _choose_dark(builder: Builder, header: FrameHeader, result: Calibration) -> 
 
 
 def _choose_bias(builder: Builder, header: FrameHeader, result: Calibration) -> None:
+    if header.bias_subtracted:
+        result.degrade("B", BIAS_TAKEN_OFF)
+        return
     bias = builder.association.choose(need_of("bias_master", header))
     result.choices += (bias,)
     if bias.found:

@@ -12,6 +12,7 @@ from nightcrew.planning.associate import need_of
 from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.flat_corrections import Correction, correction_of, merged_reasons
 from nightcrew.planning.groups import (
+    BIAS_TAKEN_OFF,
     EQUAL_FACTS,
     by_key,
     equal_keys,
@@ -64,10 +65,17 @@ def _kinds(builder: Builder, kind: str) -> list[FrameRow]:
     return builder.of_kind.get(kind, [])
 
 
+def _raw_kinds(builder: Builder, kind: str) -> list[FrameRow]:
+    """The frames of a kind that hold their bias; the others are left out and told."""
+    raw = [f for f in _kinds(builder, kind) if not f.header.bias_subtracted]
+    builder.excluded |= {f.id: BIAS_TAKEN_OFF for f in _kinds(builder, kind) if f.header.bias_subtracted}
+    return raw
+
+
 def plan_bias(builder: Builder) -> None:
     """One bias master per set-up and temperature cluster."""
     rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
-    for group in by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
+    for group in by_key(_raw_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
         for cluster in split_at_gaps(group, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
             if not builder.is_quiet(cluster):
                 builder.hold("bias_master", "bias", cluster, "bias frames of this set are still coming in")
@@ -86,9 +94,12 @@ def _bias_draft(parameters: dict[str, Any], frames: Sequence[FrameRow]) -> Draft
 
 
 def plan_darks(builder: Builder) -> None:
-    """One dark master per set-up, exposure and temperature cluster; it keeps its bias unless the parameters say no."""
+    """One dark master per set-up, exposure and temperature cluster; it keeps its bias unless the parameters say no.
+
+    Darks whose bias was taken off before they came make masters of their own.
+    """
     rules, masters = builder.snapshot.rules, builder.snapshot.parameters.masters
-    for group in by_key(_kinds(builder, "dark"), lambda f: equal_keys(f.header)):
+    for group in by_key(_kinds(builder, "dark"), lambda f: (equal_keys(f.header), f.header.bias_subtracted)):
         for same_exposure in split_at_gaps(group, lambda f: f.header.exposure_s, rules.exposure_tolerance, relative=True):
             for cluster in split_at_gaps(same_exposure, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
                 if not builder.is_quiet(cluster):
@@ -100,19 +111,21 @@ def plan_darks(builder: Builder) -> None:
 
 def _dark_draft(builder: Builder, parameters: dict[str, Any], cluster: Sequence[FrameRow]) -> Draft:
     inputs = _frame_inputs("dark", cluster)
-    choice = Choice("bias")
-    if not builder.snapshot.parameters.masters.keep_bias_in_dark:
+    choice, before = Choice("bias"), cluster[0].header.bias_subtracted
+    if not before and not builder.snapshot.parameters.masters.keep_bias_in_dark:
         choice = builder.association.choose(need_of("bias_master", in_order(cluster)[0].header))
         if choice.found:
             inputs.append(Input("bias_master", choice.fingerprint))
+    bias = "removed" if choice.found or before else "kept"
+    name = f"{exposure_text(median_exposure(cluster))}_{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}"
     return Draft(
         "dark_master",
-        f"{exposure_text(median_exposure(cluster))}_{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}",
+        f"{name}_bias-off" if before else name,
         inputs,
-        parameters={**parameters, "bias": "removed" if choice.found else "kept"},
-        facts=facts_of(cluster, exposure_s=median_exposure(cluster), bias="removed" if choice.found else "kept"),
-        grade=choice.grade or "A",
-        reasons=choice.reasons,
+        parameters={**parameters, "bias": bias},
+        facts=facts_of(cluster, exposure_s=median_exposure(cluster), bias=bias),
+        grade="B" if before else choice.grade or "A",
+        reasons=("the bias of its darks was taken off before they came, and with what is not known",) if before else choice.reasons,
         choices=(choice,) if choice.found else (),
     )
 
@@ -143,7 +156,7 @@ def plan_thermal(builder: Builder) -> None:
             choice = _bias_for(builder, [i.frame for dark in darks for i in dark.inputs if i.frame is not None])
             if choice.found:
                 builder.add(_thermal_draft(builder, choice, darks, []))
-    for frames in by_key(_kinds(builder, "thermal"), lambda f: equal_keys(f.header)):
+    for frames in by_key(_raw_kinds(builder, "thermal"), lambda f: equal_keys(f.header)):
         for thermals in split_at_gaps(frames, lambda f: f.header.temperature_c, rules.temperature_cluster_c):
             if builder.is_quiet(thermals):
                 _add_thermal_frames(builder, thermals)
@@ -253,8 +266,8 @@ def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters
 
 def plan_camera_numbers(builder: Builder) -> None:
     """Gain and read noise of each set-up, from pairs of flats and the bias frames nearest to their temperature."""
-    flats = _kinds(builder, "flat")
-    for group in by_key(_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
+    flats = [f for f in _kinds(builder, "flat") if not f.header.bias_subtracted]
+    for group in by_key(_raw_kinds(builder, "bias"), lambda f: equal_keys(f.header)):
         same = [f for f in flats if equal_keys(f.header) == equal_keys(group[0].header)]
         pairs = _pairs(same)
         biases = _nearest_cluster(builder, group, median_temperature(same))[:_FRAMES_FOR_CAMERA_NUMBERS]

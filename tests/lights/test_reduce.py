@@ -46,6 +46,22 @@ class TestAlgebra:
         light = reduce_light(plane(1000.0), parameters=parameters, bias=Master(plane(300.0)), dark=Master(plane(50.0)))
         assert np.all(light.science == 550.0)
 
+    @pytest.mark.parametrize("held", [False, True])
+    def test_a_bias_that_was_taken_off_is_not_taken_off_again(self, held: bool) -> None:
+        parameters = ReduceParameters(bias_taken_off=True, dark_includes_bias=held)
+        bias, dark = (None, Master(plane(300.0))) if held else (Master(plane(300.0)), None)
+        with pytest.raises(ValueError, match="must not be taken off again"):
+            reduce_light(plane(1.0), parameters=parameters, bias=bias, dark=dark)
+
+    def test_without_its_bias_a_frame_has_no_pedestal(self) -> None:
+        rng = np.random.default_rng(4)
+        frame = rng.poisson(400.0, (200, 200)) + rng.normal(0.0, 5.0, (200, 200))
+        parameters = ReduceParameters(gain_e_per_adu=1.0, read_noise_e=5.0, bias_taken_off=True)
+        light = reduce_light(frame.astype(np.float32), parameters=parameters)
+        assert np.median(light.uncertainty**2) == pytest.approx(425.0, rel=0.01)
+        assert light.facts["notes"] == ["no dark: step skipped", "no flat: step skipped"]
+        assert "bias (before it came)" in light.facts["steps"]
+
     def test_dark_with_bias_is_never_scaled(self) -> None:
         parameters = ReduceParameters(dark_includes_bias=True, dark_scale=2.0)
         with pytest.raises(ValueError, match="holds its bias cannot be scaled"):

@@ -112,6 +112,7 @@ def test_masters_inherit_what_association_compares(done: Bench) -> None:
         assert cards["CCD-TEMP"] == row.facts["temperature_c"]
         assert (cards.get("EXPTIME"), cards["GAINSET"]) == (row.facts.get("exposure_s"), "100")
         assert cards.get("FILTER") == row.facts.get("filter")
+        assert cards.get("NCBIAS") == row.facts.get("bias") == ("kept" if row.recipe == "dark_master" else None)
     assert sorted(row.facts["exposure_s"] for row in masters if row.recipe == "dark_master") == [4.0, 30.0]
 
 

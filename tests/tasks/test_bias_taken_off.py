@@ -1,0 +1,50 @@
+"""Lights whose bias the camera's program took off: in pixels they are what the raw ones are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nightcrew.io.products import read_image_product
+from nightcrew.planning.groups import BIAS_TAKEN_OFF
+from nightcrew.simulate import camera_file
+from nightcrew.simulate.camera_file import format_card, replace_card
+from tasks.executor import Wish
+from tests.support.small_nights import Bench, make_raw, small_plan
+
+BIAS_ADU = 1000
+MADE = Wish(only=("bias_master", "dark_master", "thermal_master", "flat_master", "bad_pixel_mask", "reduce_light"))
+
+
+def without_bias(content: bytes) -> bytes:
+    """The frame as a program leaves it that takes the bias off and says so."""
+    pixels = camera_file.pixels(content).astype(np.int64) - BIAS_ADU
+    changed = camera_file.replace_pixels(content, np.clip(pixels, 0, 65535).astype(np.uint16))
+    return replace_card(changed, "OBSERVER", format_card("CALSTAT", "B", "calibration done"))
+
+
+@pytest.mark.parametrize("kinds", [("crew-1-B-001",), ("crew-1-B-001", "flat-B")])
+def test_the_bias_is_not_taken_off_a_second_time(tmp_path: Path, kinds: tuple[str, ...]) -> None:
+    """Beside a raw light of the same field: equal levels, whatever else came without its bias."""
+    make_raw(tmp_path, small_plan())
+    raw = tmp_path / "raw"
+    for path in sorted(raw.iterdir()):
+        if path.name.startswith(kinds):
+            path.write_bytes(without_bias(path.read_bytes()))
+        elif path.name.startswith(("crew-1-V", "flat-V")):
+            path.unlink()
+    bench = Bench(raw, tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    bench.close()
+    bench.run(MADE)
+    off, raw_one = sorted((row for row in bench.products() if row.recipe == "reduce_light"), key=lambda row: str(row.facts["time_utc"]))
+    assert (BIAS_TAKEN_OFF in off.grade_reasons, BIAS_TAKEN_OFF in raw_one.grade_reasons) == (True, False)
+    one, other = (read_image_product(bench.space.context.file(row, "image")) for row in (off, raw_one))
+    noise_e = float(np.nanmedian(np.asarray(other.uncertainty)))
+    assert abs(np.nanmedian(one.science) - np.nanmedian(other.science)) < 5 * 1.25 * noise_e * np.sqrt(2 / one.science.size)
+    scaled_e = float(np.nanmedian(np.asarray(one.uncertainty)))  # the rate that is scaled brings the error of its bias along
+    assert noise_e < scaled_e < 1.2 * noise_e
+    assert off.metrics["notes"] == []
