@@ -22,11 +22,12 @@ from nightcrew.ledger.rows import ProductRow
 from nightcrew.settings import SET_KINDS
 from reports.keep import FOLDER
 from tasks import naming
-from tasks.workspace import Workspace, remove_part
+from tasks.workspace import Workspace
 
 _LOG = logging.getLogger("nightcrew.housekeeping")
 _OURS = re.compile(r"\.[0-9a-f]{12}\.[a-z]+$")  # a final name: only such files are ever taken away
 _OUR_FOLDER = re.compile(r"-([0-9a-f]{12})$")  # a product of a set
+_SCRATCH = re.compile(rf"{re.escape(PART_PREFIX)}[0-9a-f]{{16}}(?:-.*|{re.escape(PART_SUFFIX)})|{SCRATCH_PREFIX}.*", re.DOTALL)
 _DAY_S = 86_400.0
 _PICTURES_DAYS = 7  # pictures of pages are kept so long; an older page that is asked for draws them again
 _PICTURES_BYTES = 500_000_000  # and no more of them together, the youngest
@@ -49,7 +50,7 @@ def tidy(space: Workspace, today: date) -> Tidied:
     if copy is not None and keep.backups:
         _drop_old(copy.parent.glob(f"{copy.name.removesuffix(f'.{today.isoformat()}.bak')}.????-??-??.bak"), keep.backups)
     retired = _retire(space, keep.superseded_days) if keep.superseded_days else 0
-    orphans = _sweep_orphans(space) + _sweep_scratch(space.context.work or Path(tempfile.gettempdir()))
+    orphans = sweep_leftovers(space)
     logs = _drop_logs(space.settings.state.root / "logs", keep.logs_days) if keep.logs_days else 0
     _drop_pictures(space.settings.state.root / FOLDER)
     done = Tidied(backup=str(copy or ""), retired=retired, orphans=orphans, logs=logs)
@@ -83,8 +84,13 @@ def _remove_files(space: Workspace, row: ProductRow) -> None:
         shutil.rmtree(root / naming.folder_of_files(row.files), ignore_errors=True)
 
 
-def _sweep_orphans(space: Workspace, older_than_s: float = _DAY_S) -> int:
-    """Take away what interrupted writers left: part files, and final names that no product owns; a day old at least.
+def sweep_leftovers(space: Workspace, older_than_s: float = _DAY_S) -> int:
+    """Take away what dead workers left below the products and in the scratch folder; how many things."""
+    return _sweep_orphans(space, older_than_s) + _sweep_scratch(space.context.work or Path(tempfile.gettempdir()), older_than_s)
+
+
+def _sweep_orphans(space: Workspace, older_than_s: float) -> int:
+    """What interrupted writers left: part files, and final names that no product owns.
 
     A final name goes only when this ledger began to make it: products of another ledger, or of one that was restored from
     an older copy, stay where they are.
@@ -114,21 +120,35 @@ def _sweep_folders(root: Path, known: set[str], begun: set[str], at_work: set[st
         final = _OUR_FOLDER.search(path.name)
         half = path.name.startswith(PART_PREFIX) and path.name.endswith(PART_SUFFIX)
         if half:
-            gone += remove_part(path, at_work)
+            gone += _remove_part(path, at_work)
         elif final is not None and final[1] in begun and PurePosixPath(path.relative_to(root)) not in owned:
             shutil.rmtree(path, ignore_errors=True)
             gone += 1
     return gone
 
 
-def _sweep_scratch(folder: Path) -> int:
-    """Folders of ours that a plate solver worked in and that nobody took away for a day: a worker died; how many."""
+def _remove_part(part: Path, at_work: set[str]) -> bool:
+    """Remove a half-written file, or a half-written folder whose product nobody makes any more; was it removed?"""
+    if not part.is_dir() or part.is_symlink():
+        part.unlink(missing_ok=True)
+        return True
+    if part.name.removeprefix(PART_PREFIX)[:12] in {print_[:12] for print_ in at_work}:
+        return False  # a unit may compute for hours before it writes
+    shutil.rmtree(part, ignore_errors=True)
+    return not part.exists()
+
+
+def _sweep_scratch(folder: Path, older_than_s: float) -> int:
+    """Half photon tables, and folders that a plate solver worked in, of ours, that nobody took away: a worker died; how many."""
     gone = 0
-    for path in folder.glob(f"{SCRATCH_PREFIX}*"):
+    for path in folder.glob("*nightcrew-*"):
         seen = _seen(path)
-        if seen is None or not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or time.time() - seen.st_mtime <= _DAY_S:
+        if seen is None or not _SCRATCH.fullmatch(path.name) or seen.st_uid != os.getuid() or time.time() - seen.st_mtime <= older_than_s:
             continue
-        shutil.rmtree(path, ignore_errors=True)
+        if stat.S_ISDIR(seen.st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        elif stat.S_ISREG(seen.st_mode):
+            path.unlink(missing_ok=True)
         gone += not path.exists()
     return gone
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ from nightcrew.frames.profiles import Profile, Rules, load_profiles
 from nightcrew.frames.site import Site, night_span
 from nightcrew.ingest import Door, Ingested, ingest_batch, renormalise
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, changed_kinds, folders_of, folders_text, set_folders
-from nightcrew.io.atomic import PART_PREFIX, part_files
-from nightcrew.ledger import arrivals, claims, messages, migrate, scopes
+from nightcrew.ledger import arrivals, messages, migrate, scopes
 from nightcrew.ledger.database import Clock, Database, iso, utc_now
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.planning.snapshot import profile_of_instrument
@@ -210,22 +208,6 @@ class Workspace:
         answering = {folder for folder in folders if signs.get(messages.sweep_sign(folder), ("",))[0] >= since}
         return arrivals.returned(self.database, self._remade_unasked(), answering)
 
-    def sweep_leftovers(self, older_than_s: float = 3600.0) -> int:
-        """Remove half-written files and folders that dead workers left (never one under a final name); how many."""
-        limit = self.database.clock().timestamp() - older_than_s
-        with self.database.read() as connection:
-            at_work = claims.running(connection)
-        removed = 0
-        for folder in {path.parent for path in self.context.products_root.rglob(f"{PART_PREFIX}*")}:
-            for part in part_files(folder):
-                if part.lstat().st_mtime <= limit and remove_part(part, at_work):
-                    removed += 1
-        if self.context.work is not None:
-            for path in self.context.work.glob(f"{PART_PREFIX}*"):
-                if path.lstat().st_mtime <= limit and remove_part(path, at_work):
-                    removed += 1
-        return removed
-
     def close_what_is_over(self) -> list[ScopeRow]:
         """Close every open night whose noon has passed and that has been quiet, and those that a person asked to close."""
         with self.database.read() as connection:
@@ -265,17 +247,6 @@ class Workspace:
 
 def _digest(parts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def remove_part(part: Path, at_work: set[str]) -> bool:
-    """Remove a half-written file, or a half-written folder whose product nobody makes any more; was it removed?"""
-    if not part.is_dir() or part.is_symlink():
-        part.unlink(missing_ok=True)
-        return True
-    if part.name.removeprefix(PART_PREFIX)[:12] in {print_[:12] for print_ in at_work}:
-        return False  # a unit may compute for hours before it writes
-    shutil.rmtree(part, ignore_errors=True)
-    return not part.exists()
 
 
 def solver_of(plates: PlateSolvingSettings) -> Solver | None:

@@ -407,5 +407,5 @@ def test_folders_that_a_plate_solver_worked_in_go_after_a_day(tmp_path: Path) ->
         (folder / "stars.xyls").touch()
     for folder in (old, other):
         os.utime(folder, (time.time() - 90_000,) * 2)
-    assert housekeeping._sweep_scratch(tmp_path) == 1
+    assert housekeeping._sweep_scratch(tmp_path, 86_400.0) == 1
     assert sorted(tmp_path.iterdir()) == [other, young]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from datetime import date
 from pathlib import Path
 
+from flows.housekeeping import tidy
 from nightcrew.settings import FolderSettings, ProductsSettings
 from tests.mkid.streams import SECOND_US, make, write
 from tests.mkid.test_gaps import SECOND
@@ -25,6 +28,9 @@ def test_tables_are_built_in_the_scratch_folder_and_nothing_stays_there(tmp_path
     done = bench.space.run(bench.scope("run", kind="mkid").id)
     assert [(one.recipe, one.state) for one in done.outcomes] == [("mkid_table", "made")]
     assert list(work.iterdir()) == []  # made by the unit that used it
-    (work / ".nightcrew-0123-t.h5").write_text("half a table")
-    assert bench.space.sweep_leftovers(older_than_s=-1e9) == 1
-    assert list(work.iterdir()) == []
+    for name in (".nightcrew-0123456789abcdef-t.h5", ".nightcrew-0123456789abcdef.part", ".nightcrew-notes", "mine.h5"):
+        (work / name).write_text("half a table")
+        os.utime(work / name, (1, 1))
+    (work / ".nightcrew-0123456789abcdef-young.h5").write_text("half a table that somebody writes")
+    assert tidy(bench.space, date(2026, 5, 17)).orphans == 2
+    assert sorted(path.name for path in work.iterdir()) == [".nightcrew-0123456789abcdef-young.h5", ".nightcrew-notes", "mine.h5"]

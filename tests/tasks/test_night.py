@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.housekeeping import sweep_leftovers
 from flows.reporting import write_page
 from nightcrew.errors import TransientError
 from nightcrew.io.products import read_image_product
@@ -559,7 +560,7 @@ def test_killed_in_the_middle_and_started_again(raw: Path, tmp_path: Path, refer
         assert done.returncode == -9
     bench.run()
     assert bench.content() == reference
-    bench.space.sweep_leftovers(older_than_s=-1e9)
+    sweep_leftovers(bench.space, older_than_s=-1e9)
     assert list(bench.settings.products.root.rglob(".nightcrew-*")) == []
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flows.housekeeping import sweep_leftovers
 from nightcrew import ingest
 from nightcrew.ledger import arrivals, claims, messages, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
@@ -430,7 +431,7 @@ def test_a_kill_in_the_middle_of_a_unit_is_resumed_with_the_same_bytes(tmp_path:
     assert again.sum() == 3.5
     assert {n: b for n, b in again.content().items() if ".nightcrew-" not in n} == bench.content()
     os.utime(left[0], (0, 0))
-    again.space.sweep_leftovers()
+    sweep_leftovers(again.space)
     assert again.content() == bench.content()
 
 
