@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.astrometry.program import Solver
 from nightcrew.errors import MissingCalibration
-from nightcrew.io.structure import sha256_file
+from nightcrew.io.sameness import has_hash
 from nightcrew.ledger import messages, products, scopes
 from nightcrew.ledger.database import Database
-from nightcrew.ledger.rows import ProductRow
-from nightcrew.recipes.catalogue import RECIPES
+from nightcrew.ledger.rows import FileRow, ProductRow
+from tasks import naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +48,31 @@ class UnitContext:
         return row
 
     def file(self, row: ProductRow, role: str) -> Path:
-        """Absolute path of a product's file.
+        """Absolute path of a product's file, which something is made from.
 
-        A master's bytes are compared with the ledger's hash, once a process and version of the file: what a disk damaged goes
-        into nothing.
+        Its bytes are compared with the ledger's hash, once a process and version of the file: what a disk damaged, or a person
+        changed, goes into nothing.
 
         Raises
         ------
         MissingCalibration
-            They are not those that were written; the master counts as lost, is told, and is made again.
+            They are not those that were written; the product counts as lost, is told, and is made again.
         TransientError
             The file cannot be read now.
         """
         file = row.file(role)
-        path = self.products_root / file.path
-        if RECIPES[row.recipe].is_master and not _is_sound(path, file.sha256):
+        self._check(row, [file])
+        return self.products_root / file.path
+
+    def folder(self, row: ProductRow, below: str = "") -> Path:
+        """The folder of a product of a set, or the one ``below`` it; every file in it is compared, and raises, as :meth:`file`."""
+        self._check(row, [file for file in row.files if not below or file.role.startswith(f"{below}/")])
+        return self.products_root / naming.folder_of_files(row.files) / below
+
+    def _check(self, row: ProductRow, files: Sequence[FileRow]) -> None:
+        if not all(_is_sound(self.products_root / file.path, file.sha256) for file in files):
             self._lose(row)
             raise MissingCalibration(f"{row.recipe} {row.key} is damaged: its bytes are not those that were written; it is made again")
-        return path
 
     def _lose(self, row: ProductRow) -> None:
         text = f"the file of {row.recipe} {row.key} is damaged, its bytes are not those that were written: it is made again"
@@ -74,17 +82,9 @@ class UnitContext:
         messages.happened(self.database, "service", "problem", text, row.scope_id)
 
 
-_sound: set[tuple[str, str, int, int]] = set()  # path, hash, size and time of files that were compared
-
-
 def _is_sound(path: Path, sha256: str) -> bool:
     try:
         status = path.stat()
     except OSError:
         return True  # who opens it says what is wrong
-    seen = (str(path), sha256, status.st_size, status.st_mtime_ns)
-    if seen not in _sound:
-        if sha256_file(path, status).sha256 != sha256:
-            return False
-        _sound.add(seen)
-    return True
+    return has_hash(path, status, sha256)

@@ -57,7 +57,7 @@ def flat_models(context: UnitContext, planned: PlannedProduct) -> FlatModels | N
     t = float(np.median([header.temperature_c for header in frames if header.temperature_c is not None]))
     exposures = [header.exposure_s for header in frames if header.exposure_s is not None and header.exposure_s > 0]
     seconds = float(np.median(exposures)) if exposures else 0.0
-    bias = load_bias(context.file(row, "bias/bias_model/bias_model.json").parent) if "bias_model" in used else None
-    dark = load_dark(context.file(row, "dark/dark_model_2d/dark_model.json").parent) if "dark_model" in used else None
+    bias = load_bias(context.folder(row, "bias/bias_model")) if "bias_model" in used else None
+    dark = load_dark(context.folder(row, "dark/dark_model_2d")) if "dark_model" in used else None
     # Pixels' own coefficients hardly differ over the few degrees of a night's flats: the shared law takes them from there.
     return FlatModels(bias, dark, None if dark is None else dark.signal(t, seconds), t, seconds)

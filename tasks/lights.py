@@ -60,10 +60,10 @@ def _modelled(
         raise RejectedInput("a detector model needs the light's temperature and exposure")
     row = context.product(item.fingerprint)
     if "bias" in modelled:
-        model = load_bias(context.file(row, "bias/bias_model/bias_model.json").parent)
+        model = load_bias(context.folder(row, "bias/bias_model"))
         bias = Master(model.value(header.temperature_c), model.error(header.temperature_c), None)
     if "dark" in modelled:
-        law = load_dark(context.file(row, "dark/dark_model_2d/dark_model.json").parent)
+        law = load_dark(context.folder(row, "dark/dark_model_2d"))
         flags = law.flags & np.uint16(PixelFlag.HOT | PixelFlag.UNSTABLE | PixelFlag.NO_DATA)
         conditions = (header.temperature_c, header.exposure_s)
         dark, scale = Master(law.signal(*conditions), law.error(*conditions), flags), 1.0

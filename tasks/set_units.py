@@ -139,7 +139,7 @@ def make_set_product(context: UnitContext, planned: PlannedProduct) -> NewProduc
 
 def _folders(context: UnitContext, planned: PlannedProduct, rows: Sequence[ProductRow]) -> dict[str, Path]:
     roles = [item.role for item in planned.inputs if item.is_product]
-    return {role: context.products_root / naming.folder_of_files(row.files) for role, row in zip(roles, rows, strict=True)}
+    return {role: context.folder(row) for role, row in zip(roles, rows, strict=True)}
 
 
 def _published(context: UnitContext, planned: PlannedProduct, result: SetResult, part: Path, rows: Sequence[ProductRow]) -> NewProduct:

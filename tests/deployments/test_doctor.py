@@ -15,11 +15,14 @@ import pytest
 
 from deployments import doctor, endpoints, runs
 from deployments.doctor import Finding
+from deployments.doctor_products import products
 from deployments.endpoints import Endpoints
 from deployments.supervise import OnlyOne
 from nightcrew.ledger import dispatches, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, PlateSolvingSettings, Settings, SiteSettings
+from tests.support.set_bench import SetBench
+from tests.support.toy_kind import toy_kind
 
 
 def settings(root: Path, **sections: Any) -> Settings:
@@ -229,3 +232,23 @@ def test_the_plate_solver_is_looked_for_only_where_it_is_wanted(tmp_path: Path) 
     assert one(doctor.plate_solver(settings(tmp_path, plate_solving=PlateSolvingSettings(**wanted))), "no index files") == "warning"
     (tmp_path / "index-4107.fits").touch()
     assert one(doctor.plate_solver(settings(tmp_path, plate_solving=PlateSolvingSettings(**wanted))), "indexes in") == "good"
+
+
+def test_products_are_compared_with_their_hashes(tmp_path: Path) -> None:
+    with toy_kind():
+        bench = SetBench(tmp_path)
+        bench.whole({"set1/a.num": "1", "set1/b.num": "2"})
+    made, root = bench.products(), bench.settings.products.root
+    files = sum(len(row.files) for row in made.values())
+    assert [(level, f"{files} of {files} files" in text) for level, text in told(products(bench.settings))] == [("good", True)]
+    changed = root / made["toy_convert a.num"].file("deep/value.txt").path
+    gone = root / made["toy_sum all"].file("sum.csv").path
+    changed.write_text("7.0", encoding="utf-8")
+    gone.unlink()
+    found = told(products(bench.settings))
+    assert found[:2] == [
+        ("problem", f"{changed.relative_to(root)} holds other bytes than were written"),
+        ("problem", f"{gone.relative_to(root)} is gone"),
+    ]
+    assert found[2][1].startswith(f"{files - 2} of {files} files")
+    assert bench.products() == made  # it only looks

@@ -22,7 +22,9 @@ def test_blank_integers_are_no_values_and_the_saturation_level_stays(tmp_path: P
     hdu.writeto(tmp_path / "light.fits")
     stat = (tmp_path / "light.fits").stat()
     header = SimpleNamespace(hdu=0, trim=None, overscan=None, saturation_adu=known)
-    frame: Any = SimpleNamespace(path=bytes(tmp_path / "light.fits"), size=stat.st_size, mtime_ns=stat.st_mtime_ns, header=header)
+    frame: Any = SimpleNamespace(
+        path=bytes(tmp_path / "light.fits"), size=stat.st_size, mtime_ns=stat.st_mtime_ns, ctime_ns=0, header=header
+    )
     found, saturation, _ = pixels_of(frame)
     assert np.argwhere(np.isnan(found)).tolist() == [[1, 2]]
     assert found[3, 0] == 32767

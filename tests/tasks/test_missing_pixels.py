@@ -31,7 +31,7 @@ def raw_frame(path: Path, level: float, sigma: float, seed: int, missing: float)
     hdu.writeto(path)
     stat = path.stat()
     return SimpleNamespace(
-        path=bytes(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns, header=SimpleNamespace(hdu=0, trim=(10, 130, 10, 110))
+        path=bytes(path), size=stat.st_size, mtime_ns=stat.st_mtime_ns, ctime_ns=0, header=SimpleNamespace(hdu=0, trim=(10, 130, 10, 110))
     )
 
 

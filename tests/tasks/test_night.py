@@ -494,6 +494,30 @@ def test_a_master_that_a_disk_damaged_goes_into_nothing(done: Bench, reference: 
     assert [text for text in told if "damaged" in text and bias.key in text]
 
 
+@pytest.mark.parametrize(("damaged", "users"), [("reduce_light", ("photometry", "stack")), ("stack", ("stack_photometry",))])
+def test_a_product_that_a_disk_damaged_goes_into_no_other(
+    done: Bench, reference: dict[str, str], damaged: str, users: tuple[str, ...]
+) -> None:
+    """As a master: bytes of the same number that are not those that were written are made again before anything is made of them."""
+    bench = done
+    root = bench.settings.products.root
+    victim = next(row for row in bench.products() if row.recipe == damaged)
+    path = root / victim.files[0].path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.chmod(0o644)
+    path.write_bytes(data)
+    for row in bench.products():
+        for file in row.files if row.recipe in users else ():
+            (root / file.path).unlink()
+    bench.run()
+    bench.run()
+    assert {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in reference} == reference
+    with bench.space.database.read() as connection:
+        told = [text for _, _, level, text in messages.happenings(connection, "") if level == "problem"]
+    assert [text for text in told if "damaged" in text and victim.key in text]
+
+
 def test_one_running_plan_a_scope(bench: Bench) -> None:
     bench.see()
     bench.ingest()

@@ -215,6 +215,20 @@ def test_nights_look_again_when_an_earlier_model_fits_again(bench: SetBench, mon
     assert bench.space.scope(night).mark > 0
 
 
+def test_a_product_of_a_set_that_a_disk_damaged_goes_into_no_other(bench: SetBench) -> None:
+    """The number that the sum is made of is another one, of as many bytes: it is made again first."""
+    bench.whole(FILES)
+    row = bench.products()["toy_convert sub~2fb.num"]
+    value = next(bench.settings.products.root / file.path for file in row.files if file.role == "deep/value.txt")
+    value.write_text("9.5", encoding="utf-8")
+    bench.drop({"set1/late.num": "10"})
+    bench.see()
+    bench.settle()
+    bench.run()
+    assert bench.sum() == 13.5
+    assert value.read_text(encoding="utf-8") == "2.5"
+
+
 def test_a_lost_or_damaged_product_comes_back_the_same(bench: SetBench) -> None:
     bench.whole(FILES)
     before = bench.content()
