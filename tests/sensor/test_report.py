@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import main
-from deployments.local_set import LocalSet, run_set
 from nightcrew.errors import Refused
 from nightcrew.settings import Settings
 from nightcrew.simulate.sensor import SensorModel
 from nightcrew.simulate.sensor_set import SensorPlan, make_sensor_set, preset
 from reports.summary import parse
+from tests.support.local_set import LocalSet, run_set
 
 PLAN = SensorPlan(
     sensor=SensorModel(nx=80, ny=72, bright_fat_per_e=-1e-6, hot_fraction=2e-3, trapped_e=30.0),

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from deployments.cli.why import explanations
-from deployments.local_set import run_set
-from nightcrew.errors import Refused
 from nightcrew.settings import Settings
 from reports.commands import asking, command
 from tests.support.commands import nightcrew
+from tests.support.local_set import run_set
 from tests.support.set_bench import SetBench
 from tests.support.toy_kind import toy_kind
 
@@ -60,16 +59,6 @@ def test_two_doors_give_the_same_bytes(tmp_path: Path) -> None:
     assert {row.fingerprint for row in done.products} == {row.fingerprint for row in bench.products().values()}
     for name, data in bench.content().items():
         assert (tmp_path / "out" / name).read_bytes() == data
-
-
-def test_mistakes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match="is no folder"):
-        run_set("sensor", tmp_path / "nowhere", tmp_path / "out", Settings())
-    with pytest.raises(Refused, match="nothing is written beside them"):
-        run_set("sensor", tmp_path, tmp_path, Settings())
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(Refused, match="there is no file"):
-        run_set("sensor", tmp_path / "empty", tmp_path / "out", Settings())
 
 
 @pytest.fixture
@@ -140,13 +129,3 @@ def test_rerun_tries_again_what_failed(laboratory: Path) -> None:
     assert "sensor/set1: 0 made, 1 failed" in done.stdout
     assert done.returncode == 1
     assert "0 made, 0 failed" in nightcrew("rerun", "sensor/set1", "--no-retry", folder=laboratory).stdout
-
-
-def test_sets_that_share_an_out_are_told_apart(tmp_path: Path) -> None:
-    for name, text in {"here/a": "1", "here/b": "5", "there/a": "100"}.items():
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "n.num").write_text(text, encoding="utf-8")
-    sums = [run_set("sensor", tmp_path / "here" / name, tmp_path / "out", Settings()).of_recipe("toy_sum")[0].metrics for name in "aba"]
-    assert sums == [{"sum": 1.0}, {"sum": 5.0}, {"sum": 1.0}]
-    with pytest.raises(Refused, match="another folder of that name"):
-        run_set("sensor", tmp_path / "there" / "a", tmp_path / "out", Settings())

@@ -1,4 +1,4 @@
-"""One folder as one set, analysed at once: the same ingest, plan and units as the service, on a ledger of its own, without a server."""
+"""For tests: one folder as one set, analysed at once by the service's ingest, plan and units, on a ledger of its own, without a server."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployments.reduction import OWN_FOLDER, Tell, gone_below, ingest_all
-from nightcrew.errors import Refused
+from deployments.reduction import OWN_FOLDER, gone_below, ingest_all
 from nightcrew.ledger import arrivals, products, scopes
 from nightcrew.ledger.rows import ProductRow, ScopeRow
 from nightcrew.planning.model import Plan
@@ -59,38 +58,20 @@ def run_set(
     settings: Settings,
     *,
     options: dict[str, Any] | None = None,
-    tell: Tell = lambda _what, _done, _of: None,
 ) -> LocalSet:
     """Take in what lies in ``folder`` (one set, with its sub-folders) and make everything that the kind's plan asks for.
 
-    Products go below ``out``, the ledger to ``out/.nightcrew``.  Run again, it makes what is missing or stale.
-
-    Parameters
-    ----------
-    options
-        Values in the place of the configuration's options of this kind.
-
-    Raises
-    ------
-    Refused
-        The folder does not exist, is ``out`` itself, cannot be read, or is empty although files of it are known; ``out`` holds
-        the set of another folder of that name.
+    Products go below ``out``, the ledger to ``out/.nightcrew``.  Run again, it makes what is missing or stale.  ``options`` stand in the
+    place of the configuration's of this kind.
     """
     folder, out = folder.absolute(), out.absolute()
-    if not folder.is_dir():
-        raise Refused(f"{folder} is no folder")
-    if os.path.realpath(folder) == os.path.realpath(out):
-        raise Refused(f"--out {out} is the folder of the raw files; name another, nothing is written beside them")
     space = _opened(kind, folder, out, settings, options or {})
-    _refuse_another(space, kind, folder, out)
     _record(space, folder, out)
-    ingest_all(space, tell)
+    ingest_all(space, _silent)
     with space.database.read() as connection:
         found = scopes.find(connection, kind=kind, name=_name(folder))  # --out may hold other sets, too
-    if not found:
-        raise Refused(f"there is no file in {folder}")
     space.close_all([scope.id for scope in found if scope.state == "open"])
-    with pooled(space.context, space.settings.limits.processes, tell) as make:
+    with pooled(space.context, space.settings.limits.processes) as make:
         run = space.run(found[0].id, wish=Wish(retry=True), make=make)
     with space.database.read() as connection:
         rows = [row for row in products.current_of_scope(connection, found[0].id) if row.state == "made"]
@@ -98,17 +79,12 @@ def run_set(
     return LocalSet(scope=scope, run=run, products=tuple(rows), root=out)
 
 
+def _silent(_what: str, _done: int, _of: int) -> None:
+    """No progress."""
+
+
 def _name(folder: Path) -> str:
     return scope_name(os.fsencode(folder.name))
-
-
-def _refuse_another(space: Workspace, kind: str, folder: Path, out: Path) -> None:
-    """Two folders of one name would be one set in the ledger of ``out``, and the numbers of one would pass for the other's."""
-    with space.database.read() as connection:
-        known = [arrivals.folder_of_scope(connection, scope.id) for scope in scopes.find(connection, kind=kind, name=_name(folder))]
-    other = next((parent for parent in known if parent not in ("", str(folder.parent))), "")
-    if other:
-        raise Refused(f"--out {out} holds what was made of {Path(other) / folder.name}, another folder of that name; name another")
 
 
 def _opened(kind: FolderKind, folder: Path, out: Path, settings: Settings, options: dict[str, Any]) -> Workspace:
@@ -143,7 +119,7 @@ def _record(space: Workspace, folder: Path, out: Path) -> None:
         for entry in walk(root, NameFilter(()), trouble, skip=ours)
     ]
     if trouble.reasons:
-        raise Refused("; ".join(trouble.reasons))
+        raise OSError("; ".join(trouble.reasons))
     gone = gone_below(space, root, {row.path for row in rows})
     arrivals.record(space.database, rows)
     arrivals.mark_vanished(space.database, gone)
