@@ -6,51 +6,18 @@ import math
 from typing import TYPE_CHECKING
 
 from reports.figures import Dress, EmptyFigureError, figure, plain
-from reports.model import CELL_STATES, STATES, BalanceRow, CalibrationCell
-from reports.tables import balance_table, calibration_table
+from reports.model import CELL_STATES, CalibrationCell
+from reports.tables import calibration_table
 from reports.text import shortened
 from reports.values import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-STATE_COLOURS = {"done": "#2e7d4f", "degraded": "#9a6700", "waiting": "#4a7fb5", "rejected": "#b3261e", "set_aside": "#8a929b"}
 CELL_COLOURS = {"existed": "#2e7d4f", "borrowed": "#2f6fab", "late": "#8a5c00", "missing": "#b3261e"}
 
 _WIDTH_IN = 3.6
 _LETTER_WIDTH = 0.62  # of the size of the letters, of digits and capitals
-
-
-def balance_figure(rows: tuple[BalanceRow, ...], name: str = "balance") -> Figure:
-    """Files by kind as stacked bars, one colour a state (for the mail; the page draws its own)."""
-    used = tuple(row for row in rows if row.seen)
-    if not used:
-        raise EmptyFigureError("balance: no file was seen")
-    several = len({row.instrument for row in used}) > 1
-    labels = [plain(f"{row.kind} · {row.instrument}" if several else row.kind)[:28] for row in used]
-
-    def painter(axes: Axes, dress: Dress) -> None:
-        left = [0] * len(used)
-        for state in STATES:
-            widths = [row.count(state) for row in used]
-            if any(widths):
-                axes.barh(range(len(used)), widths, left=left, color=STATE_COLOURS[state], height=0.62, label=state.replace("_", " "))
-            left = [a + b for a, b in zip(left, widths, strict=True)]
-        for place, row in enumerate(used):
-            axes.text(row.seen, place, f" {row.seen}", va="center", fontsize=8, color=dress.ink)
-        axes.set_yticks(range(len(used)), labels)
-        axes.invert_yaxis()
-        axes.grid(visible=False)
-        axes.set_xticks([])
-        axes.spines[["left", "bottom"]].set_visible(False)
-        axes.tick_params(axis="y", labelsize=8.5, labelcolor=dress.ink)
-        axes.set_xlim(0, 1.12 * max(row.seen for row in used))
-        axes.figure.legend(
-            loc="outside lower left", fontsize=7.5, frameon=False, ncols=5, labelcolor=dress.ink, handlelength=1, columnspacing=1.2
-        )
-
-    caption = ", ".join(f"{row.kind} {row.seen}" for row in used)
-    return figure(name, "Files by kind and state", caption, painter, balance_table(used, name), (4.6, 0.55 + 0.3 * len(used)))
 
 
 def _tile_words(cell: CalibrationCell) -> str:

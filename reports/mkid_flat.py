@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused
 from nightcrew.io import atomic
 from nightcrew.mkid.energy_fit import energy_at
-from nightcrew.mkid.flat_solution import WEIGHT_FLAGS, FlatSolution, polynomial_weights
+from nightcrew.mkid.flat_solution import FlatSolution, polynomial_weights
 from nightcrew.mkid.wavelength_solution import WavelengthSolution
 from reports.figures import LIGHT, EmptyFigureError
 from reports.mkid_figures import COLOURS, Plot, canvas, dress, grid, image, legend, png_of
@@ -210,8 +210,3 @@ def scatter_by_wavelength(flat: FlatSolution) -> tuple[Floats, Floats]:
             scatter[place] = 1.4826 * np.median(np.abs(values - np.median(values)))
             error[place] = np.median(flat.weight_error[place][good])
     return scatter, error
-
-
-def flag_counts(flat: FlatSolution) -> list[tuple[str, int]]:
-    """How many weights bear each flag."""
-    return [(name, int((flat.weight_flag == place).sum())) for place, name in enumerate(WEIGHT_FLAGS)]

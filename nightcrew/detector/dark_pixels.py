@@ -22,7 +22,6 @@ from nightcrew.detector.exponential import exponential
 HIT_SIGMA = 6.0  # above the pixel's own course: a hit, in so few of its frames that they are no habit
 JUMP_SIGMA = 5.0
 BLOCK = 1 << 14  # pixels that numpy works on at once
-KERNELS = ("auto", "numpy")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

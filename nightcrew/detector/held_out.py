@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nightcrew.detector.bias_model import BiasModel, fit_bias
 from nightcrew.detector.clusters import clusters
 from nightcrew.detector.dark_levels import cell_numbers
-from nightcrew.detector.dark_model import DarkModel, fit_dark
+from nightcrew.detector.dark_model import fit_dark
 from nightcrew.detector.stack import F4, Frame, FrameStack
 from nightcrew.errors import RejectedInput
 from nightcrew.quality.statistics import clipped_mean_sigma
@@ -144,8 +144,3 @@ def _row(t: float, exposure: float | None, frames: int, real: F4, predicted: F4,
     expected = both if np.isfinite(both) else None
     row = HeldOut(temperature_c=t, exposure_s=exposure, frames=frames, noise=known, expected=expected, extrapolated=edge)
     return replace(row, **compare(real, predicted))  # type: ignore[arg-type]  # names of its own fields
-
-
-def in_sample(model: DarkModel, real: F4, temperature_c: float, exposure_s: float) -> dict[str, float]:
-    """How the model describes a mean dark of its own data [y, x] (adu without bias)."""
-    return compare(real, model.signal(temperature_c, exposure_s))

@@ -225,26 +225,6 @@ def write_text(final: Path | str, text: str, *, durable: bool = True, overwrite:
     return new.final
 
 
-def replace_link(link: Path | str, target: Path | str) -> Path:
-    """Make or turn the symbolic link ``link`` to point at ``target``, in one step.
-
-    Raises :class:`Refused` when a real file or folder stands under the link's name.
-    """
-    link = Path(link)
-    part = link.with_name(f"{PART_PREFIX}{secrets.token_hex(8)}{PART_SUFFIX}")
-    if link.exists() and not link.is_symlink():
-        raise Refused(f"{shown(link)}: is a real file, not a link; it was left alone")
-    try:
-        make_folder(link.parent)
-        part.symlink_to(target)
-        part.replace(link)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise explain(error, link) from error
-    return link
-
-
 def part_files(folder: Path) -> list[Path]:
     """What interrupted writes left in ``folder`` (not below it), sorted."""
     return sorted(folder.glob(f"{PART_PREFIX}*{PART_SUFFIX}"))

@@ -25,7 +25,6 @@ MAX_HDUS = 5000
 _FIRST_READ = 4 * BLOCK
 _BITPIX = (8, 16, 32, 64, -32, -64)
 _PRINTABLE = bytes(range(32, 127))
-_END = b"END" + b" " * 77
 
 # keyword, value and comment of a well-formed card, or the whole line in the last group; lines are 80 characters + newline
 _CARD_RE = re.compile(

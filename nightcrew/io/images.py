@@ -165,12 +165,6 @@ class PixelReader:
             raise ValueError(f"rows {y0}:{y1} of plane {plane} lie outside {self.shape}")
         return plane * ny + y0
 
-    def raw_rows(self, y0: int, y1: int, plane: int | None = None) -> Array | None:
-        """Stored numbers ``[y1-y0, nx]``, big-endian as in the file; None for tile-compressed images."""
-        if self._tiles is not None:
-            return None
-        return self._stored_rows(self._checked_range(y0, y1, plane), y1 - y0)
-
     def _stored_rows(self, first: int, count: int) -> Array:
         out = np.empty((count, self.shape[-1]), self._scaling.stored)
         self.raw_into(out, first * self.shape[-1])

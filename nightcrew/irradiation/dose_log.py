@@ -17,7 +17,6 @@ from nightcrew.io.source import shown
 from nightcrew.lab.dates import looks_like_moments, read_moments
 
 F8 = NDArray[np.float64]
-LOG_NAMES = ("radiationLogCompleto.csv", "radiationLog.csv", "radiationLogDef.csv")
 _BASE = {"rad": 1e-3, "rads": 1e-3, "gy": 0.1}  # kRad
 _PREFIX = {"": 1.0, "u": 1e-6, "\N{MICRO SIGN}": 1e-6, "m": 1e-3, "c": 1e-2, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _SECONDS = {"s": 1.0, "sec": 1.0, "secs": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}

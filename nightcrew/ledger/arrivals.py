@@ -299,11 +299,6 @@ def paths_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, bytes]:
     return {row.id: row.path for row in connection.execute(select(path.c.id, path.c.path).where(path.c.id.in_(list(ids))))}
 
 
-def folders_of_scope(connection: Connection, scope_id: int) -> dict[bytes, str]:
-    """Path -> watched folder, of a scope's files."""
-    return {row.path: row.folder for row in connection.execute(select(path.c.path, path.c.folder).where(path.c.scope_id == scope_id))}
-
-
 def folder_of_scope(connection: Connection, scope_id: int) -> str:
     """The watched folder that a scope's first file came from, "" without files."""
     statement = select(path.c.folder).where(path.c.scope_id == scope_id).order_by(path.c.id).limit(1)

@@ -102,13 +102,3 @@ def backup(database: Database, label: str) -> Path | None:
         raw.close()
         half.unlink(missing_ok=True)
     return copy
-
-
-def size_bytes(database: Database) -> int | None:
-    """Size of an SQLite ledger."""
-    if not database.is_sqlite:
-        return None
-    with database.read() as connection:
-        pages = connection.execute(text("PRAGMA page_count")).scalar_one()
-        size = connection.execute(text("PRAGMA page_size")).scalar_one()
-    return int(pages) * int(size)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,14 +263,3 @@ def _common(matrix: Double, frame: Double, reference: Double) -> int:
     inside = np.all((moved >= reference.min(axis=0)) & (moved <= reference.max(axis=0)), axis=1)
     also = np.all((reference >= moved.min(axis=0)) & (reference <= moved.max(axis=0)), axis=1)
     return int(min(np.count_nonzero(inside), np.count_nonzero(also)))
-
-
-def reference_index(times_utc: list[str], ids: list[str]) -> int:
-    """Which frame is the reference: the earliest (ISO times compare as text), ties by id; does not depend on the order given.
-
-    :raises ValueError: no frame, or lists of different length.
-    """
-    order: list[tuple[Any, ...]] = sorted((time, name, i) for i, (time, name) in enumerate(zip(times_utc, ids, strict=True)))
-    if not order:
-        raise ValueError("no frame to choose a reference from")
-    return int(order[0][2])

@@ -51,8 +51,3 @@ _ALL = (
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 MASTERS: tuple[str, ...] = tuple(recipe.name for recipe in _ALL if recipe.is_master)
-
-
-def steps_from(step: str) -> tuple[str, ...]:
-    """``step`` and all that come after it."""
-    return STEPS[STEPS.index(step) :]

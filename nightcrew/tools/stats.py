@@ -33,7 +33,6 @@ Array = NDArray[Any]
 Number = int | float | None
 
 PLAIN = ("num", "bad", "sum", "mean", "median", "mode", "std", "var", "rms", "mad", "madstd", "min", "max")
-DEFAULT = ("num", "sum", "mean", "median", "std")
 ALIASES = {"average": "mean", "number": "num", "count": "num", "nan": "bad", "stddev": "std", "variance": "var"}
 MAD_TO_SIGMA = 1.4826022185056018
 _SORTED = ("median", "mode", "mad", "madstd")

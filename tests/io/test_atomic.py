@@ -19,7 +19,6 @@ from nightcrew.io.atomic import (
     part_files,
     passing,
     replace,
-    replace_link,
     write_new,
     write_text,
 )
@@ -186,18 +185,6 @@ def test_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         write_text(tmp_path / "a", "two")
     write_text(tmp_path / "a", "one")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a"]
-
-
-def test_links_are_turned_but_files_are_not(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("x")
-    (tmp_path / "y").write_text("y")
-    replace_link(tmp_path / "current", "x")
-    assert (tmp_path / "current").read_text() == "x"
-    replace_link(tmp_path / "current", "y")
-    assert (tmp_path / "current").read_text() == "y"
-    with pytest.raises(Refused, match="real file"):
-        replace_link(tmp_path / "x", "y")
-    assert part_files(tmp_path) == []
 
 
 def test_durable_asks_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

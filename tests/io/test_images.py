@@ -183,18 +183,6 @@ def test_any_tiling_any_rows(tmp_path_factory: pytest.TempPathFactory, ny: int, 
             np.testing.assert_array_equal(opened.read_rows(y0, y1), data[y0:y1])
 
 
-def test_raw_rows_are_the_stored_bytes(tmp_path: Path) -> None:
-    data = RNG.integers(0, 65535, (6, 5)).astype("u2")
-    for kind in ("plain", "gz"):
-        with ImageFile(pack(kind, tmp_path, data)) as opened:
-            raw = opened.raw_rows(2, 5)
-            assert raw is not None
-            assert raw.dtype == np.dtype(">i2")
-            np.testing.assert_array_equal(raw.astype("i4") + 32768, data[2:5])
-    with ImageFile(pack("RICE_1", tmp_path, data)) as opened:
-        assert opened.raw_rows(0, 1) is None
-
-
 def test_descriptor_leads_to_the_stored_numbers(tmp_path: Path) -> None:
     data = RNG.integers(0, 65535, (6, 5)).astype("u2")
     with ImageFile(pack("plain", tmp_path, data)) as opened:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightcrew.lights.registration import RegistrationParameters, identity, reference_index, register
+from nightcrew.lights.registration import RegistrationParameters, identity, register
 
 
 def stars(n: int = 80, seed: int = 0, size: float = 1000.0) -> tuple[np.ndarray, np.ndarray]:
@@ -118,14 +118,6 @@ def test_identity() -> None:
     matrix = identity().matrix
     assert matrix is not None
     assert np.array_equal(matrix @ [3.0, 4.0, 1.0], [3.0, 4.0])
-
-
-def test_reference_is_the_earliest_then_the_first_by_id() -> None:
-    times, ids = ["2024-01-01T03:00:00", "2024-01-01T01:00:00", "2024-01-01T01:00:00"], ["a", "c", "b"]
-    assert reference_index(times, ids) == 2
-    assert ids[2 - reference_index(times[::-1], ids[::-1])] == "b"
-    with pytest.raises(ValueError, match="no frame"):
-        reference_index([], [])
 
 
 def test_a_first_guess_lets_three_stars_among_others_be_enough() -> None:

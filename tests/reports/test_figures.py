@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from reports.figures import COURSES, EmptyFigureError, course_figure, trend_figure
-from reports.figures_counts import balance_figure, grid_figure
-from reports.model import BalanceRow, TrendPoint
+from reports.figures_counts import grid_figure
+from reports.model import TrendPoint
 from reports.values import Picture
 from tests.reports import samples
 
@@ -61,21 +61,28 @@ def test_a_figure_that_would_be_empty_is_an_error() -> None:
         course_figure(blind, "fwhm_px", "Sharpness", "px", "x")
     with pytest.raises(EmptyFigureError, match="no finite value"):
         trend_figure(dataclasses.replace(samples.trends()[0], points=(TrendPoint(night="2026-03-01", value=float("nan")),)), "x")
-    with pytest.raises(EmptyFigureError, match="no file"):
-        balance_figure(())
     with pytest.raises(EmptyFigureError, match="no calibration"):
         grid_figure(())
 
 
 def test_hostile_texts_start_no_formula() -> None:
-    lights = tuple(dataclasses.replace(light, filter=r"$\frac{1}{0}$ \u202e<b>") for light in samples.lights(3))
-    course_figure(lights, "fwhm_px", "Sharpness", "px", "x")
-    trend_figure(dataclasses.replace(samples.trends()[0], label="$x_", unit="$"), "x")
+    lights = tuple(dataclasses.replace(light, filter="$\\frac{1}{0}$ \u202e<b>") for light in samples.lights(3))
+    figure = course_figure(lights, "fwhm_px", "Sharpness", "px", "x")
+    assert "\u202e" not in figure.picture.alt
+    assert [row[1] for row in figure.numbers.rows] == ["$\\frac{1}{0}$ \u202e<b>"] * 3
+    trend = trend_figure(dataclasses.replace(samples.trends()[0], label="$x_", unit="$"), "x")
+    assert trend.picture.alt.startswith("$x_ ($).")
 
 
 def test_one_light_and_one_night_are_enough() -> None:
-    course_figure(samples.lights(1), "fwhm_px", "Sharpness", "px", "x")
-    trend_figure(dataclasses.replace(samples.trends()[0], points=(TrendPoint(night=samples.NIGHT, value=1.0),), limits=None), "x")
+    course = course_figure(samples.lights(1), "fwhm_px", "Sharpness", "px", "x")
+    assert course.caption.startswith("1 light, median")
+    lonely = dataclasses.replace(samples.trends()[0], points=(TrendPoint(night=samples.NIGHT, value=1.0),), limits=None)
+    trend = trend_figure(lonely, "x")
+    assert len(trend.numbers.rows) == 1
+    for figure in (course, trend):
+        shown = pixels(figure.picture)
+        assert (shown.max(axis=2) - shown.min(axis=2) > 25).sum() > 10  # the one point, in its colour
 
 
 def words_inside_their_tiles(picture: Picture) -> bool:
@@ -89,10 +96,6 @@ def words_inside_their_tiles(picture: Picture) -> bool:
 
 
 def test_counts_for_the_mail() -> None:
-    twice = (*samples.BALANCE, BalanceRow(instrument="other", kind="bias", seen=3, waiting=3))
-    bars = balance_figure(twice)
-    assert len(bars.numbers.rows) == 6
-    assert colour_share(bars.picture, (0x2E, 0x7D, 0x4F)) > 0.05
     ranged = dataclasses.replace(samples.calibrations()[0], kind="dark", label="60 s, −4.2 to −1.1 °C")
     for cells in (samples.calibrations(), (ranged,) * 3):
         assert words_inside_their_tiles(grid_figure(cells).picture)
