@@ -23,6 +23,7 @@ from pathlib import Path
 
 from deployments.endpoints import Endpoints, answers
 from flows.parent import die_with_parent
+from nightcrew.endings import ending
 from nightcrew.errors import NightcrewError, Refused
 from nightcrew.io.atomic import write_text
 from nightcrew.ledger import arrivals, dispatches, messages, products, scopes
@@ -139,7 +140,7 @@ class Service:
         code = self._process.poll()
         if code is not None:
             end = " | ".join(self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
-            raise DemonstrationFailedError(f"the service ended with code {code}: {end}")
+            raise DemonstrationFailedError(f"the service {ending(code)}; its last lines were: {end}")
 
     def stop(self) -> None:
         """Stop it as a person would, and wait."""

@@ -38,6 +38,7 @@ class Child:
     starts: int = 0
     needed_starts: int = 0  # of the child that we need, when we were started
     pause_s: float = field(default=_FIRST_PAUSE_S)
+    log_begins: int = 0  # what its log held when it was started last
 
     @property
     def lives(self) -> bool:
@@ -49,6 +50,7 @@ class Child:
         parent = os.getpid()
         trim_log(self.log)
         with self.log.open("ab") as log:
+            self.log_begins = log.tell()
             self.process = subprocess.Popen(  # noqa: S603  # our own commands
                 list(self.command),
                 env=dict(self.environment),
@@ -98,10 +100,11 @@ class Child:
                 return
 
     def last_words(self, lines: int = 3) -> str:
-        """The end of its log."""
+        """The end of what it wrote into its log since it was started last."""
         try:
             with self.log.open("rb") as log:
-                log.seek(max(0, self.log.stat().st_size - 4096))
+                size = self.log.stat().st_size
+                log.seek(max(self.log_begins if self.log_begins <= size else 0, size - 4096))
                 return " | ".join(log.read().decode(errors="replace").strip().splitlines()[-lines:])
         except FileNotFoundError:
             return ""

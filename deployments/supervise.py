@@ -20,6 +20,7 @@ from pathlib import Path
 from deployments.endpoints import Endpoints, answers, free_port, url
 from deployments.environment import child_environment, prefect_home
 from deployments.process import Child, trim_log
+from nightcrew.endings import ending
 from nightcrew.errors import Refused
 from nightcrew.settings import Settings, is_loopback
 
@@ -82,7 +83,8 @@ class Supervisor:
 
     def _tell_of_end(self, child: Child, code: int) -> None:
         """Say it once an hour, not at every try: a share that is away all night is one line."""
-        words = f"{child.name} ended with code {code}: {child.last_words(1)}"
+        last = child.last_words(1)  # whatever it said last: of who was killed it is no cause
+        words = f"{child.name} {ending(code)}; " + (f"its last line was: {last}" if last else "it had said nothing")
         now = time.monotonic()
         if now >= self._told.get(child.name, ("", 0.0))[1] or self._told[child.name][0] != _without_times(words):
             self._told[child.name] = (_without_times(words), now + _REPEAT_S)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nightcrew.endings import ending
 from nightcrew.helpers import run_boxed
 
 FILM_SECONDS = 60.0  # what ffmpeg may take for a film
@@ -61,7 +62,7 @@ class FilmMaker:
                 self._hung = True
                 return None, f"it took longer than {self._seconds:g} s"
             if done.code or not out.exists():
-                return None, f"it ended with {done.code}" if done.code else "it wrote nothing"
+                return None, f"it {ending(done.code)}" if done.code else "it wrote nothing"
             return out.read_bytes(), ""
 
     def told(self) -> list[str]:

@@ -19,6 +19,7 @@ from nightcrew.astrometry.check import Answer, Refusal, checked, read_answer
 from nightcrew.astrometry.hints import Hint
 from nightcrew.astrometry.program import Solver
 from nightcrew.astrometry.sources import Sources, brightest
+from nightcrew.endings import ending
 from nightcrew.errors import TransientError
 from nightcrew.helpers import Ended, run_boxed
 from nightcrew.io.atomic import passing
@@ -104,7 +105,7 @@ def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, sol
             if ended.code is None:
                 return None
             if ended.code:
-                return _Broken(f"it ended with {ended.code}")
+                return _Broken(f"it {ending(ended.code)}")
             answer = read_answer(folder)
             if isinstance(answer, Refusal) and ended.seconds >= _NEARLY * _cpu_s(solver):
                 return None  # it gave up at its own limit

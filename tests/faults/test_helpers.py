@@ -49,7 +49,12 @@ def test_an_absent_ffmpeg_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "words"), [("exit 3", "it ended with 3"), ("exit 0", "it wrote nothing"), ("kill -9 $$", "it ended with -9")]
+    ("script", "words"),
+    [
+        ("exit 3", "it ended with code 3"),
+        ("exit 0", "it wrote nothing"),
+        ("kill -9 $$", "it was killed (SIGKILL: by the kernel, for want of memory, or by a person)"),
+    ],
 )
 def test_an_ffmpeg_that_fails_is_counted(program: Path, script: str, words: str) -> None:
     written(program, script)
@@ -75,7 +80,7 @@ def test_an_ffmpeg_that_fails_on_some_films(program: Path, tmp_path: Path) -> No
     films = FilmMaker()
     assert films.film(PICTURES) == b"film\n"
     assert films.film(PICTURES) is None
-    assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with 1. The .gif files show the same."]
+    assert films.told() == ["ffmpeg failed on 1 of 2 films: it ended with code 1. The .gif files show the same."]
 
 
 def test_an_ffmpeg_gets_no_secret(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +120,7 @@ def test_a_campaign_whose_films_all_fail_says_so(program: Path, tmp_path: Path) 
     sequences, absent = write_operation(tree, campaign, "operation/", 10**9)
     assert sequences
     films = 2 * len(sequences)
-    assert f"ffmpeg failed on {films} of {films} films: it ended with 3. The .gif files show the same." in absent
+    assert f"ffmpeg failed on {films} of {films} films: it ended with code 3. The .gif files show the same." in absent
     assert [name for name in tree.made if name.endswith(".mp4")] == []
     assert len([name for name in tree.made if name.endswith(".gif")]) == films
 
