@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployments.cli.common import open_ledger
 from deployments.doctor import Finding
 from nightcrew.errors import TransientError
 from nightcrew.io.room import shown_bytes
@@ -22,12 +23,8 @@ _MEND = "delete such files: the service makes what is missing again, from the ra
 
 def products(settings: Settings) -> Iterator[Finding]:
     """Every file of every product that is not retired; what differs from its hash is a problem.  Nothing is changed."""
-    from nightcrew.ledger import migrate
-    from nightcrew.ledger.database import Database
-
-    database = Database(settings.ledger_url)
+    database = open_ledger(settings)
     try:
-        migrate.check(database)
         files = _files_of(database)
     finally:
         database.close()

@@ -18,6 +18,7 @@ from deployments.doctor import Finding
 from deployments.doctor_products import products
 from deployments.endpoints import Endpoints
 from deployments.supervise import OnlyOne
+from nightcrew.errors import Refused
 from nightcrew.ledger import dispatches, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, PlateSolvingSettings, Settings, SiteSettings
@@ -252,3 +253,9 @@ def test_products_are_compared_with_their_hashes(tmp_path: Path) -> None:
     ]
     assert found[2][1].startswith(f"{files - 2} of {files} files")
     assert bench.products() == made  # it only looks
+
+
+def test_products_of_a_ledger_that_is_not_there_are_a_sentence_and_make_none(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="there is no ledger at"):
+        list(products(settings(tmp_path)))
+    assert not (tmp_path / "state").exists()
