@@ -18,6 +18,7 @@ from nightcrew.frames.wcs import ANY_CARD, moved, sky_of
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
 from nightcrew.io.products import read_image_product
+from nightcrew.ledger import products
 from nightcrew.ledger.rows import FrameRow, NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
@@ -103,6 +104,19 @@ def _mostly(values: NDArray[Any], saturation_adu: float | None) -> bool:
     return saturation_adu is not None and float(np.mean(values >= saturation_adu)) > _TOO_MUCH_SATURATED
 
 
+def _shares_bias(context: UnitContext, planned: PlannedProduct) -> bool:
+    """Was the very bias master that the light gets taken off the frames of its dark?  Only then do their errors cancel.
+
+    Not where the camera's program took some bias off the darks; and the error of a thermal rate holds that of its bias.
+    """
+    prints = {item.role: item.fingerprint for item in planned.inputs if item.is_product}
+    if not {"bias_master", "dark_master"} <= prints.keys():
+        return False
+    dark = context.product(prints["dark_master"])
+    with context.database.read() as connection:
+        return any(one.fingerprint == prints["bias_master"] for one, _ in products.inputs_of(connection, dark.id))
+
+
 def _the_light(planned: PlannedProduct) -> FrameRow:
     frame = next((item.frame for item in planned.inputs if item.role == "light"), None)
     if frame is None:
@@ -136,7 +150,7 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         dark_scale=scale,
         dark_includes_bias=kept,
         bias_taken_off=header.bias_subtracted,
-        dark_shares_bias=bool(dark_facts and not kept and bias is not None),  # a thermal rate holds the bias's error
+        dark_shares_bias=_shares_bias(context, planned),
     )
     reduced = reduce_light(raw, parameters=parameters, bias=bias, dark=dark, flat=flat, bad_pixels=None if pixels is None else pixels.mask)
     hits = _flag_cosmic_rays(planned, reduced, header.gain_e_per_adu, header.read_noise_e)

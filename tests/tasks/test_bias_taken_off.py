@@ -18,9 +18,9 @@ BIAS_ADU = 1000
 MADE = Wish(only=("bias_master", "dark_master", "thermal_master", "flat_master", "bad_pixel_mask", "reduce_light"))
 
 
-def without_bias(content: bytes) -> bytes:
+def without_bias(content: bytes, bias_adu: int = BIAS_ADU) -> bytes:
     """The frame as a program leaves it that takes the bias off and says so."""
-    pixels = camera_file.pixels(content).astype(np.int64) - BIAS_ADU
+    pixels = camera_file.pixels(content).astype(np.int64) - bias_adu
     changed = camera_file.replace_pixels(content, np.clip(pixels, 0, 65535).astype(np.uint16))
     return replace_card(changed, "OBSERVER", format_card("CALSTAT", "B", "calibration done"))
 
@@ -48,3 +48,27 @@ def test_the_bias_is_not_taken_off_a_second_time(tmp_path: Path, kinds: tuple[st
     scaled_e = float(np.nanmedian(np.asarray(one.uncertainty)))  # the rate that is scaled brings the error of its bias along
     assert noise_e < scaled_e < 1.2 * noise_e
     assert off.metrics["notes"] == []
+
+
+def test_the_error_of_a_bias_counts_where_the_darks_lost_another_one(tmp_path: Path) -> None:
+    """A dark that holds its bias takes it off the light without the error of a bias master; one that lost some other bias does not."""
+    variance: dict[str, float] = {}
+    for name in ("kept", "off"):
+        make_raw(tmp_path / name, small_plan())
+        raw = tmp_path / name / "raw"
+        for path in sorted(raw.iterdir()):
+            if path.name.startswith(("flat", "crew-1-V", "crew-1-B-002")):
+                path.unlink()
+            elif name == "off" and path.name.startswith("dark"):
+                path.write_bytes(without_bias(path.read_bytes(), BIAS_ADU - 200))  # nothing is cut off at 0
+        bench = Bench(raw, tmp_path / name / "out")
+        bench.see()
+        bench.ingest()
+        bench.close()
+        bench.run(MADE)
+        (light,) = (row for row in bench.products() if row.recipe == "reduce_light")
+        context = bench.space.context
+        variance[name] = float(np.nanmedian(np.asarray(read_image_product(context.file(light, "image")).uncertainty) ** 2))
+    (bias,) = (row for row in bench.products() if row.recipe == "bias_master")
+    of_bias = float(np.nanmedian(np.asarray(read_image_product(context.file(bias, "image")).uncertainty) ** 2))
+    assert variance["off"] - variance["kept"] == pytest.approx(of_bias * small_plan().camera.gain_e_per_adu ** 2, rel=0.15)
