@@ -60,7 +60,7 @@ def test_a_light_is_not_lost_over_its_picture(
     def broken(*_arguments: Any, **_options: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("reports.pictures.thumbnail_rows", broken)
+    monkeypatch.setattr("reports.stretch.thumbnail_rows", broken)
     made = written(tmp_path, (20, 30))
     assert (tmp_path / made.path).is_file()
     assert caplog.record_tuples == [("tasks.images_out", logging.WARNING, caplog.messages[0])]
