@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import HeaderValue
 from nightcrew.io.products import write_image_product
+from nightcrew.io.sameness import was_written
 from nightcrew.ledger.rows import FileRow
 from nightcrew.planning.model import PlannedProduct
 from reports.keep import Keep
@@ -78,6 +79,7 @@ def write_image(
         extras=None if count is None else {"COUNT": count},
         durable=context.durable,
     )
+    was_written(context.products_root / path, written.sha256)
     return FileRow(role=role, path=str(path), sha256=written.sha256, size=written.size)
 
 

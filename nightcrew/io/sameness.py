@@ -9,12 +9,14 @@ another file in a name's place moves the change time of a local file system.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 from nightcrew.io.structure import sha256_file
 
 _MOST = 20_000
+_Version = tuple[bytes, str, int, int, int]  # path, hash, size and times of a file
 
 
 class Known(Protocol):
@@ -53,14 +55,28 @@ def has_hash(path: Path, status: os.stat_result, sha256: str) -> bool:
     TransientError
         They cannot be read now, or change.
     """
-    version = (os.fsencode(path), sha256, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    version = _version(path, status, sha256)
     if version not in _compared:
         if sha256_file(path, status).sha256 != sha256:
             return False
-        if len(_compared) >= _MOST:
-            _compared.clear()
-        _compared.add(version)
+        _note(version)
     return True
 
 
-_compared: set[tuple[bytes, str, int, int, int]] = set()  # path, hash, size and times of files that were compared
+def was_written(path: Path, sha256: str) -> None:
+    """What this process wrote a moment ago has this hash: who makes something of it here need not read it for that."""
+    with suppress(OSError):
+        _note(_version(path, path.stat(), sha256))
+
+
+def _version(path: Path, status: os.stat_result, sha256: str) -> _Version:
+    return os.fsencode(path), sha256, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _note(version: _Version) -> None:
+    if len(_compared) >= _MOST:
+        _compared.clear()
+    _compared.add(version)
+
+
+_compared: set[_Version] = set()  # files that were compared, or written, by this process
