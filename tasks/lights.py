@@ -25,7 +25,7 @@ from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, redu
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.plates import RECIPE
-from nightcrew.quality.statistics import frame_statistics, sample_pixels
+from nightcrew.quality.statistics import FrameStatistics, frame_statistics, sample_pixels
 from nightcrew.tools.frame import trimmed_coordinates
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _SAMPLE = 20_000  # pixels of a first glance
 _TOO_MUCH_SATURATED = 0.5
+_TOO_NEGATIVE = 5.0  # pixel-to-pixel scatters that the median may lie below 0: more is no drift of a bias
 # Cards of the camera that would lie about a reduced frame.
 _DROPPED = ("BIASSEC", "TRIMSEC", "OSCAN", "OSCANAX", "OSCANST", "GAIN", "EGAIN", "SATURATE", "CBLACK", "CWHITE", "PEDESTAL")
 
@@ -196,6 +197,14 @@ def _size(shape: Sequence[int]) -> str:
     return " x ".join(str(length) for length in reversed(shape)) or "an unknown number of"
 
 
+def _grade(planned: PlannedProduct, numbers: FrameStatistics, unit: str) -> tuple[str, tuple[str, ...]]:
+    """The plan's grade; D with its reason where nearly all pixels are negative: something was taken off that was not in the frame."""
+    if numbers.median is None or numbers.sigma is None or not numbers.median < -_TOO_NEGATIVE * numbers.sigma:
+        return planned.grade, planned.grade_reasons
+    told = f"its median is {numbers.median:.4g} {unit}, far below 0: bias or dark was taken off twice, or they are not those of the frame"
+    return "D", (*planned.grade_reasons, told)
+
+
 def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
@@ -217,6 +226,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     solution, remarks = _solution(context, planned, reduced.science.shape) if not sky.valid else (None, [])
     if solution is not None:
         cards += cards_of(solution)
+    grade, reasons = _grade(planned, numbers, reduced.unit)
     sections, gone = _moved_to_trim(header, hdu)
     cards += sections
     row = write_image(
@@ -227,6 +237,8 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         mask=reduced.mask,
         unit=reduced.unit,
         cards=cards,
+        grade=grade,
+        reasons=reasons,
         source_header=hdu.raw,
         drop=(*_DROPPED, *gone, *(key for key in hdu.cards if ANY_CARD.fullmatch(key))),
     )
@@ -243,4 +255,4 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
         if solution is None
         else {"valid": True, **{name: solution[name] for name in ("source", "ra_deg", "dec_deg", "scale_arcsec_per_px")}},
     }
-    return NewProduct(files=(row,), metrics=metrics, grade=planned.grade, grade_reasons=planned.grade_reasons)
+    return NewProduct(files=(row,), metrics=metrics, grade=grade, grade_reasons=reasons)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from tasks.frames_in import Look, file_of, look, pixels_of
 from tasks.images_out import fact_cards, keep_picture, write_image
 
 Image = NDArray[np.float32]
+Judged = tuple[str, tuple[str, ...]]
 _CLIPS: dict[str, tuple[str, Clip | None]] = {
     "median": ("median", None),
     "mean": ("mean", None),
@@ -101,8 +102,7 @@ def make_bias(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     stack = gather(planned, "bias")
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
     grade, reasons = _without_light(context, planned, stack)
-    made = _level_master(context, planned, stack, _above_overscan(stack))
-    return replace(made, grade=worst(made.grade, grade), grade_reasons=(*made.grade_reasons, *reasons))
+    return _level_master(context, planned, stack, _above_overscan(stack), (grade, reasons))
 
 
 def _without_light(context: UnitContext, planned: PlannedProduct, stack: Stack) -> tuple[str, tuple[str, ...]]:
@@ -148,14 +148,17 @@ def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
 
 
-def _level_master(context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration]) -> NewProduct:
+def _level_master(
+    context: UnitContext, planned: PlannedProduct, stack: Stack, per_frame: Sequence[FrameCalibration], own: Judged = ("A", ())
+) -> NewProduct:
     _require_frames(planned, stack)
     done = _combine(context, planned, stack, per_frame)
     noise = _frame_noise(stack.looks)
     certificate = certify(
         used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=noise, expected_noise_adu=_expected_noise(planned)
     )
-    return _finish(context, planned, stack, done, certificate, "adu", {"noise_adu": noise}, _read_noise(planned, noise, certificate))
+    measured = _read_noise(planned, noise, certificate)
+    return _finish(context, planned, stack, done, certificate, "adu", {"noise_adu": noise}, measured, own)
 
 
 def _require_frames(planned: PlannedProduct, stack: Stack) -> None:
@@ -205,14 +208,26 @@ def _finish(
     unit: str,
     metrics: dict[str, Any],
     measurements: tuple[Measurement, ...] = (),
+    own: Judged = ("A", ()),
 ) -> NewProduct:
+    """Write the master; ``own`` is the grade, with its reasons, that its frames earned: the worse of it and the plan's stands."""
+    grade, reasons = worst(planned.grade, own[0]), (*planned.grade_reasons, *own[1])
     good = done.result[np.isfinite(done.result)]
     level = float(np.median(good)) if good.size else None
     floor = 0.0 if planned.recipe == "flat_master" else 1.0 / np.sqrt(12.0 * len(stack.frames))
     uncertainty = _uncertainty(planned, stack, done, floor)
     cards = [*fact_cards(planned.facts), ("NCUSED", len(stack.frames), "frames used"), ("NCOK", certificate.passed, "passed certification")]
     row = write_image(
-        context, planned, science=done.result, uncertainty=uncertainty, mask=done.mask, count=done.count, unit=unit, cards=cards
+        context,
+        planned,
+        science=done.result,
+        uncertainty=uncertainty,
+        mask=done.mask,
+        count=done.count,
+        unit=unit,
+        cards=cards,
+        grade=grade,
+        reasons=reasons,
     )
     keep_picture(context, row, done.result, master=True)
     all_metrics = {
@@ -226,8 +241,8 @@ def _finish(
     return NewProduct(
         files=(row,),
         metrics=all_metrics,
-        grade=planned.grade,
-        grade_reasons=planned.grade_reasons,
+        grade=grade,
+        grade_reasons=reasons,
         certified=certificate.passed,
         certification=certificate.reason,
         left_out=stack.left_out,
@@ -273,8 +288,7 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     certificate = certify(used=len(stack.frames), minimum=int(planned.parameters["minimum"]), noise_adu=None, expected_noise_adu=None)
     levels = [calibrate(f, s)[1] for f, s in zip(stack.frames, stack.looks, strict=True)]
     metrics = {"noise_adu": None, "flat_level_adu": float(np.median(levels)), "cold_pixels": cold, "rms": float(np.nanstd(flat))}
-    row = _finish(context, planned, stack, finished, certificate, "", metrics)
-    return replace(row, grade=worst(row.grade, grade), grade_reasons=(*row.grade_reasons, *reasons))
+    return _finish(context, planned, stack, finished, certificate, "", metrics, own=(grade, reasons))
 
 
 Calibrate = Callable[[FrameRow, Look], tuple[FrameCalibration, float, Image]]

@@ -129,6 +129,8 @@ class Builder:
             if kept is not None:
                 return kept
         status, reason = self._status(draft, print_)
+        if draft.recipe == "reduce_light":
+            draft = self._as_made(draft, print_)
         scope = self.snapshot.scope
         return self._enter(
             PlannedProduct(
@@ -149,6 +151,13 @@ class Builder:
                 choices=draft.choices,
             )
         )
+
+    def _as_made(self, draft: Draft, print_: str) -> Draft:
+        """The draft with the grade that the light got when its pixels were seen: what is made of it is no better."""
+        row = self.snapshot.products.get(print_)
+        if row is None or row.state != "made" or row.grade == draft.grade:
+            return draft
+        return draft._replace(grade=row.grade, reasons=row.grade_reasons)
 
     def _with_own_key(self, draft: Draft) -> Draft:
         """Two names that are spelled alike in a file name (``H alpha`` and ``H-alpha``) must not share a key."""

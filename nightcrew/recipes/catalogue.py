@@ -25,14 +25,14 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("bias_master", 3, "masters", "bias master", "masters", is_master=True),
+    Recipe("bias_master", 4, "masters", "bias master", "masters", is_master=True),
     Recipe("dark_master", 2, "masters", "dark master", "masters", is_master=True),
     Recipe("thermal_master", 3, "masters", "thermal master", "masters", is_master=True),
-    Recipe("flat_master", 3, "masters", "flat master", "masters", is_master=True),
+    Recipe("flat_master", 4, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("plate_solution", 2, "lights", "plate solution", "lights", is_optional=True),
-    Recipe("reduce_light", 3, "lights", "reduced light", "lights"),
+    Recipe("reduce_light", 4, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 2, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 8, "models", "sensor characterisation", "sensor"),

@@ -18,11 +18,11 @@ BIAS_ADU = 1000
 MADE = Wish(only=("bias_master", "dark_master", "thermal_master", "flat_master", "bad_pixel_mask", "reduce_light"))
 
 
-def without_bias(content: bytes, bias_adu: int = BIAS_ADU) -> bytes:
-    """The frame as a program leaves it that takes the bias off and says so."""
+def without_bias(content: bytes, bias_adu: int = BIAS_ADU, *, told: bool = True) -> bytes:
+    """The frame as a program leaves it that takes the bias off and says so (or does not)."""
     pixels = camera_file.pixels(content).astype(np.int64) - bias_adu
     changed = camera_file.replace_pixels(content, np.clip(pixels, 0, 65535).astype(np.uint16))
-    return replace_card(changed, "OBSERVER", format_card("CALSTAT", "B", "calibration done"))
+    return changed if not told else replace_card(changed, "OBSERVER", format_card("CALSTAT", "B", "calibration done"))
 
 
 @pytest.mark.parametrize("kinds", [("crew-1-B-001",), ("crew-1-B-001", "flat-B")])
@@ -72,3 +72,25 @@ def test_the_error_of_a_bias_counts_where_the_darks_lost_another_one(tmp_path: P
     (bias,) = (row for row in bench.products() if row.recipe == "bias_master")
     of_bias = float(np.nanmedian(np.asarray(read_image_product(context.file(bias, "image")).uncertainty) ** 2))
     assert variance["off"] - variance["kept"] == pytest.approx(of_bias * small_plan().camera.gain_e_per_adu ** 2, rel=0.15)
+
+
+def test_what_no_header_tells_the_pixels_do(tmp_path: Path) -> None:
+    """A program that takes the bias off in silence: the light is far below 0, and neither it nor what is made of it is better than D."""
+    make_raw(tmp_path, small_plan())
+    raw = tmp_path / "raw"
+    path = raw / "crew-1-B-001.fit"
+    path.write_bytes(without_bias(path.read_bytes(), told=False))
+    bench = Bench(raw, tmp_path / "out")
+    bench.see(path for path in sorted(raw.iterdir()) if not path.name.startswith(("crew-1-V", "flat-V")))
+    bench.ingest()
+    bench.close()
+    bench.run(Wish(only=(*MADE.only, "photometry", "stack")))
+    state, reason = bench.state_of(path.name)
+    assert state == "degraded"
+    assert "far below 0: bias or dark was taken off twice" in reason
+    assert bench.state_of("crew-1-B-002.fit") == ("done", "grade A")
+    grades = {(row.recipe, row.grade) for row in bench.products() if row.recipe in ("reduce_light", "photometry", "stack")}
+    assert grades == {("reduce_light", "A"), ("reduce_light", "D"), ("photometry", "A"), ("photometry", "D"), ("stack", "D")}
+    for row in bench.products():
+        if row.recipe in ("reduce_light", "stack"):
+            assert read_image_product(bench.space.context.file(row, "image")).cards["NCGRADE"] == row.grade

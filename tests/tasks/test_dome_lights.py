@@ -58,6 +58,9 @@ def test_where_too_few_would_be_left_the_master_says_so(evening: Path, tmp_path:
     assert row.usable
     assert row.grade == "C"
     assert "1 of its 3 flats were lit otherwise than the others (flat-V-004.fit)" in row.grade_reasons[-1]
+    cards = read_image_product(bench.space.context.file(row, "image")).cards  # the file says no better of itself than the ledger
+    assert cards["NCGRADE"] == "C"
+    assert "1 of its 3 flats were lit otherwise" in str(cards["NCWHY1"])
 
 
 def test_two_flats_that_do_not_agree_are_told(evening: Path, tmp_path: Path) -> None:
