@@ -13,12 +13,13 @@ from typing import Any
 
 from nightcrew.astrometry.cards import facts_of
 from nightcrew.astrometry.hints import hint_of
+from nightcrew.astrometry.program import Solver
 from nightcrew.astrometry.solve import TIME_IS_OVER, Solution, solve
 from nightcrew.astrometry.sources import sources_of
 from nightcrew.errors import PutOff, RejectedInput, TransientError
 from nightcrew.frames.wcs import sky_of
-from nightcrew.ledger import history
-from nightcrew.ledger.database import iso
+from nightcrew.ledger import history, messages
+from nightcrew.ledger.database import Database, iso
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.lights.overscan import trimmed
 from nightcrew.planning.model import PlannedProduct
@@ -34,6 +35,7 @@ REST = timedelta(hours=1)
 MOST_PUT_OFFS = 2
 """So often a light is put off that could not be asked about, or not to the end; the next time it fails for good."""
 NOT_ASKED = "the solver was not asked"
+_SIGN = "plate solver"
 
 
 def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
@@ -49,7 +51,7 @@ def solve_light(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     solver = context.solver
     if solver is None:
         raise PutOff(f"{NOT_ASKED}: it is not installed, or has no index files", tried=False)
-    _check_breaker(context, planned)
+    _check_breaker(context, planned, solver)
     image = trimmed(raw, header.trim)
     asked = planned.parameters
     hint = hint_of(
@@ -82,14 +84,26 @@ def _for_now(context: UnitContext, planned: PlannedProduct, reason: str) -> PutO
     return RejectedInput(f"{reason}; so {tries + 1} times") if tries >= MOST_PUT_OFFS else PutOff(reason)
 
 
-def _check_breaker(context: UnitContext, planned: PlannedProduct) -> None:
+def _check_breaker(context: UnitContext, planned: PlannedProduct, solver: Solver) -> None:
     """A solver that hung on the last lights hangs on all: their time boxes would add up to hours."""
-    since = iso(context.database.clock() - REST)
+    since, after = iso(context.database.clock() - REST), _last_start_of_another(context.database, solver)
     with context.database.read() as connection:
-        ends = history.ends(connection, planned.scope_id, RECIPE, since)
+        ends = history.ends(connection, planned.scope_id, RECIPE, since, after)
     wasted = wasted_boxes(ends)
     if wasted:
         raise PutOff(f"{NOT_ASKED}: it used its time box up for {wasted} lights in a row", tried=False)
+
+
+def _last_start_of_another(database: Database, solver: Solver) -> int:
+    """The last start of a unit before this program, its indexes or its time box came: what another wasted is not its fault."""
+    mine = f"{solver.identity} {solver.time_box_s:g}"
+    with database.read() as connection:
+        known, after = json.loads(messages.signs_of_life(connection).get(_SIGN, ("", ""))[1] or '["", 0]')
+        last = history.last_start(connection) if known and known != mine else 0
+    if known != mine:
+        messages.alive(database, _SIGN, json.dumps([mine, last]))
+        return last
+    return int(after)
 
 
 def wasted_boxes(ends: Sequence[tuple[str, str, str]]) -> int:

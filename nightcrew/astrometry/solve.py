@@ -26,6 +26,7 @@ from nightcrew.io.atomic import passing
 
 LEAST_SOURCES = 6
 HINTED_SHARE = 0.5  # of the time box, while a blind search is still to come
+_SHARE = "half of it for the search with hints"
 TIME_IS_OVER = "no solution within the time box"
 """How a reason begins when the solver used its time up: it hangs, or searches for ever; see the circuit breaker."""
 _MOST_FILE_BYTES = 64_000_000
@@ -76,7 +77,7 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
             break
         found = _stage(stars, shape, stage, hint, replace(solver, time_box_s=box_s), work)
         if found is None and place + 1 < len(stages):
-            return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s", passing=True)
+            return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s ({_SHARE})", passing=True)
         if found is None:
             break
         if isinstance(found, Answer):

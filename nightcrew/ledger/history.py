@@ -156,8 +156,10 @@ def tried_in_vain(connection: Connection, scope_id: int, recipe: str) -> dict[st
     return {str(row[0]): int(row[1]) for row in rows}
 
 
-def ends(connection: Connection, scope_id: int, recipe: str, since: str, most: int = 500) -> list[tuple[str, str, str]]:
+def ends(connection: Connection, scope_id: int, recipe: str, since: str, after: int = 0, most: int = 500) -> list[tuple[str, str, str]]:
     """How the recipe's starts in a scope ended since a time, latest first; forgiven ones, and those not tried, left out.
+
+    ``after``: starts up to this one do not count either (see ``last_start``).
 
     What was put off has the state ``again`` and its reason without those words.
     Each is (state, reason, the made product's metrics as JSON text, "" where nothing was made).
@@ -167,11 +169,16 @@ def ends(connection: Connection, scope_id: int, recipe: str, since: str, most: i
         .join(product, product.c.claim_id == claim.c.id, isouter=True)
         .where(claim.c.scope_id == scope_id, claim.c.recipe == recipe, claim.c.forgiven.is_(False))
         .where(or_(claim.c.state.in_(("done", "failed")), and_(claim.c.state == "again", claim.c.reason.startswith(PUT_OFF))))
-        .where(claim.c.ended_at >= since)
+        .where(claim.c.ended_at >= since, claim.c.id > after)
         .order_by(claim.c.id.desc())
         .limit(most)
     )
     return [(str(row.state), str(row.reason).removeprefix(PUT_OFF), str(row.metrics or "")) for row in rows]
+
+
+def last_start(connection: Connection) -> int:
+    """The number of the newest start of all, 0 before the first."""
+    return int(connection.execute(select(func.max(claim.c.id))).scalar_one() or 0)
 
 
 def forgive(connection: Connection, scope_id: int, fingerprints: set[str] | None = None) -> int:

@@ -107,7 +107,7 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
     script(tmp_path, f"/bin/sleep 60 & echo $! > {tmp_path}/child; exec /bin/sleep 60")
     start = time.monotonic()
     told = reason(solve(field(), SHAPE, HINT, solver(tmp_path, time_box_s=1.0)))
-    assert told == f"{TIME_IS_OVER} of 1 s"
+    assert told == f"{TIME_IS_OVER} of 1 s (half of it for the search with hints)"
     assert time.monotonic() - start < 5.0
     child = int((tmp_path / "child").read_text())
     for _ in range(50):
