@@ -110,7 +110,7 @@ def write_analysis(page: AnalysisPage, out: Path) -> None:
     drawn = pictures(page)
     put_parts(page, out)
     atomic.write_text(out / MODEL, as_json(page), overwrite=True)
-    atomic.write_text(out / REPORT, analysis_html(page, drawn, lambda name: (out / name).is_file()), overwrite=True)
+    atomic.write_text(out / REPORT, analysis_html(page, drawn, lambda name: (out / name).is_file(), out), overwrite=True)
 
 
 def put_parts(page: AnalysisPage, out: Path) -> list[Path]:

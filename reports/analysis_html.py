@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from markupsafe import Markup
@@ -16,6 +17,7 @@ from markupsafe import Markup
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
 from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of, temperature
+from reports.check import is_hollow
 from reports.model import BalanceRow, Cause, Link, Notice, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
@@ -85,9 +87,9 @@ Exists = Callable[[str], bool]
 """Is there a file of that name beside the page?"""
 
 
-def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, standing: Standing | None = None) -> str:
-    """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`)."""
-    faults = faults_of(page, drawn, exists)
+def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, folder: Path, standing: Standing | None = None) -> str:
+    """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`), ``folder`` is where it will lie."""
+    faults = faults_of(page, drawn, exists, folder)
     status = standing.status if standing is not None and standing.status else status_of(page, faults)
     shown = tuple(
         _section(section, place, stems, drawn, exists)
@@ -120,14 +122,19 @@ def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exis
     return environment().get_template("analysis.html.j2").render(**context)
 
 
-def faults_of(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists) -> tuple[str, ...]:
-    """What the page does not show although it says so: blank figures, numbers that are not there."""
+def faults_of(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, folder: Path) -> tuple[str, ...]:
+    """What the page does not show although it says so: blank figures, numbers that are not there, axes with nothing between them."""
     figures = [figure for section in page.sections for figure in section.figures]
     blank = [f"figure {figure.title!r} is blank" for figure in figures if drawn[names.slug(figure.name)].blank]
     absent = [
         f"the numbers of figure {f.title!r} are not there ({f.numbers})" for f in figures if f.numbers and not linked(f.numbers, exists)
     ]
-    return (*blank, *absent)
+    hollow = [
+        f"figure {f.title!r} has no numbers behind it ({f.numbers})"
+        for f in figures
+        if f.numbers and (place := linked(f.numbers, exists)) and is_hollow(folder / place)
+    ]
+    return (*blank, *absent, *hollow)
 
 
 def status_of(page: AnalysisPage, faults: Sequence[str] = ()) -> AnalysisStatus:

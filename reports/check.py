@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from html import unescape
 from html.parser import HTMLParser
+from pathlib import Path
 
 from reports.model import STATES, NightPage
 from reports.text import joined, plural
@@ -90,6 +91,27 @@ def figure_faults(figures: Iterable[Figure]) -> tuple[str, ...]:
 def has_numbers(table: NumberTable) -> bool:
     """Is there at least one finite number in the table?"""
     return any(isinstance(value, int | float) and math.isfinite(value) for row in table.rows for value in row)
+
+
+def is_hollow(path: Path) -> bool:
+    """Does a file of plotted numbers hold none that is finite (in a table: beside its first column)?  False for other files."""
+    if path.suffix == ".npz":
+        import numpy as np
+
+        with np.load(path) as arrays:
+            return not any(np.isfinite(one).any() for one in arrays.values() if one.dtype.kind in "iufc")
+    if path.suffix not in (".csv", ".ecsv"):
+        return False
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        rows = (re.split(r"[,\s]+", line.strip()) for line in lines if not line.startswith("#"))
+        return not any(_is_finite(cell) for row in rows for cell in row[min(1, len(row) - 1) :])
+
+
+def _is_finite(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
 
 
 class _Page(HTMLParser):

@@ -68,6 +68,17 @@ def test_a_closed_sets_page_is_the_analysis_with_the_balance_of_its_files(bench:
     assert "set1" in (bench.root / "reports" / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_figure_with_nothing_behind_it_is_told_on_the_page_and_to_the_morning(bench: SetBench) -> None:
+    bench.whole(FILES)
+    (numbers,) = (bench.root / "products").rglob("sum.csv")
+    numbers.write_text("values\nnan\n", encoding="utf-8")
+    published = write_set_page(bench.space, bench.scope().id)
+    assert published.faults == ("figure 'Curve' has no numbers behind it (sum.csv)",)
+    assert (published.status, published.word) == ("attention", "Needs a look")
+    assert any("has no numbers behind it" in need for need in published.needs)
+    assert "has no numbers behind it (sum.csv)" in html.unescape(page_of(bench))
+
+
 def test_an_open_set_says_that_its_files_are_coming_in(bench: SetBench) -> None:
     bench.drop(FILES)
     bench.see()
