@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, func, select
 
+from nightcrew.ledger.jsontext import loads
 from nightcrew.ledger.schema import current, frame, measurement, path, product, scope
 
 
@@ -56,7 +56,7 @@ def measured(connection: Connection, instrument: str, nights: Sequence[str]) -> 
         .order_by(measurement.c.night, measurement.c.id)
     )
     return [
-        Measured(row.product_id, row.night, row.quantity, row.value, row.error, row.unit, orjson.loads(row.where_))
+        Measured(row.product_id, row.night, row.quantity, row.value, row.error, row.unit, loads(row.where_))
         for row in connection.execute(statement)
     ]
 
@@ -72,9 +72,9 @@ def catalogued(connection: Connection, instrument: str, nights: Sequence[str]) -
     )
     found = []
     for name, facts_text, metrics_text, reasons in connection.execute(statement):
-        facts = orjson.loads(facts_text)
+        facts = loads(facts_text)
         filter_ = str(facts.get("filter") or "")
-        found.append(Catalogued(name, filter_, facts.get("exposure_s"), orjson.loads(metrics_text), tuple(orjson.loads(reasons))))
+        found.append(Catalogued(name, filter_, facts.get("exposure_s"), loads(metrics_text), tuple(loads(reasons))))
     return found
 
 

@@ -11,8 +11,6 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
 from nightcrew.frames.identity import alike_in, ambiguous
 from nightcrew.frames.numbering import absent_numbers
 from nightcrew.frames.site import Site, night_span
@@ -20,6 +18,7 @@ from nightcrew.io.source import shown
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import iso
+from nightcrew.ledger.jsontext import loads
 from nightcrew.ledger.rows import ProductRow
 from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import NightParameters, as_dict
@@ -196,7 +195,7 @@ def provenance(archive: Archive, scopes: Sequence[ScopeData], night: str) -> Pro
 
 def _folders_of(rows: Sequence[ProductRow]) -> list[str]:
     """The folders, one a night and instrument, that products lie in."""
-    return sorted({"/".join(file["path"].split("/", 2)[:2]) for row in rows for file in orjson.loads(row.files_json)})
+    return sorted({"/".join(file["path"].split("/", 2)[:2]) for row in rows for file in loads(row.files_json)})
 
 
 def _version(name: str) -> str:

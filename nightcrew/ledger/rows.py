@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
-import orjson
-
 from nightcrew.frames.model import FrameHeader
+from nightcrew.ledger.jsontext import loads
 
 MARKED_BAD = "marked bad by a person"
 FileState = Literal["waiting", "done", "degraded", "rejected", "set_aside"]
@@ -108,30 +107,30 @@ class ProductRow(_StoredProduct):
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What association compares: exposure_s, temperature_c, filter ..."""
-        facts: dict[str, Any] = orjson.loads(self.facts_json)
+        facts: dict[str, Any] = loads(self.facts_json)
         return facts
 
     @cached_property
     def files(self) -> tuple[FileRow, ...]:
         """Its files, below the products root."""
-        return tuple(FileRow(**values) for values in orjson.loads(self.files_json))
+        return tuple(FileRow(**values) for values in loads(self.files_json))
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """Numbers that the unit of work measured on the way."""
-        metrics: dict[str, Any] = orjson.loads(self.metrics_json)
+        metrics: dict[str, Any] = loads(self.metrics_json)
         return metrics
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
         """The recipe's parameters that it was made with."""
-        parameters: dict[str, Any] = orjson.loads(self.parameters_json)
+        parameters: dict[str, Any] = loads(self.parameters_json)
         return parameters
 
     @cached_property
     def grade_reasons(self) -> tuple[str, ...]:
         """Why its grade is not A, one sentence each."""
-        return tuple(orjson.loads(self.grade_reasons_json)) if self.grade_reasons_json != "[]" else ()
+        return tuple(loads(self.grade_reasons_json)) if self.grade_reasons_json != "[]" else ()
 
     @property
     def usable(self) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import lru_cache
 
-import orjson
 from sqlalchemy import Connection, select
 
 from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.profiles import Rules
 from nightcrew.ledger import history, products, scopes
+from nightcrew.ledger.jsontext import loads
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
 from nightcrew.ledger.schema import current, frame, path, scope
 from nightcrew.planning.collector import collector_paused
@@ -22,7 +22,7 @@ from nightcrew.recipes.parameters import NightParameters
 
 @lru_cache(maxsize=100_000)
 def _header(text: str) -> FrameHeader:
-    return FrameHeader.taking(orjson.loads(text))
+    return FrameHeader.taking(loads(text))
 
 
 def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -62,6 +63,14 @@ def make(shelf: Shelf, scope_id: int, what: Recorded, made: NewProduct = MADE) -
 def current(shelf: Shelf, scope_id: int) -> list[str]:
     with shelf.database.read() as connection:
         return [row.fingerprint[0] for row in products.current_of_scope(connection, scope_id)]
+
+
+def test_names_of_files_that_are_no_utf8_come_back_as_they_were(shelf: Shelf, scope_id: int) -> None:
+    name = os.fsdecode(b"flat-\xff.fit")
+    made = replace(MADE, metrics={"left_out": {name: "saturated"}}, grade_reasons=(f"without {name}",))
+    row = make(shelf, scope_id, recorded("a", parameters={"names": [name]}, facts={"first": name}), made)
+    assert (row.metrics, row.grade_reasons) == (made.metrics, made.grade_reasons)
+    assert (row.parameters, row.facts) == ({"names": [name]}, {"first": name})
 
 
 def test_a_commit_says_everything_at_once(shelf: Shelf, scope_id: int) -> None:
