@@ -67,7 +67,6 @@ def campaign_page(source: PageSource) -> AnalysisPage:
         key_quantities=tuple(name for name in KEY_QUANTITIES if name in names),
         sections=tuple(sections),
         files=tuple((name, about) for name, about in source.files.items() if _worth_naming(name)),
-        commands=("nightcrew campaign DIR --out OUT --plan full", "nightcrew campaign DIR --out OUT --dose-log LOG --stages pre radiating"),
     )
 
 

@@ -48,7 +48,8 @@ def test_flats_alone_end_with_a_report(tmp_path: Path) -> None:
     put(tmp_path / "in", "Preirradiation/Flats", "FLAT", [20_000.0] * 2, exposure=1.0)
     result = run_campaign(CampaignRequest(root=tmp_path / "in", out=tmp_path / "out", plan="full"))
     write_analysis(result.page, tmp_path / "out")
-    assert (tmp_path / "out" / "report.html").is_file()
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "nightcrew campaign" not in page  # without a configuration it offers no command, and none with words to be filled in
 
 
 def test_no_dose_at_all_ends_with_a_report(tmp_path: Path) -> None:
