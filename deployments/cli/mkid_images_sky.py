@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -24,11 +23,11 @@ from deployments.cli.mkid_images_words import (
 )
 
 if TYPE_CHECKING:
-    from nightcrew.mkid.calibrated import CalibratedTable
-    from nightcrew.mkid.dither import Field
+    from nightcrew.mkid.dither import Field, Mirror
     from nightcrew.mkid.dither_combine import Dithered
     from nightcrew.mkid.dither_speckles import PlacedMaps
     from nightcrew.mkid.quicklook import QuickLook
+    from nightcrew.mkid.speckle import SpeckleRules
     from nightcrew.mkid.spectra_response import Response
 
 app = typer.Typer()
@@ -71,9 +70,7 @@ def dither(
 ) -> None:
     """Combine a dither: the star found in each position, the field turned back, everything drizzled onto one grid."""
     from nightcrew.errors import Refused
-    from nightcrew.mkid.dither import Field, Mirror
     from nightcrew.mkid.dither_combine import DitherWish, combine, field_of, log_number
-    from nightcrew.mkid.dither_speckles import place_maps
     from nightcrew.mkid.drizzled_files import sky_cards, write_dither
     from nightcrew.mkid.image import CubeWish
     from nightcrew.mkid.speckle import SpeckleRules
@@ -81,11 +78,7 @@ def dither(
     for asked, name in ((companion, "--companion"), (intervals, "--intervals")):
         if asked and speckles is None:
             raise Refused(f"{name} is part of --speckles: name a file for the maps")
-    numbers = numbers_of(mirror, 6, "--mirror")
-    place = numbers_of(site, 2, "--site")
-    pairs = [(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
-    slopes = Mirror(slope_px=pairs[0], mirror_reference=pairs[1], pixel_reference=pairs[2]) if pairs else None
-    turned = Field(device_angle_deg=angle, latitude_deg=place[0], longitude_deg=place[1]) if place else Field(device_angle_deg=angle)
+    slopes, turned = _mirror_of(mirror), _field_of(site, angle)
     cube_wish = CubeWish(min_nm=min_nm, max_nm=max_nm, energy_width_ev=energy_width, wavelength_width_nm=wavelength_width)
     wish = DitherWish(cube=cube_wish, register=register, mirror=slopes, field=turned, pixfrac=pixfrac, scale=scale)
     found = combine(tables, lambda path: opened(path, solution, raw), wish)
@@ -95,13 +88,27 @@ def dither(
     sky = sky_cards(found.drizzled.grid, ra_deg=target.ra_deg, dec_deg=target.dec_deg, plate_scale_mas=scale_mas)
     write_dither(out, found, sky=sky, overwrite=overwrite)
     source = (solution, raw)
-    rules = SpeckleRules(bin_s=bin_s, companion=companion)
-    method: Literal["binned", "intervals"] = "intervals" if intervals else "binned"
     maps: dict[str, object] = {}
     if speckles:
-        placed = _placed(tables, found, turned, source, lambda photons, star, field: place_maps(photons, rules, star, field, method=method))
+        rules = SpeckleRules(bin_s=bin_s, companion=companion)
+        placed = _placed(tables, found, turned, source, rules, "intervals" if intervals else "binned")
         maps = _speckles_of(placed, found, speckles, plate_scale_mas=scale_mas, overwrite=overwrite)
     _tell(found, maps, out, as_json=as_json)
+
+
+def _mirror_of(text: str) -> Mirror | None:
+    from nightcrew.mkid.dither import Mirror
+
+    numbers = numbers_of(text, 6, "--mirror")
+    pairs = [(a, b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+    return Mirror(slope_px=pairs[0], mirror_reference=pairs[1], pixel_reference=pairs[2]) if pairs else None
+
+
+def _field_of(site: str, angle_deg: float) -> Field:
+    from nightcrew.mkid.dither import Field
+
+    place = numbers_of(site, 2, "--site")
+    return Field(device_angle_deg=angle_deg, latitude_deg=place[0], longitude_deg=place[1]) if place else Field(device_angle_deg=angle_deg)
 
 
 def _tell(found: Dithered, maps: dict[str, object], out: Path, *, as_json: bool) -> None:
@@ -124,16 +131,18 @@ def _placed(
     found: Dithered,
     field: Field,
     source: tuple[list[Path] | None, bool],
-    place: Callable[[CalibratedTable, tuple[float, float], Field], PlacedMaps],
+    rules: SpeckleRules,
+    method: Literal["binned", "intervals"],
 ) -> tuple[list[PlacedMaps], Field]:
     """The speckle maps of every position where its star is, and the field that they show."""
     from nightcrew.mkid.dither_combine import field_of
+    from nightcrew.mkid.dither_speckles import place_maps
 
     made = []
     for path, position in zip(tables, found.positions, strict=True):
         with opened(path, *source) as photons:
             target = field_of(photons, field)
-            made.append(place(photons, position.star_px, target))
+            made.append(place_maps(photons, rules, position.star_px, target, method=method))
     return made, target
 
 
