@@ -76,7 +76,7 @@ def gather_night(
         trends=tuple(chain.from_iterable(gather_trends.trends(data, *found) for data, found in zip(scopes, numbers, strict=True))),
         truth=tuple(truth),
         sections=tuple(sections),
-        folders=gather_service.folders(archive.settings, last_seen, signs),
+        folders=gather_service.folders(archive.settings, last_seen, signs, night, made_at),
         last_night_with_files=last_night,
         notices=(
             *gather_service.notices(archive, night, made_at, [data.scope.id for data in scopes]),

@@ -33,6 +33,7 @@ _LEVELS: dict[str, Level] = {"info": "info", "notice": "notice", "warning": "war
 _GRAVITY: tuple[Level, ...] = ("info", "notice", "warning", "problem")
 MOST_NOTICES = 12  # of what happened, on one page
 _NAMED = 3  # vanished files; all of them are in the saved numbers
+_WALKS_MISSED = 3  # so many walks of a folder may be late before its watcher is not taken for living
 _AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
 
 
@@ -42,9 +43,11 @@ def site_of(settings: Settings) -> Site:
     return Site(longitude_deg=site.longitude_deg, latitude_deg=site.latitude_deg, elevation_m=site.elevation_m, timezone=site.timezone)
 
 
-def folders(settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str, tuple[str, str]]) -> tuple[FolderFact, ...]:
-    """The watched folders of nights: can they be reached, and when did they last live."""
-    found = []
+def folders(
+    settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str, tuple[str, str]], night: str = "", made_at: datetime | None = None
+) -> tuple[FolderFact, ...]:
+    """The watched folders of nights: can they be reached, and when did they last live; was what ``night`` brought looked for?"""
+    found, wanted = [], _walked_after(settings, night, made_at)
     for folder in (one for one in settings.folders if one.kind == "night"):
         path = str(folder.path)
         reachable = folder.path.is_dir()
@@ -55,10 +58,21 @@ def folders(settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str
                 reachable=reachable,
                 last_file_at=_shown(last_seen.get(path, "")),
                 last_sweep_at=_shown(swept),
+                walked=bool(swept) and swept >= wanted,
                 note="" if reachable else "It does not exist or is not mounted.",
             )
         )
     return tuple(found)
+
+
+def _walked_after(settings: Settings, night: str, made_at: datetime | None) -> str:
+    """When a folder must have been walked last, so that nothing of the night can lie there unseen; "" when nobody can say."""
+    if made_at is None:
+        return ""
+    with suppress(ValueError):  # "undated": it has no end
+        end = min(night_span(night, site_of(settings))[1], made_at)
+        return iso(end - max(timedelta(seconds=_WALKS_MISSED * settings.watch.sweep_s), timedelta(minutes=30)))
+    return ""
 
 
 def _shown(time_utc: str) -> str:

@@ -244,12 +244,16 @@ class AnalysisSection:
 
 @dataclass(frozen=True, kw_only=True)
 class FolderFact:
-    """What is known of a watched folder: says why a night may be empty."""
+    """What is known of a watched folder: says why a night may be empty.
+
+    ``walked``: the last walk was late enough to have seen all that the night brought (or what it brought until the page was made).
+    """
 
     path: str
     reachable: bool
     last_file_at: str = ""
     last_sweep_at: str = ""
+    walked: bool = True
     note: str = ""
 
 

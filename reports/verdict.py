@@ -101,6 +101,9 @@ def empty_reasons(page: NightPage) -> tuple[str, ...]:
             reasons.append(f"The watched folder {folder.path} could not be reached. {folder.note}".strip())
         elif not folder.last_sweep_at:
             reasons.append(f"The watched folder {folder.path} was not walked during this night. {folder.note}".strip())
+        elif not folder.walked:
+            text = f"The watched folder {folder.path} was last walked at {folder.last_sweep_at}: what came later was not looked for, "
+            reasons.append(f"{text}the service or its watcher did not run. {folder.note}".strip())
         else:
             last = f"the last file there came at {folder.last_file_at}" if folder.last_file_at else "no file was ever seen there"
             reasons.append(f"The watched folder {folder.path} was walked until {folder.last_sweep_at}; {last}. {folder.note}".strip())
@@ -110,7 +113,7 @@ def empty_reasons(page: NightPage) -> tuple[str, ...]:
     reasons += troubles
     if page.last_night_with_files:
         reasons.append(f"The last night with files was {page.last_night_with_files}.")
-    if all(folder.reachable and folder.last_sweep_at for folder in page.folders) and page.folders and not troubles:
+    if all(folder.reachable and folder.last_sweep_at and folder.walked for folder in page.folders) and page.folders and not troubles:
         reasons.append(
             "The service was running and the folders were reachable, "
             "so most likely nothing was taken (clouds, a closed dome, another path)."

@@ -370,6 +370,38 @@ HOSTILE_NAMES = (
 )
 
 
+@pytest.mark.parametrize(("before_h", "taken"), [(0.1, True), (1.0, False), (60.0, False)])
+def test_an_empty_night_is_no_cloudy_one_where_nobody_looked(tmp_path: Path, before_h: float, taken: bool) -> None:
+    """The last walk of the folder decides: only after one that the whole night came before, nothing was taken."""
+    (tmp_path / "frames").mkdir()
+    bench = Bench(tmp_path / "frames", tmp_path / "out")
+    made_at = bench.now
+    bench.now = made_at.replace(hour=16) - timedelta(hours=before_h)  # noon in Chile, two hours before the page is made
+    messages.alive(bench.space.database, messages.sweep_sign(str(bench.folder)), str(bench.folder))
+    bench.now = made_at
+    reasons = judge(gathered(bench, FIRST)).reasons
+    assert any("most likely nothing was taken" in reason for reason in reasons) == taken
+    assert any("was last walked at" in reason for reason in reasons) != taken
+
+
+def test_foreign_files_are_one_line_and_ask_nothing_of_anybody(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for path in (raw / SECOND / "raw").glob("bias-*"):
+        shutil.copy(path, folder / path.name)
+    for number in range(40):
+        (folder / f"preview-{number:03d}.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes([number]) * 400)
+        (folder / f"weather {number}.txt").write_text(f"clear at {number} h", encoding="utf-8")
+    bench = Bench(folder, tmp_path / "out")
+    night_without_stacks(bench, sorted(folder.iterdir()))
+    found = gathered(bench, SECOND)
+    assert [(cause.kind, cause.count) for cause in found.causes] == [("foreign", 80)]
+    verdict = judge(found)
+    assert (verdict.status, verdict.actions) == ("good", ())
+    with bench.space.database.read() as connection:
+        assert messages.happenings(connection, "") == []
+
+
 def test_one_start_with_several_pixels_is_told(raw: Path, tmp_path: Path) -> None:
     """A changed copy of a light would count twice without a word: its pixels are no longer those of the exposure."""
     folder = tmp_path / "frames"

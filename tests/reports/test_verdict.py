@@ -111,13 +111,16 @@ def test_missing_and_risky_calibrations() -> None:
         ((FolderFact(path="/in", reachable=False, note="Permission denied."),), "could not be reached. Permission denied."),
         ((FolderFact(path="/in", reachable=True),), "was not walked during this night"),
         ((FolderFact(path="/in", reachable=True, last_sweep_at="07:58"),), "no file was ever seen there"),
+        ((FolderFact(path="/in", reachable=True, last_sweep_at="07:58", walked=False),), "last walked at 07:58: what came later was not"),
         ((), "No folder is watched"),
     ],
 )
 def test_an_empty_night_says_why(folders: tuple[FolderFact, ...], expected: str) -> None:
     page = dataclasses.replace(samples.empty_night(), folders=folders)
     assert judge(page).status == "empty"
-    assert any(expected in reason for reason in empty_reasons(page))
+    reasons = empty_reasons(page)
+    assert any(expected in reason for reason in reasons)
+    assert any("most likely nothing was taken" in reason for reason in reasons) == (expected == "no file was ever seen there")
 
 
 def test_an_empty_night_with_running_service_blames_nobody() -> None:
