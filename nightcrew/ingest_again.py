@@ -26,7 +26,7 @@ class _Compared:
     same: dict[int, int] = field(default_factory=dict)  # path id -> change time
     other: list[PathRow] = field(default_factory=list)
     later: list[int] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
 
 
 def compare_doubted(database: Database, limit: int, most_bytes: int = _MOST_BYTES) -> tuple[int, int]:
@@ -46,7 +46,7 @@ def compare_doubted(database: Database, limit: int, most_bytes: int = _MOST_BYTE
     if not chosen:
         return 0, 0
     found = _compare(chosen)
-    comparisons.settle(database, found.same, found.other, found.later, found.gone)
+    comparisons.settle(database, found.same, found.other, found.later, found.changed)
     return len(chosen), len(found.later)
 
 
@@ -57,12 +57,10 @@ def _compare(rows: Sequence[PathRow]) -> _Compared:
         try:
             status = path.lstat()
             if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
-                found.gone.append(row.id)
+                found.changed.append(row.id)
                 continue
             read = sha256_file(path, status)
-        except FileNotFoundError:
-            found.gone.append(row.id)
-        except (OSError, TransientError):
+        except (OSError, TransientError):  # one that is gone, too: its disk may be away; the sweep says which
             found.later.append(row.id)
         else:
             if read.sha256 == row.sha256:

@@ -199,6 +199,8 @@ def end_unwatched(database: Database, folders: Collection[str]) -> int:
     """
     now = database.now()
     unread = path.c.to_read | (path.c.reason == VANISHED_UNREAD)
+    with database.write() as connection:
+        connection.execute(update(path).where(path.c.to_compare, path.c.folder.not_in(list(folders))).values(to_compare=False))
     with database.read() as connection:
         ids = connection.execute(select(path.c.id).where(unread, path.c.folder.not_in(list(folders)))).scalars().all()
     for some in in_chunks(ids):

@@ -34,7 +34,7 @@ def count_waiting(connection: Connection) -> int:
     return count_to_read(connection) + int(connection.execute(wanted).scalar_one())
 
 
-def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow], later: Sequence[int], gone: Sequence[int]) -> None:
+def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow], later: Sequence[int], changed: Sequence[int]) -> None:
     """Write what comparing gave.
 
     Parameters
@@ -45,8 +45,8 @@ def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow]
         Files that hold other bytes: arrivals, read again; told on the page of their night or set.
     later
         Ids of files that cannot be read now.
-    gone
-        Ids of files that are gone or differ in size or time: the sweep tells of them.
+    changed
+        Ids of files that differ in size or time: the sweep tells of them.
     """
     now = database.now()
     by_id = update(path).where(path.c.id == bindparam("b_id"), path.c.to_compare)
@@ -59,7 +59,7 @@ def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow]
             connection.execute(update(path).where(path.c.id == row.id, path.c.sha256 == row.sha256).values(**values_of_arrival))
         for some in in_chunks(later):
             connection.execute(update(path).where(path.c.id.in_(some)).values(changed_at=now))
-        for some in in_chunks(gone):
+        for some in in_chunks(changed):
             connection.execute(update(path).where(path.c.id.in_(some)).values(to_compare=False))
     for scope_id in sorted({row.scope_id or 0 for row in other}):
         _tell(database, scope_id or None, [row for row in other if (row.scope_id or 0) == scope_id])

@@ -64,6 +64,15 @@ def test_a_change_time_that_moved_asks_for_the_bytes_and_one_that_was_not_known_
     assert shelf.file("a.fit") == replace(row, ctime_ns=6)
 
 
+def test_what_nobody_watches_any_more_is_not_compared(shelf: Shelf) -> None:
+    shelf.put([Made("a.fit", header())])
+    comparisons.doubt(shelf.database, [shelf.file("a.fit").path])
+    for folders, waiting in (({FOLDER}, 1), ({"/elsewhere"}, 0)):
+        arrivals.end_unwatched(shelf.database, folders)
+        with shelf.database.read() as connection:
+            assert comparisons.count_waiting(connection) == waiting
+
+
 def test_one_path_twice_in_a_burst_is_one_row(shelf: Shelf) -> None:
     assert arrivals.record(shelf.database, [seen("a.fit"), seen("a.fit", size=20)]) == 1
     assert shelf.file("a.fit").size == 20

@@ -471,6 +471,25 @@ def test_files_whose_change_time_moved_are_used_and_nothing_is_made_again(done: 
     assert bench.space.ingest().compared == 0
 
 
+def test_a_file_that_cannot_be_compared_now_is_compared_when_its_disk_is_back(bench: Bench, raw: Path, tmp_path: Path) -> None:
+    bench.folder = shutil.copytree(raw, tmp_path / "raw")
+    bench.see()
+    bench.ingest()
+    victim = next(row for row in bench.files() if row.kind == "light")
+    path = Path(os.fsdecode(victim.path))
+    data = bytearray(path.read_bytes())
+    data[-3000] ^= 0x01
+    put_in_place(path, bytes(data))
+    bench.see()
+    away = bench.folder.rename(tmp_path / "away")
+    first = bench.space.ingest()
+    assert (first.compared, first.again) == (1, 1)
+    away.rename(bench.folder)
+    assert bench.space.ingest().again == 0
+    bench.ingest()
+    assert next(row for row in bench.files() if row.id == victim.id).sha256 == hashlib.sha256(data).hexdigest()
+
+
 def test_a_master_that_a_disk_damaged_goes_into_nothing(done: Bench, reference: dict[str, str]) -> None:
     """One byte of a master changes, its size does not; what is made again with it waits until it is sound."""
     bench = done
