@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
 from nightcrew.errors import NightcrewError, Refused, TransientError
+from nightcrew.io.patience import answers
 from nightcrew.io.room import room_of, shown_bytes
-from nightcrew.settings import Settings
+from nightcrew.settings import FolderSettings, Settings
 
 Level = Literal["good", "warning", "problem"]
+_ANSWER_S = 5.0  # how long a watched folder is waited for
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p", "ceph", "glusterfs", "afs", "fuse.gvfsd-fuse"}
 _OLD_SIGN = timedelta(minutes=15)
 _OLD_LOOK = timedelta(hours=3)
@@ -95,20 +98,27 @@ def versions(settings: Settings) -> Iterator[Finding]:
 
 def folders(settings: Settings) -> Iterator[Finding]:
     """Watched folders: are they there, and will the kernel tell of changes?"""
+    found = answers({folder.path: partial(_of_folder, folder) for folder in settings.folders}, _ANSWER_S)
     for folder in settings.folders:
-        if not folder.path.is_dir():
-            yield Finding("folder", "problem", f"{folder.path} does not exist", "create it, mount its disk, or mend [[folders]] path")
-            continue
-        if not os.access(folder.path, os.R_OK | os.X_OK):
-            yield Finding("folder", "problem", f"{folder.path} cannot be read by this user", "give this user the right to read it")
-            continue
-        kind = file_system_of(folder.path)
-        if kind in _NETWORK and not folder.polling:
-            yield Finding(
-                "folder", "warning", f"{folder.path} is on {kind}, which tells of no changes made elsewhere", "set polling = true"
-            )
+        one = found.get(folder.path)
+        if one is None:
+            mend = "look after its server or the network: the service waits for it, other folders go on"
+            yield Finding("folder", "problem", f"{folder.path} does not answer", mend)
+        elif isinstance(one, Exception):
+            raise one
         else:
-            yield Finding("folder", "good", f"{folder.path} ({kind}, {'polled' if folder.polling else 'events'})")
+            yield one
+
+
+def _of_folder(folder: FolderSettings) -> Finding:
+    if not folder.path.is_dir():
+        return Finding("folder", "problem", f"{folder.path} does not exist", "create it, mount its disk, or mend [[folders]] path")
+    if not os.access(folder.path, os.R_OK | os.X_OK):
+        return Finding("folder", "problem", f"{folder.path} cannot be read by this user", "give this user the right to read it")
+    kind = file_system_of(folder.path)
+    if kind in _NETWORK and not folder.polling:
+        return Finding("folder", "warning", f"{folder.path} is on {kind}, which tells of no changes made elsewhere", "set polling = true")
+    return Finding("folder", "good", f"{folder.path} ({kind}, {'polled' if folder.polling else 'events'})")
 
 
 def events(settings: Settings) -> Iterator[Finding]:
@@ -116,7 +126,8 @@ def events(settings: Settings) -> Iterator[Finding]:
     if all(folder.polling for folder in settings.folders):
         return
     limit = _number(Path("/proc/sys/fs/inotify/max_user_watches"))
-    needed = sum(_folders_below(folder.path, limit) for folder in settings.folders if not folder.polling and folder.path.is_dir())
+    there = answers({folder.path: folder.path.is_dir for folder in settings.folders if not folder.polling}, _ANSWER_S)
+    needed = sum(_folders_below(path, limit) for path, answer in there.items() if answer is True)
     if limit and needed > limit * 0.8:
         mend = f"as root: sysctl fs.inotify.max_user_watches={max(524_288, 2 * needed)}"
         yield Finding("folder events", "warning", f"{needed} folders are to be watched, the kernel allows {limit}", mend)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import threading
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from deployments.cli.common import clean, say
 from nightcrew.errors import NightcrewError, Refused
 from nightcrew.frames.profiles import choose_profile, load_profiles
 from nightcrew.ingest_sets import settle_kinds
+from nightcrew.io.patience import answers
 from nightcrew.ledger import arrivals, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import Settings
@@ -40,22 +40,8 @@ def prepare(settings: Settings) -> None:
 
 def _check_folders(settings: Settings) -> set[Path]:
     """Refuse folders that another service watches; those that cannot be watched for now are told, and waited for."""
-    answers: dict[Path, FolderLock | Exception] = {}
-
-    def ask(path: Path) -> None:
-        try:
-            answers[path] = FolderLock(path, settings.state.root)
-        except Exception as error:  # noqa: BLE001  raised again below, where somebody hears it
-            answers[path] = error
-
     paths = [folder.path for folder in settings.folders]
-    threads = [threading.Thread(target=ask, args=(path,), daemon=True) for path in paths]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + _ANSWER_S
-    for thread in threads:
-        thread.join(max(until - time.monotonic(), 0.0))
-    answered = dict(answers)  # who answers later is not heard any more
+    answered = answers({path: partial(FolderLock, path, settings.state.root) for path in paths}, _ANSWER_S)
     for lock in answered.values():
         if isinstance(lock, FolderLock):
             lock.close()

@@ -8,11 +8,9 @@ import json
 import os
 import re
 import textwrap
-import threading
-import time
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +20,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import SettingsError
 
 from nightcrew.errors import Refused
+from nightcrew.io.patience import answers
 from nightcrew.settings import Settings
 
 FILE_NAME = "nightcrew.toml"
@@ -78,19 +77,9 @@ def _check_folders(settings: Settings, file: Path, text: str) -> None:
 
 def _real(paths: Sequence[Path]) -> list[Path]:
     """The real paths; one whose server is gone, so that nothing answers, stands as it is written."""
-    found = dict(enumerate(paths))
-
-    def look(place: int, path: Path) -> None:
-        with suppress(ValueError):  # no path at all: whoever opens it says so
-            found[place] = Path(os.path.realpath(path))
-
-    threads = [threading.Thread(target=look, args=(place, path), daemon=True) for place, path in enumerate(paths)]
-    for thread in threads:
-        thread.start()
-    until = time.monotonic() + _ANSWER_S
-    for thread in threads:
-        thread.join(max(until - time.monotonic(), 0.0))
-    return [found[place] for place in range(len(paths))]
+    found = answers({path: partial(os.path.realpath, path) for path in paths}, _ANSWER_S)
+    real = [found.get(path) for path in paths]
+    return [path if isinstance(one, Exception | None) else Path(one) for path, one in zip(paths, real, strict=True)]
 
 
 def _find(path: Path | str | None) -> Path | None:
