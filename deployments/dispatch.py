@@ -19,7 +19,7 @@ from deployments.runs import WAITS, UnknownToPrefectError
 from flows.catalogue import FLOW_OF_SCOPE
 from nightcrew import failpoints
 from nightcrew.errors import TransientError
-from nightcrew.io.room import room_of
+from nightcrew.io.room import tightest
 from nightcrew.ledger import arrivals, claims, clock_back, comparisons, dispatches, messages, run_signs, scopes
 from nightcrew.ledger.database import iso
 from nightcrew.ledger.dispatches import DispatchRow
@@ -238,7 +238,7 @@ class Dispatcher:
 
     def _has_room(self) -> bool:
         """Is there more free space than the reserve?  Below it nothing is started; said when it begins and when it ends."""
-        room = room_of(self._space.settings.products.root, self._space.settings.limits.disk_reserve_bytes)
+        room = tightest(self._space.settings)
         if room.enough is self._paused:
             self._paused = not room.enough
             text = f"paused, the disk is nearly full: {room.words}" if self._paused else f"goes on, there is room again: {room.words}"

@@ -84,11 +84,11 @@ def _service(settings: Settings) -> dict[str, Any]:
 
 
 def _paused(settings: Settings) -> str:
-    """Why nothing is begun although files came: how full the products' disk is; "" while there is room."""
-    from nightcrew.io.room import room_of
+    """Why nothing is begun although files came: how full a disk is that is written to; "" while there is room."""
+    from nightcrew.io.room import tightest
 
     try:
-        room = room_of(settings.products.root, settings.limits.disk_reserve_bytes)
+        room = tightest(settings)
     except OSError:  # the disk cannot be asked: `doctor` says so
         return ""
     return "" if room.enough else room.words

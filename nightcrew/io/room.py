@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from nightcrew.settings import Settings
+
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -40,6 +42,18 @@ def room_of(root: Path, reserve: int) -> Room:
     while not place.exists():
         place = place.parent
     return Room(place, shutil.disk_usage(place).free, reserve)
+
+
+def tightest(settings: Settings) -> Room:
+    """The room of that disk which the service writes to (products, pages, state with its ledgers) that has the least.
+
+    Raises
+    ------
+    OSError
+        A disk cannot be asked.
+    """
+    roots = (settings.products.root, settings.state.root, settings.reports.root)
+    return min((room_of(root, settings.limits.disk_reserve_bytes) for root in roots), key=lambda room: room.free)
 
 
 def shown_bytes(count: int) -> str:

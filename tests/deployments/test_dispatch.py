@@ -614,6 +614,20 @@ def test_a_night_does_not_close_while_arrivals_wait(world: World) -> None:
         assert scopes.get(connection, scope).state == "open"
 
 
+@pytest.mark.parametrize("full", ["products", "state", "reports"])
+def test_any_disk_that_is_written_to_pauses(world: World, monkeypatch: pytest.MonkeyPatch, full: str) -> None:
+    """The ledger of a full disk would fail in the middle of a write as the products of one do."""
+    root = getattr(world.space.settings, full).root
+    root.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", lambda place: SimpleNamespace(free=0 if Path(place) == root else 10**13))
+    world.scope()
+    world.step()
+    assert world.runs.asked == []
+    with world.database.read() as connection:
+        (told,) = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
+    assert str(root) in told
+
+
 def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     free = [0]
     usage = type("usage", (), {"free": property(lambda _: free[0])})()
