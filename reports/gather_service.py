@@ -14,6 +14,7 @@ from typing import Any
 from nightcrew.frames.identity import alike_in, ambiguous
 from nightcrew.frames.numbering import absent_numbers
 from nightcrew.frames.site import Site, night_span
+from nightcrew.io.patience import answers
 from nightcrew.io.source import shown
 from nightcrew.ledger import arrivals, messages
 from nightcrew.ledger.arrivals import PathRow
@@ -33,6 +34,7 @@ _LEVELS: dict[str, Level] = {"info": "info", "notice": "notice", "warning": "war
 _GRAVITY: tuple[Level, ...] = ("info", "notice", "warning", "problem")
 MOST_NOTICES = 12  # of what happened, on one page
 _NAMED = 3  # vanished files; all of them are in the saved numbers
+_ANSWER_S = 5.0  # how long a page waits for a watched folder
 _WALKS_MISSED = 3  # so many walks of a folder may be late before its watcher is not taken for living
 _AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
 
@@ -46,11 +48,15 @@ def site_of(settings: Settings) -> Site:
 def folders(
     settings: Settings, last_seen: Mapping[str, str], signs: Mapping[str, tuple[str, str]], night: str = "", made_at: datetime | None = None
 ) -> tuple[FolderFact, ...]:
-    """The watched folders of nights: can they be reached, and when did they last live; was what ``night`` brought looked for?"""
+    """The watched folders of nights: can they be reached, and when did they last live; was what ``night`` brought looked for?
+
+    One that does not answer is not waited for: the morning's report must go out.
+    """
     found, wanted = [], _walked_after(settings, night, made_at)
-    for folder in (one for one in settings.folders if one.kind == "night"):
-        path = str(folder.path)
-        reachable = folder.path.is_dir()
+    own = [folder.path for folder in settings.folders if folder.kind == "night"]
+    there = answers({path: path.is_dir for path in own}, _ANSWER_S)
+    for folder in own:
+        path, reachable = str(folder), there.get(folder) is True
         swept = signs.get(messages.sweep_sign(path), ("", ""))[0]
         found.append(
             FolderFact(
@@ -59,7 +65,7 @@ def folders(
                 last_file_at=_shown(last_seen.get(path, "")),
                 last_sweep_at=_shown(swept),
                 walked=bool(swept) and swept >= wanted,
-                note="" if reachable else "It does not exist or is not mounted.",
+                note="" if reachable else "It does not exist or is not mounted." if folder in there else "It does not answer.",
             )
         )
     return tuple(found)

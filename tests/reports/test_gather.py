@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from nightcrew.ledger import claims, messages
+from nightcrew.settings import FolderSettings, Settings
 from nightcrew.simulate import camera_file
-from reports import check, gather_lights, views
+from reports import check, gather_lights, gather_service, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
 from reports.gather_service import MOST_NOTICES, told_once
@@ -483,3 +485,24 @@ def test_masters_are_named_for_people() -> None:
 def test_reasons_that_differ_in_details_only_are_alike(one: str, other: str) -> None:
     assert likeness(one) == likeness(other)
     assert likeness(one) != likeness("quite another reason")
+
+
+def test_a_watched_folder_that_does_not_answer_holds_no_page_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of a share is gone: whoever looks at the folder waits until it is back, and the morning's mail with it."""
+    (tmp_path / "good").mkdir()
+    settings = Settings(folders=tuple(FolderSettings(path=tmp_path / name) for name in ("good", "silent", "absent")))
+    answering, looked = threading.Event(), Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path.name == "silent":
+            answering.wait(30.0)
+        return looked(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    monkeypatch.setattr(gather_service, "_ANSWER_S", 0.2)
+    try:
+        told = [(fact.reachable, fact.note) for fact in gather_service.folders(settings, {}, {})]
+        assert not answering.is_set()
+    finally:
+        answering.set()
+    assert told == [(True, ""), (False, "It does not answer."), (False, "It does not exist or is not mounted.")]
