@@ -263,7 +263,7 @@ def look_by(way: Way, context: UnitContext, scope_id: int, *, remake: bool = Tru
     if notice_returned(context, seen.files if isinstance(seen, SetSnapshot) else seen.frames):
         seen = _load(way, context, scope_id, remake=remake)
     plan = way.plan(seen, database.now())
-    if mark_lost(context, [seen.products[p.fingerprint] for p in plan.with_status("adopt")]):
+    if mark_lost(context, [seen.products[p.fingerprint] for p in plan.with_status("adopt")], by_hash=True):
         seen = _load(way, context, scope_id, remake=remake)
         plan = way.plan(seen, database.now())
     changes = changes_of(seen, plan)

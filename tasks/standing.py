@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nightcrew.errors import TransientError
+from nightcrew.io.sameness import has_hash
 from nightcrew.ledger import arrivals, messages, products, scopes
 from nightcrew.ledger.arrivals import Seen
-from nightcrew.ledger.rows import FrameRow, ProductRow
+from nightcrew.ledger.rows import FileRow, FrameRow, ProductRow
 from nightcrew.planning.model import Plan, PlannedProduct, Snapshot
 from nightcrew.planning.sets import SetFile, SetSnapshot
 from nightcrew.recipes.catalogue import RECIPES
@@ -30,8 +31,10 @@ def notice_lost_files(context: UnitContext, scope_id: int) -> int:
     return len(mark_lost(context, current))
 
 
-def mark_lost(context: UnitContext, rows: Iterable[ProductRow]) -> list[ProductRow]:
+def mark_lost(context: UnitContext, rows: Iterable[ProductRow], *, by_hash: bool = False) -> list[ProductRow]:
     """Those of the rows whose files are not there any more, now marked ``lost``; their scopes look again.
+
+    ``by_hash``: or do not hold what was written; else their sizes tell.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def mark_lost(context: UnitContext, rows: Iterable[ProductRow]) -> list[ProductR
         The whole folder of products is away: its disk is not mounted, and nothing is lost.
     """
     made = [row for row in rows if row.state == "made" and row.files]
-    lost = [row for row in made if not all(_is_there(context.products_root / f.path, f.size) for f in row.files)]
+    lost = [row for row in made if not all(_is_there(context.products_root / f.path, f, by_hash=by_hash) for f in row.files)]
     if not lost:
         return []
     if not _has_something(context.products_root):
@@ -66,10 +69,12 @@ def _tell_of_lost(context: UnitContext, lost: Sequence[ProductRow]) -> None:
         messages.happened(context.database, "service", "warning", text, scope_id)
 
 
-def _is_there(path: Path, size: int) -> bool:
-    with suppress(OSError):
-        return path.stat().st_size == size
-    return False
+def _is_there(path: Path, file: FileRow, *, by_hash: bool) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return status.st_size == file.size and (not by_hash or has_hash(path, status, file.sha256))
 
 
 def _has_something(folder: Path) -> bool:

@@ -229,6 +229,22 @@ def test_a_product_of_a_set_that_a_disk_damaged_goes_into_no_other(bench: SetBen
     assert value.read_text(encoding="utf-8") == "2.5"
 
 
+def test_an_earlier_product_that_was_damaged_meanwhile_does_not_stand_again(bench: SetBench) -> None:
+    """The file is again what it was, and so would be what was made of it: were its bytes still those that were written."""
+    bench.whole(FILES)
+    row = bench.products()["toy_sum all"]
+    sum_csv = bench.settings.products.root / row.file("sum.csv").path
+    bench.drop({"set1/a.num": "7.25"})
+    bench.see()
+    bench.settle()
+    sum_csv.write_text("sum\n9.9\n", encoding="utf-8")
+    bench.drop({"set1/a.num": "1"})
+    bench.see()
+    bench.settle()
+    assert bench.products()["toy_sum all"].fingerprint == row.fingerprint
+    assert sum_csv.read_text(encoding="utf-8") == "sum\n3.5\n"
+
+
 def test_a_lost_or_damaged_product_comes_back_the_same(bench: SetBench) -> None:
     bench.whole(FILES)
     before = bench.content()
