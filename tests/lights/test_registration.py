@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nightcrew.lights import registration
 from nightcrew.lights.registration import RegistrationParameters, identity, register
 
 
@@ -172,3 +173,12 @@ def test_a_field_that_stays_under_clouds_is_found_when_most_stars_agree() -> Non
     frame = np.vstack([reference[rng.random(200) < 0.85] + [0.3, -0.2], rng.uniform(0, 1000, (40, 2))])
     found = register(frame, rng.permutation(len(frame)).astype(float) + 1, reference, flux)
     assert found.shift_px == pytest.approx((-0.3, 0.2), abs=0.05)
+
+
+def test_stars_that_crowd_together_are_no_proof() -> None:
+    """Two unlike clusters in one place: many stars fall on each other, and as many do when one is moved a little."""
+    rng = np.random.default_rng(2)
+    frame, other = (np.concatenate([500.0 + 25.0 * rng.standard_normal((80, 2)), rng.uniform(0.0, 1000.0, (10, 2))]) for _ in range(2))
+    here = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    assert not registration._beyond_chance(here, frame, other, 1.0, RegistrationParameters())
+    assert registration._beyond_chance(here, frame, frame + 0.1, 1.0, RegistrationParameters())

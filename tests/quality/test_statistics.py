@@ -183,3 +183,14 @@ def test_blocks_without_a_value_are_left_out_of_the_shape() -> None:
     assert oddly_lit([[None] * 64] * 3, [20_000.0] * 3) == {}
     assert disagreement([[None] * 64] * 3, [20_000.0] * 3) == ""
     assert disagreement(shapes, [20_000.0] * 4)
+
+
+def test_noise_of_faint_flats_is_no_disagreement_and_hides_none() -> None:
+    """Blocks of 3 % noise: two flats differ by 4.2 % rms, more than the limit, and of that nothing is light."""
+    rng = np.random.default_rng(5)
+    x = np.mgrid[:8, :8][1] / 7.0 - 0.5
+    for _ in range(20):
+        shapes = 1.0 + 0.03 * rng.standard_normal((3, 8, 8))
+        assert disagreement(shapes.reshape(3, -1).tolist(), [20_000.0] * 3) == ""
+        shapes[2] *= 1.0 + 0.25 * x
+        assert "do not agree in shape" in disagreement(shapes.reshape(3, -1).tolist(), [20_000.0] * 3)
