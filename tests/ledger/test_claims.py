@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 
 from nightcrew.ledger import claims, history, messages, scopes
 from nightcrew.ledger.claims import Claimed, Watch
-from nightcrew.ledger.database import Database
+from nightcrew.ledger.database import Database, iso
 from nightcrew.ledger.schema import claim
 from tests.support.made_nights import Shelf
 
@@ -207,6 +207,24 @@ def test_failed_for_good_until_a_person_forgives(shelf: Shelf, scope_id: int) ->
         assert {print_: failure.reason for print_, failure in found.items()} == {"a" * 64: "cut short"}
         assert history.forgive(connection, scope_id) == 2
         assert history.failures(connection, scope_id) == {}
+
+
+def test_what_was_tried_and_put_off_waits_for_what_was_not_tried(shelf: Shelf, scope_id: int) -> None:
+    """An hour each, but the few that always fail must not come before those that nobody asked about."""
+    ends = {"a": f"{history.PUT_OFF}no memory", "b": f"{history.NOT_TRIED}it hung", "c": "disk full", "d": f"{history.PUT_OFF}busy"}
+    times = {}
+    for key, reason in ends.items():
+        shelf.now += timedelta(minutes=20)
+        claimed = claims.take(shelf.database, scope_id, "plate_solution", key, key * 64)
+        assert claimed is not None
+        claims.end(shelf.database, claimed, "again", reason=reason)
+        times[key] = iso(shelf.now + history.PUT_OFF_FOR)
+    with shelf.database.read() as connection:
+        found = history.put_off(connection, scope_id)
+    assert {print_[0]: later.until for print_, later in found.items()} == {"a": times["b"], "b": times["b"], "d": times["d"]}
+    with shelf.database.write() as connection:
+        history.forgive(connection, scope_id)
+        assert history.put_off(connection, scope_id) == {}
 
 
 def test_three_deaths_are_a_failure(shelf: Shelf, scope_id: int) -> None:
