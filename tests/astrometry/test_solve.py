@@ -277,3 +277,10 @@ def test_a_large_frame_is_cleaned_slab_by_slab(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sources, "_SLAB_ROWS", 10)
     assert np.array_equal(whole, sources._without_spikes(image), equal_nan=True)
     assert np.argwhere(np.isnan(whole)).tolist() == [[0, 0], [9, 5], [10, 20], [11, 30], [49, 39]]
+
+
+def test_the_range_of_scales_reaches_30_percent_beyond_what_a_header_says() -> None:
+    hint = hint_of({"SECPIX": 2.0, "PIXSCALE": 4.0}, ra_deg=None, dec_deg=None, radius_deg=5.0)
+    assert (hint.scale_low, hint.scale_high) == (pytest.approx(2.0 / 1.3), pytest.approx(4.0 * 1.3))
+    asked = hint_of({"SECPIX": 2.0}, ra_deg=None, dec_deg=None, radius_deg=5.0, scale_low=1.9, scale_high=2.1)
+    assert (asked.scale_low, asked.scale_high) == (1.9, 2.1)

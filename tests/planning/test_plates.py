@@ -12,6 +12,7 @@ from nightcrew.ledger import products
 from nightcrew.ledger.rows import NewProduct
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.plates import HEADER, RECIPE, SOLVED, made_of
+from nightcrew.recipes.catalogue import RECIPES
 from nightcrew.recipes.parameters import PlateParameters
 from tests.planning.test_masters import of, roles
 from tests.support.made_nights import Crew, fake_unit, series
@@ -89,6 +90,12 @@ def test_a_solution_outside_of_the_limits_of_today_does_not_stand(night: Crew, l
 def test_a_solution_of_other_pixels_does_not_stand(night: Crew, unavailable: str) -> None:
     assert taken(ran(night, solving(made_of="another cut of the frame")))
     assert taken(ran(night, failing, solver="" if unavailable else "two", unavailable=unavailable)) == []
+
+
+def test_a_solution_of_an_older_recipe_does_not_stand(night: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert taken(ran(night, solving()))
+    monkeypatch.setitem(RECIPES, RECIPE, replace(RECIPES[RECIPE], version=RECIPES[RECIPE].version + 1))
+    assert taken(ran(night, failing)) == []
 
 
 def test_a_solution_that_a_person_marked_bad_is_taken_by_nobody(night: Crew) -> None:
