@@ -158,6 +158,11 @@ def test_only_files_of_watched_folders_are_looked_for_when_they_are_gone(shelf: 
     with shelf.database.write() as connection:
         connection.execute(update(path).values(vanished=True))
     assert arrivals.returned(shelf.database, scope_ids, {str(tmp_path)}) == 1  # watched under another name now
+    with shelf.database.write() as connection:  # as of a folder that was not watched for a while: its bytes were not read again
+        connection.execute(update(path).values(vanished=True, to_read=False, mtime_ns=-1))
+    assert arrivals.returned(shelf.database, scope_ids, {str(tmp_path)}) == 1
+    with shelf.database.read() as connection:
+        assert [(row.path, row.vanished) for row in arrivals.to_read(connection, 9)] == [(bytes(there), False)]
 
 
 def test_what_cannot_be_read_queues_behind_the_others_and_says_why(shelf: Shelf) -> None:

@@ -431,11 +431,13 @@ def test_numbers_that_never_came_are_remarked(raw: Path, tmp_path: Path) -> None
     folder = tmp_path / "frames"
     folder.mkdir()
     bias = next((raw / FIRST / "raw").glob("bias-*"))
-    names = [f"test-{number:04d}.fit" for number in range(95, 110)]
+    names = [f"test-{number:04d}.fit" for number in range(95, 120)]
     for name in names:
         shutil.copy(bias, folder / name)
     (folder / "test-0103.fit").write_bytes(b"")  # came, though nothing can be made of it
     (folder / "test-0101.fit").rename(tmp_path / "lost")
+    another = camera_file.replace_card(bias.read_bytes(), "DATE-OBS", camera_file.format_card("DATE-OBS", "2026-05-01T03:00:00.000", ""))
+    (folder / "test-0105.fit").write_bytes(another)  # of another night
     bench = Bench(folder, tmp_path / "out")
     night_without_stacks(bench, sorted(folder.iterdir()))
     notices = [notice.text for notice in gathered(bench).notices if "by the numbers" in notice.text]
