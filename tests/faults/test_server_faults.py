@@ -121,8 +121,8 @@ def test_a_server_that_comes_back_with_an_empty_database(service: Running, raw: 
     assert service.child("runner") not in (None, runner)
     with service.space.database.read() as connection:
         told = [text for _, _, _, text in messages.happenings(connection, "")]
-    assert any("server ended" in text for text in told)
-    service.wait(lambda: "server ended" in pages(service), "the pages name it", LIMIT_S)
+    assert any("server was killed" in text for text in told)
+    service.wait(lambda: "server was killed" in pages(service), "the pages name it", LIMIT_S)
     record_property("evidence", "the flows are known to the empty server again, what was lost was made once, and the restart is told")
 
 

@@ -149,7 +149,7 @@ def test_runner_and_server_come_back_and_the_work_goes_on(killed: Running) -> No
     assert rows_of(killed, young)
     assert killed.child("runner") not in (None, runner)
     with killed.space.database.read() as connection:
-        assert any("server ended" in text for _, _, _, text in messages.happenings(connection, ""))
+        assert any("server was killed" in text for _, _, _, text in messages.happenings(connection, ""))
 
 
 def made_again(service: Running, what: str) -> None:
