@@ -237,11 +237,18 @@ class Dispatcher:
         return fresh or self._clock() - self._started_s > _SWEEP_PATIENCE_S
 
     def _has_room(self) -> bool:
-        """Is there more free space than the reserve?  Below it nothing is started; said when it begins and when it ends."""
-        room = tightest(self._space.settings)
-        if room.enough is self._paused:
-            self._paused = not room.enough
-            text = f"paused, the disk is nearly full: {room.words}" if self._paused else f"goes on, there is room again: {room.words}"
+        """Is there more free space than the reserve?  Below it nothing is started; said when it begins and when it ends.
+
+        A disk that cannot be asked pauses as a full one does: what needs no room (reading what arrived, the mail) goes on.
+        """
+        try:
+            room = tightest(self._space.settings)
+            enough = room.enough
+            text = f"goes on, there is room again: {room.words}" if enough else f"paused, the disk is nearly full: {room.words}"
+        except OSError as error:
+            enough, text = False, f"paused, a disk cannot be asked for its room: {error}"
+        if enough is self._paused:
+            self._paused = not enough
             self._untold.append(("disk", "problem" if self._paused else "info", text))
             _LOG.warning("%s", text)
         self._tell()

@@ -94,17 +94,30 @@ def has_numbers(table: NumberTable) -> bool:
 
 
 def is_hollow(path: Path) -> bool:
-    """Does a file of plotted numbers hold none that is finite (in a table: beside its first column)?  False for other files."""
-    if path.suffix == ".npz":
-        import numpy as np
+    """Does a file of plotted numbers hold none that is finite (in a table: beside its first column)?  False for other files.
 
-        with np.load(path) as arrays:
-            return not any(np.isfinite(one).any() for one in arrays.values() if one.dtype.kind in "iufc")
+    A file that is damaged holds none: it must not keep its page from being written.
+    """
+    if path.suffix == ".npz":
+        return not _has_finite_arrays(path)
     if path.suffix not in (".csv", ".ecsv"):
         return False
     with path.open(encoding="utf-8", errors="replace") as lines:
         rows = (re.split(r"[,\s]+", line.strip()) for line in lines if not line.startswith("#"))
         return not any(_is_finite(cell) for row in rows for cell in row[min(1, len(row) - 1) :])
+
+
+def _has_finite_arrays(path: Path) -> bool:
+    import zipfile
+    import zlib
+
+    import numpy as np
+
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            return any(np.isfinite(one).any() for one in arrays.values() if one.dtype.kind in "iufc")
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):  # whatever was done to it
+        return False
 
 
 def _is_finite(cell: str) -> bool:

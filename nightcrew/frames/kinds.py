@@ -14,7 +14,8 @@ from nightcrew.frames.text import clean_text, parse_number
 
 _SUFFIXES = ("frames", "frame", "images", "image", "exposure", "img")
 _BLANK = frozenset({"unknown", "none", "na", "undefined", "unspecified", "notset", "0"})
-_NOT_DONE = ("F", "NO", "NONE", "FALSE", "OMIT", "PERFORM", "0")  # how IRAF and others say that a step was left out
+_LEFT_OUT = ("F", "N", "NO", "NONE", "FALSE", "OFF", "OMIT", "PERFORM", "SKIPPED", "DISABLED", "NOT DONE", "NOT APPLIED", "0")
+_NOT_DONE = frozenset((*_LEFT_OUT, "UNKNOWN", "UNDEFINED", "N/A", "NULL", "-"))  # how IRAF and others say that a step was left out
 _OUR_PRODUCT = "NCRECIPE"  # no profile can switch this off: products are never inputs of their own kind
 UNKNOWN_TYPE = "no frame type"  # stands in the reason of every frame that a profile could make useful
 _MADE_ELSEWHERE = ("master", "super", "combined", "stacked")

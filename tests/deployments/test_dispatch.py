@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -626,6 +627,31 @@ def test_any_disk_that_is_written_to_pauses(world: World, monkeypatch: pytest.Mo
     with world.database.read() as connection:
         (told,) = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
     assert str(root) in told
+
+
+@pytest.mark.parametrize("away", ["products", "reports"])
+def test_a_disk_that_cannot_be_asked_pauses_the_nights_and_nothing_else(world: World, monkeypatch: pytest.MonkeyPatch, away: str) -> None:
+    root = getattr(world.space.settings, away).root
+    root.mkdir(parents=True, exist_ok=True)
+    stale = [True]
+
+    def usage(place: Path) -> SimpleNamespace:
+        if Path(place) == root and stale[0]:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(place))
+        return SimpleNamespace(free=10**13)
+
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", usage)
+    world.scope()
+    world.arrival(b"/raw/a.fit")
+    world.step()
+    assert [flow for _, flow, _ in world.runs.asked] == ["ingest"]
+    with world.database.read() as connection:
+        (told,) = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
+    assert told.startswith("paused, a disk cannot be asked")
+    assert str(root) in told
+    stale[0] = False
+    world.step()
+    assert len(world.runs.asked) == 2
 
 
 def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,7 +154,16 @@ def test_bias_alone_taken_out_leaves_a_frame() -> None:
     header = frame(CALSTAT="B")
     assert (header.kind, header.bias_subtracted) == ("light", True)
     assert not frame(CALSTAT="").bias_subtracted
-    assert not frame(ZEROCOR="no").bias_subtracted
+    assert frame(ZEROCOR="Jan 12 10:11 zero level correction image is zero").bias_subtracted
+    assert frame(SUBBIAS=True).bias_subtracted
+
+
+@pytest.mark.parametrize("value", ["no", "N", "off", "Not done", "skipped", "unknown", "n/a", "-", False, 0, 0.0, "  "])
+@pytest.mark.parametrize("keyword", ["ZEROCOR", "BIASCOR", "SUBBIAS"])
+def test_a_bias_that_was_left_in_is_not_taken_for_one_that_was_taken_off(keyword: str, value: Any) -> None:
+    """Else no bias would be taken off the frame, and its level would stay in it."""
+    header = frame(**{keyword: value})
+    assert (header.kind, header.bias_subtracted) == ("light", False)
 
 
 def test_spectra_are_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,16 @@ def test_numbers_of_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "full.npz", x=np.arange(3), label=np.array(["a"]))
     np.savez(tmp_path / "hollow.npz", x=np.full(3, np.nan), label=np.array(["a"]))
     assert [is_hollow(tmp_path / name) for name in ("full.npz", "hollow.npz", "absent.png")] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: b"garbage", lambda data: data[:300], lambda data: data[:80] + bytes(9) + data[89:]]
+)
+def test_a_damaged_file_of_arrays_holds_no_numbers_and_hinders_no_page(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "curve.npz"
+    np.savez_compressed(path, x=np.arange(300))
+    path.write_bytes(damage(path.read_bytes()))
+    assert is_hollow(path)
 
 
 def test_a_figure_without_a_point_is_told_on_the_page(tmp_path: Path) -> None:
