@@ -32,6 +32,8 @@ from tasks.frames_in import Look, file_of, look, pixels_of
 from tasks.images_out import fact_cards, keep_picture, write_image
 
 Image = NDArray[np.float32]
+_UNLIT = ("bias", "dark", "thermal")
+_TOO_MUCH_SATURATED = 0.5
 Judged = tuple[str, tuple[str, ...]]
 _CLIPS: dict[str, tuple[str, Clip | None]] = {
     "median": ("median", None),
@@ -66,12 +68,28 @@ def gather(planned: PlannedProduct, role: str) -> Stack:
             continue
         try:
             seen = look(item.frame)
+            if role in _UNLIT:
+                _check_read_out(item.frame, seen)
         except RejectedInput as error:
             stack.left_out[item.frame.id] = str(error)
             continue
         stack.frames.append(item.frame)
         stack.looks.append(seen)
     return stack
+
+
+def _check_read_out(frame: FrameRow, seen: Look) -> None:
+    """Does a frame without light hold a read-out at all?  A set of zeros agrees with itself: no sibling would tell.
+
+    Raises
+    ------
+    RejectedInput
+        Every pixel is 0, or more than half of them are saturated.
+    """
+    if seen.saturated_fraction > _TOO_MUCH_SATURATED:
+        raise RejectedInput(f"{seen.saturated_fraction:.0%} of its pixels are saturated, in a frame that no light should reach")
+    if not np.any(seen.sample + np.float32(seen.overscan_adu)) and not np.any(pixels_of(frame)[0]):
+        raise RejectedInput("every pixel is 0: it was not read out, or the camera cuts off all that a dark frame could tell")
 
 
 def sources(frames: Sequence[FrameRow]) -> list[ArraySource]:

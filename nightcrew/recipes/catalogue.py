@@ -26,8 +26,8 @@ class Recipe:
 
 _ALL = (
     Recipe("bias_master", 4, "masters", "bias master", "masters", is_master=True),
-    Recipe("dark_master", 2, "masters", "dark master", "masters", is_master=True),
-    Recipe("thermal_master", 3, "masters", "thermal master", "masters", is_master=True),
+    Recipe("dark_master", 3, "masters", "dark master", "masters", is_master=True),
+    Recipe("thermal_master", 4, "masters", "thermal master", "masters", is_master=True),
     Recipe("flat_master", 4, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),

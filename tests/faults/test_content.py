@@ -31,6 +31,7 @@ from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
 from nightcrew.simulate import camera_file
 from nightcrew.simulate.truth import PlantedTrouble
+from tasks.executor import Wish
 from tasks.lights import check_exposed
 from tests.fuzz.targets import TARGETS
 from tests.mkid import made_tables
@@ -332,3 +333,31 @@ def test_flats_of_zeros_as_the_only_flats_divide_nothing_and_are_told(spoilt: tu
             assert np.isfinite(science).all()
     page = write_page(night.space, "2026-05-16").path.read_text(encoding="utf-8")
     assert all(name in page for name in flats)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"), [("dark-30s", 0, "0: it was not read out"), ("bias", 65535, "100% of its pixels are saturated")]
+)
+def test_calibrations_that_hold_no_read_out_agree_with_each_other_and_are_not_used(
+    tmp_path: Path, kind: str, value: int, words: str
+) -> None:
+    """All frames of a kind: none is far from its siblings, and a master of them would leave the bias in the lights, graded A."""
+    make_raw(tmp_path, small_plan())
+    raw = tmp_path / "raw"
+    for path in raw.glob(f"{kind}-*"):
+        content = path.read_bytes()
+        path.write_bytes(camera_file.replace_pixels(content, np.full_like(camera_file.pixels(content), value)))
+    bench = Bench(raw, tmp_path / "out")
+    bench.see(path for path in sorted(raw.iterdir()) if not path.name.startswith(("flat-V", "crew-1-V")))
+    bench.ingest()
+    bench.close()
+    bench.run(Wish(only=("bias_master", "dark_master", "thermal_master", "bad_pixel_mask", "flat_master", "reduce_light")))
+    states = [bench.state_of(path.name) for path in raw.glob(f"{kind}-*")]
+    assert {state for state, _ in states} == {"rejected"}
+    assert all(words in reason for _, reason in states)
+    lights = [row for row in bench.products() if row.recipe == "reduce_light"]
+    assert len(lights) == 2
+    for row in lights:  # with what is left: the dark of 4 s scaled, or the dark that holds its bias
+        assert row.grade == {"dark-30s": "C", "bias": "A"}[kind]
+        science = read_image_product(bench.space.context.file(row, "image")).science
+        assert 20 < float(np.nanmedian(science)) < 100  # and never with 1000 ADU of bias in it
