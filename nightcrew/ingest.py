@@ -22,8 +22,9 @@ from nightcrew.frames.identity import exposure_identity
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
-from nightcrew.ingest_again import compare_doubted
+from nightcrew.ingest_again import ANSWER_S, compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
+from nightcrew.io.patience import silent_folders
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.io.structure import Structure, check, sha256_file
 from nightcrew.ledger import arrivals, exposures
@@ -151,7 +152,9 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
     """
     with database.read() as connection:
         rows = arrivals.to_read(connection, limit)
-    results = _in_threads(door, rows)
+    silent = silent_folders({row.folder for row in rows}, ANSWER_S)  # whoever looked into one would wait for as long as it is away
+    results: list[Reading | _Postponed] = [_Postponed(row.id, "its folder does not answer") for row in rows if row.folder in silent]
+    results += _in_threads(door, [row for row in rows if row.folder not in silent])
     readings = [result for result in results if isinstance(result, Reading)]
     postponed = {result.path_id: result.reason for result in results if isinstance(result, _Postponed)}
     failpoints.reach("ingest.unrecorded")

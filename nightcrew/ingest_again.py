@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nightcrew.errors import TransientError
+from nightcrew.io.patience import silent_folders
 from nightcrew.io.structure import sha256_file
 from nightcrew.ledger import comparisons
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 
+ANSWER_S = 10.0  # how long a watched folder is waited for before its files are left for later
 _MOST_BYTES = 500_000_000  # of one batch, so that what arrives meanwhile does not wait for minutes
 
 
@@ -34,6 +36,7 @@ def compare_doubted(database: Database, limit: int, most_bytes: int = _MOST_BYTE
 
     At least one is; further ones while ``most_bytes`` are not exceeded.
     """
+    began = database.now()
     with database.read() as connection:
         rows = comparisons.doubted(connection, limit)
     chosen: list[PathRow] = []
@@ -46,13 +49,14 @@ def compare_doubted(database: Database, limit: int, most_bytes: int = _MOST_BYTE
     if not chosen:
         return 0, 0
     found = _compare(chosen)
-    comparisons.settle(database, found.same, found.other, found.later, found.changed)
+    comparisons.settle(database, began, found.same, found.other, found.later, found.changed)
     return len(chosen), len(found.later)
 
 
 def _compare(rows: Sequence[PathRow]) -> _Compared:
-    found = _Compared()
-    for row in rows:
+    silent = silent_folders({row.folder for row in rows}, ANSWER_S)
+    found = _Compared(later=[row.id for row in rows if row.folder in silent])
+    for row in (row for row in rows if row.folder not in silent):
         path = Path(os.fsdecode(row.path))
         try:
             status = path.lstat()

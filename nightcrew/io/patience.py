@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import TypeVar
 
 Key = TypeVar("Key")
@@ -28,3 +30,8 @@ def answers(questions: Mapping[Key, Callable[[], Answer]], seconds: float) -> di
     for thread in threads:
         thread.join(max(until - time.monotonic(), 0.0))
     return dict(given)
+
+
+def silent_folders(folders: Collection[str], seconds: float) -> set[str]:
+    """Those of the folders that do not say within ``seconds`` what they are; one that is not there has answered."""
+    return set(folders) - answers({folder: partial(os.lstat, folder) for folder in folders}, seconds).keys()

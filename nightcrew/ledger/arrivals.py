@@ -105,19 +105,19 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
             lost.add(old.scope_id)
         connection.execute(update(path).where(path.c.id == old.id).values(**values))
         wanted += bool(values["to_read"])
-    _note_change_times(connection, [chunk[key] for key in timed], doubted)
+    _note_change_times(connection, [chunk[key] for key in timed], doubted, now)
     touched = (elect(connection, left, now) if left else set()) | lost
     wanted += _take_back(connection, back, now, touched)
     scopes.mark(connection, touched, now)
     return wanted
 
 
-def _note_change_times(connection: Connection, timed: Sequence[Seen], doubted: Sequence[bytes]) -> None:
+def _note_change_times(connection: Connection, timed: Sequence[Seen], doubted: Sequence[bytes], now: str) -> None:
     if timed:
         statement = update(path).where(path.c.path == bindparam("b_path")).values(ctime_ns=bindparam("b_ctime_ns"))
         connection.execute(statement, [{"b_path": row.path, "b_ctime_ns": row.ctime_ns} for row in timed])
     if doubted:
-        connection.execute(update(path).where(path.c.path.in_(doubted)).values(to_compare=True))
+        connection.execute(update(path).where(path.c.path.in_(doubted)).values(to_compare=True, changed_at=now))
 
 
 def _take_back(connection: Connection, back: Sequence[Row[Any]], now: str, touched: set[int]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, case, false, func, select, true, update
 
 from nightcrew.ledger import messages
 from nightcrew.ledger.arrivals import UNREAD, PathRow, count_to_read, row_of
@@ -17,9 +17,10 @@ _WANTED = (path.c.to_compare, path.c.to_read.is_(False), path.c.vanished.is_(Fal
 
 def doubt(database: Database, paths: Sequence[bytes]) -> None:
     """Somebody found other bytes (or another change time) under these paths than were read."""
+    now = database.now()
     with database.write() as connection:
         for some in in_chunks(paths):
-            connection.execute(update(path).where(path.c.path.in_(some), path.c.sha256 != "").values(to_compare=True))
+            connection.execute(update(path).where(path.c.path.in_(some), path.c.sha256 != "").values(to_compare=True, changed_at=now))
 
 
 def doubted(connection: Connection, limit: int) -> list[PathRow]:
@@ -34,8 +35,10 @@ def count_waiting(connection: Connection) -> int:
     return count_to_read(connection) + int(connection.execute(wanted).scalar_one())
 
 
-def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow], later: Sequence[int], changed: Sequence[int]) -> None:
-    """Write what comparing gave.
+def settle(
+    database: Database, began: str, same: Mapping[int, int], other: Sequence[PathRow], later: Sequence[int], changed: Sequence[int]
+) -> None:
+    """Write what comparing gave; what was doubted anew since ``began`` is compared again.
 
     Parameters
     ----------
@@ -52,7 +55,8 @@ def settle(database: Database, same: Mapping[int, int], other: Sequence[PathRow]
     by_id = update(path).where(path.c.id == bindparam("b_id"), path.c.to_compare)
     with database.write() as connection:
         if same:
-            values = {"ctime_ns": bindparam("b_ctime_ns"), "to_compare": False}
+            still = case((path.c.changed_at > began, true()), else_=false())
+            values = {"ctime_ns": bindparam("b_ctime_ns"), "to_compare": still}
             connection.execute(by_id.values(values), [{"b_id": id_, "b_ctime_ns": ctime_ns} for id_, ctime_ns in sorted(same.items())])
         for row in other:
             values_of_arrival = {"state": "waiting", "reason": UNREAD, "to_read": True, "to_compare": False, "changed_at": now}

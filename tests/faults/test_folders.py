@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deployments.dispatch import Dispatcher
-from nightcrew.ledger import arrivals, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, comparisons, dispatches, messages, scopes
 from tests.support.no_runs import NoRuns
 from tests.support.small_nights import make_raw, small_plan
 from tests.support.watched import Watched
@@ -130,6 +130,36 @@ def test_files_of_a_folder_that_does_not_answer_are_not_looked_for(bench: Watche
     assert (bench.space.notice_returned_files(), asked) == (0, [])
     monkeypatch.setattr(bench.space.database, "clock", lambda: now)
     assert (bench.space.notice_returned_files(), len(asked)) == (3, 3)
+
+
+def test_files_that_a_silent_folder_left_behind_hold_up_no_other_folder(bench: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They arrived, or their change time moved, and then their server went: whoever read them would wait until it is back."""
+    bench.watch(12)
+    back, look = threading.Event(), os.lstat
+
+    def lstat(path: str) -> os.stat_result:
+        if path == str(bench.folder):
+            back.wait(20)
+        return look(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("nightcrew.io.patience.os.lstat", lstat)
+        patch.setattr("nightcrew.ingest.ANSWER_S", 0.05)
+        patch.setattr("nightcrew.ingest.read_arrival", None)
+        away = bench.space.ingest()
+        back.set()
+    assert (away.files, away.again, {row.reason for row in bench.files()}) == (3, 3, {f"{arrivals.NOT_YET}its folder does not answer"})
+    assert bench.space.ingest().frames == 3
+    back.clear()
+    comparisons.doubt(bench.space.database, [row.path for row in bench.files()])
+    with monkeypatch.context() as patch:
+        patch.setattr("nightcrew.io.patience.os.lstat", lstat)
+        patch.setattr("nightcrew.ingest_again.ANSWER_S", 0.05)
+        patch.setattr("nightcrew.ingest_again.sha256_file", None)
+        away = bench.space.ingest()
+        back.set()
+    assert (away.compared, away.again) == (3, 3)
+    assert (bench.space.ingest().compared, bench.space.ingest().compared) == (3, 0)
 
 
 def test_a_link_put_in_a_files_place_is_never_followed(bench: Watched, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import update
@@ -60,8 +61,23 @@ def test_a_change_time_that_moved_asks_for_the_bytes_and_one_that_was_not_known_
         with shelf.database.read() as connection:
             assert comparisons.count_waiting(connection) == waiting
     assert shelf.file("a.fit") == replace(row, ctime_ns=5)  # until they are compared it is what was read
-    comparisons.settle(shelf.database, {row.id: 6}, [], [], [])
+    comparisons.settle(shelf.database, shelf.database.now(), {row.id: 6}, [], [], [])
     assert shelf.file("a.fit") == replace(row, ctime_ns=6)
+
+
+def test_what_is_doubted_while_it_is_compared_is_compared_again(shelf: Shelf) -> None:
+    """The bytes that were read may be those of before the doubt."""
+    shelf.put([Made("a.fit", header())])
+    row = shelf.file("a.fit")
+    comparisons.doubt(shelf.database, [row.path])
+    began, clock = shelf.database.now(), shelf.database.clock
+    shelf.database.clock = lambda: clock() + timedelta(seconds=1)
+    arrivals.record(shelf.database, [Seen(path=row.path, folder=FOLDER, size=row.size, mtime_ns=row.mtime_ns, ctime_ns=6)])
+    comparisons.doubt(shelf.database, [row.path])
+    for since, waiting in ((began, 1), (shelf.database.now(), 0)):
+        comparisons.settle(shelf.database, since, {row.id: 5}, [], [], [])
+        with shelf.database.read() as connection:
+            assert comparisons.count_waiting(connection) == waiting
 
 
 def test_what_nobody_watches_any_more_is_not_compared(shelf: Shelf) -> None:

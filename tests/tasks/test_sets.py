@@ -17,6 +17,9 @@ from hypothesis import strategies as st
 
 from flows.housekeeping import sweep_leftovers
 from nightcrew import ingest
+from nightcrew.errors import TransientError
+from nightcrew.io import sameness
+from nightcrew.io.structure import Fingerprinted, sha256_file
 from nightcrew.ledger import arrivals, claims, messages, products, scopes
 from nightcrew.ledger.rows import FILE_STATES
 from nightcrew.planning import set_snapshot
@@ -243,6 +246,28 @@ def test_an_earlier_product_that_was_damaged_meanwhile_does_not_stand_again(benc
     bench.settle()
     assert bench.products()["toy_sum all"].fingerprint == row.fingerprint
     assert sum_csv.read_text(encoding="utf-8") == "sum\n3.5\n"
+
+
+def test_an_earlier_product_that_cannot_be_read_now_keeps_its_set_from_nothing(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.whole(FILES)
+    row = bench.products()["toy_sum all"]
+    sum_csv = bench.settings.products.root / row.file("sum.csv").path
+    bench.drop({"set1/a.num": "7.25"})
+    bench.see()
+    bench.settle()
+    os.utime(sum_csv, ns=(1, 1))
+
+    def bad_block(path: Path, status: os.stat_result) -> Fingerprinted:
+        if path == sum_csv:
+            raise TransientError("sum.csv: cannot be read now (Input/output error)")
+        return sha256_file(path, status)
+
+    monkeypatch.setattr(sameness, "sha256_file", bad_block)
+    bench.drop({"set1/a.num": "1"})
+    bench.see()
+    bench.settle()
+    assert bench.products()["toy_sum all"].fingerprint == row.fingerprint
+    assert bench.scope().state == "closed"
 
 
 def test_a_lost_or_damaged_product_comes_back_the_same(bench: SetBench) -> None:
