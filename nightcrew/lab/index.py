@@ -29,6 +29,7 @@ MOST_ZEROS = 0.01  # of the pixels: above, the frame was cut short or the level 
 MOST_SATURATED = 0.5
 MOST_UNDEFINED = 0.01
 KINDS = ("BIAS", "DARK", "FLAT", "OPER")
+_COUNTS = ("NCOMBINE", "IMC_NFIL", "IMCF0000", "STACKCNT", "NSTACKED")  # frames that an image was made of
 _ROWS = 256  # read at a time
 
 
@@ -78,6 +79,11 @@ def verdict(check: PixelCheck, cards: dict[str, HeaderValue]) -> str:
     """Why a frame cannot be used; "" when it can."""
     if cards.get("BADSIZE") is True:
         return "BADSIZE: the raw file had the wrong size"
+    if "NCRECIPE" in cards:
+        return "a product of Nightcrew itself, not a raw frame"
+    for key in _COUNTS:
+        if (count := _number(cards, key)) is not None and count > 1:
+            return f"{key} {count:g}: combined of several frames, it is not raw"
     if check.undefined > MOST_UNDEFINED:
         return f"{100 * check.undefined:.3g} % of the pixels are undefined"
     if check.zeros > MOST_ZEROS:

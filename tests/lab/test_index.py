@@ -49,6 +49,9 @@ def test_more_than_one_percent_of_zeros_is_bad(tmp_path: Path, zeros: int, bad: 
         (np.full((10, 10), 65520, np.uint16), {}, "saturated"),
         (np.full((10, 10), 9, np.uint16), {}, "every pixel"),
         (None, {"BADSIZE": True}, "BADSIZE"),
+        (None, {"NCOMBINE": 20}, "NCOMBINE 20: combined of several frames"),
+        (None, {"IMC_NFIL": 5}, "combined of several frames"),
+        (None, {"NCRECIPE": "dark_master"}, "a product of Nightcrew itself"),
     ],
 )
 def test_other_unusable_frames(tmp_path: Path, pixels: object, cards: dict[str, object], said: str) -> None:
