@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +34,7 @@ def with_file(crew: Crew) -> Callable[[object, PlannedProduct], NewProduct]:
         name = f"{planned.recipe}_{planned.key}.{planned.fingerprint[:12]}.fits"
         crew.context.products_root.mkdir(exist_ok=True)
         (crew.context.products_root / name).write_bytes(b"pixels")
-        file = FileRow(role="image", path=name, sha256="0" * 64, size=6)
+        file = FileRow(role="image", path=name, sha256=hashlib.sha256(b"pixels").hexdigest(), size=6)
         return replace(fake_unit(context, planned), files=(file,))
 
     return unit
