@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import threading
@@ -13,11 +14,13 @@ import numpy as np
 import pytest
 
 from nightcrew.ledger import claims, messages
+from nightcrew.planning.lights import NO_BIAS
 from nightcrew.settings import FolderSettings, Settings
 from nightcrew.simulate import camera_file
-from reports import check, gather_lights, gather_service, views
+from reports import check, gather_lights, gather_service, gather_trends, views
 from reports.gather import gather_night
 from reports.gather_files import likeness
+from reports.gather_queries import Catalogued
 from reports.gather_service import MOST_NOTICES, told_once
 from reports.model import CalibrationCell, NightPage
 from reports.night_data import Archive, readable
@@ -508,3 +511,9 @@ def test_a_watched_folder_that_does_not_answer_holds_no_page_up(tmp_path: Path, 
     finally:
         answering.set()
     assert told == [(True, ""), (False, "It does not answer."), (False, "It does not exist or is not mounted.")]
+
+
+def test_a_sky_with_the_cameras_offset_in_it_is_no_point_of_a_trend() -> None:
+    one = Catalogued("2026-05-16", "V", 10.0, {"background": 500.0, "unit": "electron"}, ())
+    assert gather_trends._value(one, "background") == 50.0
+    assert gather_trends._value(dataclasses.replace(one, reasons=(NO_BIAS,)), "background") is None

@@ -161,3 +161,9 @@ def test_a_mail_names_the_worst_of_many_sets_and_counts_the_others() -> None:
         assert f"{300 - SETS_SHOWN} more sets changed" in text
     assert plain.count("- look") < 10 * SETS_SHOWN
     assert "- and 92 more on the page" in plain
+
+
+def test_a_trouble_of_an_empty_night_stands_once_in_the_plain_mail() -> None:
+    page = dataclasses.replace(samples.empty_night(), notices=(Notice(level="problem", text="The disk of the camera is away"),))
+    plain, _ = bodies(composed(morning(page)))
+    assert plain.count("The disk of the camera is away") == 1

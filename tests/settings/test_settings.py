@@ -227,3 +227,11 @@ def test_a_watched_folder_that_does_not_answer_hinders_no_command(tmp_path: Path
             Settings.load(written(folders + f'[[folders]]\npath = "{tmp_path}/raw/inner"\n'))
     finally:
         answers.set()
+
+
+@pytest.mark.parametrize(("name", "value", "told"), [("REPORTS__PASSWORD", "", "is empty"), ("PREFECT__AUTH", "crew:", "user:password")])
+def test_a_secret_without_letters_opens_no_door(monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str) -> None:
+    """A variable that was set to nothing by mistake is not taken for a password."""
+    monkeypatch.setenv(f"NIGHTCREW_{name}", value)
+    with pytest.raises(Refused, match=told):
+        Settings.load()
