@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from nightcrew.ingest import renormalise
+from nightcrew.io import sameness
+from nightcrew.io.structure import Fingerprinted, sha256_file
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.planning.snapshot import frames_of
 from tests import realdata
@@ -74,6 +78,26 @@ def test_the_same_profiles_mark_nothing(bench: Bench) -> None:
     same = again(bench, "")
     assert same.space.renormalise() == 0
     assert marks(same) == before
+
+
+def test_moved_change_times_have_no_file_read_whole_whose_header_says_nothing_new(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time.sleep(0.02)
+    for path in bench.folder.iterdir():
+        (tmp_path / path.name).hardlink_to(path)
+    read: list[Path] = []
+
+    def counted(path: Path, status: os.stat_result) -> Fingerprinted:
+        read.append(path)
+        return sha256_file(path, status)
+
+    monkeypatch.setattr(sameness, "sha256_file", counted)
+    ids = [scope.id for scope in bench.scopes()]
+    assert (renormalise(bench.space.database, bench.space.door, ids), read) == (set(), [])
+    assert again(bench, MENDED).space.renormalise() >= 1
+    timed = {path for path in bench.folder.iterdir() if not path.name.startswith("bias")}  # a bias of 0 s is one of 0 ms
+    assert (set(read), len(read)) == (timed, len(timed))  # what is new is taken over of bytes that were compared only
 
 
 def test_files_that_are_gone_or_changed_keep_what_the_ledger_says(bench: Bench) -> None:
