@@ -132,7 +132,7 @@ def not_raw(lookup: Lookup, profile: Profile) -> str:
     """
     for found in lookup.all(profile.keywords.processed):
         text = clean_text(found.value).upper()
-        done = bool(set(text) & set("DFM")) if found.keyword == "CALSTAT" else text not in _NOT_DONE
+        done = bool(set(text) & set("DFM")) if found.keyword == "CALSTAT" else _is_done(text)
         if done:
             return f"{found.shown}: the frame has been processed already, it is not raw"
     for found in lookup.all(profile.keywords.combined):
@@ -142,10 +142,15 @@ def not_raw(lookup: Lookup, profile: Profile) -> str:
     return ""
 
 
+def _is_done(text: str) -> bool:
+    """Does the value of a step's keyword, in capitals, say that the step was done?"""
+    return text not in _NOT_DONE and not text.startswith(("NO ", "NOT "))
+
+
 def bias_removed(lookup: Lookup, profile: Profile) -> bool:
     """Whether the camera or its program has taken the bias out."""
     for found in lookup.all(profile.keywords.bias_subtracted):
         text = clean_text(found.value).upper()
-        if ("B" in text) if found.keyword == "CALSTAT" else text not in _NOT_DONE:
+        if ("B" in text) if found.keyword == "CALSTAT" else _is_done(text):
             return True
     return False

@@ -158,7 +158,9 @@ def test_bias_alone_taken_out_leaves_a_frame() -> None:
     assert frame(SUBBIAS=True).bias_subtracted
 
 
-@pytest.mark.parametrize("value", ["no", "N", "off", "Not done", "skipped", "unknown", "n/a", "-", False, 0, 0.0, "  "])
+@pytest.mark.parametrize(
+    "value", ["no", "N", "off", "Not done", "No bias subtracted", "skipped", "unknown", "n/a", "-", False, 0, 0.0, "  "]
+)
 @pytest.mark.parametrize("keyword", ["ZEROCOR", "BIASCOR", "SUBBIAS"])
 def test_a_bias_that_was_left_in_is_not_taken_for_one_that_was_taken_off(keyword: str, value: Any) -> None:
     """Else no bias would be taken off the frame, and its level would stay in it."""
