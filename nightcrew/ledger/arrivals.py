@@ -93,9 +93,11 @@ def _record(connection: Connection, chunk: Mapping[bytes, Seen], now: str) -> in
         del values["path"], values["first_seen_at"]
         if values["to_read"] and old.sha256 and not values["kind"]:
             del values["kind"]  # what it is stands until it is read again: a plan made meanwhile still knows it
-        if (old.size, old.mtime_ns) == (chunk[key].size, chunk[key].mtime_ns):
+        moved = chunk[key].ctime_ns not in (0, old.ctime_ns)
+        unhashed = bool(old.ctime_ns) and not old.sha256 and old.state == "rejected"  # nothing to compare with, and it may be mended
+        if (old.size, old.mtime_ns) == (chunk[key].size, chunk[key].mtime_ns) and not (moved and unhashed):
             back += [old] if old.vanished else []
-            if chunk[key].ctime_ns not in (0, old.ctime_ns):
+            if moved:
                 (doubted if old.ctime_ns and old.sha256 else timed).append(key)
             continue
         if not values["to_read"] and old.frame_id is not None:

@@ -448,6 +448,25 @@ def test_a_raw_file_of_the_same_size_and_time_that_is_not_the_same_goes_into_not
     assert told == [f"{victim.name} holds other content than was read, under the same size and modification time: read again"]
 
 
+def test_a_file_over_which_reading_broke_down_is_read_again_when_its_change_time_moved(
+    bench: Bench, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no hash that its bytes could be compared with; a sound copy with the old size and time may lie there now."""
+    bench.folder = shutil.copytree(raw, tmp_path / "raw")
+    bench.see()
+    with monkeypatch.context() as patch:
+        patch.setattr("nightcrew.ingest.check", None)
+        bench.ingest()
+    victim = bench.files()[0]
+    assert (victim.state, victim.sha256) == ("rejected", "")
+    path = Path(os.fsdecode(victim.path))
+    bench.see()
+    assert bench.space.ingest().files == 0  # nothing moved
+    put_in_place(path, path.read_bytes())
+    bench.see()
+    assert (bench.space.ingest().files, next(row for row in bench.files() if row.id == victim.id).state) == (1, "waiting")
+
+
 def test_files_whose_change_time_moved_are_used_and_nothing_is_made_again(done: Bench, tmp_path: Path) -> None:
     """Permissions, links and names change the time, not the content: each is compared once, and closed nights stay closed."""
     bench = done
