@@ -73,6 +73,7 @@ class Dispatcher:
         self._future_at_s = clock()
         self._morning_at_s = clock() + _MORNING_PATIENCE_S  # a schedule that is late because we were away fires by itself
         self._paused = False
+        self._room_at_s = clock()
         self._doubted: dict[int, float] = {}  # dispatch row -> since when nobody seems to work on its run
         self._waiting: dict[int, float] = {}  # dispatch row -> since when its run waits for a runner
         self._busy_s = clock()  # when a run of ours was last seen to be worked on
@@ -241,12 +242,15 @@ class Dispatcher:
 
         A disk that cannot be asked pauses as a full one does: what needs no room (reading what arrived, the mail) goes on.
         """
+        if self._clock() < self._room_at_s:
+            return not self._paused
         try:
             room = tightest(self._space.settings)
             enough = room.enough
             text = f"goes on, there is room again: {room.words}" if enough else f"paused, the disk is nearly full: {room.words}"
         except OSError as error:
             enough, text = False, f"paused, a disk cannot be asked for its room: {error}"
+            self._room_at_s = self._clock() + _ALIVE_EVERY_S  # each look at one that does not answer leaves somebody waiting for it
         if enough is self._paused:
             self._paused = not enough
             self._untold.append(("disk", "problem" if self._paused else "info", text))

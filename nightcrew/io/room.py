@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from nightcrew.io.patience import answers
 from nightcrew.settings import Settings
 
+ANSWER_S = 5.0  # how long a disk is waited for
 _UNITS = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -50,10 +54,19 @@ def tightest(settings: Settings) -> Room:
     Raises
     ------
     OSError
-        A disk cannot be asked.
+        A disk cannot be asked, or does not answer (a share whose server is gone).
     """
     roots = (settings.products.root, settings.state.root, settings.reports.root)
-    return min((room_of(root, settings.limits.disk_reserve_bytes) for root in roots), key=lambda room: room.free)
+    given = answers({root: partial(room_of, root, settings.limits.disk_reserve_bytes) for root in roots}, ANSWER_S)
+    rooms: list[Room] = []
+    for root in roots:
+        one = given.get(root)
+        if one is None:
+            raise TimeoutError(errno.ETIMEDOUT, "does not answer", str(root))
+        if isinstance(one, Exception):
+            raise one
+        rooms.append(one)
+    return min(rooms, key=lambda room: room.free)
 
 
 def shown_bytes(count: int) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -650,8 +651,34 @@ def test_a_disk_that_cannot_be_asked_pauses_the_nights_and_nothing_else(world: W
     assert told.startswith("paused, a disk cannot be asked")
     assert str(root) in told
     stale[0] = False
-    world.step()
-    assert len(world.runs.asked) == 2
+    world.step(61)
+    assert "night" in [flow for _, flow, _ in world.runs.asked]
+
+
+def test_a_disk_that_does_not_answer_pauses_the_nights_and_keeps_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, back, asked = world.space.settings.reports.root, threading.Event(), []
+    root.mkdir(parents=True, exist_ok=True)
+
+    def usage(place: Path) -> SimpleNamespace:
+        asked.append(Path(place))
+        if Path(place) == root:
+            back.wait(30)
+        return SimpleNamespace(free=10**13)
+
+    monkeypatch.setattr("nightcrew.io.room.ANSWER_S", 0.1)
+    monkeypatch.setattr("nightcrew.io.room.shutil.disk_usage", usage)
+    world.scope()
+    world.arrival(b"/raw/a.fit")
+    for _ in range(5):
+        world.step()
+    assert [flow for _, flow, _ in world.runs.asked] == ["ingest"]
+    assert asked.count(root) == 1  # not at every step
+    with world.database.read() as connection:
+        (told,) = [text for _, source, _, text in messages.happenings(connection, "") if source == "disk"]
+    assert "does not answer" in told
+    back.set()
+    world.step(61)
+    assert "night" in [flow for _, flow, _ in world.runs.asked]
 
 
 def test_a_full_disk_pauses_and_room_goes_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
