@@ -39,6 +39,7 @@ def compare_doubted(database: Database, limit: int, most_bytes: int = _MOST_BYTE
     began = database.now()
     with database.read() as connection:
         rows = comparisons.doubted(connection, limit)
+        began = max(began, comparisons.last_doubt(connection))  # it may lie ahead, where the clock was set back
     chosen: list[PathRow] = []
     total = 0
     for row in rows:

@@ -29,6 +29,11 @@ def doubted(connection: Connection, limit: int) -> list[PathRow]:
     return [row_of(row) for row in rows]
 
 
+def last_doubt(connection: Connection) -> str:
+    """When the last of the files that wait to be compared was doubted, "" when there is none."""
+    return str(connection.execute(select(func.max(path.c.changed_at)).where(*_WANTED)).scalar_one() or "")
+
+
 def count_waiting(connection: Connection) -> int:
     """How many files wait to be ingested or compared."""
     wanted = select(func.count()).select_from(path).where(*_WANTED)

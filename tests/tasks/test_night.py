@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -488,6 +489,18 @@ def test_files_whose_change_time_moved_are_used_and_nothing_is_made_again(done: 
     assert bench.products() == before
     bench.see()
     assert bench.space.ingest().compared == 0
+
+
+def test_a_file_that_was_doubted_before_the_clock_was_set_back_is_compared_once(bench: Bench, raw: Path, tmp_path: Path) -> None:
+    bench.folder = shutil.copytree(raw, tmp_path / "raw")
+    bench.see()
+    bench.ingest()
+    database = bench.space.database
+    clock = database.clock
+    database.clock = lambda: clock() + timedelta(minutes=20)
+    comparisons.doubt(database, [bench.files()[0].path])
+    database.clock = clock
+    assert [bench.space.ingest().compared for _ in range(2)] == [1, 0]
 
 
 def test_a_file_that_cannot_be_compared_now_is_compared_when_its_disk_is_back(bench: Bench, raw: Path, tmp_path: Path) -> None:
