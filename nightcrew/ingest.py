@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,8 +27,9 @@ from nightcrew.ingest_again import ANSWER_S, compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
 from nightcrew.io.patience import silent_folders
 from nightcrew.io.sameness import is_unchanged
+from nightcrew.io.source import shown
 from nightcrew.io.structure import Structure, check, sha256_file
-from nightcrew.ledger import arrivals, exposures
+from nightcrew.ledger import arrivals, exposures, messages
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import Reading, header_hash
@@ -184,26 +186,66 @@ def _in_threads(door: Door, rows: Sequence[PathRow]) -> list[Reading | _Postpone
         return list(pool.map(attempt, rows))
 
 
-def renormalise(database: Database, door: Door, scope_ids: Iterable[int]) -> set[int]:
-    """Read the headers of known files anew with the profiles of now; the scopes in which something changed.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renormalised:
+    """Known files whose headers were read anew: the scopes in which something changed, and the files that could not be read now."""
+
+    scopes: frozenset[int]
+    unread: tuple[int, ...]  # path ids
+
+
+def renormalise(database: Database, door: Door, scope_ids: Iterable[int], path_ids: Collection[int] | None = None) -> Renormalised:
+    """Read the headers of known files anew with the profiles of now; of these scopes and of none, or only of ``path_ids`` among them.
 
     A frame may change its values, its night or the exposure that it is; a file that was rejected may become a frame, and
     the other way round.  The bytes are not hashed again: a file that is gone or changed keeps what the ledger says of it.
+    One that cannot be read now keeps it, too, until it can; that is told.
     """
     with database.read() as connection:
         rows = [row for scope_id in scope_ids for row in arrivals.of_scope(connection, scope_id)]
         rows += arrivals.without_scope(connection)
         rows = [row for row in rows if row.folder not in door.sets]  # files of sets have no headers that a profile could mend
+        rows = [row for row in rows if path_ids is None or row.id in path_ids]
         before = exposures.header_hashes(connection, [row.frame_id for row in rows if row.frame_id is not None])
-    readings = [reading for row in rows if (reading := _read_again(row, door, before)) is not None]
-    return exposures.store(database, tell_apart(database, readings), late=False) if readings else set()
+    silent = silent_folders({row.folder for row in rows}, ANSWER_S)
+    readings: list[Reading] = []
+    unread: list[PathRow] = []
+    for row in rows:
+        try:
+            reading = _read_again(row, door, before, silent)
+        except (TransientError, OSError):
+            unread.append(row)
+        else:
+            readings += [reading] if reading is not None else []
+    if path_ids is None:
+        _tell(database, "warning", unread, "could not be read when a profile had changed, and keep the values of the earlier one")
+    else:
+        read = [row for row in rows if row not in unread]
+        _tell(database, "info", read, "that could not be read when a profile had changed were read, and have its values")
+    touched = exposures.store(database, tell_apart(database, readings), late=False) if readings else set()
+    return Renormalised(scopes=frozenset(touched), unread=tuple(row.id for row in unread))
 
 
-def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading | None:
-    """What a file's header says now; None when that is nothing new, or cannot be said."""
+def _tell(database: Database, level: str, rows: Sequence[PathRow], what: str) -> None:
+    by_scope: dict[int | None, list[PathRow]] = defaultdict(list)
+    for row in rows:
+        by_scope[row.scope_id].append(row)
+    for scope_id, members in by_scope.items():
+        files = "1 file" if len(members) == 1 else f"{len(members)} files"
+        named = shown(members[0].path.decode(errors="surrogateescape"))
+        messages.happened(database, "ingest", level, f"{files} {what}, such as {named}", scope_id)
+
+
+def _read_again(row: PathRow, door: Door, before: Mapping[int, str], silent: Collection[str]) -> Reading | None:
+    """What a file's header says now; None when that is nothing new, or when the file is not the one that the ledger knows.
+
+    Raises ``TransientError`` or ``OSError`` when it cannot be read now.
+    """
     was_frame = row.frame_id is not None
     if row.vanished or row.to_read or not row.sha256 or not (was_frame or row.state == "rejected"):
         return None
+    if row.folder in silent:
+        raise TransientError("its folder does not answer")
     path = Path(os.fsdecode(row.path))
     try:
         seen = path.lstat()
@@ -217,5 +259,5 @@ def _read_again(row: PathRow, door: Door, before: Mapping[int, str]) -> Reading 
             new = row.frame_id is None or header_hash(reading.header) != before.get(row.frame_id)
         # Last, since it may take the whole file: a backup by hard links moves the change times of all that there is.
         return reading if new and is_unchanged(path, seen, row) else None
-    except (TransientError, OSError):
-        return None
+    except (FileNotFoundError, NotADirectoryError):
+        return None  # moved or deleted: the watcher's to tell

@@ -165,10 +165,14 @@ class Workspace:
         with self.database.read() as connection:
             signs = messages.signs_of_life(connection)
         touched: set[int] = set()
-        known = signs.get("profiles", ("", ""))[1]
-        if known != profiles:
-            touched |= renormalise(self.database, self.door, self._remade_unasked()) if known else set()
-            messages.alive(self.database, "profiles", profiles)
+        known, _, waiting = signs.get("profiles", ("", ""))[1].partition(" ")
+        if known != profiles or waiting:
+            unread: tuple[int, ...] = ()
+            if known:
+                only = {int(path_id) for path_id in waiting.split(",")} if known == profiles else None
+                done = renormalise(self.database, self.door, self._remade_unasked(), only)
+                touched, unread = touched | done.scopes, done.unread
+            messages.alive(self.database, "profiles", f"{profiles} {','.join(map(str, unread))}".rstrip())
         known = signs.get("decisions", ("", ""))[1]
         if known != decisions:
             asked = self._remade_unasked() if known else []

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nightcrew.ingest import renormalise
-from nightcrew.io import sameness
+from nightcrew.errors import TransientError
+from nightcrew.ingest import Renormalised, renormalise
+from nightcrew.io import sameness, structure
 from nightcrew.io.structure import Fingerprinted, sha256_file
+from nightcrew.ledger import messages
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.planning.snapshot import frames_of
 from tests import realdata
@@ -94,7 +96,7 @@ def test_moved_change_times_have_no_file_read_whole_whose_header_says_nothing_ne
 
     monkeypatch.setattr(sameness, "sha256_file", counted)
     ids = [scope.id for scope in bench.scopes()]
-    assert (renormalise(bench.space.database, bench.space.door, ids), read) == (set(), [])
+    assert (renormalise(bench.space.database, bench.space.door, ids), read) == (Renormalised(scopes=frozenset(), unread=()), [])
     assert again(bench, MENDED).space.renormalise() >= 1
     timed = {path for path in bench.folder.iterdir() if not path.name.startswith("bias")}  # a bias of 0 s is one of 0 ms
     assert (set(read), len(read)) == (timed, len(timed))  # what is new is taken over of bytes that were compared only
@@ -126,3 +128,37 @@ def test_a_rejected_file_becomes_a_frame_and_a_frame_a_rejected_file(bench: Benc
     back = again(without, "")
     back.space.renormalise()
     assert {name: row.header for name, row in frames(back).items()} == {name: row.header for name, row in before.items()}
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), TransientError("the share does not answer")])
+def test_a_file_that_cannot_be_read_when_a_profile_changes_is_read_when_it_can(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """It is told that its values are old ones, and again that they are not any more; nothing else waits for it, or is read with it."""
+    before = {name: row.header.exposure_s for name, row in frames(bench).items() if row.header.exposure_s}
+    name = min(before)
+    mended = again(bench, MENDED)
+    looked: list[str] = []
+    away = True
+
+    def check(path: Path, **options: int) -> object:
+        looked.append(path.name)
+        if path.name == name and away:
+            raise error
+        return structure.check(path, **options)
+
+    monkeypatch.setattr("nightcrew.ingest.check", check)
+    assert mended.space.renormalise() >= 1
+    assert [other for other, value in before.items() if frames(mended)[other].header.exposure_s == value] == [name]
+    looked.clear()
+    assert mended.space.renormalise() == 0
+    away = False
+    assert mended.space.renormalise() == 1
+    assert looked == [name, name]
+    assert frames(mended)[name].header.exposure_s == pytest.approx((before[name] or 0) / 1000)
+    assert mended.space.renormalise() == 0
+    assert looked == [name, name]
+    with mended.space.database.read() as connection:
+        told = [(level, text) for _, source, level, text in messages.happenings(connection, "") if source == "ingest"]
+    assert [level for level, _ in sorted(told)] == ["info", "warning"]
+    assert all(name in text and text.startswith("1 file ") for _, text in told)
