@@ -5,9 +5,10 @@ One frame of the night's 10 s cadence comes every ``gap`` seconds, every hundred
 of their own in headers and in some pixels; the sky is the same.
 
 4,000 lights of 2048^2 are 34 GB of raw frames and 170 GB of products.  ``--room`` names a folder in memory for both, and the bytes
-of a light are given back to it (the file keeps its size and times, its pixels become a hole) once it was reduced: nothing of the
-service looks at them again before the night closes, and it does not close while it is measured.  Ledger, logs and Prefect's
-database stay on the disk.
+of a light are given back to it (the file keeps its size and times, its pixels become a hole) once it was reduced and measured:
+nothing of the service needs them again before the night closes, and it does not close while it is measured.  The change time, which
+nobody can keep, is told to the ledger: to the service such a file would be one that was exchanged.  Ledger, logs and Prefect's database
+stay on the disk.
 
 Where frames come faster than this machine reduces them, those that wait fill the memory.  Below ``LEAST_FREE_GB`` the next frame
 waits until there is room, and the seconds are told: that is the machine's bound, not the service's.
@@ -36,7 +37,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from benchmarks.spent import ROOT, Command, nightcrew, run
 from benchmarks.table import Line, as_text, failed
@@ -295,7 +296,7 @@ def size_mb(folder: Path, pattern: str = "*") -> float:
 
 
 class Room:
-    """Gives the bytes of reduced lights back: holes in their raw frames and products, sizes and times as they were."""
+    """Gives the bytes of measured lights back: holes in their raw frames and products, sizes and times as they were."""
 
     def __init__(self, service: Running) -> None:
         self._service = service
@@ -306,25 +307,34 @@ class Room:
 
     def _watch(self) -> None:
         while not self._stop.wait(ROOM_EVERY_S):
-            for name in self._done():
+            raws, products = self._done()
+            for name in products:
                 punch(name)
+            changed = [{"name": name, "at": punch(name)} for name in raws]
+            if changed:
+                statement = update(path).where(path.c.path == bindparam("name")).values(ctime_ns=bindparam("at"))
+                with self._service.space.database.write() as connection:
+                    connection.execute(statement, changed)
 
-    def _done(self) -> list[bytes]:
-        """Raw frames and products of the lights that were reduced since we asked last."""
+    def _done(self) -> tuple[set[bytes], set[bytes]]:
+        """Raw frames and products of the lights whose catalogue was made since we asked last."""
+        of_catalogue = product_input.alias()
         of_light = (
             select(claim.c.id, path.c.path, product.c.files)
-            .join(product, product.c.fingerprint == claim.c.fingerprint)
+            .join(measured := product.alias(), measured.c.fingerprint == claim.c.fingerprint)
+            .join(of_catalogue, of_catalogue.c.product_id == measured.c.id)
+            .join(product, product.c.fingerprint == of_catalogue.c.input_fingerprint)
             .join(product_input, product_input.c.product_id == product.c.id)
             .join(path, path.c.frame_id == product_input.c.frame_id)
-            .where(claim.c.id > self._last, claim.c.state == "done", claim.c.recipe == "reduce_light")
+            .where(claim.c.id > self._last, claim.c.state == "done", claim.c.recipe == "photometry", product.c.recipe == "reduce_light")
             .order_by(claim.c.id)
         )
         with self._service.space.database.read() as connection:
             rows = connection.execute(of_light).all()
         self._last = max((row.id for row in rows), default=self._last)
         root = self._service.settings.products.root
-        files = {os.fsencode(root / one["path"]) for row in rows for one in json.loads(row.files) if one["path"].endswith(".fits")}
-        return sorted(files | {row.path for row in rows})
+        products = {os.fsencode(root / one["path"]) for row in rows for one in json.loads(row.files) if one["path"].endswith(".fits")}
+        return {row.path for row in rows}, products
 
     def stop(self) -> None:
         """Give no more back."""
@@ -332,8 +342,8 @@ class Room:
         self._thread.join()
 
 
-def punch(name: bytes) -> None:
-    """A hole in the place of everything but the head of a file."""
+def punch(name: bytes) -> int:
+    """A hole in the place of everything but the head of a file; its change time then, in ns."""
     descriptor = os.open(name, os.O_RDWR)
     try:
         seen = os.fstat(descriptor)
@@ -343,6 +353,7 @@ def punch(name: bytes) -> None:
             if ctypes.CDLL(None, use_errno=True).fallocate(descriptor, keep_size | hole, start, length):
                 raise OSError(ctypes.get_errno(), f"no hole can be made in {os.fsdecode(name)}")
             os.utime(descriptor, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+        return os.fstat(descriptor).st_ctime_ns
     finally:
         os.close(descriptor)
 
