@@ -5,10 +5,10 @@ One frame of the night's 10 s cadence comes every ``gap`` seconds, every hundred
 of their own in headers and in some pixels; the sky is the same.
 
 4,000 lights of 2048^2 are 34 GB of raw frames and 170 GB of products.  ``--room`` names a folder in memory for both, and the bytes
-of a light are given back to it (the file keeps its size and times, its pixels become a hole) once it was reduced and measured:
-nothing of the service needs them again before the night closes, and it does not close while it is measured.  The change time, which
-nobody can keep, is told to the ledger: to the service such a file would be one that was exchanged.  Ledger, logs and Prefect's database
-stay on the disk.
+of a light are given back to it (the file keeps its size and times, its pixels become a hole) once it was reduced.  To the service that
+would be a file that was exchanged and a product that was damaged: the ledger is told the change time of the one and the hash of the
+other.  So catalogues are made of empty lights; the night does not close while it is measured.  Ledger, logs and Prefect's database stay
+on the disk.
 
 Where frames come faster than this machine reduces them, those that wait fill the memory.  Below ``LEAST_FREE_GB`` the next frame
 waits until there is room, and the seconds are told: that is the machine's bound, not the service's.
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -37,7 +38,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import select, update
 
 from benchmarks.spent import ROOT, Command, nightcrew, run
 from benchmarks.table import Line, as_text, failed
@@ -55,6 +56,7 @@ CADENCE_S = 10.0
 BURST_EVERY, BURST = 100, 10
 SAMPLE_S = 5.0
 ROOM_EVERY_S, HEAD_BYTES = 2.0, 1 << 16
+ZEROS = memoryview(bytes(1 << 20))
 PACKAGES = ("nightcrew", "reports", "tasks", "flows", "watchers", "deployments")
 OWN = ("watcher", "dispatcher", "runner", "pages")
 LEAST_FREE_GB = 4.0
@@ -296,7 +298,7 @@ def size_mb(folder: Path, pattern: str = "*") -> float:
 
 
 class Room:
-    """Gives the bytes of measured lights back: holes in their raw frames and products, sizes and times as they were."""
+    """Gives the bytes of reduced lights back: holes in their raw frames and products, sizes and times as they were."""
 
     def __init__(self, service: Running) -> None:
         self._service = service
@@ -307,39 +309,49 @@ class Room:
 
     def _watch(self) -> None:
         while not self._stop.wait(ROOM_EVERY_S):
-            raws, products = self._done()
-            for name in products:
-                punch(name)
-            changed = [{"name": name, "at": punch(name)} for name in raws]
-            if changed:
-                statement = update(path).where(path.c.path == bindparam("name")).values(ctime_ns=bindparam("at"))
-                with self._service.space.database.write() as connection:
-                    connection.execute(statement, changed)
+            for product_id, raw, files in self._done():
+                self._give_back(product_id, raw, json.loads(files))
 
-    def _done(self) -> tuple[set[bytes], set[bytes]]:
-        """Raw frames and products of the lights whose catalogue was made since we asked last."""
-        of_catalogue = product_input.alias()
+    def _give_back(self, product_id: int, raw: bytes, files: list[dict[str, str]]) -> None:
+        root = self._service.settings.products.root
+        images = [one for one in files if one["path"].endswith(".fits")]
+        for one in images:
+            one["sha256"] = hash_with_hole(os.fsencode(root / one["path"]))
+        for one in images:
+            punch(os.fsencode(root / one["path"]))
+        with self._service.space.database.write() as connection:
+            connection.execute(update(product).where(product.c.id == product_id).values(files=json.dumps(files)))
+            connection.execute(update(path).where(path.c.path == raw).values(ctime_ns=punch(raw)))
+
+    def _done(self) -> list[tuple[int, bytes, str]]:
+        """Product, raw frame and files of the lights that were reduced since we asked last."""
         of_light = (
-            select(claim.c.id, path.c.path, product.c.files)
-            .join(measured := product.alias(), measured.c.fingerprint == claim.c.fingerprint)
-            .join(of_catalogue, of_catalogue.c.product_id == measured.c.id)
-            .join(product, product.c.fingerprint == of_catalogue.c.input_fingerprint)
+            select(claim.c.id.label("claim_id"), product.c.id, path.c.path, product.c.files)
+            .join(product, product.c.fingerprint == claim.c.fingerprint)
             .join(product_input, product_input.c.product_id == product.c.id)
             .join(path, path.c.frame_id == product_input.c.frame_id)
-            .where(claim.c.id > self._last, claim.c.state == "done", claim.c.recipe == "photometry", product.c.recipe == "reduce_light")
+            .where(claim.c.id > self._last, claim.c.state == "done", claim.c.recipe == "reduce_light")
             .order_by(claim.c.id)
         )
         with self._service.space.database.read() as connection:
             rows = connection.execute(of_light).all()
-        self._last = max((row.id for row in rows), default=self._last)
-        root = self._service.settings.products.root
-        products = {os.fsencode(root / one["path"]) for row in rows for one in json.loads(row.files) if one["path"].endswith(".fits")}
-        return {row.path for row in rows}, products
+        self._last = max((row.claim_id for row in rows), default=self._last)
+        return [(row.id, row.path, row.files) for row in rows]
 
     def stop(self) -> None:
         """Give no more back."""
         self._stop.set()
         self._thread.join()
+
+
+def hash_with_hole(name: bytes) -> str:
+    """The hash that a file will have with its hole."""
+    with Path(os.fsdecode(name)).open("rb") as file:
+        head, size = file.read(HEAD_BYTES), os.fstat(file.fileno()).st_size
+    digest = hashlib.sha256(head)
+    for left in range(size - len(head), 0, -len(ZEROS)):
+        digest.update(ZEROS[:left])
+    return digest.hexdigest()
 
 
 def punch(name: bytes) -> int:
