@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from deployments.cli.common import ConfigOption, JsonOption, open_space, say, say_json
+from deployments.cli.common import ConfigOption, JsonOption, open_ledger, say, say_json
 from reports.beside import Beside
 
 if TYPE_CHECKING:
     from nightcrew.ledger.rows import ScopeRow
+    from nightcrew.settings import Settings
     from tasks.workspace import Workspace
 
 
@@ -31,12 +32,17 @@ def report(
 
     if resend and not morning:
         raise Refused("--resend needs --morning DATE")
-    space = open_space(config)
-    found = _known(space, night)
+    from nightcrew.settings import Settings
+
+    settings = Settings.load(config)
+    found = _known(settings, night)
     of_set = next((row for row in found if row.kind != "night"), None)
-    # Before the imports, where files came since the page was written: what draws is loaded by another processor meanwhile.
+    # Before the longer imports, where files came since the page was written: what draws is loaded by another processor meanwhile.
     new = of_set is None and len(os.sched_getaffinity(0)) > 1 and any(row.mark > row.reported_mark for row in found)
     with Beside() if new else nullcontext() as beside:
+        from deployments.reduction import reopened
+
+        space = reopened(settings)
         said = _written(space, found[0].name if night == "last" and found else night, of_set, beside)
     from flows.post import deliver_queued, requeue
     from flows.reporting import queue_morning
@@ -87,15 +93,18 @@ def _written(space: Workspace, night: str, of_set: ScopeRow | None, beside: Besi
     return _Said(page.path, page.revision, page.changed, verdict.status, verdict.word, verdict.sentence, page.faults)
 
 
-def _known(space: Workspace, what: str) -> list[ScopeRow]:
+def _known(settings: Settings, what: str) -> list[ScopeRow]:
     """What ``what`` names: nights of all instruments, or a set; a night that nobody knows has an empty page."""
     from deployments.cli.common import scopes_named
     from nightcrew.errors import Refused
 
-    with space.database.read() as connection:
-        try:
+    database = open_ledger(settings)
+    try:
+        with database.read() as connection:
             return scopes_named(connection, what)
-        except Refused:
-            if what == "last":
-                raise
-            return []
+    except Refused:
+        if what == "last":
+            raise
+        return []
+    finally:
+        database.close()
