@@ -25,7 +25,7 @@ from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
 from nightcrew.ingest_again import ANSWER_S, compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
-from nightcrew.io.patience import silent_folders
+from nightcrew.io.patience import folders_of, silent_folders, while_they_answer
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.io.source import shown
 from nightcrew.io.structure import Structure, check, sha256_file
@@ -136,7 +136,7 @@ class _Postponed:
 
 def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     try:
-        return read_arrival(row, door)
+        return while_they_answer(partial(read_arrival, row, door), folders_of([row.path]))
     except TransientError as error:
         return _Postponed(row.id, str(error))  # if it is gone the next sweep says so: a share may only be away for a moment
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
@@ -212,7 +212,7 @@ def renormalise(database: Database, door: Door, scope_ids: Iterable[int], path_i
     unread: list[PathRow] = []
     for row in rows:
         try:
-            reading = _read_again(row, door, before, silent)
+            reading = while_they_answer(partial(_read_again, row, door, before, silent), _raw_of(row, silent))
         except (TransientError, OSError):
             unread.append(row)
         else:
@@ -234,6 +234,11 @@ def _tell(database: Database, level: str, rows: Sequence[PathRow], what: str) ->
         files = "1 file" if len(members) == 1 else f"{len(members)} files"
         named = shown(members[0].path.decode(errors="surrogateescape"))
         messages.happened(database, "ingest", level, f"{files} {what}, such as {named}", scope_id)
+
+
+def _raw_of(row: PathRow, silent: Collection[str]) -> dict[bytes, bytes]:
+    """What is asked while a known file is read again: nothing where it is not opened at all."""
+    return {} if row.vanished or row.folder in silent else folders_of([row.path])
 
 
 def _read_again(row: PathRow, door: Door, before: Mapping[int, str], silent: Collection[str]) -> Reading | None:
