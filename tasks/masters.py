@@ -21,11 +21,13 @@ from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow, worst
+from nightcrew.planning.groups import BIAS_WITNESS
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
+from tasks.bias_told import frames_without_bias
 from tasks.context import UnitContext
 from tasks.flat_models import flat_models
 from tasks.frames_in import Look, file_of, look, pixels_of
@@ -163,7 +165,8 @@ def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
     bias = [i for i in planned.inputs if i.role == "bias_master"]
     planes = [(science(context, bias[0].fingerprint), 1.0)] if bias else []
-    return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
+    per_frame = [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks]
+    return _level_master(context, planned, stack, per_frame, frames_without_bias(context, planned, stack.frames))
 
 
 def _level_master(
@@ -294,6 +297,8 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     stack.drop(_unusable(stack, calibrate, limits))
     grade, reasons = _without_oddly_lit(planned, stack, calibrate)
     _require_frames(planned, stack)
+    of_bias = frames_without_bias(context, planned, stack.frames)
+    grade, reasons = worst(grade, of_bias[0]), (*reasons, *of_bias[1])
     per_frame = [calibrate(f, s)[0] for f, s in zip(stack.frames, stack.looks, strict=True)]
     done = _combine(context, planned, stack, per_frame)
     level = float(np.nanmedian(done.result))
@@ -317,7 +322,7 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
     rows: dict[str, tuple[ProductRow, Image]] = {}
     models = flat_models(context, planned)
     for item in planned.inputs:
-        if item.frame is None and item.role != MODEL_ROLE:
+        if item.frame is None and item.role not in (MODEL_ROLE, BIAS_WITNESS):
             row = context.product(item.fingerprint)
             rows[item.fingerprint] = (row, read_image_product(context.file(row, "image")).science)
 
