@@ -70,7 +70,7 @@ def rate(raw: Path, work: Path, count: int, *, cosmic: bool) -> float:
 def page(work: Path) -> float:
     """Seconds for the page of a night of 500 small lights, with their reduced frames and catalogues, drawn for the first time."""
     from deployments.reduction import Wishes
-    from flows.reporting import write_page
+    from flows.pages import write_page
     from nightcrew.simulate.night import simulate_night
     from nightcrew.simulate.plan import short_night
 

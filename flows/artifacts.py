@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from flows.reporting import link_of
+from flows.pages import link_of
 from nightcrew.ledger import arrivals, products
 from nightcrew.ledger.rows import ScopeRow
 from nightcrew.recipes.catalogue import RECIPES

@@ -10,10 +10,11 @@ from prefect.runtime import flow_run, task_run
 from flows.artifacts import link_to_report
 from flows.housekeeping import Tidied, tidy
 from flows.opened import workspace
+from flows.pages import local_now
 from flows.parent import die_with_parent
 from flows.policy import RETRIES, our_task
 from flows.post import deliver_queued
-from flows.reporting import local_now, queue_morning
+from flows.reporting import queue_morning
 from flows.signing import sign_run
 from nightcrew.ledger.messages import MailRow
 

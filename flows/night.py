@@ -12,9 +12,9 @@ from prefect import flow, tags
 from flows.artifacts import link_to_report, tell_of_masters, tell_of_products, tell_of_rejected
 from flows.executor import make_with_prefect
 from flows.opened import workspace
+from flows.pages import report_when_closed
 from flows.parent import die_with_parent
 from flows.policy import our_task
-from flows.reporting import report_when_closed
 from flows.signing import sign_run
 from flows.tagging import tag_run
 from nightcrew.errors import Refused

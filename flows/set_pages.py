@@ -6,31 +6,27 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from nightcrew.frames.site import night_span
 from nightcrew.ledger import arrivals, messages, scopes
 from nightcrew.ledger.arrivals import PathRow
-from nightcrew.ledger.database import iso
 from nightcrew.ledger.rows import FILE_STATES, ProductRow, ScopeRow
 from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.planning.set_states import is_of_one_file
 from nightcrew.recipes.catalogue import RECIPES
-from reports import gather_files, names
+from reports import gather_files
 from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
 from reports.analysis_html import Standing
 from reports.commands import all_asking, asking, command, own_config
 from reports.gather_service import told_once
-from reports.model import AnalysisSection, Notice, ScopeKind
+from reports.model import Notice, ScopeKind
 from reports.night_data import name_of, why
-from reports.revisions import read_stored
 from reports.set_pages import PublishedSet, SetPage, publish_set
 from reports.summary import Quantity, Summary
 from reports.text import minute, plural
-from reports.values import KeyNumber
 from tasks.kinds import KINDS
 from tasks.naming import folder_of_files
 from tasks.standing import AnySnapshot
@@ -216,30 +212,3 @@ def _rejected(files: Sequence[PathRow], config: str) -> Iterable[str]:
         first = rejected[0]
         more = f", the first {name_of(first)}" if len(rejected) > 1 else f" ({name_of(first)})"
         yield f"{plural(len(rejected), 'file was', 'files were')} rejected{more}: {first.reason} ({asking(why(name_of(first)), config)})"
-
-
-def sections_of_night(space: Workspace, night: str) -> tuple[AnalysisSection, ...]:
-    """The sets whose pages changed between the mail before a night and the night's end: short, with links to the pages."""
-    try:
-        start, end = night_span(night, space.site)
-    except ValueError:
-        return ()
-    zone, (hour, _, minutes) = ZoneInfo(space.settings.site.timezone), space.settings.reports.time.partition(":")
-    mailed = start.astimezone(zone).replace(hour=int(hour), minute=int(minutes))
-    since = min(mailed, start) if mailed <= start else mailed - timedelta(days=1)
-    with space.database.read() as connection:
-        reported = messages.sets_reported(connection, iso(since), iso(end))
-    return tuple(section for kind, name in reported if (section := _short(space, cast(ScopeKind, kind), name)) is not None)
-
-
-def _short(space: Workspace, kind: ScopeKind, name: str) -> AnalysisSection | None:
-    entry = read_stored(space.settings.reports.root / names.page_folder(kind, name)).entry
-    if entry is None:
-        return None
-    return AnalysisSection(
-        title=_called(kind, name),
-        status=entry.status,
-        verdict=entry.sentence,
-        key_numbers=tuple(KeyNumber(name=label, value=value) for label, value in entry.numbers),
-        link=f"../../{names.page_path(kind, name)}",
-    )

@@ -161,7 +161,7 @@ class LimitsSettings(Section):
     threads: int = Field(2, ge=1, le=256, description="threads of one process")
     processes: int = Field(2, ge=1, le=256, description='worker processes for runner.task_runner = "processes" or "dask"')
     niceness: int = Field(
-        5, ge=0, le=19, description="how far the work steps back behind the watcher, the pages, your commands and all other programs"
+        10, ge=0, le=19, description="how far the work steps back behind the watcher, the pages, your commands and all other programs"
     )
     burst_files: int = Field(500, ge=1, description="files taken in by one ingest run")
     max_file_bytes: int = Field(8_000_000_000, ge=2880, description="larger files are rejected")

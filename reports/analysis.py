@@ -20,7 +20,6 @@ from typing import Any, BinaryIO, Literal
 from nightcrew.errors import NightcrewError
 from nightcrew.io import atomic
 from reports import names, summary
-from reports.stretch import sized_png
 from reports.summary import Summary
 from reports.tables import csv_text
 from reports.values import Column, NumberTable, Picture
@@ -105,13 +104,12 @@ def write_analysis(page: AnalysisPage, out: Path) -> None:
     TransientError, Refused
         The disk is full; the folder cannot be written.
     """
-    from reports.analysis_html import sound_html
+    from reports.analysis_html import analysis_html
 
     drawn = pictures(page)
     put_parts(page, out)
     atomic.write_text(out / MODEL, as_json(page), overwrite=True)
-    html, _ = sound_html(page, drawn, lambda name: (out / name).is_file(), out)
-    atomic.write_text(out / REPORT, html, overwrite=True)
+    atomic.write_text(out / REPORT, analysis_html(page, drawn, lambda name: (out / name).is_file(), out), overwrite=True)
 
 
 def put_parts(page: AnalysisPage, out: Path) -> list[Path]:
@@ -131,6 +129,8 @@ def _put(data: bytes, file: BinaryIO) -> None:
 
 def pictures(page: AnalysisPage) -> dict[str, Picture]:
     """File stem -> picture of every figure; the page is checked on the way (see :func:`write_analysis`)."""
+    from reports.stretch import sized_png  # loads numpy, which the page of a night does without
+
     _check(page)
     found: dict[str, Picture] = {}
     for section in page.sections:

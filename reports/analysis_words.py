@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING
 
-from nightcrew.quality.intervals import Interval
 from reports.analysis import AnalysisPage
 from reports.summary import Quantity
 from reports.text import DASH, adaptive, number, visible
+
+if TYPE_CHECKING:
+    from nightcrew.quality.intervals import Interval
 
 SHOWN = 12
 _WARNINGS = 5

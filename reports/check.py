@@ -26,6 +26,7 @@ _BASE64 = re.compile(r"base64,[A-Za-z0-9+/=]+")
 _TAG = re.compile(r'<(?:/([a-z][a-z0-9]*)|([a-z][a-z0-9]*)((?:\s+[a-zA-Z][a-zA-Z0-9-]*(?:="[^"<>]*")?)*)\s*(/?))>')
 _ATTRIBUTE = re.compile(r'([a-zA-Z][a-zA-Z0-9-]*)(?:="([^"]*)")?')
 _FORBIDDEN = {"script", "iframe", "object", "embed", "base", "form"}
+_LOOKED_AT = _FORBIDDEN | _VOID | {"a"}  # tags that mean something without any attribute
 
 
 def page_faults(page: NightPage) -> tuple[str, ...]:
@@ -177,11 +178,10 @@ def _feed(parser: _Page, html: str) -> None:
         if end:
             parser.handle_endtag(end)
             continue
-        found = (
-            [(name.lower(), unescape(value) if "&" in value else value) for name, value in _ATTRIBUTE.findall(attributes)]
-            if attributes
-            else []
-        )
+        if not attributes and not empty and start not in _LOOKED_AT:  # most tags
+            parser.open_tags.append(start)
+            continue
+        found = [(name.lower(), unescape(value) if "&" in value else value) for name, value in _ATTRIBUTE.findall(attributes)]
         if empty:
             parser.handle_startendtag(start, found)
         else:

@@ -49,10 +49,16 @@ def calibrations(data: ScopeData) -> tuple[CalibrationCell, ...]:
     found, missing = _asked_for(data)
     masters = {row.fingerprint: row for row in (*data.snapshot.elsewhere, *data.snapshot.products.values())}
     history = _History(data)
-    cells = [_found_cell(data, masters[print_], wanted, history) for print_, wanted in found.items() if print_ in masters]
+    own = data.current(*MASTERS)
+    several = len({set_up_of(master.facts) for master in own}) > 1
+    cells = [_found_cell(data, masters[print_], wanted, history, several=several) for print_, wanted in found.items() if print_ in masters]
     cells += [_missing_cell(data, wanted) for wanted in missing.values()]
-    spare = [row for row in data.current(*MASTERS) if row.usable and row.fingerprint not in found]
-    cells += [_spare_cell(data, row) for row in spare]
+    users = _users(data)
+    cells += [
+        _spare_cell(data, row, users.get(row.fingerprint, set()), several=several)
+        for row in own
+        if row.usable and row.fingerprint not in found
+    ]
     return tuple(sorted(cells, key=_order))
 
 
@@ -121,7 +127,7 @@ def _missing_label(recipe: str, lights: Sequence[FrameRow]) -> str:
     return ", ".join(part for part in (exposure(header.exposure_s) if recipe == "dark_master" else "", degrees) if part)
 
 
-def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _History) -> CalibrationCell:
+def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _History, *, several: bool) -> CalibrationCell:
     own = row.scope_id == data.scope.id
     state, remark = _own_state(row, wanted.lights, history) if own else ("borrowed", "")
     reasons = list(dict.fromkeys(reason for choice in wanted.choices for reason in choice.reasons))
@@ -130,7 +136,7 @@ def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _His
     return CalibrationCell(
         instrument=data.instrument,
         kind=KIND_WORDS[row.recipe],
-        label=_label(data, row),
+        label=_label(row, several=several),
         state=state,
         grade=worst(*(choice.grade or "A" for choice in wanted.choices)),  # type: ignore[arg-type]  # a letter from A to D
         age_days=0.0 if own else max(known, key=abs, default=None),
@@ -141,8 +147,8 @@ def _found_cell(data: ScopeData, row: ProductRow, wanted: _Wanted, history: _His
     )
 
 
-def _label(data: ScopeData, row: ProductRow) -> str:
-    several = len({set_up_of(master.facts) for master in data.current(*MASTERS)}) > 1
+def _label(row: ProductRow, *, several: bool) -> str:
+    """``several``: the night's masters are of more than one set-up of the camera."""
     return label_of(row.recipe, row.facts) + (f" ({set_up_of(row.facts)})" if several else "")
 
 
@@ -207,13 +213,21 @@ def _words_shared(need: str, candidate: Considered) -> int:
     return len(set(need.split()) & set(candidate.name.replace("_", " ").split()))
 
 
-def _spare_cell(data: ScopeData, row: ProductRow) -> CalibrationCell:
-    users = {p.recipe for p in data.plan.products if any(item.fingerprint == row.fingerprint for item in p.inputs)}
+def _users(data: ScopeData) -> dict[str, set[str]]:
+    """Fingerprint of an input -> the recipes of the planned products that take it."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for product in data.plan.products:
+        for item in product.inputs:
+            users[item.fingerprint].add(product.recipe)
+    return users
+
+
+def _spare_cell(data: ScopeData, row: ProductRow, users: set[str], *, several: bool) -> CalibrationCell:
     words = [KIND_WORDS[recipe] for recipe in MASTERS if recipe in users]
     return CalibrationCell(
         instrument=data.instrument,
         kind=KIND_WORDS[row.recipe],
-        label=_label(data, row),
+        label=_label(row, several=several),
         state="existed",
         grade=row.grade,  # type: ignore[arg-type]  # a letter from A to D
         age_days=0.0,

@@ -71,10 +71,11 @@ def causes(scopes: Sequence[FilesOf]) -> tuple[Cause, ...]:
     """Why files are not done, grouped by cause, and which products failed."""
     found: list[Cause] = []
     for data in scopes:
-        groups: dict[tuple[str, str, str], list[PathRow]] = defaultdict(list)
+        groups: dict[tuple[str, str, str], list[tuple[PathRow, str]]] = defaultdict(list)
         for row in data.files:
             if row.state != "done":
-                groups[(row.state, _kind_of(row), likeness(_without_name(row)))].append(row)
+                reason = _without_name(row)
+                groups[(row.state, _kind_of(row), likeness(reason))].append((row, reason))
         found += [_cause(state, kind, rows) for (state, kind, _), rows in sorted(groups.items())]
         found += _failed(data)
     return tuple(found)
@@ -88,18 +89,18 @@ def likeness(reason: str) -> str:
     return re.sub(r"[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", "#", text)
 
 
-def _cause(state: Any, kind: str, rows: list[PathRow]) -> Cause:
-    reasons = [_without_name(row) for row in rows]
-    several = len(set(reasons)) > 1
-    named = [f"{name_of(row)}: {why_not}" if several else name_of(row) for row, why_not in zip(rows[:NAMED], reasons[:NAMED], strict=True)]
-    first = reasons[0] or "no reason was recorded"
+def _cause(state: Any, kind: str, rows: list[tuple[PathRow, str]]) -> Cause:
+    """``rows``: files with the reason of each."""
+    several = len({reason for _, reason in rows}) > 1
+    named = [f"{name_of(row)}: {reason}" if several else name_of(row) for row, reason in rows[:NAMED]]
+    first = rows[0][1] or "no reason was recorded"
     cause = f"{first} (and alike)" if several else first
     return Cause(
         state=state,
         cause=cause,
         count=len(rows),
         files=tuple(named),
-        command=why(name_of(rows[0])),
+        command=why(name_of(rows[0][0])),
         kind=_KIND_WORDS.get(kind, kind),
         mend=_TYPES_MEND if state == "set_aside" and UNKNOWN_TYPE in first else "",
     )

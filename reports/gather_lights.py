@@ -36,12 +36,16 @@ def lights(data: ScopeData, gallery: Gallery, threads: int = 2) -> tuple[LightEn
         frame = by_path.get(row.path)
         return made.get(frame.id) if frame is not None else None
 
-    def picture(row: PathRow) -> Picture | None:
-        return gallery.image(_file(_product(data, row, planned_of(row)), "image"), f"{name_of(row)}: reduced light")
+    def pictures_of(some: Sequence[PathRow]) -> dict[bytes, Picture | None]:
+        files = ((row, _file(_product(data, row, planned_of(row)), "image")) for row in some)
+        return {row.path: gallery.image(file, f"{name_of(row)}: reduced light") for row, file in files}
 
-    shown = [row for row in rows if row.path in pictured]
-    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        pictures = dict(zip((row.path for row in shown), pool.map(picture, shown), strict=True))
+    shown, threads = [row for row in rows if row.path in pictured], max(1, threads)
+    parts = [shown[place::threads] for place in range(threads)]  # not one by one: most are kept, and handing over takes longer
+    pictures: dict[bytes, Picture | None] = {}
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        for part in pool.map(pictures_of, parts):
+            pictures |= part
     entries = [_light(data, row, by_path.get(row.path), planned_of(row), catalogues, fields, pictures) for row in rows]
     return tuple(sorted(entries, key=lambda light: (light.time_utc, light.name)))
 

@@ -71,10 +71,13 @@ def catalogued(connection: Connection, instrument: str, nights: Sequence[str]) -
         .order_by(scope.c.name, product.c.key)
     )
     found = []
-    for name, facts_text, metrics_text, reasons in connection.execute(statement):
+    known: dict[str, tuple[str, ...]] = {}  # hundreds of lights have their grade for the same reasons
+    for name, facts_text, metrics_text, reasons in connection.execute(statement).all():
         facts = loads(facts_text)
         filter_ = str(facts.get("filter") or "")
-        found.append(Catalogued(name, filter_, facts.get("exposure_s"), loads(metrics_text), tuple(loads(reasons))))
+        if reasons not in known:
+            known[reasons] = tuple(loads(reasons))
+        found.append(Catalogued(name, filter_, facts.get("exposure_s"), loads(metrics_text), known[reasons]))
     return found
 
 

@@ -24,9 +24,13 @@ def night_summary(page: NightPage, verdict: Verdict) -> Summary:
 
 
 def _once(quantities: list[Quantity]) -> Iterator[Quantity]:
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    known: dict[int, str] = {}  # the quantities of a light share where they were measured
     for quantity in quantities:
-        key = f"{quantity.name}|{sorted(quantity.where.items())}"
+        place = id(quantity.where)
+        if place not in known:
+            known[place] = repr(sorted(quantity.where.items()))
+        key = (quantity.name, known[place])
         if key not in seen:
             seen.add(key)
             yield quantity

@@ -86,17 +86,23 @@ def publish_night(page: NightPage, root: Path, keep: Keep = NOTHING_KEPT, ahead:
     digest = content_digest(page)
     changed = stored.entry is not None and stored.digest != digest
     page = _revised(page, stored, changed=changed)
-    texts = [(table.name, tables.csv_text(table)) for table in tables.page_tables(page)]  # what can be done before the figures come
+    # What can be done before the figures come; they have faults rarely.
+    texts = [(table.name, tables.csv_text(table)) for table in tables.page_tables(page)]
     render.prepare()
+    page_faults = check.page_faults(page)
+    foreseen = judge(page, page_faults)
+    numbers = summary.as_json(night_summary(page, foreseen))
     courses, trends, faults = draw(page, keep, ahead.drawn() if ahead is not None else None)
     figures = (*courses, *(figure for _, figure in trends))
-    faults = (*check.page_faults(page), *faults, *check.figure_faults((*figures, *_given_figures(page))))
+    faults = (*page_faults, *faults, *check.figure_faults((*figures, *_given_figures(page))))
     verdict, html, faults = _sound_html(page, courses, trends, faults)
     if changed and stored.entry is not None:
         _keep_older(folder, stored.entry.revision)
     texts += [(figure.numbers.name, tables.csv_text(figure.numbers)) for figure in figures]
     _write_numbers(folder, texts, (*figures, *_given_figures(page)))
-    atomic.write_text(folder / summary.FILE_NAME, summary.as_json(night_summary(page, verdict)), overwrite=True)
+    if verdict != foreseen:
+        numbers = summary.as_json(night_summary(page, verdict))
+    atomic.write_text(folder / summary.FILE_NAME, numbers, overwrite=True)
     failpoints.reach("report.half_written")
     atomic.write_text(folder / names.PAGE, html, overwrite=True)
     atomic.write_text(folder / names.ENTRY, entry_text(page, verdict, digest), overwrite=True)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from nightcrew.errors import NightcrewError
-from nightcrew.quality.intervals import Interval
 from reports.text import visible
+
+if TYPE_CHECKING:
+    from nightcrew.quality.intervals import Interval  # loads numpy, which the page of a night does without
 
 FORMAT = 1
 FILE_NAME = "summary.json"
@@ -26,6 +28,7 @@ _NAME = re.compile(r"^[a-z][a-z0-9_.]*$")
 _GRADES = ("", "A", "B", "C", "D")
 
 Plain = str | int | float | bool | None
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 
 
 class BadSummaryError(NightcrewError):
@@ -81,20 +84,37 @@ def as_json(summary: Summary) -> str:
         "recipe": summary.recipe,
         "inputs": sorted((_clean(dict(item)) for item in summary.inputs), key=lambda item: json.dumps(item, sort_keys=True)),
         "grade": summary.grade,
-        "quantities": [as_row(quantity) for quantity in summary.quantities],
+        "quantities": _rows(summary.quantities),
         "warnings": [visible(text) for text in summary.warnings],
     }
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
+def _rows(quantities: Sequence[Quantity]) -> list[dict[str, Any]]:
+    """Quantities under the same conditions, such as all of one file, share them."""
+    known: dict[int, dict[str, Any]] = {}
+    for quantity in quantities:
+        if id(quantity.where) not in known:
+            known[id(quantity.where)] = _conditions(quantity)
+    return [_row(quantity, known[id(quantity.where)]) for quantity in quantities]
+
+
 def as_row(quantity: Quantity) -> dict[str, Any]:
     """One quantity as it stands in the JSON text."""
+    return _row(quantity, _conditions(quantity))
+
+
+def _conditions(quantity: Quantity) -> dict[str, Any]:
+    return _clean(dict(sorted(quantity.where.items())))
+
+
+def _row(quantity: Quantity, where: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = {
         "name": quantity.name,
         "value": quantity.value,
         "error": quantity.error,
         "unit": visible(quantity.unit),
-        "where": _clean(dict(sorted(quantity.where.items()))),
+        "where": where,
         "note": visible(quantity.note),
     }
     return body if quantity.interval is None else {**body, "interval": asdict(quantity.interval)}
@@ -110,10 +130,15 @@ def check(summary: Summary) -> None:
         raise BadSummaryError(f"grade {summary.grade!r} is none of A, B, C, D or empty")
     if not _NAME.match(summary.recipe):
         raise BadSummaryError(f"recipe {summary.recipe!r} is no plain name")
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    known: dict[int, str] = {}  # conditions that several quantities share are looked at once
     for quantity in summary.quantities:
         _check_quantity(quantity)
-        key = f"{quantity.name} {sorted(quantity.where.items())}"
+        place = id(quantity.where)
+        if place not in known:
+            _check_plain(quantity.name, quantity.where.items())
+            known[place] = repr(sorted(quantity.where.items()))
+        key = (quantity.name, known[place])
         if key in seen:
             raise BadSummaryError(f"quantity {quantity.name!r} stands twice for {dict(quantity.where)}")
         seen.add(key)
@@ -123,12 +148,7 @@ def _check_quantity(quantity: Quantity) -> None:
     name = quantity.name
     if not _NAME.match(name):
         raise BadSummaryError(f"quantity {name!r}: names are lower-case letters, digits, '_' and '.'")
-    numbers: Iterable[tuple[str, Any]] = [("value", quantity.value), ("error", quantity.error), *quantity.where.items()]
-    for label, value in numbers:
-        if type(value) not in (int, float, str, bool, type(None)):
-            raise BadSummaryError(f"quantity {name!r}: {label} is a {type(value).__name__}, not a plain number or text")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise BadSummaryError(f"quantity {name!r}: {label} is {value}; write null and the reason in note")
+    _check_plain(name, (("value", quantity.value), ("error", quantity.error)))
     if quantity.value is None and not quantity.note.strip():
         raise BadSummaryError(f"quantity {name!r}: a value that is null needs its reason in note")
     if quantity.value is None and quantity.error is not None:
@@ -137,6 +157,15 @@ def _check_quantity(quantity: Quantity) -> None:
         raise BadSummaryError(f"quantity {name!r}: error {quantity.error} is negative")
     if quantity.interval is not None:
         _check_interval(quantity, quantity.interval)
+
+
+def _check_plain(name: str, values: Iterable[tuple[str, Any]]) -> None:
+    for label, value in values:
+        kind = type(value)
+        if kind not in _PLAIN_TYPES:
+            raise BadSummaryError(f"quantity {name!r}: {label} is a {kind.__name__}, not a plain number or text")
+        if kind is float and not math.isfinite(value):
+            raise BadSummaryError(f"quantity {name!r}: {label} is {value}; write null and the reason in note")
 
 
 def _check_interval(quantity: Quantity, interval: Interval) -> None:
@@ -148,6 +177,8 @@ def _check_interval(quantity: Quantity, interval: Interval) -> None:
 
 
 def _read(item: Mapping[str, Any]) -> Quantity:
+    from nightcrew.quality.intervals import Interval
+
     interval = item.get("interval")
     return Quantity(**{**item, "interval": None if interval is None else Interval(**interval)})
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import Hdu
 from nightcrew.io.images import ImageFile
-from nightcrew.io.patience import answers
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.lights.overscan import overscan_level
@@ -21,7 +20,6 @@ from nightcrew.planning.sets import SetFile
 from nightcrew.quality.statistics import median_and_sigma
 
 _SAMPLE_ROWS = 48
-_ANSWER_S = 10.0
 
 
 class GoneError(TransientError):
@@ -34,12 +32,11 @@ class GoneError(TransientError):
     @property
     def alone(self) -> bool:
         """Is its folder there, with other things in it?  One that is away or empty is perhaps not mounted, and nothing is lost."""
-
-        def has_others() -> bool:
+        try:
             with os.scandir(Path(os.fsdecode(self.path)).parent) as entries:
                 return any(entries)
-
-        return answers({"": has_others}, _ANSWER_S).get("") is True
+        except OSError:
+            return False
 
 
 class ChangedError(TransientError):

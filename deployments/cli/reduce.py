@@ -103,7 +103,7 @@ def _with_progress(space: Workspace) -> Reduction:
 def _finish(space: Workspace, done: Reduction, out: Path, save: str) -> list[str]:
     """Write the report pages and the run log; the pages' paths below the report folder."""
     from deployments.run_log import decisions, run_log
-    from flows.reporting import write_pages
+    from flows.pages import write_pages
     from nightcrew.io.atomic import write_text
 
     pages = write_pages(space, [scope.name for scope in done.scopes])

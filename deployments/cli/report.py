@@ -44,11 +44,11 @@ def report(
 
         space = reopened(settings)
         said = _written(space, found[0].name if night == "last" and found else night, of_set, beside)
-    from flows.post import deliver_queued, requeue
-    from flows.reporting import queue_morning
-
     sent: list[tuple[str, str]] = []
     if morning:
+        from flows.post import deliver_queued, requeue
+        from flows.reporting import queue_morning
+
         row = queue_morning(space, morning)
         if resend:
             requeue(space.database, row.morning)
@@ -83,7 +83,7 @@ class _Said(NamedTuple):
 
 
 def _written(space: Workspace, night: str, of_set: ScopeRow | None, beside: Beside | None) -> _Said:
-    from flows.reporting import write_page, write_set_page
+    from flows.pages import write_page, write_set_page
 
     if of_set is not None:
         done = write_set_page(space, of_set.id)

@@ -28,6 +28,9 @@ COMPRESSIONS = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\x1f\x9d": "compress"}
 
 def shown(path: Path | str) -> str:
     """The file's name for a message: control characters and undecodable bytes escaped, never raw."""
+    name = path.rpartition("/")[2] if isinstance(path, str) else path.name
+    if name.isascii() and name.isprintable() and name not in ("", "."):
+        return name
     text = os.fsencode(Path(path).name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 

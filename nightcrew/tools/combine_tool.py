@@ -75,8 +75,7 @@ class _Made:
     def cards(self) -> list[Card]:
         """GODO's record and the times."""
         frames = sum(item.n_planes for item in self.inputs) if self.all_planes else len(self.inputs)
-        told = record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights, n_frames=frames)
-        return [("NCRECIPE", "frames combine", "combined of other files: no raw frame"), *told]
+        return record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights, n_frames=frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from typing import Any
 from deployments.dispatch import Dispatcher
 from deployments.runs import WAITS
 from flows.housekeeping import tidy
+from flows.pages import report_when_closed
 from flows.post import deliver_queued
-from flows.reporting import queue_morning, report_when_closed
+from flows.reporting import queue_morning
 from nightcrew.errors import TransientError
 from nightcrew.ledger import arrivals, comparisons, dispatches, history, messages, scopes
 from nightcrew.ledger.dispatches import DispatchRow

@@ -19,7 +19,7 @@ import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from flows.reporting import write_page
+from flows.pages import write_page
 from nightcrew import failpoints
 from nightcrew.ledger import claims, dispatches, history, messages, scopes
 from nightcrew.settings import Settings

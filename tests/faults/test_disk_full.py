@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from flows.reporting import write_page
+from flows.pages import write_page
 from nightcrew.io import atomic
 from nightcrew.ledger import messages
 from nightcrew.settings import LimitsSettings

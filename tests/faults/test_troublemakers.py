@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.reporting import report_when_closed
+from flows.pages import report_when_closed
 from nightcrew import ingest
 from nightcrew.io.structure import Fingerprinted, sha256_file
 from nightcrew.ledger import arrivals, messages

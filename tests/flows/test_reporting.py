@@ -15,9 +15,10 @@ from typing import NoReturn
 
 import pytest
 
-from flows import housekeeping, reporting
+from flows import housekeeping, pages
 from flows.housekeeping import tidy
-from flows.reporting import queue_morning, report_when_closed, write_page
+from flows.pages import report_when_closed, write_page
+from flows.reporting import queue_morning
 from nightcrew.errors import Refused, RejectedInput
 from nightcrew.io.atomic import PART_PREFIX, PART_SUFFIX
 from nightcrew.ledger import dispatches, messages, products, scopes
@@ -126,7 +127,7 @@ def test_a_page_that_fails_is_told_and_stops_no_mail(raw: Path, root: Path, monk
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug in the page")
 
-    monkeypatch.setattr(reporting, "gather_night", broken)
+    monkeypatch.setattr(pages, "gather_night", broken)
     row = queue_morning(bench.space, MORNING)
     assert "a bug in the page" in text_of(row.message)
     with bench.space.database.read() as connection:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import reporting
+from flows import set_pages
 from flows.housekeeping import tidy
-from flows.reporting import local_now, queue_morning, report_when_closed, write_page, write_set_page
+from flows.pages import local_now, report_when_closed, write_page, write_set_page
+from flows.reporting import queue_morning
 from nightcrew.errors import TransientError
 from nightcrew.ledger import dispatches, messages, products
 from nightcrew.settings import FolderSettings, RetentionSettings
@@ -179,7 +180,7 @@ def test_a_page_that_fails_is_told_and_stops_no_mail(bench: SetBench, monkeypatc
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("a bug in the page")
 
-    monkeypatch.setattr(reporting, "publish_page_of", broken)
+    monkeypatch.setattr(set_pages, "publish_page_of", broken)
     text = text_of(queue_morning(bench.space, MORNING).message)
     assert "a bug in the page" in text
     assert "nightcrew report sensor/set1" in text
@@ -191,7 +192,7 @@ def test_a_page_that_cannot_be_written_for_now_is_tried_again_and_then_told(benc
     def busy(*_: object, **__: object) -> None:
         raise TransientError("a share is away")
 
-    monkeypatch.setattr(reporting, "publish_page_of", busy)
+    monkeypatch.setattr(set_pages, "publish_page_of", busy)
     with pytest.raises(TransientError):
         queue_morning(bench.space, MORNING)
     assert "a share is away" in text_of(queue_morning(bench.space, MORNING, last_try=True).message)

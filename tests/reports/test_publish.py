@@ -127,6 +127,20 @@ def test_an_empty_picture_is_a_fault_that_the_page_states(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_fault_that_only_the_drawing_finds_stands_in_the_numbers_for_programs_too(tmp_path: Path) -> None:
+    trend = samples.trends()[0]
+    hollow = dataclasses.replace(
+        trend, points=tuple(dataclasses.replace(point, value=float("nan")) for point in trend.points), tonight=False
+    )
+    made = publish_night(small_night(trends=(hollow,)), tmp_path)
+    told = summary.parse((made.path.parent / "summary.json").read_text(encoding="utf-8")).warnings
+    assert [text for text in told if f"trend of {trend.label}" in text] == [
+        action.text for action in made.verdict.actions if "trend of" in action.text
+    ]
+    assert any("trend of" in text for text in told)
+
+
+@pytest.mark.usefixtures("quick")
 def test_names_from_outside_stay_in_the_folder(tmp_path: Path) -> None:
     evil = NumberTable(name="../../../evil", columns=columns("a"), rows=((1,),))
     figure = dataclasses.replace(figures.trend_figure(samples.trends()[0], "t"), name="../../../../evil", numbers=evil)

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.housekeeping import sweep_leftovers
-from flows.reporting import write_page
+from flows.pages import write_page
 from nightcrew.errors import TransientError
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger import arrivals, claims, comparisons, history, messages, products, scopes
@@ -257,7 +257,7 @@ def test_the_rule_block_holds_a_light_back_until_its_flat_comes(raw: Path, tmp_p
     assert bench.state_of("crew-1-V-001.fit") == ("waiting", reason)
     lights = [row for row in bench.products() if row.recipe == "reduce_light"]
     assert {row.facts["filter"] for row in lights} == {"B"}
-    from flows.reporting import write_page
+    from flows.pages import write_page
 
     assert reason in html.unescape(write_page(bench.space, bench.scopes()[0].name).path.read_text(encoding="utf-8"))
     bench.night(late)
