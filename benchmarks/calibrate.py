@@ -102,7 +102,7 @@ def ccdproc_main(raw: Path, masters: Path, out: Path) -> None:
     from astropy import units
     from astropy.nddata import CCDData
 
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # the other program's remarks on units and headers
     bias, dark = (CCDData.read(masters / f"{name}.fits", unit="adu") for name in ("bias", "dark"))
     flat = CCDData.read(masters / "flat.fits", unit=units.dimensionless_unscaled)
     out.mkdir(exist_ok=True)

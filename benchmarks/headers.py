@@ -124,7 +124,7 @@ def measure(folder: Path) -> list[dict[str, Any]]:
     """Rows ``{work, ours_s, anchor, anchor_s, ratio, target}``; ``target`` None where a ratio is only reported."""
     plain, odd = make_files(folder / "plain"), make_files(folder / "odd", odd_every=100)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # astropy's remarks on the odd cards that are made here
         same_values(plain)
         same_values(odd)
     runs = {

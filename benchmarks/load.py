@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--pixels", type=int, default=2048)
     parser.add_argument("--rows", type=int, default=50_000, help="files of earlier nights in the ledger")
     parser.add_argument("--gap", type=float, default=0.3, help="seconds between two frames")
-    parser.add_argument("--room", type=Path, default=Path("/dev/shm"), help="folder for raw frames and products")  # noqa: S108
+    parser.add_argument("--room", type=Path, default=Path("/dev/shm"), help="folder for raw frames and products")  # noqa: S108  folders of its own are made in it
     parser.add_argument("--out", type=Path, default=Path("out/load"))
     given = parser.parse_args()
     room = given.room if given.room.is_dir() else None

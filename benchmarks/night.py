@@ -103,9 +103,16 @@ def measure(runs: int, keep: Path | None) -> dict[str, object]:
         shutil.rmtree(base)
     middle = [statistics.median(values) for values in zip(*ours, strict=True)]
     anchor = [statistics.median(values) for values in zip(*theirs, strict=True)] if theirs else None
-    return {"work": "night of 160 frames of 2048^2", "ours_s": middle[0], "ours_cpu_s": middle[1], "anchor": "siril",
-            "anchor_s": anchor[0] if anchor else None, "anchor_cpu_s": anchor[1] if anchor else None,
-            "ratio": middle[0] / anchor[0] if anchor else None, "target": f"<= {TARGET:g}"}  # fmt: skip
+    return {
+        "work": "night of 160 frames of 2048^2",
+        "ours_s": middle[0],
+        "ours_cpu_s": middle[1],
+        "anchor": "siril",
+        "anchor_s": anchor[0] if anchor else None,
+        "anchor_cpu_s": anchor[1] if anchor else None,
+        "ratio": middle[0] / anchor[0] if anchor else None,
+        "target": f"<= {TARGET:g}",
+    }
 
 
 def _configuration(base: Path, truth: Truth) -> Path:

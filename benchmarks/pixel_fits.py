@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.spent import timed_in_turns, worker
 from benchmarks.table import Line, ratio
@@ -36,7 +37,7 @@ def main(folder: Path, repeats: int) -> None:
     frames = [read_image(path) for path in sorted(folder.glob("*.fits"))[:N_FRAMES]]
     exposures = np.linspace(1, 600, len(frames))
 
-    def polyfit() -> list[object]:
+    def polyfit() -> list[Any]:
         flat = [frame.reshape(-1) for frame in frames]
         parts = range(0, flat[0].size, PIECE)
         return [np.polyfit(exposures, np.stack([frame[at : at + PIECE] for frame in flat]), 1) for at in parts]
@@ -51,7 +52,7 @@ def main(folder: Path, repeats: int) -> None:
             repeats,
         )
     )
-    slopes = np.concatenate([part[0] for part in polyfit()])  # type: ignore[index]
+    slopes = np.concatenate([part[0] for part in polyfit()])
     found["difference"] = float(np.max(np.abs(fit_pixels(frames, line(exposures.tolist())).coefficients[1].reshape(-1) - slopes)))
     print(json.dumps(found))
 

@@ -109,7 +109,7 @@ class PrefectRuns:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._api_url + path, data=data, headers=self._headers)  # noqa: S310  # the scheme is checked
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:

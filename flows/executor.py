@@ -102,7 +102,7 @@ def runner_of(settings: Settings) -> TaskRunner[Any]:
     if settings.runner.task_runner == "processes":
         return ProcessPoolTaskRunner(max_workers=settings.limits.processes)
     try:
-        from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined, import-not-found, unused-ignore]
+        from prefect_dask import DaskTaskRunner  # type: ignore[attr-defined, import-not-found, unused-ignore]  # an extra: there or not
     except ImportError as error:
         raise Refused('runner.task_runner = "dask" needs the extra: pip install nightcrew[dask]') from error
     runner: TaskRunner[Any] = DaskTaskRunner(cluster_kwargs=dask_cluster(settings))

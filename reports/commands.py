@@ -51,7 +51,7 @@ def all_asking(model: T, config: str) -> T:
         return model
     if isinstance(model, tuple):
         parts = tuple([part if type(part) in _PLAIN else all_asking(part, config) for part in model])
-        return model if all(map(operator.is_, parts, model)) else parts  # type: ignore[return-value]
+        return model if all(map(operator.is_, parts, model)) else parts  # type: ignore[return-value]  # a tuple, as the model is
     changed: dict[str, object] = {}
     kind: Any = type(model)
     for name in _fields_of(kind):
@@ -64,7 +64,7 @@ def all_asking(model: T, config: str) -> T:
             new = value if type(value) in _PLAIN else all_asking(value, config)
         if new is not value:
             changed[name] = new
-    return dataclasses.replace(model, **changed) if changed else model  # type: ignore[type-var]
+    return dataclasses.replace(model, **changed) if changed else model  # type: ignore[type-var]  # a dataclass: it has fields
 
 
 _PLAIN = frozenset({str, int, float, bool, bytes, type(None)})  # most of a page, and none of it holds a command

@@ -53,9 +53,16 @@ def _circles(axes: Axes, chart: FinderChart) -> None:
         return
     size = np.full(chart.x.size, 2 * max(chart.radius_px, 4.0 * chart.block))
     rings = EllipseCollection(
-        size, size, np.zeros(size.size), units="x", offsets=np.column_stack([chart.x, chart.y]), transOffset=axes.transData,
-        facecolors="none", edgecolors=ACCENT, linewidths=0.8,
-    )  # fmt: skip
+        size,
+        size,
+        np.zeros(size.size),
+        units="x",
+        offsets=np.column_stack([chart.x, chart.y]),
+        transOffset=axes.transData,
+        facecolors="none",
+        edgecolors=ACCENT,
+        linewidths=0.8,
+    )
     axes.add_collection(rings)
 
 

@@ -113,7 +113,7 @@ def compose(morning: Morning, *, sender: str, to: Sequence[str], sent_at: dateti
     for picture in (picture for night in nights for picture in night.pictures):
         kind, _, sub = picture.picture.media_type.partition("/")
         name = f"{picture.cid.partition('@')[0]}.{'jpg' if sub == 'jpeg' else sub}"
-        page_part.add_related(picture.picture.data, kind, sub, cid=f"<{picture.cid}>", filename=name, disposition="inline")  # type: ignore[union-attr]
+        page_part.add_related(picture.picture.data, kind, sub, cid=f"<{picture.cid}>", filename=name, disposition="inline")  # type: ignore[union-attr]  # a message: it was added above
     return message
 
 

@@ -180,9 +180,15 @@ def covariance_decay(set_up: SetUpResult, start: str) -> Chart | None:
                 good = sign * a > 2 * error
                 words = "attracts: a > 0" if sign > 0 else "repels: a < 0"
                 axes.errorbar(
-                    distance[good], np.abs(a[good]), error[good], fmt=marker, markersize=4, color=colour, elinewidth=0.8,
+                    distance[good],
+                    np.abs(a[good]),
+                    error[good],
+                    fmt=marker,
+                    markersize=4,
+                    color=colour,
+                    elinewidth=0.8,
                     label=f"{name_of(region, flat)}, {words}" if good.any() else None,
-                )  # fmt: skip
+                )
             order = np.argsort(distance)
             axes.plot(distance[order], 2 * error[order], color=FAINT, linewidth=0.8, linestyle=":", label="2 errors" if not place else None)
         axes.set_yscale("log")

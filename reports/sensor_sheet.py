@@ -174,7 +174,7 @@ def _pdf(page: AnalysisPage, rows: Sequence[tuple[str, str, str]], charts: Seque
     FigureCanvasPdf(canvas)
     engine = canvas.get_layout_engine()
     if engine is not None:
-        engine.set(rect=(0.07, 0.04, 0.88, 0.92))  # type: ignore[call-arg]
+        engine.set(rect=(0.07, 0.04, 0.88, 0.92))  # type: ignore[call-arg]  # the base class's set() has no parameters
     halves = np.asarray(canvas.subfigures(2, 1, height_ratios=(1.05, 1.35)))
     _table(halves[0], page, rows)
     parts = np.asarray(halves[1].subfigures(2, 2)).reshape(-1)

@@ -81,9 +81,7 @@ def master_table(masters: tuple[MasterEntry, ...]) -> NumberTable:
 def light_table(lights: tuple[LightEntry, ...]) -> NumberTable:
     """Every light with its quality (background in ``background_unit``)."""
     first = ("name||file", "instrument", "target", "filter", "exposure_s|s|exposure", "time_utc", "state", "grade", "fwhm_px|px|fwhm")
-    return _table(
-        "lights", lights, *first, "ellipticity", "background", "background_unit", "depth_mag|mag|depth", "sources", "reason"
-    )  # fmt: skip
+    return _table("lights", lights, *first, "ellipticity", "background", "background_unit", "depth_mag|mag|depth", "sources", "reason")
 
 
 def stack_table(stacks: tuple[StackEntry, ...]) -> NumberTable:

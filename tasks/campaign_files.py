@@ -45,19 +45,19 @@ class Tree:
 
     def bytes(self, name: str, data: bytes, about: str) -> None:
         """A file of these bytes."""
-        atomic.replace(self._path(name, about), lambda file: file.write(data), durable=False)  # type: ignore[arg-type]
+        atomic.replace(self._path(name, about), lambda file: file.write(data), durable=False)
 
     def text(self, name: str, text: str, about: str) -> None:
         """A text file."""
         atomic.write_text(self._path(name, about), text, durable=False, overwrite=True)
 
     def arrays(self, name: str, about: str, **arrays: Any) -> None:
-        """Arrays by name as ``.npz``; texts as unicode arrays, so that no pickle is needed."""
+        """Arrays by name as ``.npz``; texts as unicode arrays, so that every program reads them."""
         given = {key: np.asarray(value) for key, value in arrays.items()}
         for key, value in given.items():
             if value.dtype.kind == "O":
                 raise ValueError(f"{name}: {key} is no plain array")
-        atomic.replace(self._path(name, about), lambda file: np.savez(file, **given), durable=False)  # type: ignore[arg-type]
+        atomic.replace(self._path(name, about), lambda file: np.savez(file, **given), durable=False)  # type: ignore[arg-type]  # names of arrays, none of them an option of savez
 
     def table(self, name: str, columns: Sequence[str], rows: Iterable[Row], about: str) -> None:
         """A CSV table; numbers that are not finite are empty cells."""

@@ -59,10 +59,17 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct,
     if found.sky_subtracted is not None:
         files.append(
             write_image(
-                context, planned, science=found.sky_subtracted, uncertainty=image.uncertainty, mask=image.mask, unit=image.unit,
-                label="sky-subtracted", role="sky_subtracted", source_header=image.raw_header,
+                context,
+                planned,
+                science=found.sky_subtracted,
+                uncertainty=image.uncertainty,
+                mask=image.mask,
+                unit=image.unit,
+                label="sky-subtracted",
+                role="sky_subtracted",
+                source_header=image.raw_header,
             )
-        )  # fmt: skip
+        )
     made = NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
     return made, image, found
 

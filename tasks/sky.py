@@ -21,7 +21,7 @@ def wcs_of(cards: Mapping[str, HeaderValue], raw_header: bytes) -> Any:
     from astropy.wcs import WCS, FITSFixedWarning
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
+        warnings.simplefilter("ignore", FITSFixedWarning)  # dates and names of units that it puts into today's words
         wcs = WCS(Header.fromstring(raw_header), relax=True)
     return wcs if wcs.has_celestial else None
 

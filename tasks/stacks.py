@@ -81,10 +81,18 @@ def make_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     reasons = [*planned.grade_reasons, *(f"left out of the stack: {name}: {why}" for name, why in sorted(unregistered.items()))]
     dropped = (*_DROPPED, *(k for k in reference.cards if k.startswith(("NCIN", "NCPAR", "NCWHY"))))
     file = write_image(
-        context, planned, science=done.science, uncertainty=done.uncertainty, mask=done.mask, unit=reference.unit, cards=cards,
-        reasons=reasons, source_header=reference.raw_header, drop=dropped,
+        context,
+        planned,
+        science=done.science,
+        uncertainty=done.uncertainty,
+        mask=done.mask,
+        unit=reference.unit,
+        cards=cards,
+        reasons=reasons,
+        source_header=reference.raw_header,
+        drop=dropped,
         count=done.coverage,
-    )  # fmt: skip
+    )
     metrics: dict[str, Any] = {**done.facts, "unit": reference.unit, "left_out": unregistered, "registration": [_facts(m) for m in members]}
     return NewProduct(files=(file,), metrics=metrics, grade=planned.grade, grade_reasons=tuple(reasons))
 

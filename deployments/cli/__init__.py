@@ -6,10 +6,13 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from inspect import getdoc
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import typer
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("init", "Write a commented nightcrew.toml."),
@@ -46,7 +49,7 @@ def command_of(arguments: Sequence[str]) -> str:
     return next((word for word in arguments if not word.startswith("-")), "")
 
 
-def build(wanted: str, *words: str) -> Callable[..., object]:
+def build(wanted: str, *words: str) -> typer.Typer:
     """The typer application with the command ``wanted`` in full and the others by name; ``words``: all that was typed, for its groups."""
     import typer
 

@@ -42,9 +42,15 @@ def solve(
     except NoSolverError as error:
         raise Refused(str(error)) from error
     wanted = Wanted(
-        folder=output, scale_low=low, scale_high=high, ra_deg=ra_deg, dec_deg=dec_deg, radius_deg=radius,
-        extension=extension_of(extension), again=again,
-    )  # fmt: skip
+        folder=output,
+        scale_low=low,
+        scale_high=high,
+        ra_deg=ra_deg,
+        dec_deg=dec_deg,
+        radius_deg=radius,
+        extension=extension_of(extension),
+        again=again,
+    )
     troubles = Troubles()
     table = solve_copies(expand(files or []), wanted, solver, complain=troubles.tell, tell=teller(verbose=verbose))
     emit(table, "", form, digits=9)

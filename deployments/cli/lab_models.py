@@ -91,9 +91,16 @@ def models(
     inputs = FlatInputs(darks=dark_files_json, lensfun=lensfun_json, radial=radial_json, empirical=empirical_json)
     made = campaign(roots, out, search_depth=search_depth)
     models_of(
-        made, out, options, only=wanted, dark_mode=dark_mode, flat_mode=flat_mode, inputs=inputs,
-        hot_pixel_mask=hot_pixel_mask, bias_model=bias_model,
-    )  # fmt: skip
+        made,
+        out,
+        options,
+        only=wanted,
+        dark_mode=dark_mode,
+        flat_mode=flat_mode,
+        inputs=inputs,
+        hot_pixel_mask=hot_pixel_mask,
+        bias_model=bias_model,
+    )
     finish(made, out, verbose=verbose)
 
 

@@ -158,9 +158,15 @@ def checked(raw: Raw, stars: Sources, shape: tuple[int, int], stage: Hint, whole
         return Refusal(fault)
     rms_px = float(np.sqrt((residuals**2).mean()))
     return Answer(
-        cards=cards, ra_deg=ra, dec_deg=dec, scale_arcsec_per_px=scale, matched=int(residuals.size), rms_arcsec=rms_px * scale,
-        log_odds=raw.log_odds, from_pointing_deg=away,
-    )  # fmt: skip
+        cards=cards,
+        ra_deg=ra,
+        dec_deg=dec,
+        scale_arcsec_per_px=scale,
+        matched=int(residuals.size),
+        rms_arcsec=rms_px * scale,
+        log_odds=raw.log_odds,
+        from_pointing_deg=away,
+    )
 
 
 _COMMENTS = {
@@ -238,7 +244,7 @@ def _wcs(cards: tuple[Card, ...]) -> Any:
     for key, value, _ in cards:
         header[key] = _plain(value)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of cards that the solver writes itself, and that are checked by their numbers
         return WCS(header, naxis=2)
 
 

@@ -143,7 +143,7 @@ def _date_only(day: date, found: Found, lookup: Lookup, clock: Clock, site: Site
 
 
 def _in_utc(moment: _Moment, clock: timedelta, lookup: Lookup, rule: Clock, site: Site) -> datetime:
-    naive = datetime(moment.day.year, moment.day.month, moment.day.day) + clock  # noqa: DTZ001
+    naive = datetime(moment.day.year, moment.day.month, moment.day.day) + clock  # noqa: DTZ001 - as above
     if moment.offset is not None:
         return naive - moment.offset
     if rule.zone == "UTC":

@@ -199,7 +199,7 @@ def make_folder(folder: Path, *, durable: bool = True) -> None:
             fsync_folder(new.parent)
 
 
-def write_new(final: Path | str, writer: Callable[[BinaryIO], None], *, mode: int = 0o644, durable: bool = True) -> Path:
+def write_new(final: Path | str, writer: Callable[[BinaryIO], object], *, mode: int = 0o644, durable: bool = True) -> Path:
     """Write a new file through ``writer(file)`` and return its final path.
 
     An existing final file is never overwritten: equal content is success, other content raises :class:`FinalExistsError`.
@@ -211,7 +211,7 @@ def write_new(final: Path | str, writer: Callable[[BinaryIO], None], *, mode: in
     return new.final
 
 
-def replace(final: Path | str, writer: Callable[[BinaryIO], None], *, mode: int = 0o644, durable: bool = True) -> Path:
+def replace(final: Path | str, writer: Callable[[BinaryIO], object], *, mode: int = 0o644, durable: bool = True) -> Path:
     """As :func:`write_new`, for reports and the like: an older file under the name is replaced in one step."""
     with NewFile(final, mode=mode, durable=durable, overwrite=True) as new:
         writer(new.file)

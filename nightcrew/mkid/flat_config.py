@@ -38,7 +38,7 @@ class FlatConfig:
     wvlStart: float = 700.0  # noqa: N815  nm
     wvlStop: float = 1500.0  # noqa: N815  nm
     countRateCutoff: float = 20_000.0  # noqa: N815  photons/s
-    fractionOfChunksToTrim: float = 0.0  # noqa: N815
+    fractionOfChunksToTrim: float = 0.0  # noqa: N815  the older name
     timeMaskFileName: str = ""  # noqa: N815  pixel masks or cosmic rays, applied
     timeSpacingCut: None = None  # noqa: N815  nothing else is known
 

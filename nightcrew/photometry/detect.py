@@ -87,11 +87,17 @@ def _extract(above: Float, threshold: float, mask: Any, kernel: Float | None, mi
     room = sep.get_extract_pixstack()
     for attempt, (levels, deblend) in enumerate(((32, 0.005), (32, 0.005), (1, 1.0))):
         try:
-            return sep.extract(  # type: ignore[no-any-return]
-                above, threshold, mask=mask, minarea=min_area, filter_kernel=kernel,
-                deblend_nthresh=levels, deblend_cont=deblend, segmentation_map=True,
-            )  # fmt: skip
-        except Exception as error:
+            return sep.extract(  # type: ignore[no-any-return]  # sep has no types
+                above,
+                threshold,
+                mask=mask,
+                minarea=min_area,
+                filter_kernel=kernel,
+                deblend_nthresh=levels,
+                deblend_cont=deblend,
+                segmentation_map=True,
+            )
+        except Exception as error:  # sep raises nothing more special; what is no full buffer is raised again
             full = "buffer full" in str(error) or "overflow" in str(error)
             if attempt == 2 or not full:
                 raise

@@ -125,9 +125,14 @@ def _check(image: NDArray[Any], uncertainty: NDArray[Any] | None, mask: NDArray[
 
 def _first(found: Detections, number: int) -> Detections:
     return Detections(
-        found.x[:number], found.y[:number], found.flux[:number], found.peak[:number], found.blended[:number], found.label[:number],
+        found.x[:number],
+        found.y[:number],
+        found.flux[:number],
+        found.peak[:number],
+        found.blended[:number],
+        found.label[:number],
         found.segmentation,
-    )  # fmt: skip
+    )
 
 
 def _smoothed(clean: Float, parameters: PhotometryParameters) -> Float | None:

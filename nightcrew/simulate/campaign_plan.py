@@ -93,4 +93,4 @@ def campaign_plan(
     if logs not in get_args(LogStyle):
         raise Refused(f"there is no kind of logs {logs!r}; there are {', '.join(get_args(LogStyle))}")
     plan = PRESETS[preset]
-    return replace(plan, layout=layout, logs=logs, numbering_restarts=restarts, converted=converted)  # type: ignore[arg-type]
+    return replace(plan, layout=layout, logs=logs, numbering_restarts=restarts, converted=converted)  # type: ignore[arg-type]  # checked above

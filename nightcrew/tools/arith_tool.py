@@ -39,7 +39,7 @@ def split_words(words: Sequence[str]) -> tuple[list[Path], str, list[Path] | int
         )
     place = places[0]
     right = words[place + 1 :]
-    number = number_operand(right[0]) if len(right) == 1 and not os.path.isfile(right[0]) else None  # noqa: PTH113
+    number = number_operand(right[0]) if len(right) == 1 and not os.path.isfile(right[0]) else None  # noqa: PTH113  False, and no error, for what cannot be a name at all
     return expand(words[:place]), operator_of(words[place]), expand(right) if number is None else number
 
 

@@ -56,7 +56,7 @@ def _one_argument(word: str) -> list[Path]:
     if not word.strip():
         raise Refused("an empty file name was given")
     if os.path.isfile(os.path.expanduser(word)):  # noqa: PTH111, PTH113  False, and no error, for what cannot be a name at all
-        return [Path(os.path.expanduser(word))]  # noqa: PTH111
+        return [Path(os.path.expanduser(word))]  # noqa: PTH111  as it was asked for
     found: list[Path] = []
     for piece in (part.strip(" \t\r\n\\") for part in word.split(",")):
         if piece:
@@ -65,10 +65,10 @@ def _one_argument(word: str) -> list[Path]:
 
 
 def _one_piece(piece: str) -> list[Path]:
-    path = Path(os.path.expanduser(piece))  # noqa: PTH111
-    if os.path.isfile(path):  # noqa: PTH113
+    path = Path(os.path.expanduser(piece))  # noqa: PTH111  a user that nobody knows is no error here
+    if os.path.isfile(path):  # noqa: PTH113  as above
         return [path]
-    if os.path.isdir(path):  # noqa: PTH112
+    if os.path.isdir(path):  # noqa: PTH112  as above
         raise Refused(f"'{piece}' is a folder, not a file: write '{piece.rstrip('/')}/*.fits' for the files in it")
     if not any(character in piece for character in _GLOB_CHARACTERS):
         raise Refused(f"the file '{piece}' does not exist")

@@ -97,4 +97,4 @@ def test_what_cannot_be_normalised_says_why() -> None:
     with pytest.raises(Refused, match="does not fit"):
         combine([zero], normalise=Normalise(box=(0, 9, 0, 3)))
     with pytest.raises(Refused, match="cannot normalise by 'middle'"):
-        Normalise(statistic="middle")  # type: ignore[arg-type]
+        Normalise(statistic="middle")  # type: ignore[arg-type]  # what a user may write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,8 @@ def test_whole_pixels_are_copied_with_their_flags(kernel: str) -> None:
     data[10, 10], mask[10, 10] = np.nan, PixelFlag.COSMIC_RAY
     got = resample_affine(data, transform(0, 1, 3 + 1e-9, -2 - 1e-9), mask=mask, uncertainty=data, kernel=kernel)
     np.testing.assert_array_equal(got.image[2:, :47], data[:38, 3:])
-    np.testing.assert_allclose(got.uncertainty[2:, :47], data[:38, 3:], rtol=1e-6)  # type: ignore[index]
+    assert got.uncertainty is not None
+    np.testing.assert_allclose(got.uncertainty[2:, :47], data[:38, 3:], rtol=1e-6)
     assert got.mask[12, 7] == PixelFlag.COSMIC_RAY
     assert (got.mask != 0).sum() == 1 + 40 * 50 - 38 * 47
     assert (got.mask[:2] == OUTSIDE).all()
@@ -93,8 +95,8 @@ def test_kernels_and_slabs_agree(angle: float, dx: float, dy: float, n_rows: int
         y1 = min(40, y0 + n_rows)
         first, last = rows_needed(back, y0, y1, 30, (40, 50))
         part = slice(first, last) if first < last else slice(0, 40)
-        options = {"mask": mask[part], "uncertainty": data[part]}
-        parts.append(resample_affine(data[part], back, **options, rows=(y0, y1), nx=30, first_row=first, frame_rows=40))  # type: ignore[arg-type]
+        options: dict[str, Any] = {"mask": mask[part], "uncertainty": data[part]}
+        parts.append(resample_affine(data[part], back, **options, rows=(y0, y1), nx=30, first_row=first, frame_rows=40))
     for name in ("image", "uncertainty", "mask"):
         np.testing.assert_array_equal(np.concatenate([getattr(p, name) for p in parts]), getattr(whole, name))
 

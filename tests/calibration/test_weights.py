@@ -44,7 +44,8 @@ def test_given_weights(kernel: Any) -> None:
     n = x.count(0)
     error = np.sqrt(n / (n - 1) * (w**2 * (x - mean) ** 2).sum(0)) / w.sum(0)
     np.testing.assert_allclose(got.result, mean.filled(np.nan), rtol=1e-6)
-    np.testing.assert_allclose(got.uncertainty, error.filled(np.nan), rtol=1e-5)  # type: ignore[arg-type]
+    assert got.uncertainty is not None
+    np.testing.assert_allclose(got.uncertainty, error.filled(np.nan), rtol=1e-5)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -71,7 +72,8 @@ def test_own_uncertainties_are_propagated(method: str, kernel: Any) -> None:
     total = np.sqrt(np.where(good, np.stack(sigmas).astype(float) ** 2, 0).sum(0))
     n = good.sum(0)
     factor = {"mean": 1 / n, "sum": np.ones(n.shape), "median": np.sqrt(np.vectorize(median_variance)(n)) / n}[method]
-    np.testing.assert_allclose(got.uncertainty, total * factor, rtol=1e-6)  # type: ignore[arg-type]
+    assert got.uncertainty is not None
+    np.testing.assert_allclose(got.uncertainty, total * factor, rtol=1e-6)
     plain = combine(frames, method=method, kernel=kernel)
     np.testing.assert_array_equal(got.result, plain.result)
 
@@ -86,7 +88,8 @@ def test_inverse_variance_by_pixel_and_by_frame(kernel: Any) -> None:
     w = np.where(good, 1 / np.where(good, np.stack(sigmas).astype(float), 1) ** 2, 0)
     mean = (w * np.nan_to_num(np.stack(frames))).sum(0) / w.sum(0)
     np.testing.assert_allclose(got.result, mean, rtol=1e-6)
-    np.testing.assert_allclose(got.uncertainty, 1 / np.sqrt(w.sum(0)), rtol=1e-6)  # type: ignore[arg-type]
+    assert got.uncertainty is not None
+    np.testing.assert_allclose(got.uncertainty, 1 / np.sqrt(w.sum(0)), rtol=1e-6)
     by_frame = combine(frames, method="mean", weights="inverse_variance")
     assert by_frame.frames[1].weight == pytest.approx(1 / np.nanvar(frames[1].astype(float)))
 
@@ -197,11 +200,13 @@ def test_own_uncertainties_are_scaled_with_their_frames(kernel: Any) -> None:
     planes = [[np.full((4, 5), value, np.float32) for value in pair] for pair in zip(levels, errors, strict=True)]
     sources = [ArraySource(data=data, uncertainty=sigma) for data, sigma in planes]
     level = combine(sources, method="mean", normalise=Normalise(statistic="mean", reference="first"), kernel=kernel)
-    np.testing.assert_allclose(level.uncertainty, np.sqrt(1 + 1) / 2, rtol=1e-6)  # type: ignore[arg-type]
+    assert level.uncertainty is not None
+    np.testing.assert_allclose(level.uncertainty, np.sqrt(1 + 1) / 2, rtol=1e-6)
     given = [FrameCalibration(scale=4.0, shift=3.0), FrameCalibration(divide=flat)]
     for method, truth in (("mean", np.sqrt(16 + 16) / 2), ("sum", np.sqrt(32))):
         got = combine(sources, method=method, per_frame=given, kernel=kernel)
-        np.testing.assert_allclose(got.uncertainty, truth, rtol=1e-6)  # type: ignore[arg-type]
+        assert got.uncertainty is not None
+        np.testing.assert_allclose(got.uncertainty, truth, rtol=1e-6)
     by_sigma = combine(sources, method="mean", weights="inverse_variance", per_frame=[FrameCalibration(scale=4.0), None], kernel=kernel)
     np.testing.assert_allclose(by_sigma.result, (40 / 16 + 20 / 4) / (1 / 16 + 1 / 4), rtol=1e-6)
     np.testing.assert_array_equal(planes[0][1], 1.0)  # what was given stays as it is

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("undrawn_figures")
 def call(*arguments: object, fails: int = 0) -> str:
     """What a command prints; its error is raised."""
     words = [str(word) for word in arguments]
-    result: Result = CliRunner().invoke(build(words[0]), words)  # type: ignore[arg-type]
+    result: Result = CliRunner().invoke(build(words[0]), words)
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == fails, result.output

@@ -31,7 +31,7 @@ def test_a_master_marked_bad_is_used_no_more_and_comes_back(bench: Bench) -> Non
     before = bench.content()
     flat = next(row for row in bench.products() if row.recipe == "flat_master" and row.facts["filter"] == "B")
     run = CliRunner()
-    said = run.invoke(build("mark"), ["mark", flat.fingerprint[:12], "--bad", "dome lights were on"])  # type: ignore[arg-type]
+    said = run.invoke(build("mark"), ["mark", flat.fingerprint[:12], "--bad", "dome lights were on"])
     assert said.exit_code == 0, said.output
     listed = re.findall(r"made from (it|that): (\w+) ", said.output)
     assert [how for how, _ in listed] == ["it"] * 2 + ["that"] * 4  # the direct ones first
@@ -41,12 +41,12 @@ def test_a_master_marked_bad_is_used_no_more_and_comes_back(bench: Bench) -> Non
     assert state == "degraded"
     assert "no flat in B" in reason
     assert "dome lights were on" in bench.state_of("flat-B-001.fit")[1]
-    assert run.invoke(build("mark"), ["mark", flat.fingerprint[:12], "--good"]).exit_code == 0  # type: ignore[arg-type]
+    assert run.invoke(build("mark"), ["mark", flat.fingerprint[:12], "--good"]).exit_code == 0
     bench.run()
     assert bench.content() == before
 
 
 def test_it_wants_a_reason_or_its_opposite(bench: Bench) -> None:
-    done = CliRunner().invoke(build("mark"), ["mark", "0" * 12])  # type: ignore[arg-type]
+    done = CliRunner().invoke(build("mark"), ["mark", "0" * 12])
     assert done.exit_code != 0
     assert "--bad REASON or --good" in str(done.exception)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,8 +27,8 @@ SLEEP = "import time; time.sleep(60)"
 def make(tmp_path: Path) -> Iterator[Callable[..., Child]]:
     made: list[Child] = []
 
-    def child(name: str, code: str = SLEEP, **options: object) -> Child:
-        one = Child(name, (sys.executable, "-c", code), dict(os.environ), tmp_path, tmp_path / f"{name}.log", pause_s=0.01, **options)  # type: ignore[arg-type]
+    def child(name: str, code: str = SLEEP, **options: Any) -> Child:
+        one = Child(name, (sys.executable, "-c", code), dict(os.environ), tmp_path, tmp_path / f"{name}.log", pause_s=0.01, **options)
         made.append(one)
         return one
 

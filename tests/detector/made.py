@@ -41,7 +41,7 @@ def _exposed(maps: SensorMaps, kind: str, cells: list[tuple[float, float]], each
 def biases(jitter_c: float = 0.05, each: int = 8, seed: int = 1, **changed: float) -> Made:
     """Bias frames at five temperatures."""
     plan = LabPlan()
-    maps = make_sensor(replace(SENSOR, **changed), seed)  # type: ignore[arg-type]
+    maps = make_sensor(replace(SENSOR, **changed), seed)  # type: ignore[arg-type]  # fields of a sensor, most of them numbers
     return _exposed(maps, "BIAS", [(t, 1.2e-5) for t in plan.bias_temperatures_c], each, jitter_c, seed)
 
 
@@ -49,6 +49,6 @@ def biases(jitter_c: float = 0.05, each: int = 8, seed: int = 1, **changed: floa
 def darks(jitter_c: float = 0.05, each: int = 4, seed: int = 1, exposures_s: tuple[float, ...] = (1, 5, 10, 20), **changed: float) -> Made:
     """Darks at four temperatures."""
     plan = LabPlan()
-    maps = make_sensor(replace(SENSOR, **changed), seed)  # type: ignore[arg-type]
+    maps = make_sensor(replace(SENSOR, **changed), seed)  # type: ignore[arg-type]  # fields of a sensor, most of them numbers
     cells = [(t, float(s)) for t in plan.dark_temperatures_c for s in exposures_s]
     return _exposed(maps, "DARK", cells, each, jitter_c, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tracemalloc
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -34,10 +35,10 @@ def planes(count: int, value: float) -> list[np.ndarray]:
     return [np.broadcast_to(one.astype(np.float32), (SIDE, SIDE)) for one in row]
 
 
-def peak_mb(work: object) -> float:
+def peak_mb(work: Callable[[], object]) -> float:
     tracemalloc.start()
     try:
-        work()  # type: ignore[operator]
+        work()
         return tracemalloc.get_traced_memory()[1] / 2**20
     finally:
         tracemalloc.stop()

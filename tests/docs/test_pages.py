@@ -111,7 +111,7 @@ def test_every_option_of_reduce_is_explained() -> None:
 
     from deployments import cli
 
-    command = typer.main.get_command(cli.build("reduce")).commands["reduce"]  # type: ignore[arg-type, attr-defined]
+    command = typer.main.get_command(cli.build("reduce")).commands["reduce"]  # type: ignore[attr-defined]  # a group: it has commands
     options = {word for one in command.params if one.name != "help" for word in one.opts if word.startswith("-")}
     assert {word for word in options if f"`{word}`" not in page("reduce.md")} == set()
 
@@ -146,7 +146,7 @@ def parameters(name: str, sub: str) -> frozenset[str] | None:
 
     from deployments import cli
 
-    command = typer.main.get_command(cli.build(name, name, *([sub] if sub else []))).commands[name]  # type: ignore[arg-type, attr-defined]
+    command = typer.main.get_command(cli.build(name, name, *([sub] if sub else []))).commands[name]  # type: ignore[attr-defined]  # a group: it has commands
     if name in cli.GROUPS and sub:
         command = command.commands.get(sub)
     return None if command is None else frozenset({"--help", *(o for p in command.params for o in (*p.opts, *p.secondary_opts))})
@@ -276,8 +276,13 @@ def test_the_documentation_builds_without_warnings_and_loads_nothing(tmp_path: P
         pytest.skip("mkdocs-material is not installed (make docs installs it)")
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path / "site"],
-        cwd=ROOT, env={"NO_MKDOCS_2_WARNING": "1", "PATH": ""}, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={"NO_MKDOCS_2_WARNING": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     loads = re.compile(
         r"<(?:script|img|iframe|source)[^>]+src=[\"']?(?:https?:)?//|<link[^>]+href=[\"']?(?:https?:)?//(?![^>]*rel=canonical)"

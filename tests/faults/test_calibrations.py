@@ -60,7 +60,7 @@ def test_any_order_with_any_kind_absent(
     found = end_of(crew)
     crew.database.close()
     assert found == at_once(tmp_path_factory.mktemp("once"), absent)
-    grades = {grade for (_, recipe, _), (_, grade) in found[0].items() if recipe == "reduce_light"}  # type: ignore[attr-defined]
+    grades = {grade for (_, recipe, _), (_, grade) in found[0].items() if recipe == "reduce_light"}  # type: ignore[attr-defined]  # a dictionary: the end of a crew
     assert grades == {"A"} if not absent else "A" not in grades
 
 

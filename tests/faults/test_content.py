@@ -218,12 +218,12 @@ def test_hdf5_with_a_dataset_of_another_kind_is_an_answer(target: str, other: st
         (tmp_path / "seed.h5").write_bytes(seed)
         names: list[str] = []
         with h5py.File(tmp_path / "seed.h5") as file:
-            file.visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)  # noqa: B023
+            file.visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)  # noqa: B023  called at once
         assert len(names) >= 4
         for name in names:
             path = tmp_path / "damaged.h5"
             path.write_bytes(seed)
-            bomb(path, lambda file: OTHERS[other](file, name))  # noqa: B023
+            bomb(path, lambda file: OTHERS[other](file, name))  # noqa: B023  called at once
             assert TARGETS[target].check(path.read_bytes()) in ("read", "refused")
 
 

@@ -69,7 +69,7 @@ class World:
 class HangsUp(Inbox):
     """Takes the mail, and is gone before it says so."""
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
         del session
         self.mails.append(envelope)
         transport = server.transport

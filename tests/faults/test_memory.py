@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def hungry(monkeypatch: pytest.MonkeyPatch, needs: dict[str, int]) -> list[tuple
     """Units that are out of memory when they are given more than ``needs`` says; (recipe, bytes, threads) of every try."""
     tried: list[tuple[str, int, int]] = []
 
-    def unit_for(recipe: str):  # type: ignore[no-untyped-def]
+    def unit_for(recipe: str) -> Callable[[UnitContext, PlannedProduct], NewProduct]:
         unit = registry.unit_for(recipe)
 
         def make(context: UnitContext, planned: PlannedProduct) -> NewProduct:

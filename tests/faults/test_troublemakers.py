@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,7 @@ def _refuse_to_open(patch: pytest.MonkeyPatch, path: Path) -> None:
     """Root may read everything: for this file the system says what it would say to others."""
     real = os.open
 
-    def refuse(file, flags, mode=0o777, *, dir_fd=None):  # type: ignore[no-untyped-def]
+    def refuse(file: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         if isinstance(file, str | bytes | os.PathLike) and os.fsencode(file) == os.fsencode(path):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(file))
         return real(file, flags, mode, dir_fd=dir_fd)

@@ -120,7 +120,7 @@ def test_a_batch_goes_on_after_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
     class Space:
         settings = Settings()
 
-        class context:  # noqa: N801
+        class context:  # noqa: N801  stands for an attribute
             memory_bytes = 600_000_000
 
     monkeypatch.setattr(executor, "run_unit", run_unit)

@@ -30,12 +30,12 @@ def test_other_bytes_and_an_edited_header_are_the_same_exposure() -> None:
     ],
 )
 def test_each_part_tells_exposures_apart(change: dict[str, object]) -> None:
-    assert exposure_identity(dataclasses.replace(HEADER, **change)) != exposure_identity(HEADER)  # type: ignore[arg-type]
+    assert exposure_identity(dataclasses.replace(HEADER, **change)) != exposure_identity(HEADER)  # type: ignore[arg-type]  # any value of a header
 
 
 @pytest.mark.parametrize("change", [{"time_utc": ""}, {"time_is_date_only": True}])
 def test_without_a_time_the_content_decides(change: dict[str, object]) -> None:
-    header = dataclasses.replace(HEADER, **change)  # type: ignore[arg-type]
+    header = dataclasses.replace(HEADER, **change)  # type: ignore[arg-type]  # any value of a header
     assert exposure_identity(header, "aa") != exposure_identity(header, "bb")
     with pytest.raises(ValueError, match="hash of its content"):
         exposure_identity(header)

@@ -79,7 +79,7 @@ def _children_cpu_s() -> float:
 
 
 def _fuzz(name: str, minutes: float) -> None:
-    import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]
+    import atheris  # type: ignore[import-untyped, import-not-found, unused-ignore]  # there or not
 
     target = TARGETS[name]
     with atheris.instrument_imports(include=list(target.modules), exclude=list(_NOT_TRACED)):

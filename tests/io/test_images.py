@@ -101,7 +101,7 @@ def pack(kind: str, path: Path, data: np.ndarray) -> Path:
 KINDS = [
     "plain", "gz", "bz2", "RICE_1", "RICE_1 4x5", "RICE_1 7x9", "GZIP_1", "GZIP_2", "GZIP_2 31x23",
     "HCOMPRESS_1 8x12", "HCOMPRESS_1 31x23", "NOCOMPRESS",
-]  # fmt: skip
+]  # fmt: skip  # read as a table
 
 
 @pytest.mark.parametrize("kind", KINDS)

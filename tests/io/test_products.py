@@ -194,7 +194,7 @@ def test_source_header_is_carried_on_and_own_cards_win(tmp_path: Path) -> None:
     texts = [
         "SIMPLE  = T", "BITPIX  = 16", "NAXIS   = 2", "NAXIS1  = 5", "NAXIS2  = 4", "BZERO   = 32768", "BUNIT   = 'adu'",
         "OBJECT  = 'M 13'", "EXPTIME = 3,2E-05", "GRADE   = 'A'", "CRPIX1  = 5.0", "HISTORY old", "HIERARCH ESO DET ID = 5", "END",
-    ]  # fmt: skip
+    ]  # fmt: skip  # read as a table
     source = b"".join(card(text) for text in texts)
     path = tmp_path / "a.fits"
     write_image_product(path, science=SCIENCE, cards=CARDS, source_header=source, unit="electron", drop=["crpix1"], durable=False)

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -211,11 +212,11 @@ def test_stage_by_folder_and_log_that_disagree() -> None:
 
 @settings(max_examples=10, deadline=None)
 @given(st.randoms(use_true_random=False), st.booleans())
-def test_the_order_of_files_changes_nothing(random: object, times: bool) -> None:
+def test_the_order_of_files_changes_nothing(random: Random, times: bool) -> None:
     frames = campaign(times=times)
     log = log_of(frames, times=times)
     mixed = list(frames)
-    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(mixed)
     assert assign_doses(mixed, Logs(whole=log)).doses == assign_doses(frames, Logs(whole=log)).doses
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -132,10 +133,10 @@ def test_a_kind_that_comes_after_a_pause_is_at_its_first_visit() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=40), st.floats(0.01, 5), st.floats(0.5, 20), st.randoms(use_true_random=False))
-def test_clusters_do_not_depend_on_order_and_keep_their_width(values: list[float], gap: float, width: float, random: object) -> None:
+def test_clusters_do_not_depend_on_order_and_keep_their_width(values: list[float], gap: float, width: float, random: Random) -> None:
     labels = clusters(values, gap, width=width)
     mixed = list(range(len(values)))
-    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(mixed)
     again = clusters([values[i] for i in mixed], gap, width=width)
     by_value = {values[i]: again[place] for place, i in enumerate(mixed)}
     assert [by_value[value] for value in values] == labels or len(set(values)) < len(values)

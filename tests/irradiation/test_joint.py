@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +57,9 @@ def test_predictions_are_the_model() -> None:
         (lambda d, r, t: d == 0, {"alpha", "beta", "q", "sigma_q"}, "dose"),
     ],
 )
-def test_what_the_groups_lack_is_said(keep: object, lost: set[str], word: str) -> None:
+def test_what_the_groups_lack_is_said(keep: Callable[..., Any], lost: set[str], word: str) -> None:
     data = exact()
-    chosen = keep(data.dose_krad, data.rate_krad_per_s, data.exposure_s)  # type: ignore[operator]
+    chosen = keep(data.dose_krad, data.rate_krad_per_s, data.exposure_s)
     found = fit_joint(picked(data, chosen), gain_e_per_adu=1.0)
     assert set(found.why) == lost
     assert all(math.isnan(found.values[name]) for name in lost)

@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -184,9 +185,11 @@ def test_a_full_disk_passes_and_leaves_no_half_file(tmp_path: Path) -> None:
         (lambda f: (f / "configFile.txt").unlink(), "BADSIZE"),
     ],
 )
-def test_an_unusable_configuration_rejects_the_attempt_with_its_reason(tmp_path: Path, break_it: object, said: str) -> None:
+def test_an_unusable_configuration_rejects_the_attempt_with_its_reason(
+    tmp_path: Path, break_it: Callable[[Path], object], said: str
+) -> None:
     folder = attempt(tmp_path / "in" / "attempt0")
-    break_it(folder)  # type: ignore[operator]
+    break_it(folder)
     made = convert_sections([Section(tmp_path / "in")], tmp_path / "out")
     assert made.frames == []
     assert [said in reason for _, reason in made.rejected] == [True, True]

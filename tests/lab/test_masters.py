@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,18 +24,18 @@ from tasks.lab_masters import masters_and_stats
 from tests.lab.conftest import Campaign
 
 
-def frame(folder: Path, name: str, value: float, kind: str = "BIAS", **values: object) -> LabFrame:
+def frame(folder: Path, name: str, value: float, kind: str = "BIAS", **values: Any) -> LabFrame:
     """A frame of 2 x 2 equal pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.fits"
     fits.writeto(path, np.full((2, 2), value, np.uint16))
-    usual: dict[str, object] = {"temperature_c": 10.0, "exposure_s": 1.0, "attempt": "attempt0", "nx": 2, "ny": 2}
-    return LabFrame(path=path, caltype=kind, **{**usual, **values})  # type: ignore[arg-type]
+    usual: dict[str, Any] = {"temperature_c": 10.0, "exposure_s": 1.0, "attempt": "attempt0", "nx": 2, "ny": 2}
+    return LabFrame(path=path, caltype=kind, **{**usual, **values})
 
 
-def mean_of(masters: object, kind: str) -> dict[float, float]:
+def mean_of(masters: Iterable[Any], kind: str) -> dict[float, float]:
     """Temperature -> mean of the master of a kind."""
-    return {m.group.temperature_c: m.level for m in masters if m.group.caltype == kind}  # type: ignore[attr-defined]
+    return {m.group.temperature_c: m.level for m in masters if m.group.caltype == kind}
 
 
 def test_temperatures_and_exposures_that_are_not_finite_count_for_nothing(tmp_path: Path) -> None:

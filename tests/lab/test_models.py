@@ -161,7 +161,7 @@ def test_reduced_flats_say_which_dark_and_masters_what_they_are_made_of(tiny: Ca
 
 @pytest.mark.parametrize("method", ["robust", "mean", "max"])
 def test_normalisations(tiny: Campaign, tmp_path: Path, method: str) -> None:
-    flat_step(tiny.frames, tmp_path, replace(QUICK, norm_method=method), mode="normalize_only")  # type: ignore[arg-type]
+    flat_step(tiny.frames, tmp_path, replace(QUICK, norm_method=method), mode="normalize_only")  # type: ignore[arg-type]  # one of the words
     flat = read_image(sorted((tmp_path / "flat_normalized").glob("*.fits"))[0])
     if method == "max":
         assert float(flat.max()) == pytest.approx(1)
@@ -299,7 +299,7 @@ def _damaged(tiny: Campaign, tmp_path: Path) -> list[object]:
 
 def test_damage_is_found_and_a_dimmer_lamp_is_none(tiny: Campaign, tmp_path: Path) -> None:
     frames = _damaged(tiny, tmp_path)
-    made = degradation_step(frames, tmp_path / "out", QUICK)  # type: ignore[arg-type]
+    made = degradation_step(frames, tmp_path / "out", QUICK)  # type: ignore[arg-type]  # a list that was made here
     with (tmp_path / "out" / "analysis_outliers.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["analysis_type"] == "temperature"]
     classes = {row["pixel"]: row["classification"] for row in rows}
@@ -308,7 +308,7 @@ def test_damage_is_found_and_a_dimmer_lamp_is_none(tiny: Campaign, tmp_path: Pat
     )
     assert made.classes["temperature"][SENSOR_DAMAGE] <= 6
     assert made.classes["temperature"][TEMPERATURE] < 0.02 * 48 * 64
-    structure = structure_step(frames, tmp_path / "structure", QUICK)  # type: ignore[arg-type]
+    structure = structure_step(frames, tmp_path / "structure", QUICK)  # type: ignore[arg-type]  # a list that was made here
     assert structure.classes["structure"][SENSOR_DAMAGE] >= 3
     assert {"structure_analysis.csv", "suspicious_bias.log"} <= names(tmp_path / "structure")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ from tests.lab.test_index import frame as fits_frame
 QUICK = LabOptions(save_plots=False)
 
 
-def lab(kind: str, **values: object) -> LabFrame:
-    return LabFrame(**{"path": Path("x.fits"), "caltype": kind, "temperature_c": 10.0, **values})  # type: ignore[arg-type]
+def lab(kind: str, **values: Any) -> LabFrame:
+    return LabFrame(**{"path": Path("x.fits"), "caltype": kind, "temperature_c": 10.0, **values})
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_the_end_of_the_scale_by_the_form_of_the_numbers(bits: int, shift: int, 
 
 
 def test_saturation_of_a_campaign() -> None:
-    def some(*highest: float, **values: object) -> list[LabFrame]:
+    def some(*highest: float, **values: Any) -> list[LabFrame]:
         return [lab("DARK", highest_adu=one, **{"step_adu": 1, **values}) for one in highest]
 
     assert saturation_of(some(30_000.0, 65_520.0, step_adu=16)) == 65_520

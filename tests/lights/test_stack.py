@@ -140,6 +140,6 @@ def test_wrong_wishes_are_refused() -> None:
     with pytest.raises(Refused, match="at least one frame"):
         stack([])
     with pytest.raises(Refused, match="mean or a median"):
-        stack([StackInput(rows=rows(np.ones((9, 9))))], method="mode")  # type: ignore[arg-type]
+        stack([StackInput(rows=rows(np.ones((9, 9))))], method="mode")  # type: ignore[arg-type]  # what a user may write
     with pytest.raises(RejectedInput, match="one shape"):
         stack([StackInput(rows=rows(np.ones((9, 9)))), StackInput(rows=rows(np.ones((9, 8))))])

@@ -30,8 +30,6 @@ from nightcrew.mkid.unheard import UNHEARD
 from nightcrew.simulate.speckle_scene import companion_px, photons_of_rates, point_source
 from tests.mkid.made_tables import START_US, beam_map, table
 
-pytest.importorskip("drizzle")
-
 SHAPE = (48, 40)
 MAP = beam_map(SHAPE)
 STAR_CPS, COMPANION_CPS, SKY_CPS, FWHM = 20_000.0, 1200.0, 1.0, 3.2

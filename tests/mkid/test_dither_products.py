@@ -34,7 +34,6 @@ def position(path: Path, star: tuple[float, float], seed: int, **log: str) -> Pa
 
 
 def test_positions_become_a_combined_image_and_speckle_maps(tmp_path: Path) -> None:
-    pytest.importorskip("drizzle")
     wish = {"dither": "triangle", "speckles": "yes", "plate_scale_mas": "10.4", "ra_deg": "20", "dec_deg": "-5", "register": "guess"}
     positions = [(position(tmp_path / f"p{n}.h5", star, n, **wish), Calibrations()) for n, star in enumerate(STARS)]
     made = make_dither_products(positions, tmp_path / "out", name="triangle")
@@ -77,7 +76,7 @@ def planned(builder: FakeBuilder, exposures: list[LoggedExposure], usable: list[
     problems: list[str] = []
     tables: Any = {one.name: SimpleNamespace(status="ready") for one in exposures}
     inputs = {f"e{number}": [f"t{number}", "wavecal"] for number in usable}
-    plan_dithers(builder, exposures, tables, inputs, {}, problems)  # type: ignore[arg-type]
+    plan_dithers(builder, exposures, tables, inputs, {}, problems)  # type: ignore[arg-type]  # stands for a builder
     return problems
 
 

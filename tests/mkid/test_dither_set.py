@@ -13,7 +13,6 @@ from nightcrew.simulate.mkid_plan import dither, preset
 from nightcrew.simulate.mkid_run import make_run
 from tests.mkid.test_set import NAME, bench_of, folder, put, settle
 
-pytest.importorskip("drizzle")
 pytestmark = [pytest.mark.slow]
 
 

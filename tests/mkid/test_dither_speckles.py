@@ -61,7 +61,6 @@ def maps_of(found: SpeckleFits, rules: SpeckleRules, shape: tuple[int, int] = SH
 
 def test_faint_is_beside_a_companion_is_a_limit_and_not_an_average() -> None:
     """Averages of Is = 3 come out as 14: Ic and Ip cannot be told apart there, and Is hangs on them."""
-    pytest.importorskip("drizzle")
     shape, rules, n_steps = (6, 20), replace(RULES, companion=True), 3
     is_ = np.tile(np.repeat([3.0, 80.0], 60), n_steps)
     rng = np.random.default_rng(12)
@@ -85,7 +84,6 @@ def test_faint_is_beside_a_companion_is_a_limit_and_not_an_average() -> None:
 @pytest.mark.parametrize(("ic", "limited"), [(0.0, True), (10.0, True), (80.0, False)])
 def test_an_average_of_faint_ic_is_a_limit(ic: float, limited: bool) -> None:
     """Counts tell Ic^2: averages of Ic = 0 are two thirds of the error of one step, and Is is low by as much."""
-    pytest.importorskip("drizzle")
     n_steps, shape = 16, (6, 20)
     n = shape[0] * shape[1]
     rng = np.random.default_rng([9, int(ic)])
@@ -110,7 +108,6 @@ def test_an_average_of_faint_ic_is_a_limit(ic: float, limited: bool) -> None:
 @pytest.mark.parametrize("ip", [0.0, 20.0])
 def test_an_average_over_steps_is_not_biased_by_the_bound_of_a_companion(ip: float) -> None:
     """Half of the values of Ip = 0 stand at 0, and what they lack is missing from Ic: averages as they are give 11, and Ic low by 15."""
-    pytest.importorskip("drizzle")
     rules, n = replace(RULES, companion=True), SHAPE[0] * SHAPE[1]
     rng = np.random.default_rng([7, int(ip)])
     counts = rng.poisson(light.independent_intensities(rng, np.full(n * N_STEPS, 300.0), 80.0, ip, N_BINS) * BIN_S)
@@ -132,7 +129,6 @@ def test_an_average_over_steps_is_not_biased_by_the_bound_of_a_companion(ip: flo
 @pytest.mark.parametrize("is_", [1e-9, 3.0, 60.0])
 def test_an_average_over_steps_is_not_biased_by_the_bound_at_zero(is_: float) -> None:
     """Half of the pixels of steady light have Is = 0; those that are left alone, or the zeros as zeros, would make light of noise."""
-    pytest.importorskip("drizzle")
     n = SHAPE[0] * SHAPE[1]
     rng = np.random.default_rng([4, int(is_)])
     counts = rng.poisson(light.independent_intensities(rng, np.full(n * N_STEPS, 300.0), is_, 0.0, N_BINS) * BIN_S)
@@ -173,7 +169,6 @@ def test_maps_are_of_a_pixel_of_mean_sensitivity_where_there_is_a_flat_field(tmp
 
 
 def test_weights_scale_maps_and_their_errors() -> None:
-    pytest.importorskip("drizzle")
     one, two = np.full((2, 1, 6, 6), 4.0), np.full((1, 6, 6), 4.0)
     maps: Any = SimpleNamespace(
         edges_us=np.array([0, 10_000_000]),
@@ -234,7 +229,6 @@ def position(path: Path, star: tuple[float, float], seed: int, **log: str) -> Pa
 
 
 def test_a_wish_of_any_position_counts_and_the_ratio_has_no_unit(tmp_path: Path) -> None:
-    pytest.importorskip("drizzle")
     lines = ({"plate_scale_mas": "10.4"}, {"speckles": "yes", "ra_deg": "20", "dec_deg": "-5"})
     positions = [(position(tmp_path / f"p{n}.h5", (4.0 + n, 4.0), n, dither="d", **line), Calibrations()) for n, line in enumerate(lines)]
     made = make_dither_products(positions, tmp_path / "out", name="d")
@@ -251,7 +245,6 @@ def test_a_wish_of_any_position_counts_and_the_ratio_has_no_unit(tmp_path: Path)
 
 
 def test_the_command_combines_speckle_maps_too(tmp_path: Path) -> None:
-    pytest.importorskip("drizzle")
     paths = [str(position(tmp_path / f"p{n}.h5", (4.0 + n, 4.0), n)) for n in range(2)]
     words = ["dither", *paths, "-o", str(tmp_path / "d.fits"), "--speckles", str(tmp_path / "s.fits"), "--json"]
     result = CliRunner().invoke(app, words)
@@ -266,7 +259,6 @@ def test_the_command_combines_speckle_maps_too(tmp_path: Path) -> None:
 
 
 def test_the_command_fits_a_companion_where_it_is_asked_to(tmp_path: Path) -> None:
-    pytest.importorskip("drizzle")
     words = ["dither", str(position(tmp_path / "p.h5", (4.0, 4.0), 1)), "-o", str(tmp_path / "d.fits"), "--companion", "--json"]
     assert isinstance(CliRunner().invoke(app, words).exception, Refused)  # of nothing
     result = CliRunner().invoke(app, [*words, "--speckles", str(tmp_path / "s.fits")])
@@ -278,7 +270,6 @@ def test_the_command_fits_a_companion_where_it_is_asked_to(tmp_path: Path) -> No
 
 
 def test_the_command_fits_the_times_between_photons_where_it_is_asked_to(tmp_path: Path) -> None:
-    pytest.importorskip("drizzle")
     words = ["dither", str(position(tmp_path / "p.h5", (4.0, 4.0), 1)), "-o", str(tmp_path / "d.fits"), "--json"]
     assert "--intervals is part of --speckles" in str(CliRunner().invoke(app, [*words, "--intervals"]).exception)
     shown = []

@@ -43,9 +43,7 @@ fractionOfChunksToTrim = 0
 timeMaskFileName = None
 timeSpacingCut = None
 """
-NUMBERS = (
-    "intTime", "expTime", "deadtime", "energyBinWidth", "wvlStart", "wvlStop", "countRateCutoff", "fractionOfChunksToTrim"
-)  # fmt: skip
+NUMBERS = ("intTime", "expTime", "deadtime", "energyBinWidth", "wvlStart", "wvlStop", "countRateCutoff", "fractionOfChunksToTrim")
 TEXTS = ("run", "date", "flatCalTstamp", "wvlDate", "wvlCalFile", "flatPath", "calSolnPath")
 
 
@@ -86,7 +84,7 @@ def test_wrong_values_are_told_by_name(line: str, reason: str) -> None:
     "line",
     ["intTime = -5", "intTime = 1e999", "expTime = 0", "deadtime = -1e-6", "energyBinWidth = 0", "wvlStop = 800", "wvlStart = 0",
      "fractionOfChunksToTrim = 0.5", "fractionOfChunksToTrim = -0.1", "countRateCutoff = 0"],
-)  # fmt: skip
+)  # fmt: skip  # read as a table
 def test_values_that_make_no_sense_are_refused(line: str) -> None:
     name = line.split(" ", 1)[0]
     text = "\n".join([*(one for one in TEXT.splitlines() if not one.startswith(name + " ")), line])

@@ -145,7 +145,7 @@ def test_steady_light_has_a_limit_instead_of_a_value() -> None:
 
 def test_what_the_counts_do_not_allow_is_not_valid() -> None:
     def flags(counts: NDArray[np.integer], **rules: float) -> int:
-        return int(np.bitwise_and.reduce(fit_counts(counts, SpeckleRules(**rules)).flags))  # type: ignore[arg-type]
+        return int(np.bitwise_and.reduce(fit_counts(counts, SpeckleRules(**rules)).flags))  # type: ignore[arg-type]  # rules of mixed types
 
     good = rng(8).poisson(light.correlated_intensities(rng(9), np.full(40, 300.0), 150.0, 0.0, 6000, step_s=0.01, tau_s=0.1) * BIN_S)
     assert fit_counts(good, SpeckleRules()).valid.mean() > 0.9

@@ -113,9 +113,7 @@ def test_the_command_calibrates_and_draws_all_eight(made: Made, tmp_path: Path) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     said = json.loads(done.stdout)
-    assert said["quantities"][0] == {
-        "name": "solved_fraction", "value": 39 / 40, "error": None, "unit": "", "where": {}, "note": ""
-    }  # fmt: skip
+    assert said["quantities"][0] == {"name": "solved_fraction", "value": 39 / 40, "error": None, "unit": "", "where": {}, "note": ""}
     assert sorted(name.split("_x")[0].removesuffix(".png") for name in said["plots"]) == sorted(figures.NAMES)
     assert read_wavelength_solution(tmp_path / "s.h5").solved.sum() == 39
 

@@ -179,11 +179,11 @@ def calibrations() -> tuple[CalibrationCell, ...]:
     ]
     return tuple(
         CalibrationCell(
-            instrument=CAMERA, kind=kind, label=label, state=state, grade=grade, age_days=age, users=users, reason=reason,  # type: ignore[arg-type]
+            instrument=CAMERA, kind=kind, label=label, state=state, grade=grade, age_days=age, users=users, reason=reason,  # type: ignore[arg-type]  # words of the page
             origin=NIGHT if not age else "2026-03-11",
         )
         for kind, label, state, grade, age, users, reason in rows
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
 
 
 CAUSES = (
@@ -258,7 +258,7 @@ def stacks() -> tuple[StackEntry, ...]:
             picture=thumbnail(star_field(100 + place, 400, 160), f"Finder chart of {target} in {band}", size_px=400),
         )
         for place, (target, band) in enumerate((("M 67", "B"), ("M 67", "V"), ("SA 112", "R"), ("SA 112", "I")))
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
 
 
 TRUTH = (
@@ -312,7 +312,7 @@ def good_night() -> NightPage:
         folders=FOLDERS,
         provenance=PROVENANCE,
         files=file_table(),
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
 
 
 def file_table() -> NumberTable:
@@ -357,7 +357,7 @@ def troubled_night() -> NightPage:
             mend="Take flats in I; the lights are redone by themselves.",
         ),
         *page.causes,
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
     section = AnalysisSection(
         title="Photon transfer, sensor 7", status="attention", verdict="full well fell by 6 % since the last irradiation step",
         key_numbers=(
@@ -365,14 +365,14 @@ def troubled_night() -> NightPage:
             KeyNumber(name="Full well", value=None, note="no saturated step"),
         ),
         link="../../lab/sensor-7/index.html",
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
     return dataclasses.replace(
         page, calibrations=cells, masters=changed, lights=dim, balance=balance, causes=causes, trends=trends(bad=True), sections=(section,),
         plates=plates(),
         notices=(
             Notice(level="warning", text="The disk was nearly full: writing paused", at="2026-03-14 23:10", command="nightcrew doctor"),
         ),
-    )  # fmt: skip
+    )  # fmt: skip  # read as a table
 
 
 def plates() -> tuple[PlateEntry, ...]:

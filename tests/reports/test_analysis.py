@@ -161,7 +161,7 @@ def test_a_blank_figure_and_absent_numbers_are_told(tmp_path: Path) -> None:
 )
 def test_a_page_that_breaks_its_form_is_refused(change: dict[str, object], rule: str, tmp_path: Path) -> None:
     with pytest.raises(BadPageError, match=rule):
-        write_analysis(dataclasses.replace(page_of(), **change), tmp_path)  # type: ignore[arg-type]
+        write_analysis(dataclasses.replace(page_of(), **change), tmp_path)  # type: ignore[arg-type]  # any field of a page
 
 
 def test_an_absent_or_foreign_model_is_no_page(tmp_path: Path) -> None:

@@ -453,7 +453,7 @@ def test_hostile_file_names_reach_no_shell_and_no_markup(raw: Path, tmp_path: Pa
     source = (raw / FIRST / "raw" / "crew-1-B-001.fit").read_bytes()
     for place, name in enumerate(HOSTILE_NAMES):
         path = os.path.join(os.fsencode(folder), name)  # noqa: PTH118  bytes paths
-        with open(path, "wb") as file:  # noqa: PTH123
+        with open(path, "wb") as file:  # noqa: PTH123  bytes paths
             file.write(source[:-2880] + bytes([place]) * 2880)
     card = b"OBJECT  = '<img src=x onerror=alert(1)>'".ljust(80)
     light = (raw / FIRST / "raw" / "crew-1-V-001.fit").read_bytes()

@@ -115,8 +115,13 @@ def test_header_injection_stays_inert(bad: str) -> None:
     assert [str(value) for value in back.get_all("To", [])] == ["observer@hill.example"]
     assert len(back.get_all("Subject", [])) == 1
     assert {part.get_content_type() for part in back.walk()} <= {
-        "multipart/alternative", "multipart/related", "text/plain", "text/html", "image/png", "image/jpeg",
-    }  # fmt: skip
+        "multipart/alternative",
+        "multipart/related",
+        "text/plain",
+        "text/html",
+        "image/png",
+        "image/jpeg",
+    }
     _, html = bodies(message)
     assert [fault for fault in html_faults(html) if "loads 'cid:" not in fault] == []
 

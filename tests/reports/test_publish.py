@@ -54,7 +54,7 @@ def test_everything_lies_beside_the_page(tmp_path: Path) -> None:
             "masters", "trend-STL-1001-bias_level", "trends", "truth",
         )),
         "summary.json",
-    ]  # fmt: skip
+    ]  # fmt: skip  # read as a table
     summary.parse((made.path.parent / "summary.json").read_text(encoding="utf-8"))
 
 

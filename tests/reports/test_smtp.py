@@ -27,19 +27,19 @@ class Inbox:
         self.mails: list[Envelope] = []
         self.cut_after_data = False
 
-    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802  aiosmtpd's name
         del server, session, options
         if "RCPT" in self.answers and ("only" not in self.answers or address == self.answers["only"]):
             return self.answers["RCPT"]
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802
+    async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802  aiosmtpd's name
         del server, session
         envelope.mail_from, envelope.mail_options = address, options
         return self.answers.get("MAIL", "250 OK")
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
         del session
         if self.cut_after_data:
             transport = server.transport
@@ -138,7 +138,7 @@ def test_lost_after_data_is_unknown() -> None:
 
 def test_a_silent_server_after_data_is_unknown_too() -> None:
     class Silent(Inbox):
-        async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  aiosmtpd's name
             await asyncio.sleep(1)
             return await super().handle_DATA(server, session, envelope)
 

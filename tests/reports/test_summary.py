@@ -60,7 +60,7 @@ def test_the_form_is_the_documented_one() -> None:
         (Quantity(name="hot", value=None, note="x", interval=Interval(4, 5)), "does not hold its value"),
         (Quantity(name="hot", value=3, interval=Interval(1, float("inf"))), "is none of numbers"),
         (Quantity(name="hot", value=3, interval=Interval(1, 5, 95)), "at a level between 0 and 1"),
-        (Quantity(name="gain", value=np.float32(1.0)), "is a float32"),  # type: ignore[arg-type]
+        (Quantity(name="gain", value=np.float32(1.0)), "is a float32"),  # type: ignore[arg-type]  # the mistake that is looked for
     ],
 )
 def test_what_breaks_the_form_is_refused_by_name(quantity: Quantity, rule: str) -> None:
@@ -103,5 +103,5 @@ def test_the_night_as_summary() -> None:
     assert {q.name: q.value for q in found.quantities if q.name.startswith("plates_")} == {
         "plates_from_header": 10, "plates_solved": 2, "plates_unsolved": 28, "plates_failure_rate": pytest.approx(93.33, abs=0.01),
         "plates_rms": 1.69,
-    }  # fmt: skip
+    }  # fmt: skip  # read as a table
     assert as_json(night_summary(page, judge(page))) == text

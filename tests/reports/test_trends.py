@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def test_equal_values_leave_room_for_a_step() -> None:
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=5, max_size=30), st.randoms())
 @settings(max_examples=50)
-def test_order_does_not_matter(values: list[float], random) -> None:  # type: ignore[no-untyped-def]
+def test_order_does_not_matter(values: list[float], random: Random) -> None:
     mixed = list(values)
     random.shuffle(mixed)
     assert learned_limits(values) == learned_limits(mixed)

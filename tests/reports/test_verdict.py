@@ -10,7 +10,7 @@ from tests.reports import samples
 
 
 def night(**changes: object) -> NightPage:
-    return dataclasses.replace(samples.good_night(), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(samples.good_night(), **changes)  # type: ignore[arg-type]  # any field of a night
 
 
 def test_a_good_night_in_one_sentence() -> None:

@@ -72,7 +72,7 @@ SENSORS = {
         total=(17.0896, 22.80582), shot=(15.82974, 21.87765), signal=(250.5807, 478.6318), trapped=228.0511, percent=91.01,
         rate=0.139212, limit_s=297.9179, flooded_limit_s=155.9706,
     ),
-}  # fmt: skip
+}  # fmt: skip  # read as a table
 LAST_DIGIT = 1e-5  # relative: the sheets print seven digits, at times six
 each = pytest.mark.parametrize("sensor", SENSORS.values(), ids=[f"sensor {number}" for number in SENSORS])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,7 +165,6 @@ def test_many_frames_are_put_together_from_parts(count: int, monkeypatch: pytest
 
 
 def test_more_frames_than_files_may_be_open(tmp_path: Any) -> None:
-    resource = pytest.importorskip("resource")
     image = np.rint(noise(1)[:16, :16]).astype(np.uint16)
     for number in range(90):
         cards: list[Any] = [("IMAGETYP", "Bias Frame", ""), ("N", number, "")]

@@ -219,5 +219,6 @@ def test_customary_gain_stands_beside_the_measured_one_with_its_bias() -> None:
     assert shown is not None
     (row,) = [row for row in shown.rows if "clipped at 3" in str(row[2])]
     assert (row[3], row[4:6]) == (found.value, (None, None))  # nothing in e- is made of it
-    assert region().gain is not None
-    assert region().gain.value == pytest.approx(1.940, abs=0.02)  # type: ignore[union-attr]
+    gain = region().gain
+    assert gain is not None
+    assert gain.value == pytest.approx(1.940, abs=0.02)

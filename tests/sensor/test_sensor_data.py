@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,8 @@ def frame(
     return of_array(image(level, noise, seed), name=f"{kind}-{t:g}-{warm}-{seed}.fits", kind=kind, exposure_s=t, temperature_c=warm, **v)
 
 
-def tables(frames: list[SensorFrame], **options: object) -> SensorData:
-    data = SensorData(**options)  # type: ignore[arg-type]
+def tables(frames: list[SensorFrame], **options: Any) -> SensorData:
+    data = SensorData(**options)
     for one in frames:
         data.add(one)
     data.calcStats()
@@ -75,9 +76,7 @@ def test_quantities_equal_the_definitions() -> None:
 
 def test_fixed_pattern_equals_its_definition() -> None:
     pattern = np.random.default_rng(99).normal(0, 200, SHAPE)
-    flats = [
-        of_array(image(20_000, 130, n) + pattern, name=f"f{n}", kind="flat", exposure_s=5.0, temperature_c=-10.0) for n in range(2)
-    ]  # fmt: skip
+    flats = [of_array(image(20_000, 130, n) + pattern, name=f"f{n}", kind="flat", exposure_s=5.0, temperature_c=-10.0) for n in range(2)]
     crops = [np.asarray(one.data, np.float64)[50:150, 100:200] for one in flats]
     row = row_of(tables([frame("bias", 1), frame("bias", 2), *flats]), "flat")
     total, delta = np.mean([crop.std() for crop in crops]), (crops[1] - crops[0]).std()
@@ -90,7 +89,7 @@ def test_data_set_holds_the_crop_of_every_frame() -> None:
     first = table.iloc[0]
     assert list(table.columns)[:11] == [
         "file", "img_type", "exptime", "ccd_temp", "ff_geometry", "crop_geometry", "min", "max", "signal", "std_dev", "data",
-    ]  # fmt: skip
+    ]  # fmt: skip  # read as a table
     assert (first["ff_geometry"], first["crop_geometry"]) == (SHAPE, (100, 100))
     assert first["data"].shape == (100, 100)
     assert first["signal"] == pytest.approx(first["data"].mean())
@@ -107,7 +106,8 @@ def test_crop_larger_than_the_image_is_trimmed() -> None:
 
 def test_box() -> None:
     crop = tables(usual(), cropsize=Window(10, 40, 20, 30)).data_set.iloc[0]["data"]
-    assert np.array_equal(crop, usual()[0].data[20:30, 10:40])  # type: ignore[index]
+    pixels: Any = usual()[0].data
+    assert np.array_equal(crop, pixels[20:30, 10:40])
 
 
 def test_flats_and_darks_of_one_exposure_stay_apart() -> None:  # defect 1: they were merged
@@ -197,9 +197,7 @@ def test_kinds_by_their_keywords(tmp_path: Path, keyword: str, value: str | int,
 
 def test_temporal_read_noise_beside_the_spatial_one() -> None:  # defect 8
     pattern = np.random.default_rng(99).normal(0, 20, SHAPE)
-    biases = [
-        of_array(image(1000, 6, n) + pattern, name=f"b{n}", kind="bias", exposure_s=0.0, temperature_c=-10.0) for n in range(2)
-    ]  # fmt: skip
+    biases = [of_array(image(1000, 6, n) + pattern, name=f"b{n}", kind="bias", exposure_s=0.0, temperature_c=-10.0) for n in range(2)]
     row = row_of(tables([*biases, frame("dark", 8, t=60.0), frame("dark", 9, t=60.0)]), "dark")
     assert row["read(DN)"] == pytest.approx(math.hypot(6, 20), rel=0.05)
     assert row["temporal_read(DN)"] == pytest.approx(6, rel=0.05)

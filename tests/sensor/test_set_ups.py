@@ -92,9 +92,7 @@ def filters(factor: float) -> SensorResult:
     other = frames_of(replace(plan, flat_levels=tuple(factor * level for level in plan.flat_levels[:6]), filter="B"), 2)
     times = sorted({frame.header.exposure_s or 0.0 for frame in frames if frame.header.kind == "flat"})
     dim = [frame for frame in other if frame.header.kind == "flat"]
-    moved = [
-        replace(frame, name=f"B{n}", header=replace(frame.header, exposure_s=times[n // 2])) for n, frame in enumerate(dim)
-    ]  # fmt: skip
+    moved = [replace(frame, name=f"B{n}", header=replace(frame.header, exposure_s=times[n // 2])) for n, frame in enumerate(dim)]
     return characterise([*frames, *moved], QUICK)
 
 

@@ -176,9 +176,7 @@ def test_dark_rate_without_a_pair_of_biases_says_what_its_error_lacks() -> None:
 
 
 def test_drifting_temperature_lowers_the_grade_once() -> None:
-    drift = [
-        replace(frame, header=replace(frame.header, temperature_c=-10 + 0.3 * (n % 6))) for n, frame in enumerate(frames_of(PLAN, 1))
-    ]  # fmt: skip
+    drift = [replace(frame, header=replace(frame.header, temperature_c=-10 + 0.3 * (n % 6))) for n, frame in enumerate(frames_of(PLAN, 1))]
     summary = summary_of(characterise(drift, QUICK), drift)
     assert summary.grade == "B"
     assert sum("drifted" in warning for warning in summary.warnings) == 1

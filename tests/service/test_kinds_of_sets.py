@@ -71,7 +71,7 @@ def test_sets_that_come_in_pieces_are_analysed_without_a_command(service: Runnin
     for kind in ("sensor", "lab"):
         copy_in(service, kind, roots[kind], files[kind][: len(files[kind]) // 2])
     for kind in files:
-        service.wait(lambda kind=kind: known(service, kind), f"the {kind} set is known")  # type: ignore[misc]
+        service.wait(lambda kind=kind: known(service, kind), f"the {kind} set is known")  # type: ignore[misc]  # mypy infers no defaults of a lambda
     for kind in ("sensor", "lab"):
         copy_in(service, kind, roots[kind], files[kind][len(files[kind]) // 2 :])
     service.wait(lambda: service.settled_set("campaign", "proton", len(begun)), "the campaign's first dose is analysed and reported", 150)
@@ -80,7 +80,7 @@ def test_sets_that_come_in_pieces_are_analysed_without_a_command(service: Runnin
     for kind, every in files.items():
         count = len(every)
         service.wait(
-            lambda kind=kind, count=count: service.settled_set(kind, NAMES[kind], count),  # type: ignore[misc]
+            lambda kind=kind, count=count: service.settled_set(kind, NAMES[kind], count),  # type: ignore[misc]  # mypy infers no defaults of a lambda
             f"the {kind} set is closed, planned and reported",
             150,
         )

@@ -54,7 +54,7 @@ def killed(recipe: str) -> Unit:
 
 def start_killed(settings: WorkerSettings) -> None:
     """What a pool's worker does first, for workers that are killed."""
-    run_module.unit_for = killed  # type: ignore[attr-defined]
+    run_module.unit_for = killed  # type: ignore[attr-defined]  # tasks.run looks it up there
     start_worker(settings)
 
 
@@ -73,7 +73,7 @@ def main(folder: str, root: str) -> None:
     unit_for(GREEDY)  # libraries map much when they are imported
     limit = _used_bytes() + 4 * MORE_THAN_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    run_module.unit_for = hungry  # type: ignore[attr-defined]
+    run_module.unit_for = hungry  # type: ignore[attr-defined]  # tasks.run looks it up there
     bench.run(Wish(only=(GREEDY,)))  # the libraries of other units cannot even be loaded within the limit
 
 

@@ -24,7 +24,7 @@ class Watched(Bench):
         super().__init__(folder, root, **sections)
         self.seconds = 0.0
         sink = ledger_sink(self.space.database, folder)
-        self.watcher = Watcher(Rules(folder=folder, **RULES), sink, {}, is_complete, clock=lambda: self.seconds)  # type: ignore[arg-type]
+        self.watcher = Watcher(Rules(folder=folder, **RULES), sink, {}, is_complete, clock=lambda: self.seconds)  # type: ignore[arg-type]  # rules of mixed types
 
     def watch(self, seconds: float, every_second: Callable[[], object] = lambda: None) -> None:
         """Let so much time pass for the watcher."""

@@ -730,7 +730,7 @@ def test_a_bug_in_one_unit_does_not_stop_its_siblings(bench: Bench, monkeypatch:
     real = tasks.lights.reduce
     seen: list[str] = []
 
-    def broken(context, planned):  # type: ignore[no-untyped-def]
+    def broken(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         seen.append(planned.key)
         if len(seen) == 1:
             raise ZeroDivisionError("planted")

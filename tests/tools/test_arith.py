@@ -152,7 +152,8 @@ def test_an_image_and_itself_have_the_same_error(operator: str, sigma: float) ->
 
 def test_exact_operands_only_scale_the_error() -> None:
     left = Operand(np.full((1, 1), 6.0, np.float32), np.full((1, 1), 0.3, np.float32))
-    assert [float(operate(left, op, 4).operand.uncertainty[0, 0]) for op in "+-x/"] == pytest.approx([0.3, 0.3, 1.2, 0.075])  # type: ignore[index]
+    errors: list[Any] = [operate(left, op, 4).operand.uncertainty for op in "+-x/"]
+    assert [float(error[0, 0]) for error in errors] == pytest.approx([0.3, 0.3, 1.2, 0.075])
     assert operate(Operand(left.pixels), "+", 4).operand.uncertainty is None
 
 

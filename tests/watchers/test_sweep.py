@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,9 @@ from watchers.names import NameFilter
 from watchers.sweep import Trouble, walk
 
 
-def walked(root: Path, names: NameFilter | None = None, **options: bool | frozenset[bytes]) -> dict[str, str]:
+def walked(root: Path, names: NameFilter | None = None, **options: Any) -> dict[str, str]:
     trouble = Trouble()
-    found = walk(os.fsencode(root), names or NameFilter(), trouble, **options)  # type: ignore[arg-type]
+    found = walk(os.fsencode(root), names or NameFilter(), trouble, **options)
     result = {os.fsdecode(entry.path)[len(str(root)) + 1 :]: entry.verdict for entry in found}
     assert trouble.reasons == []
     return result

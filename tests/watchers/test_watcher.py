@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchDescriptor
@@ -62,8 +63,8 @@ def raw(tmp_path: Path) -> Path:
     return folder
 
 
-def polled(raw: Path, book: Notebook, clock: Clock, known: dict[bytes, tuple[int, int, int]] | None = None, **changes: float) -> Watcher:
-    rules = replace(Rules(folder=raw, polling=True, settle_s=1.0, patience_s=10.0, sweep_s=5.0, poll_s=5.0, burst_s=1.0), **changes)  # type: ignore[arg-type]
+def polled(raw: Path, book: Notebook, clock: Clock, known: dict[bytes, tuple[int, int, int]] | None = None, **changes: Any) -> Watcher:
+    rules = replace(Rules(folder=raw, polling=True, settle_s=1.0, patience_s=10.0, sweep_s=5.0, poll_s=5.0, burst_s=1.0), **changes)
     return Watcher(rules, book.sink(), known or {}, lambda path: not path.name.startswith("cut"), clock=clock)
 
 
@@ -223,9 +224,9 @@ def live(raw: Path) -> Iterator[Live]:
     stop = threading.Event()
     started: list[tuple[Watcher, threading.Thread]] = []
 
-    def start(**changes: float) -> Notebook:
+    def start(**changes: Any) -> Notebook:
         book = Notebook()
-        rules = replace(Rules(folder=raw, settle_s=0.2, patience_s=30.0, sweep_s=3600.0, burst_s=0.2), **changes)  # type: ignore[arg-type]
+        rules = replace(Rules(folder=raw, settle_s=0.2, patience_s=30.0, sweep_s=3600.0, burst_s=0.2), **changes)
         watcher = Watcher(rules, book.sink(), {}, lambda path: True)
         thread = threading.Thread(target=watcher.run, args=(stop,))
         thread.start()
