@@ -56,7 +56,8 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
     """Solve an image of ``shape`` [y, x] from its ``sources``, with the hint and then blind, within the solver's time box.
 
     Never raises for what the program does: absent, hanging, failing or answering nonsense are reasons.  The blind search is asked
-    for only when the one with hints came to its end: how busy the machine was must not decide whose answer a light gets.
+    for only when the one with hints came to its end: how busy the machine was must not decide whose answer a light gets, nor whether
+    it gets one.  A blind search that the clock stopped is worth another try; one that used its processor time up is not.
     ``work`` is a folder for what is written meanwhile, the system's without.
 
     Raises
@@ -76,9 +77,11 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
         if box_s < _LEAST_S:
             break
         found = _stage(stars, shape, stage, hint, replace(solver, time_box_s=box_s), work)
-        if found is None and place + 1 < len(stages):
+        if isinstance(found, _TimeUp) and place + 1 < len(stages):
             return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s ({_SHARE})", passing=True)
-        if found is None:
+        if isinstance(found, _TimeUp) and found.searched:
+            return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s (its whole processor time was used)")
+        if isinstance(found, _TimeUp):
             break
         if isinstance(found, Answer):
             parts = {field.name: getattr(found, field.name) for field in fields(found)}
@@ -88,15 +91,24 @@ def solve(sources: Sources, shape: tuple[int, int], hint: Hint, solver: Solver, 
             return Unsolved("; ".join(reasons))
     else:
         return Unsolved("; ".join(reasons))
-    return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s")
+    return Unsolved(f"{TIME_IS_OVER} of {solver.time_box_s:g} s", passing=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _TimeUp:
+    """The program ran out of time: ``searched`` for as long as it may, or stopped by the clock before (a busy machine, or it hung)."""
+
+    searched: bool
 
 
 class _Broken(Refusal):
     """The program did not come to its end by itself: there is no second question."""
 
 
-def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver, work: Path | None) -> Answer | Refusal | None:
-    """One question to the program; None when it ran out of time.  Whatever the program does is a reason."""
+def _stage(
+    stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, solver: Solver, work: Path | None
+) -> Answer | Refusal | _TimeUp:
+    """One question to the program.  Whatever the program does is a reason."""
     try:
         if work is not None:
             work.mkdir(parents=True, exist_ok=True)
@@ -104,12 +116,12 @@ def _stage(stars: Sources, shape: tuple[int, int], stage: Hint, whole: Hint, sol
             folder = Path(name)
             ended = _ask(stars, shape, stage, solver, folder)
             if ended.code is None:
-                return None
+                return _TimeUp(searched=False)
             if ended.code:
                 return _Broken(f"it {ending(ended.code)}")
             answer = read_answer(folder)
             if isinstance(answer, Refusal) and ended.seconds >= _NEARLY * _cpu_s(solver):
-                return None  # it gave up at its own limit
+                return _TimeUp(searched=True)  # it gave up at its own limit
     except OSError as error:
         cause = "it is being written" if error.errno == errno.ETXTBSY else passing(error)
         if cause:

@@ -118,6 +118,20 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
         pytest.fail("the child of the solver lives on")
 
 
+def test_a_blind_search_that_the_clock_stopped_may_be_tried_again(tmp_path: Path) -> None:
+    """It did not get its processor time, or hung: the machine of another hour may tell more."""
+    script(tmp_path, "exec /bin/sleep 60")
+    assert solve(field(), SHAPE, BLIND, solver(tmp_path, time_box_s=0.5)) == Unsolved(f"{TIME_IS_OVER} of 0.5 s", passing=True)
+
+
+def test_a_blind_search_that_used_its_processor_time_up_is_not_tried_again(tmp_path: Path) -> None:
+    script(
+        tmp_path, "sleep 2; exit 0"
+    )  # how solve-field gives up: after its own limit, 0.8 of the box in whole seconds, without a solution
+    told = solve(field(), SHAPE, BLIND, solver(tmp_path, time_box_s=3.0))
+    assert told == Unsolved(f"{TIME_IS_OVER} of 3 s (its whole processor time was used)", passing=False)
+
+
 def test_a_child_that_holds_the_output_open_is_not_waited_for(tmp_path: Path) -> None:
     script(tmp_path, "/bin/sleep 60 & exit 3")
     start = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -14,9 +15,9 @@ from nightcrew.frames.model import FrameHeader
 from nightcrew.io.headers import HeaderValue
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.lights.reduce import ReducedLight
-from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.model import Input, PlannedProduct
 from tasks.context import UnitContext
-from tasks.lights import _moved_to_trim, _write
+from tasks.lights import _moved_to_trim, _solution, _write
 from tests.frames.made import hdu
 
 
@@ -75,6 +76,22 @@ def test_a_long_narrow_light_has_its_picture(tmp_path: Path) -> None:
 def test_below_the_reserve_no_picture_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / written(tmp_path, (20, 30), reserve_bytes=10**18).path).is_file()
     assert not (tmp_path / "pictures").exists()
+
+
+@pytest.mark.parametrize("solved", [[110, 100], [100, 100], [100], None])
+def test_a_plate_solution_holds_for_no_frame_of_another_shape(monkeypatch: pytest.MonkeyPatch, solved: list[int] | None) -> None:
+    """One of a frame that was cut otherwise would put every star elsewhere."""
+    metrics = {"shape": solved, "from_pointing_deg": 0.1}
+    row = SimpleNamespace(metrics=metrics, parameters={"radius_deg": 5.0})
+    monkeypatch.setattr(UnitContext, "product", lambda _self, _print: row)
+    context = UnitContext(database=cast(Any, None), products_root=Path())
+    planned = cast(Any, SimpleNamespace(inputs=(Input("plate_solution", "0" * 64),)))
+    found, remarks = _solution(context, planned, (110, 100))
+    if solved == [110, 100]:
+        assert (found, remarks) == (metrics, [])
+        return
+    size = {2: "100 x 100", 1: "100"}.get(len(solved or ()), "an unknown number of")
+    assert (found, remarks) == (None, [f"its plate solution holds for {size} px, the light has 100 x 110: it is not used"])
 
 
 def written(root: Path, shape: tuple[int, int], reserve_bytes: int = 0) -> Any:
