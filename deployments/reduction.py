@@ -88,12 +88,24 @@ class Reduction:
         return tuple(o for run in self.runs for o in run.outcomes if o.state in ("failed", "again"))
 
 
+def is_text(path: Path) -> bool:
+    """Is a path text (UTF-8)?  Of bytes that are none Python makes surrogates, which no configuration and no ledger can hold."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def settings_for(base: Settings, data: Path, calibration: Path | None, out: Path) -> Settings:
     """The configuration of one reduction: its folders, and everything of ours below ``out``.
 
-    Raises ``Refused`` when a folder does not exist or ``out`` is one of the raw folders.
+    Raises ``Refused`` when a folder does not exist or has a name that is no text, or when ``out`` is one of the raw folders.
     """
     folders = [data.absolute(), *([calibration.absolute()] if calibration is not None else [])]
+    for folder in (*folders, out.absolute()):
+        if not is_text(folder):  # names of files may be any bytes; a folder's stands in the configuration
+            raise Refused(f"{folder} is no text (UTF-8): give the folder another name, or reach it by a link with one")
     for folder in folders:
         if not folder.is_dir():
             raise Refused(f"{folder} is no folder")

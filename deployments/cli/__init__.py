@@ -103,6 +103,9 @@ def main() -> None:
     from nightcrew.errors import NightcrewError, Refused
 
     os.umask(os.umask(0o077) | 0o022)  # whatever this shell allows: nobody but us writes into what we write
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started us: work is done without words
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  # pathlib would be imported for it
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
     try:
         build(command_of(sys.argv[1:]), *sys.argv[1:])()

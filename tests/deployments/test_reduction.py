@@ -55,6 +55,24 @@ def test_calibrations_may_stand_in_a_folder_of_their_own(raw: Path, tmp_path: Pa
         assert {row.state for row in arrivals.of_scope(connection, 1)} == {"done"}
 
 
+def test_folders_whose_names_are_no_text_are_refused_in_a_sentence(raw: Path, tmp_path: Path) -> None:
+    """Files may bear any bytes, a folder stands in the configuration: it would be a trace of the ledger's."""
+    odd = tmp_path / os.fsdecode(b"ni\xffght")
+    odd.symlink_to(raw)
+    with pytest.raises(Refused, match="no text"):
+        settings_for(Settings(), odd, None, tmp_path / "out")
+    with pytest.raises(Refused, match="no text"):
+        settings_for(Settings(), raw, odd, tmp_path / "out")
+    with pytest.raises(Refused, match="no text"):
+        settings_for(Settings(), raw, None, odd / "out")
+
+
+def test_a_command_whose_output_is_closed_does_its_work() -> None:
+    command = f"exec '{sys.executable}' -c 'from deployments.cli import main; main()' simulate --help >&-"
+    done = subprocess.run(["/bin/sh", "-c", command], check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_out_may_lie_inside_of_the_raw_folder_but_not_be_it(raw: Path, tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     folder.mkdir()

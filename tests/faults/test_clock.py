@@ -6,6 +6,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -119,6 +120,14 @@ DAYS = [
 ]
 
 
+def _minutes_late(now: datetime, zone: str, time: str, morning: str) -> float:
+    """How long after the report's hour of that morning, by the wall clock of the site."""
+    wall = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    late = (wall - datetime.fromisoformat(f"{morning}T{time}")).total_seconds() / 60.0
+    assert late >= 0
+    return late
+
+
 @pytest.mark.parametrize(("zone", "time", "began", "mornings"), DAYS, ids=[f"{zone} {time} {began:%b}" for zone, time, began, _ in DAYS])
 def test_every_morning_has_one_mail_whatever_the_clocks_do(
     tmp_path: Path, zone: str, time: str, began: datetime, mornings: list[str]
@@ -139,6 +148,8 @@ def test_every_morning_has_one_mail_whatever_the_clocks_do(
         with space.database.read() as connection:
             asked = [row for row in dispatches.all_living(connection) if row.flow == "morning"]
         for row in asked:
+            if row.wish["morning"] in mornings:
+                assert _minutes_late(now[0], zone, time, row.wish["morning"]) <= 100  # of the wall clock: an hour more where it was set on
             assert queue_morning(space, row.wish["morning"]).state == "queued"
             assert queue_morning(space, row.wish["morning"]).morning == row.wish["morning"]  # asked twice: still one
             dispatches.change(space.database, row.id, "ended", outcome="Completed")
