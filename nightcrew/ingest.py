@@ -20,12 +20,14 @@ from typing import Any
 from nightcrew import failpoints
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.frames.identity import exposure_identity
+from nightcrew.frames.model import FrameHeader
 from nightcrew.frames.normalise import normalise
 from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
 from nightcrew.ingest_again import ANSWER_S, compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
-from nightcrew.io.patience import silent_folders
+from nightcrew.io.headers import Hdu, is_wanted_image
+from nightcrew.io.patience import folders_of, silent_folders, while_they_answer
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.io.source import shown
 from nightcrew.io.structure import Structure, check, sha256_file
@@ -95,7 +97,7 @@ def _of_row(row: PathRow, **values: Any) -> Reading:
 def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Reading:
     """The frame that a file holds, or why it is none; a file of a set is no frame."""
     if row.folder in door.sets:
-        return set_reading(base, structure, row, door.sets[row.folder])
+        return set_reading(base, _looked_into(structure, row, door), row, door.sets[row.folder])
     if structure.kind != "fits":
         return _foreign(base, structure)
     try:
@@ -106,14 +108,33 @@ def _judged(base: Reading, structure: Structure, row: PathRow, door: Door) -> Re
     base = replace(base, kind=header.kind, scope_name=header.night or UNDATED, scope_instrument=header.instrument)
     if not structure.complete:
         return replace(base, state="rejected", reason=structure.reason)
-    from nightcrew.quality import byte_order  # loads numpy, which those who only open a workspace do without
-
-    swapped = byte_order.of_file(Path(os.fsdecode(row.path)), structure.hdus[header.hdu], max_bytes=door.max_file_bytes)
-    if swapped:
-        return replace(base, state="rejected", reason=swapped)
+    unusable = _unusable(Path(os.fsdecode(row.path)), structure.hdus[header.hdu], header, door)
+    if unusable:
+        return replace(base, state="rejected", reason=unusable)
     if structure.note:
         header = replace(header, notes=(*header.notes, structure.note))
     return replace(base, header=header, identity=exposure_identity(header, base.sha256), reason=arrivals.READ)
+
+
+def _unusable(path: Path, hdu: Hdu, header: FrameHeader, door: Door) -> str:
+    """Why the pixels of a frame cannot be used, whatever its header says; "" where nothing speaks against them."""
+    from nightcrew.quality import byte_order, unwritten  # they load numpy, which those who only open a workspace do without
+
+    swapped = byte_order.of_file(path, hdu, max_bytes=door.max_file_bytes)
+    if swapped or header.kind not in ("bias", "dark", "flat", "light"):
+        return swapped
+    return unwritten.of_file(path, hdu, rows=header.trim and header.trim[2:], max_bytes=door.max_file_bytes)
+
+
+def _looked_into(structure: Structure, row: PathRow, door: Door) -> Structure:
+    """What is known of a file of a set, with pixels that were never written among what is damaged."""
+    from nightcrew.quality import unwritten
+
+    hdu = next((hdu for hdu in structure.hdus if is_wanted_image(hdu, None)), None)
+    if hdu is None or not structure.complete:
+        return structure
+    reason = unwritten.of_file(Path(os.fsdecode(row.path)), hdu, raw=False, max_bytes=door.max_file_bytes)
+    return replace(structure, complete=False, damaged=True, reason=reason) if reason else structure
 
 
 def _wanted(door: Door, folder: str) -> str | None:
@@ -137,7 +158,7 @@ class _Postponed:
 
 def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     try:
-        return read_arrival(row, door)
+        return while_they_answer(partial(read_arrival, row, door), folders_of([row.path]))
     except TransientError as error:
         return _Postponed(row.id, str(error))  # if it is gone the next sweep says so: a share may only be away for a moment
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
@@ -213,7 +234,7 @@ def renormalise(database: Database, door: Door, scope_ids: Iterable[int], path_i
     unread: list[PathRow] = []
     for row in rows:
         try:
-            reading = _read_again(row, door, before, silent)
+            reading = while_they_answer(partial(_read_again, row, door, before, silent), _raw_of(row, silent))
         except (TransientError, OSError):
             unread.append(row)
         else:
@@ -235,6 +256,11 @@ def _tell(database: Database, level: str, rows: Sequence[PathRow], what: str) ->
         files = "1 file" if len(members) == 1 else f"{len(members)} files"
         named = shown(members[0].path.decode(errors="surrogateescape"))
         messages.happened(database, "ingest", level, f"{files} {what}, such as {named}", scope_id)
+
+
+def _raw_of(row: PathRow, silent: Collection[str]) -> dict[bytes, bytes]:
+    """What is asked while a known file is read again: nothing where it is not opened at all."""
+    return {} if row.vanished or row.folder in silent else folders_of([row.path])
 
 
 def _read_again(row: PathRow, door: Door, before: Mapping[int, str], silent: Collection[str]) -> Reading | None:

@@ -10,10 +10,11 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from nightcrew.errors import TransientError
-from nightcrew.io.patience import silent_folders
+from nightcrew.io.patience import folders_of, silent_folders, while_they_answer
 from nightcrew.io.structure import sha256_file
 from nightcrew.ledger import comparisons
 from nightcrew.ledger.arrivals import PathRow
@@ -64,7 +65,7 @@ def _compare(rows: Sequence[PathRow]) -> _Compared:
             if not stat.S_ISREG(status.st_mode) or (status.st_size, status.st_mtime_ns) != (row.size, row.mtime_ns):
                 found.changed.append(row.id)
                 continue
-            read = sha256_file(path, status)
+            read = while_they_answer(partial(sha256_file, path, status), folders_of([row.path]))
         except (OSError, TransientError):  # one that is gone, too: its disk may be away; the sweep says which
             found.later.append(row.id)
         else:

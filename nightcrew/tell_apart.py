@@ -12,10 +12,12 @@ import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import HeaderValue
+from nightcrew.io.patience import folders_of, while_they_answer
 from nightcrew.ledger import arrivals, exposures
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import Reading
@@ -91,15 +93,19 @@ def _instrument(reading: Reading) -> str:
 
 def pixel_hash(path: bytes) -> str:
     """Hash of the pixel values, whatever bytes hold them; ``UNTOLD`` where they are not exact or cannot be read."""
-    from nightcrew.io.images import ImageFile  # loads numpy, which those who only open a workspace do without
-
     try:
-        with ImageFile(Path(os.fsdecode(path))) as image:
-            if _is_lossy(image.hdu.cards):
-                return UNTOLD
-            pixels = image.numbers()
+        return while_they_answer(partial(_pixel_hash, path), folders_of([path]))
     except (RejectedInput, TransientError, OSError):
         return UNTOLD
+
+
+def _pixel_hash(path: bytes) -> str:
+    from nightcrew.io.images import ImageFile  # loads numpy, which those who only open a workspace do without
+
+    with ImageFile(Path(os.fsdecode(path))) as image:
+        if _is_lossy(image.hdu.cards):
+            return UNTOLD
+        pixels = image.numbers()
     return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
 
 

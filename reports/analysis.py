@@ -104,12 +104,13 @@ def write_analysis(page: AnalysisPage, out: Path) -> None:
     TransientError, Refused
         The disk is full; the folder cannot be written.
     """
-    from reports.analysis_html import analysis_html
+    from reports.analysis_html import sound_html
 
     drawn = pictures(page)
     put_parts(page, out)
     atomic.write_text(out / MODEL, as_json(page), overwrite=True)
-    atomic.write_text(out / REPORT, analysis_html(page, drawn, lambda name: (out / name).is_file(), out), overwrite=True)
+    html, _ = sound_html(page, drawn, lambda name: (out / name).is_file(), out)
+    atomic.write_text(out / REPORT, html, overwrite=True)
 
 
 def put_parts(page: AnalysisPage, out: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from reports import names, views
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisStatus, AnalysisTable, Cell, table_names
 from reports.analysis_words import between, conditions, key_quantities, label, measured, needs_of, temperature
-from reports.check import is_hollow
+from reports.check import html_faults, is_hollow
 from reports.model import BalanceRow, Cause, Link, Notice, Status
 from reports.render import content_security_policy, environment, safe_link, style
 from reports.summary import Quantity
@@ -87,9 +87,23 @@ Exists = Callable[[str], bool]
 """Is there a file of that name beside the page?"""
 
 
-def analysis_html(page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, folder: Path, standing: Standing | None = None) -> str:
-    """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`), ``folder`` is where it will lie."""
+def sound_html(
+    page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, folder: Path, standing: Standing | None = None
+) -> tuple[str, tuple[str, ...]]:
+    """(The page as one HTML text, what its own check found); it tells of all of that itself, also of faults of the text."""
     faults = faults_of(page, drawn, exists, folder)
+    html = analysis_html(page, drawn, exists, faults, standing)
+    late = html_faults(html)
+    if late:
+        faults = (*faults, *late)
+        html = analysis_html(page, drawn, exists, faults, standing)
+    return html, faults
+
+
+def analysis_html(
+    page: AnalysisPage, drawn: Mapping[str, Picture], exists: Exists, faults: Sequence[str], standing: Standing | None = None
+) -> str:
+    """The page as one HTML text; ``drawn`` are its pictures (:func:`reports.analysis.pictures`), ``faults`` what its check found."""
     status = standing.status if standing is not None and standing.status else status_of(page, faults)
     shown = tuple(
         _section(section, place, stems, drawn, exists)

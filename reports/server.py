@@ -4,8 +4,9 @@ It listens on loopback; on another address only with a password, which is compar
 part by part without following links, so no name, link or race leads out of the folder.  No directory listing, no
 scripts: the headers forbid them even if a page held one.  So many clients are answered at once, each request has so
 long to arrive, and wrong passwords are answered one at a time, two a second: nobody takes the machine or tries a list of words unseen.
-While so many guesses wait for their answer, other log-ins from where somebody guessed are turned away unread, the right one with them;
-who reads from elsewhere goes on reading.
+While so many guesses wait for their answer, other log-ins from where somebody guessed are turned away unread, all but one a second.
+Who reads from elsewhere goes on reading, and so does whoever logged in before from the same address: a browser that gave the right
+password gets a note that says so, and who shows it is no guesser.  The note alone opens nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import stat
 import sys
 import threading
@@ -65,7 +67,11 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(?::[0-9]*)?")
 MOST_CONNECTIONS = 100
 REQUEST_S = 20.0  # for all of a request, however its bytes drip in, and for a silent connection
 _GUESS_S = 0.5  # wrong passwords are answered no faster than this, all clients together
-_MOST_GUESSERS = 8  # wait for their answers at once
+_MOST_GUESSERS = 32  # wait for their answers at once
+_LOOK_S = 1.0  # while so many wait, one further log-in in so long is looked at all the same: the right one has its chance
+_NOTE = "nightcrew-reader"  # the cookie of a browser that gave the right password
+_NOTE_S = 30 * 86_400
+_MOST_WRONG = 3  # wrong passwords that come with one note, after which it is worth nothing
 _MOST_ADDRESSES = 100  # that somebody guessed from are remembered; beyond them every address counts as one of them
 _FORGET_S = 600.0  # after which nobody guesses from there any more
 _TELL_S = 600.0  # wrong passwords are told no oftener than this
@@ -90,19 +96,39 @@ class _LogIn:
 
     def __init__(self, expected: bytes) -> None:
         self._expected = expected
+        self._key = secrets.token_bytes(32)  # of the notes that this process gives
+        self._wrong: dict[str, int] = {}  # number of a note -> wrong passwords that came with it
+        self._look_at_s = 0.0
         self._state, self._pace = threading.Lock(), threading.Lock()
         self._waiting = 0
         self._guessed: dict[str, float] = {}  # address -> when somebody last guessed from there
         self._guesses, self._tell_at_s = 0, 0.0
 
-    def is_right(self, given: bytes, client: str) -> bool | None:
+    def note(self) -> str:
+        """A note for a browser that gave the right password."""
+        number = secrets.token_hex(16)
+        return f"{number}.{self._seal(number)}"
+
+    def knows(self, note: str) -> bool:
+        """Is the note one of ours, and did not too many wrong passwords come with it?"""
+        number, _, seal = note.partition(".")
+        mine = hmac.compare_digest(seal.encode("utf-8", "replace"), self._seal(number).encode())
+        return mine and self._wrong.get(number, 0) < _MOST_WRONG
+
+    def _seal(self, number: str) -> str:
+        return hmac.new(self._key, number.encode("utf-8", "replace"), "sha256").hexdigest()
+
+    def is_right(self, given: bytes, client: str, note: str = "") -> bool | None:
         """True; False, after a while; None when so many guess that this one was not looked at, or gets no answer."""
         with self._state:
-            full = self._waiting >= _MOST_GUESSERS
-            if full and self._is_guesser(client):
+            full, known = self._waiting >= _MOST_GUESSERS, self.knows(note)
+            if full and not known and self._is_guesser(client) and not self._is_looked_at():
                 return None
             if hmac.compare_digest(given, self._expected):
                 return True
+            if known:
+                number = note.partition(".")[0]
+                self._wrong[number] = self._wrong.get(number, 0) + 1
             self._guessed[client] = time.monotonic()
             self._guesses += 1
             if full:
@@ -116,6 +142,13 @@ class _LogIn:
             with self._state:
                 self._waiting -= 1
         return False
+
+    def _is_looked_at(self) -> bool:
+        now_s = time.monotonic()
+        if now_s < self._look_at_s:
+            return False
+        self._look_at_s = now_s + _LOOK_S
+        return True
 
     def _is_guesser(self, client: str) -> bool:
         now = time.monotonic()
@@ -240,11 +273,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
+        self._new_note = ""
         self._incoming = _Patient(self.connection)
         self.rfile = io.BufferedReader(self._incoming)
 
     def handle_one_request(self) -> None:
         self._incoming.begin()
+        self._new_note = ""
         super().handle_one_request()
 
     def do_GET(self) -> None:
@@ -258,6 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
             self.send_header(name, value)
+        if self._new_note:
+            self.send_header("Set-Cookie", f"{_NOTE}={self._new_note}; Path=/; Max-Age={_NOTE_S}; HttpOnly; SameSite=Strict")
         super().end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name of the base class
@@ -291,7 +328,10 @@ class _Handler(BaseHTTPRequestHandler):
         if log_in is None:
             return True
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
-        right = log_in.is_right(given, str(self.client_address[0])) if given else False
+        note = self._note()
+        right = log_in.is_right(given, str(self.client_address[0]), note) if given else False
+        if right and not log_in.knows(note):
+            self._new_note = log_in.note()
         if right is None:
             self.send_error(HTTPStatus.TOO_MANY_REQUESTS, "too many wrong log-ins, try again later")
         elif not right:
@@ -300,6 +340,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
         return bool(right)
+
+    def _note(self) -> str:
+        """The note that the browser shows, "" for none."""
+        for pair in ";".join(self.headers.get_all("Cookie", [])).split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == _NOTE:
+                return value
+        return ""
 
     def _brings_something(self) -> bool:
         """Does more come with the request, or does it say so by words that another reader may take otherwise?"""

@@ -19,10 +19,9 @@ from typing import BinaryIO
 from nightcrew.io import atomic
 from reports import names
 from reports.analysis import AnalysisPage, as_json, pictures, put_parts
-from reports.analysis_html import WORDS, Standing, analysis_html, faults_of, status_of
+from reports.analysis_html import WORDS, Standing, sound_html, status_of
 from reports.analysis_html import linked as linked_name
 from reports.analysis_words import key_words, needs_of
-from reports.check import html_faults
 from reports.model import IndexEntry, Link, ScopeKind, Status
 from reports.revisions import FORMAT, read_stored
 from reports.tables import csv_text
@@ -105,9 +104,9 @@ def _write(folder: Path, one: SetPage, standing: Standing, files: NumberTable) -
             if path not in kept and path.is_file():
                 path.unlink(missing_ok=True)
     kept_names = {path.relative_to(folder).as_posix() for path in kept}
-    html = analysis_html(page, drawn, kept_names.__contains__, folder, standing)
+    html, faults = sound_html(page, drawn, kept_names.__contains__, folder, standing)
     atomic.write_text(folder / names.PAGE, html, overwrite=True)
-    return (*faults_of(page, drawn, kept_names.__contains__, folder), *html_faults(html))
+    return faults
 
 
 def _copied(page: AnalysisPage, source: Path | None, folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import RejectedInput, TransientError
 from nightcrew.io.headers import Hdu
 from nightcrew.io.images import ImageFile
+from nightcrew.io.patience import answers
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.ledger.rows import FrameRow
 from nightcrew.lights.overscan import overscan_level
@@ -20,6 +21,7 @@ from nightcrew.planning.sets import SetFile
 from nightcrew.quality.statistics import median_and_sigma
 
 _SAMPLE_ROWS = 48
+_ANSWER_S = 10.0
 
 
 class GoneError(TransientError):
@@ -32,11 +34,12 @@ class GoneError(TransientError):
     @property
     def alone(self) -> bool:
         """Is its folder there, with other things in it?  One that is away or empty is perhaps not mounted, and nothing is lost."""
-        try:
+
+        def has_others() -> bool:
             with os.scandir(Path(os.fsdecode(self.path)).parent) as entries:
                 return any(entries)
-        except OSError:
-            return False
+
+        return answers({"": has_others}, _ANSWER_S).get("") is True
 
 
 class ChangedError(TransientError):

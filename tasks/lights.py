@@ -19,7 +19,7 @@ from nightcrew.io.cardtext import Card
 from nightcrew.io.headers import Hdu
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger import products
-from nightcrew.ledger.rows import FrameRow, NewProduct
+from nightcrew.ledger.rows import FrameRow, NewProduct, worst
 from nightcrew.lights.overscan import trimmed
 from nightcrew.lights.reduce import Master, ReducedLight, ReduceParameters, reduce_light
 from nightcrew.planning.light_models import MODEL_ROLE
@@ -27,6 +27,7 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.plates import RECIPE
 from nightcrew.quality.statistics import FrameStatistics, frame_statistics, sample_pixels
 from nightcrew.tools.frame import trimmed_coordinates
+from tasks.bias_told import Judged, light_with_bias, light_without_bias
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import keep_picture, write_image
@@ -115,7 +116,9 @@ def _shares_bias(context: UnitContext, planned: PlannedProduct) -> bool:
         return False
     dark = context.product(prints["dark_master"])
     with context.database.read() as connection:
-        return any(one.fingerprint == prints["bias_master"] for one, _ in products.inputs_of(connection, dark.id))
+        return any(
+            (one.role, one.fingerprint) == ("bias_master", prints["bias_master"]) for one, _ in products.inputs_of(connection, dark.id)
+        )
 
 
 def _the_light(planned: PlannedProduct) -> FrameRow:
@@ -155,7 +158,11 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     )
     reduced = reduce_light(raw, parameters=parameters, bias=bias, dark=dark, flat=flat, bad_pixels=None if pixels is None else pixels.mask)
     hits = _flag_cosmic_rays(planned, reduced, header.gain_e_per_adu, header.read_noise_e)
-    return _write(context, planned, frame, reduced, hits, hdu)
+    if header.bias_subtracted:
+        told = light_without_bias(context, planned, header, raw)
+    else:
+        told = light_with_bias(header, raw, dark if kept else bias)
+    return _write(context, planned, frame, reduced, hits, hdu, told)
 
 
 def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: float | None, read_noise_e: float | None) -> int | None:
@@ -197,15 +204,24 @@ def _size(shape: Sequence[int]) -> str:
     return " x ".join(str(length) for length in reversed(shape)) or "an unknown number of"
 
 
-def _grade(planned: PlannedProduct, numbers: FrameStatistics, unit: str) -> tuple[str, tuple[str, ...]]:
-    """The plan's grade; D with its reason where nearly all pixels are negative: something was taken off that was not in the frame."""
+def _grade(planned: PlannedProduct, numbers: FrameStatistics, unit: str, of_bias: Judged) -> Judged:
+    """The plan's grade, or that of what the pixels tell of the bias; D where nearly all are negative: what was taken off was not in it."""
+    grade, reasons = worst(planned.grade, of_bias[0]), (*planned.grade_reasons, *of_bias[1])
     if numbers.median is None or numbers.sigma is None or not numbers.median < -_TOO_NEGATIVE * numbers.sigma:
-        return planned.grade, planned.grade_reasons
+        return grade, reasons
     told = f"its median is {numbers.median:.4g} {unit}, far below 0: bias or dark was taken off twice, or they are not those of the frame"
-    return "D", (*planned.grade_reasons, told)
+    return "D", (*reasons, told)
 
 
-def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduced: ReducedLight, hits: int | None, hdu: Hdu) -> NewProduct:
+def _write(
+    context: UnitContext,
+    planned: PlannedProduct,
+    frame: FrameRow,
+    reduced: ReducedLight,
+    hits: int | None,
+    hdu: Hdu,
+    of_bias: Judged,
+) -> NewProduct:
     header = frame.header
     numbers = frame_statistics(reduced.science, mask=(reduced.mask & np.uint16(PixelFlag.NO_DATA)) != 0)
     cards: list[Card] = [
@@ -226,7 +242,7 @@ def _write(context: UnitContext, planned: PlannedProduct, frame: FrameRow, reduc
     solution, remarks = _solution(context, planned, reduced.science.shape) if not sky.valid else (None, [])
     if solution is not None:
         cards += cards_of(solution)
-    grade, reasons = _grade(planned, numbers, reduced.unit)
+    grade, reasons = _grade(planned, numbers, reduced.unit, of_bias)
     sections, gone = _moved_to_trim(header, hdu)
     cards += sections
     row = write_image(

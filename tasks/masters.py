@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -21,11 +22,13 @@ from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
 from nightcrew.io.products import read_image_product
 from nightcrew.ledger.rows import FrameRow, Measurement, NewProduct, ProductRow, worst
+from nightcrew.planning.groups import BIAS_WITNESS
 from nightcrew.planning.light_models import MODEL_ROLE
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
+from tasks.bias_told import frames_without_bias
 from tasks.context import UnitContext
 from tasks.flat_models import flat_models
 from tasks.frames_in import Look, file_of, look, pixels_of
@@ -34,6 +37,8 @@ from tasks.images_out import fact_cards, keep_picture, write_image
 Image = NDArray[np.float32]
 _UNLIT = ("bias", "dark", "thermal")
 _TOO_MUCH_SATURATED = 0.5
+_FAR_BELOW_ADU = 100.0  # pedestals that a camera's program takes off leave less
+_TELLING_PIXELS = 64  # so many of a look must be other than its median: two read-outs never agree in them
 Judged = tuple[str, tuple[str, ...]]
 _CLIPS: dict[str, tuple[str, Clip | None]] = {
     "median": ("median", None),
@@ -75,7 +80,26 @@ def gather(planned: PlannedProduct, role: str) -> Stack:
             continue
         stack.frames.append(item.frame)
         stack.looks.append(seen)
+    stack.drop(_given_again(stack))
     return stack
+
+
+def _given_again(stack: Stack) -> dict[int, str]:
+    """Places of frames that hold the very pixels of an earlier one: a camera gave one read-out under two times.
+
+    Counted twice it would make the master's scatter, and so its uncertainty, too small.  Noise tells: frames that hardly have any
+    (cut off at 0) may be alike.
+    """
+    first: dict[bytes, FrameRow] = {}
+    reasons = {}
+    for place, (frame, seen) in enumerate(zip(stack.frames, stack.looks, strict=True)):
+        if np.count_nonzero(seen.sample != np.median(seen.sample)) < _TELLING_PIXELS:
+            continue
+        twin = first.setdefault(hashlib.sha256(seen.sample.tobytes()).digest(), frame)
+        if twin is not frame and np.array_equal(pixels_of(frame)[0], pixels_of(twin)[0], equal_nan=True):
+            name = twin.path.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
+            reasons[place] = f"its pixels are those of {name} one by one: the camera gave one read-out under two times, it counts once"
+    return reasons
 
 
 def _check_read_out(frame: FrameRow, seen: Look) -> None:
@@ -84,8 +108,11 @@ def _check_read_out(frame: FrameRow, seen: Look) -> None:
     Raises
     ------
     RejectedInput
-        Every pixel is 0, or more than half of them are saturated.
+        Every pixel is 0, more than half of them are saturated, or they lie far below 0.
     """
+    raw_adu = seen.level_adu + seen.overscan_adu
+    if raw_adu < -(_FAR_BELOW_ADU + 10.0 * seen.sigma_adu):
+        raise RejectedInput(f"its level is {raw_adu:.0f} ADU: no read-out lies so far below 0 (does its header lack BZERO?)")
     if seen.saturated_fraction > _TOO_MUCH_SATURATED:
         raise RejectedInput(f"{seen.saturated_fraction:.0%} of its pixels are saturated, in a frame that no light should reach")
     if not np.any(seen.sample + np.float32(seen.overscan_adu)) and not np.any(pixels_of(frame)[0]):
@@ -163,7 +190,8 @@ def make_dark(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     stack.drop(outlying([s.level_adu for s in stack.looks], [s.sigma_adu for s in stack.looks]))
     bias = [i for i in planned.inputs if i.role == "bias_master"]
     planes = [(science(context, bias[0].fingerprint), 1.0)] if bias else []
-    return _level_master(context, planned, stack, [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks])
+    per_frame = [FrameCalibration(subtract=planes, shift=-s.overscan_adu) for s in stack.looks]
+    return _level_master(context, planned, stack, per_frame, frames_without_bias(context, planned, stack.frames))
 
 
 def _level_master(
@@ -294,6 +322,8 @@ def make_flat(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     stack.drop(_unusable(stack, calibrate, limits))
     grade, reasons = _without_oddly_lit(planned, stack, calibrate)
     _require_frames(planned, stack)
+    of_bias = frames_without_bias(context, planned, stack.frames)
+    grade, reasons = worst(grade, of_bias[0]), (*reasons, *of_bias[1])
     per_frame = [calibrate(f, s)[0] for f, s in zip(stack.frames, stack.looks, strict=True)]
     done = _combine(context, planned, stack, per_frame)
     level = float(np.nanmedian(done.result))
@@ -317,7 +347,7 @@ def _flat_calibrations(context: UnitContext, planned: PlannedProduct) -> Calibra
     rows: dict[str, tuple[ProductRow, Image]] = {}
     models = flat_models(context, planned)
     for item in planned.inputs:
-        if item.frame is None and item.role != MODEL_ROLE:
+        if item.frame is None and item.role not in (MODEL_ROLE, BIAS_WITNESS):
             row = context.product(item.fingerprint)
             rows[item.fingerprint] = (row, read_image_product(context.file(row, "image")).science)
 

@@ -11,17 +11,19 @@ import os
 import shutil
 import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from nightcrew import failpoints
 from nightcrew.errors import MissingCalibration, NightcrewError, PutOff, Refused, RejectedInput, TransientError
 from nightcrew.io.atomic import FinalExistsError, passing
+from nightcrew.io.patience import check_answer, folders_of, while_they_answer
 from nightcrew.io.room import room_of
 from nightcrew.ledger import arrivals, claims, comparisons, history, products
 from nightcrew.ledger.claims import Claimed
 from nightcrew.ledger.products import InputRow, Recorded
 from nightcrew.ledger.rows import NewProduct, ProductRow
-from nightcrew.planning.model import PlannedProduct
+from nightcrew.planning.model import Input, PlannedProduct
 from nightcrew.recipes.catalogue import RECIPES
 from tasks import naming
 from tasks.context import UnitContext
@@ -31,6 +33,7 @@ from tasks.set_units import make_set_product
 
 log = logging.getLogger(__name__)
 _LEAST_MEMORY_BYTES = 10_000_000
+_ANSWER_S = 10.0  # how long a folder of raw files is waited for before anything is begun with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,9 @@ class Outcome:
 def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     """Make one planned product and record it.
 
+    Raw files on a share that does not answer hold nobody up: before the start nothing is claimed; in the middle the work is left behind,
+    and since its claim is ended it can neither record anything nor take away what a later one wrote.
+
     Raises
     ------
     TransientError
@@ -57,6 +63,8 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
         Any bug, after recording the failure with its trace.
     """
     _check_room(context)
+    raw = folders_of(where for item in planned.inputs if (where := _raw_path(item)))
+    check_answer(raw, _ANSWER_S)
     claimed = claims.take(context.database, planned.scope_id, planned.recipe, planned.key, planned.fingerprint)
     if claimed is None:
         return _outcome(planned, "taken", "another worker makes it")
@@ -64,7 +72,7 @@ def run_unit(context: UnitContext, planned: PlannedProduct) -> Outcome:
     try:
         context = _with_less_memory(context, planned)
         with claims.beating(context.database, claimed):
-            made = _make(context, planned, claimed)
+            made = while_they_answer(partial(_make, context, planned, claimed), raw)
         failpoints.reach("product.unrecorded")
         row = products.commit(context.database, claimed, recorded(planned), made, remake_scopes=context.remake_scopes)
     except GoneError as error:
@@ -142,10 +150,15 @@ def _with_less_memory(context: UnitContext, planned: PlannedProduct) -> UnitCont
 
 def _sources(planned: PlannedProduct) -> str:
     """What a product is made of, for the log: raw files by name, the first of many."""
-    raw = [item.frame or item.file for item in planned.inputs]
-    names = [os.fsdecode(one.path).rpartition("/")[2] for one in raw if one is not None]
+    names = [os.fsdecode(path).rpartition("/")[2] for item in planned.inputs if (path := _raw_path(item))]
     first = next((name if name.isprintable() else repr(name) for name in names), "other products")
     return first if len(names) < 2 else f"{first} and {len(names) - 1} more"
+
+
+def _raw_path(item: Input) -> bytes:
+    """Where the raw file of an input lies, nothing for a product."""
+    raw = item.frame or item.file
+    return b"" if raw is None else raw.path
 
 
 def _make(context: UnitContext, planned: PlannedProduct, claimed: Claimed) -> NewProduct:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from nightcrew.errors import RejectedInput
 from nightcrew.io.cardtext import Card
 from nightcrew.io.images import ImageFile
 from nightcrew.io.products import read_image_product
-from nightcrew.ledger.rows import NewProduct, ProductRow
+from nightcrew.ledger.rows import NewProduct, ProductRow, worst
 from nightcrew.lights.registration import Registration, identity, register
 from nightcrew.lights.stack import StackInput, stack
 from nightcrew.planning.model import PlannedProduct
@@ -23,6 +24,10 @@ from tasks.sky import between, product_wcs
 
 # Cards of the first light that do not hold for a stack.
 _DROPPED = ("NCDARK", "NCFRAME", "NCCOSMIC", "NCRECIPE", "NCVERS", "NCPRINT", "NCGRADE", "AIRMASS", "CCD-TEMP")
+
+
+Scale = tuple[str, float | None]  # unit, gain [e-/ADU]
+_GAINS_APART = 0.02  # of frames of one gain setting: more is no rounding
 
 
 class ProductRows:
@@ -59,7 +64,7 @@ class Member:
 
 def make_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
     """A stack on the grid of the earliest light that shows stars; lights that do not register are left out and named."""
-    members, unregistered = _members(context, planned)
+    members, unregistered, told = _members(context, planned)
     opened = [ProductRows(context, member.row) for member in members]
     try:
         inputs = [
@@ -71,14 +76,14 @@ def make_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         for rows in opened:
             rows.close()
     reference = read_image_product(context.file(members[0].row, "image"))
-    n = len(members)
+    n, grade = len(members), worst(planned.grade, "C" if told else "A")
     cards: list[Card] = [
         ("NCFRAMES", n, "lights in the stack"),
         ("NCUNREG", len(unregistered), "lights left out: no registration"),
         ("NCTOTEXP", float(planned.facts.get("exposure_s") or 0.0) * n, "[s] total exposure"),
         ("EXPTIME", float(planned.facts.get("exposure_s") or 0.0), "[s] exposure of one light: the stack is a mean"),
     ]
-    reasons = [*planned.grade_reasons, *(f"left out of the stack: {name}: {why}" for name, why in sorted(unregistered.items()))]
+    reasons = [*planned.grade_reasons, *told, *(f"left out of the stack: {name}: {why}" for name, why in sorted(unregistered.items()))]
     dropped = (*_DROPPED, *(k for k in reference.cards if k.startswith(("NCIN", "NCPAR", "NCWHY"))))
     file = write_image(
         context,
@@ -88,13 +93,14 @@ def make_stack(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         mask=done.mask,
         unit=reference.unit,
         cards=cards,
+        grade=grade,
         reasons=reasons,
         source_header=reference.raw_header,
         drop=dropped,
         count=done.coverage,
     )
     metrics: dict[str, Any] = {**done.facts, "unit": reference.unit, "left_out": unregistered, "registration": [_facts(m) for m in members]}
-    return NewProduct(files=(file,), metrics=metrics, grade=planned.grade, grade_reasons=tuple(reasons))
+    return NewProduct(files=(file,), metrics=metrics, grade=grade, grade_reasons=tuple(reasons))
 
 
 def _facts(member: Member) -> dict[str, Any]:
@@ -107,18 +113,22 @@ def _level(row: ProductRow) -> float | None:
     return float(value) if value is not None else None
 
 
-def _members(context: UnitContext, planned: PlannedProduct) -> tuple[list[Member], dict[str, str]]:
-    """Lights in order of time, registered on the first that shows three stars; those that fail, with the reason."""
+def _members(context: UnitContext, planned: PlannedProduct) -> tuple[list[Member], dict[str, str], list[str]]:
+    """Lights in order of time, registered on the first that shows three stars; those left out, with the reason; what else is to be told."""
     rows = [context.product(i.fingerprint) for i in planned.inputs if i.role == "reduce_light"]
     if not rows:
         raise RejectedInput("no light could be reduced")
+    rows, failed, told = _of_one_scale(context, rows)
+    twins = _given_again(context, rows)
+    failed |= twins
+    rows = [row for row in rows if row.key not in twins]
     if not planned.parameters["register"] or len(rows) == 1:
-        return [Member(row, None, identity()) for row in rows], {}
+        return [Member(row, None, identity()) for row in rows], failed, told
     catalogues = {i.fingerprint: context.product(i.fingerprint) for i in planned.inputs if i.role == "photometry"}
     stars = {row.key: stars_of(context.file(row, "catalogue")) for row in catalogues.values()}
     first = next((row for row in rows if len(stars[row.key].flux) >= 3), rows[0])
     systems = {row.key: product_wcs(context.file(row, "image")) for row in rows}
-    members, failed = [Member(first, stars[first.key], identity())], {}
+    members = [Member(first, stars[first.key], identity())]
     for row in rows:
         if row is first:
             continue
@@ -129,4 +139,66 @@ def _members(context: UnitContext, planned: PlannedProduct) -> tuple[list[Member
             members.append(Member(row, mine, found))
         else:
             failed[row.key] = found.reason
-    return members, failed
+    return members, failed, told
+
+
+def _of_one_scale(context: UnitContext, rows: Sequence[ProductRow]) -> tuple[list[ProductRow], dict[str, str], list[str]]:
+    """The lights whose numbers are on one scale, the others with the reason, and what is to be told where nobody can say which is right.
+
+    They share a gain setting; still a header may lack the gain (its light is in ADU then), or say another.  The scale of most counts,
+    of as many that in electrons, then the earliest.
+    """
+    groups: list[tuple[Scale, list[ProductRow]]] = []
+    for row in rows:
+        scale = _scale(context, row)
+        fitting = next((members for known, members in groups if _alike(known, scale)), None)
+        if fitting is None:
+            groups.append((scale, [row]))
+        else:
+            fitting.append(row)
+    if len(groups) == 1:
+        return list(rows), {}, []
+    best, kept = max(groups, key=lambda group: (len(group[1]), group[0][0] == "electron"))  # the first of those that are alike
+    others = {
+        row.key: f"{_words(scale)}, others {_words(best)}: no one scale"
+        for scale, members in groups
+        for row in members
+        if scale is not best
+    }
+    if 2 * len(kept) > len(rows):
+        return kept, others, []
+    return kept, others, [f"its lights are on several scales, and which is right is not known: {_words(best)} was taken"]
+
+
+def _scale(context: UnitContext, row: ProductRow) -> Scale:
+    """Unit and gain of a reduced light."""
+    with ImageFile(context.file(row, "image"), "SCI") as image:
+        gain = image.cards.get("NCGAIN")
+    return str(row.metrics.get("unit") or ""), float(gain) if isinstance(gain, int | float) else None
+
+
+def _alike(one: Scale, other: Scale) -> bool:
+    if one[0] != other[0] or one[0] != "electron" or one[1] is None or other[1] is None:
+        return one[0] == other[0]
+    return abs(one[1] - other[1]) <= _GAINS_APART * max(one[1], other[1])
+
+
+def _words(scale: Scale) -> str:
+    unit, gain = scale
+    return f"in {unit or 'an unknown unit'}" + ("" if gain is None else f" by a gain of {gain:g} e-/ADU")
+
+
+def _given_again(context: UnitContext, rows: Sequence[ProductRow]) -> dict[str, str]:
+    """Lights that hold the very pixels of an earlier one, with the reason: a camera gave one read-out under two times."""
+    first: dict[tuple[object, ...], ProductRow] = {}
+    found = {}
+    for row in rows:
+        numbers = (row.metrics.get("background"), row.metrics.get("background_sigma"), row.metrics.get("saturated_pixels"))
+        twin = first.setdefault(numbers, row)
+        if twin is not row and np.array_equal(_pixels(context, row), _pixels(context, twin), equal_nan=True):
+            found[row.key] = f"its pixels are those of {twin.key} one by one: the camera gave one read-out under two times, it counts once"
+    return found
+
+
+def _pixels(context: UnitContext, row: ProductRow) -> NDArray[np.float32]:
+    return read_image_product(context.file(row, "image")).science

@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nightcrew.errors import TransientError
+from nightcrew.io.patience import SilentError, folders_of, while_they_answer
 from nightcrew.io.sameness import has_hash
 from nightcrew.ledger import arrivals, messages, products, scopes
 from nightcrew.ledger.arrivals import Seen
@@ -103,16 +105,26 @@ def mend_names(context: UnitContext, seen: AnySnapshot) -> None:
 
 def notice_returned(context: UnitContext, frames: Iterable[FrameRow | SetFile]) -> int:
     """Raw files that are said to be gone and are there: a share was away for a moment; how many."""
-    back = []
-    for frame in frames:
-        if frame.absent == "gone":
-            with suppress(OSError):
-                status = Path(os.fsdecode(frame.path)).stat()
-                if (status.st_size, status.st_mtime_ns) == (frame.size, frame.mtime_ns):
-                    seen = Seen(path=frame.path, folder="", size=frame.size, mtime_ns=frame.mtime_ns, ctime_ns=status.st_ctime_ns)
-                    back.append(seen)
+    gone = [frame for frame in frames if frame.absent == "gone"]
+    try:
+        back = while_they_answer(partial(_back_of, gone), folders_of(frame.path for frame in gone))
+    except SilentError as error:
+        log.warning("whether files are there again that were gone cannot be seen now: %s", error)
+        return 0
     arrivals.record(context.database, back)
     return len(back)
+
+
+def _back_of(gone: Iterable[FrameRow | SetFile]) -> list[Seen]:
+    """Those that are there."""
+    back = []
+    for frame in gone:
+        with suppress(OSError):
+            status = Path(os.fsdecode(frame.path)).stat()
+            if (status.st_size, status.st_mtime_ns) == (frame.size, frame.mtime_ns):
+                seen = Seen(path=frame.path, folder="", size=frame.size, mtime_ns=frame.mtime_ns, ctime_ns=status.st_ctime_ns)
+                back.append(seen)
+    return back
 
 
 def lost_inputs(context: UnitContext, seen: AnySnapshot, ready: Sequence[PlannedProduct]) -> list[ProductRow]:

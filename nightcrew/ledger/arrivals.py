@@ -7,10 +7,12 @@ import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
+from nightcrew.io.patience import SilentError, folders_of, while_they_answer
 from nightcrew.ledger import scopes
 from nightcrew.ledger.database import Database
 from nightcrew.ledger.elections import elect, in_chunks
@@ -225,21 +227,30 @@ def returned(database: Database, scope_ids: Sequence[int], folders: Collection[s
 
     A share may have been away for a moment; the watcher may not have noticed it, and then says nothing of their return.
     """
-    back, roots = [], tuple(os.fsencode(folder).rstrip(b"/") + b"/" for folder in folders)
+    back: list[Seen] = []
+    roots = tuple(os.fsencode(folder).rstrip(b"/") + b"/" for folder in folders)
     for some in in_chunks(scope_ids):
         with database.read() as connection:
             rows = connection.execute(select(path).where(path.c.scope_id.in_(some), path.c.vanished)).all()
-        for row in rows:
-            if row.folder not in folders and not row.path.startswith(roots):
-                continue  # nobody watches the folder that it came from, nor one above it
-            with suppress(OSError):
-                status = os.lstat(row.path)
-                known = (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns) or row.mtime_ns == _NEVER_READ
-                if known and stat.S_ISREG(status.st_mode):
-                    times = (status.st_mtime_ns, status.st_ctime_ns)
-                    back.append(Seen(path=row.path, folder=row.folder, size=status.st_size, mtime_ns=times[0], ctime_ns=times[1]))
+        # Those are left out of which nobody watches the folder that they came from, nor one above it.
+        watched = [row for row in rows if row.folder in folders or row.path.startswith(roots)]
+        with suppress(SilentError):  # its server went after the last sweep: later
+            back += while_they_answer(partial(_there_again, watched), folders_of(row.path for row in watched))
     record(database, back)
     return len(back)
+
+
+def _there_again(rows: Sequence[Row[Any]]) -> list[Seen]:
+    """Those that are files as they were known."""
+    back = []
+    for row in rows:
+        with suppress(OSError):
+            status = os.lstat(row.path)
+            known = (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns) or row.mtime_ns == _NEVER_READ
+            if known and stat.S_ISREG(status.st_mode):
+                times = (status.st_mtime_ns, status.st_ctime_ns)
+                back.append(Seen(path=row.path, folder=row.folder, size=status.st_size, mtime_ns=times[0], ctime_ns=times[1]))
+    return back
 
 
 def postpone(database: Database, reasons: Mapping[int, str]) -> None:

@@ -23,6 +23,9 @@ EQUAL_FACTS = ("camera", "detector", "geometry", "gain_setting", "offset_setting
 BIAS_TAKEN_OFF = "its bias was taken off before it came, and with what is not known"
 """By the camera or its program: no bias may be taken off again, nor a dark that holds its own."""
 
+BIAS_WITNESS = "bias_witness"
+"""Role of the bias master that a frame without its bias is compared with: nothing is taken off by it."""
+
 Equal = tuple[str, ...]
 SET_UP = (
     "camera",

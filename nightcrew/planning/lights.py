@@ -16,6 +16,7 @@ from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.fingerprints import LIGHT_FACTS, canonical_light
 from nightcrew.planning.groups import (
     BIAS_TAKEN_OFF,
+    BIAS_WITNESS,
     SET_UP,
     by_key,
     equal_keys,
@@ -128,10 +129,12 @@ def _choose_dark(builder: Builder, header: FrameHeader, result: Calibration) -> 
 
 
 def _choose_bias(builder: Builder, header: FrameHeader, result: Calibration) -> None:
+    bias = builder.association.choose(need_of("bias_master", header))
     if header.bias_subtracted:
         result.degrade("B", BIAS_TAKEN_OFF)
+        if bias.found:
+            result.inputs.append(Input(BIAS_WITNESS, bias.fingerprint))
         return
-    bias = builder.association.choose(need_of("bias_master", header))
     result.choices += (bias,)
     if bias.found:
         result.take("bias_master", bias)

@@ -13,6 +13,7 @@ from nightcrew.planning.builder import Builder, Draft
 from nightcrew.planning.flat_corrections import Correction, correction_of, merged_reasons
 from nightcrew.planning.groups import (
     BIAS_TAKEN_OFF,
+    BIAS_WITNESS,
     EQUAL_FACTS,
     by_key,
     equal_keys,
@@ -116,6 +117,8 @@ def _dark_draft(builder: Builder, parameters: dict[str, Any], cluster: Sequence[
         choice = builder.association.choose(need_of("bias_master", in_order(cluster)[0].header))
         if choice.found:
             inputs.append(Input("bias_master", choice.fingerprint))
+    if before:
+        inputs += _witness(builder, cluster)
     bias = "removed" if choice.found or before else "kept"
     name = f"{exposure_text(median_exposure(cluster))}_{temperature_text(median_temperature(cluster))}_{set_up(cluster[0])}"
     return Draft(
@@ -128,6 +131,12 @@ def _dark_draft(builder: Builder, parameters: dict[str, Any], cluster: Sequence[
         reasons=("the bias of its darks was taken off before they came, and with what is not known",) if before else choice.reasons,
         choices=(choice,) if choice.found else (),
     )
+
+
+def _witness(builder: Builder, frames: Sequence[FrameRow]) -> list[Input]:
+    """The bias master, if there is one, that tells whether frames without their bias are without it."""
+    choice = _bias_for(builder, frames)
+    return [Input(BIAS_WITNESS, choice.fingerprint)] if choice.found else []
 
 
 def _darks(builder: Builder, *, alone: bool) -> list[PlannedProduct]:
@@ -244,6 +253,8 @@ def _flat_draft(builder: Builder, corrections: dict[int, Correction], parameters
         for role, print_ in corrections[f.id][0].items():
             roles[print_] = MODEL_ROLE if role.endswith("_model") else f"{role}_master"
     inputs += [Input(role, print_) for print_, role in sorted(roles.items())]
+    without = [f for f in group if f.header.bias_subtracted]
+    inputs += _witness(builder, without) if without else []
     parameters = {
         **parameters,
         "corrections": {f.sha256: corrections[f.id][0] for f in group},

@@ -12,10 +12,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from nightcrew.errors import RejectedInput, TransientError
+from nightcrew.io.patience import SilentError, folders_of, while_they_answer
 from nightcrew.ledger.database import storable
 from nightcrew.ledger.history import Failure
 from nightcrew.ledger.rows import FrameRow, ProductRow, ScopeRow
@@ -310,6 +311,13 @@ def later(time_utc: str, seconds: float) -> str:
 
 def read_text(file: SetFile) -> str:
     """The text of a file, which must still be what was ingested; ``TextNotNow`` otherwise."""
+    try:
+        return while_they_answer(partial(_read_text, file), folders_of([file.path]))
+    except SilentError as error:
+        raise TextNotNow(replace(file, absent="changing"), f"cannot be read now: {error}") from error
+
+
+def _read_text(file: SetFile) -> str:
     try:
         descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)  # a pipe of that name must not hold us
     except FileNotFoundError as error:

@@ -25,16 +25,16 @@ class Recipe:
 
 
 _ALL = (
-    Recipe("bias_master", 4, "masters", "bias master", "masters", is_master=True),
-    Recipe("dark_master", 3, "masters", "dark master", "masters", is_master=True),
-    Recipe("thermal_master", 4, "masters", "thermal master", "masters", is_master=True),
-    Recipe("flat_master", 4, "masters", "flat master", "masters", is_master=True),
+    Recipe("bias_master", 5, "masters", "bias master", "masters", is_master=True),
+    Recipe("dark_master", 4, "masters", "dark master", "masters", is_master=True),
+    Recipe("thermal_master", 5, "masters", "thermal master", "masters", is_master=True),
+    Recipe("flat_master", 5, "masters", "flat master", "masters", is_master=True),
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("plate_solution", 2, "lights", "plate solution", "lights", is_optional=True),
-    Recipe("reduce_light", 4, "lights", "reduced light", "lights"),
+    Recipe("reduce_light", 5, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
-    Recipe("stack", 2, "photometry", "stack", "stacks"),
+    Recipe("stack", 3, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 8, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 3, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 6, "models", "detector models", "lab"),

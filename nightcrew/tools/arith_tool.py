@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nightcrew.errors import NightcrewError, Refused, RejectedInput
 from nightcrew.frames.units import unit_of_pixels
+from nightcrew.io.cardtext import Card
 from nightcrew.tools.arith import DTYPES, number_operand, operate, operator_of
 from nightcrew.tools.boxes import Box
 from nightcrew.tools.frame import Frame, cut, read_frame, with_cards
@@ -16,6 +17,8 @@ from nightcrew.tools.inputs import expand
 from nightcrew.tools.writing import check_output, write_frame
 
 Step = tuple[Path, Path | int | float, Path]
+_DERIVED: Card = ("NCRECIPE", "frames arith", "computed from other files: no raw frame")
+"""In a watched folder the result is never taken for a raw frame, though it bears the raw one's cards."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +113,7 @@ def _step(image: Path, other: Path | int | float, output: Path, task: Task, oper
     answer = operate(left.operand, task.operator, right.operand if isinstance(right, Frame) else right, dtype=task.dtype, same=same)
     second = f"{other.name}{right_label}" if isinstance(other, Path) else repr(other)
     history = [f"nightcrew frames arith: {image.name}{label} {task.operator} {second}", *answer.notes]
-    header = with_cards(left.header, [("HISTORY", line, "") for line in history])
+    header = with_cards(left.header, [_DERIVED, *(("HISTORY", line, "") for line in history)])
     write_frame(output, answer.operand, header, unit=unit)
     return answer.notes
 

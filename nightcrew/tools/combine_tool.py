@@ -75,7 +75,8 @@ class _Made:
     def cards(self) -> list[Card]:
         """GODO's record and the times."""
         frames = sum(item.n_planes for item in self.inputs) if self.all_planes else len(self.inputs)
-        return record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights, n_frames=frames)
+        told = record([(item.path.name, item.cards) for item in self.inputs], self.method, weights=self.weights, n_frames=frames)
+        return [("NCRECIPE", "frames combine", "combined of other files: no raw frame"), *told]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from nightcrew.io.structure import check, sha256_file
 from nightcrew.ledger import arrivals
 from nightcrew.mkid.photon_table import PhotonTable
 from nightcrew.mkid.solution_file import KINDS, SolutionFile, write_solution
+from nightcrew.settings import FolderSettings
 from nightcrew.simulate import camera_file
 from nightcrew.simulate.truth import PlantedTrouble
 from tasks.executor import Wish
@@ -102,6 +103,46 @@ def test_exchanged_bytes_are_rejected_at_the_door(tmp_path: Path, packed: str) -
     assert set(rejected) == {"bias-001.fit", "crew-1-B-001.fit"}
     assert all("the two bytes of its 16-bit pixels are exchanged" in reason for reason in rejected.values())
     assert len(rows) == 19
+
+
+def test_pixels_that_were_never_written_are_rejected_until_the_file_is_whole(tmp_path: Path) -> None:
+    """A frame of each kind in a file of full size whose last part is zeros, as a copy leaves it that allocates first and breaks off."""
+    make_raw(tmp_path / "made")
+    night = Bench(tmp_path / "made" / "raw", tmp_path / "root")
+    names = ["bias-001.fit", "dark-30s-002.fit", "flat-B-003.fit", "crew-1-B-001.fit"]
+    whole = {name: (night.folder / name).read_bytes() for name in names}
+    for name, content in whole.items():
+        hdu = read_hdus(night.folder / name)[0]
+        keep = hdu.data_offset + int(0.8 * hdu.data_size)
+        (night.folder / name).write_bytes(content[:keep] + bytes(len(content) - keep))
+    night.see()
+    night.ingest()
+    rejected = {os.fsdecode(row.path).rpartition("/")[2]: row.reason for row in night.files() if row.state == "rejected"}
+    assert set(rejected) == set(names)
+    assert all("were never written" in reason for reason in rejected.values())
+    for name, content in whole.items():
+        (night.folder / name).write_bytes(content)
+    night.see()
+    night.ingest()
+    assert {row.state for row in night.files()} == {"waiting"}
+
+
+def test_a_frame_of_a_set_that_was_never_written_to_its_end_is_rejected(tmp_path: Path) -> None:
+    """The same in a laboratory's folder."""
+    make_raw(tmp_path / "made")
+    path = next((tmp_path / "made" / "raw").glob("bias-001*"))
+    (tmp_path / "lab" / "chip7").mkdir(parents=True)
+    content, hdu = path.read_bytes(), read_hdus(path)[0]
+    keep = hdu.data_offset + hdu.data_size // 2
+    for name, held in (("whole.fit", content), ("hole.fit", content[:keep] + bytes(len(content) - keep))):
+        (tmp_path / "lab" / "chip7" / name).write_bytes(held)
+    bench = Bench(tmp_path / "lab", tmp_path / "root", folders=(FolderSettings(path=tmp_path / "lab", kind="lab"),))
+    bench.see()
+    bench.ingest()
+    assert bench.state_of("whole.fit")[0] == "waiting"
+    state, reason = bench.state_of("hole.fit")
+    assert state == "rejected"
+    assert "were never written" in reason
 
 
 def test_hashing_never_waits_for_a_pipe(tmp_path: Path) -> None:

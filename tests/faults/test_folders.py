@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -15,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from deployments.dispatch import Dispatcher
-from nightcrew.ledger import arrivals, comparisons, dispatches, messages, scopes
+from nightcrew.ledger import arrivals, comparisons, dispatches, history, messages, scopes
 from tests.support.no_runs import NoRuns
+from tests.support.silent import Silent
 from tests.support.small_nights import make_raw, small_plan
 from tests.support.watched import Watched
 from watchers.service import ledger_sink
@@ -160,6 +162,77 @@ def test_files_that_a_silent_folder_left_behind_hold_up_no_other_folder(bench: W
         back.set()
     assert (away.compared, away.again) == (3, 3)
     assert (bench.space.ingest().compared, bench.space.ingest().compared) == (3, 0)
+
+
+def test_a_share_that_falls_silent_while_it_is_reduced_ends_the_run_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Biases lie on two shares; one falls silent under the masters' feet.  The other's are made, and the first's when it answers."""
+    (tmp_path / "raw").mkdir()
+    share = tmp_path / "share"
+    make_raw(tmp_path, small_plan(pixels=64))
+    for path in (tmp_path / "raw").iterdir():
+        if not path.name.startswith(("bias", "dark")):
+            path.unlink()
+    bench = Watched(tmp_path / "raw", tmp_path / "out")
+    share.mkdir()
+    for path in sorted((tmp_path / "raw").glob("dark*")):
+        path.rename(share / path.name)
+    paths = [*bench.folder.iterdir(), *share.iterdir()]
+    bench.see(paths)
+    bench.ingest()
+    bench.close()
+    (scope,) = bench.scopes()
+    with Silent(share, monkeypatch) as silent:
+        silent.fall_after(4)
+        began_s = time.monotonic()
+        (run,) = bench.run()
+        assert time.monotonic() - began_s < 20
+        states = {outcome.recipe: outcome.state for outcome in run.outcomes}
+        assert states["bias_master"] == "made"
+        again = [outcome for outcome in run.outcomes if outcome.state == "again"]
+        assert again
+        assert {outcome.state for outcome in run.outcomes} == {"made", "again"}
+        assert all(f"the folder {share} does not answer" in outcome.reason for outcome in again)
+        with bench.space.database.read() as connection:
+            ends = [(row.state, row.reason) for outcome in again for row in history.attempts(connection, outcome.fingerprint)]
+            assert history.deaths(connection, scope.id) == {}  # no fault of theirs, however often it happens
+        assert [state for state, _ in ends] == ["again"]  # one was begun; of the others nothing was
+        waiting = {row.reason for row in bench.files() if row.path.startswith(os.fsencode(share))}
+        assert all("does not answer" in reason for reason in waiting), waiting
+        assert any("does not answer" in text for level, text in told_of(bench) if level == "warning")
+        assert all(one.wake_at for one in bench.scopes())
+        (run,) = bench.run()  # and again: nothing is begun, nobody waits
+        assert {outcome.state for outcome in run.outcomes} == {"again"}
+        silent.come_back()
+    (run,) = bench.run()
+    assert {outcome.state for outcome in run.outcomes} == {"made"}
+    assert {row.state for row in bench.files()} == {"done"}
+    for row in bench.products():
+        for file in row.files:
+            assert hashlib.sha256((bench.settings.products.root / file.path).read_bytes()).hexdigest() == file.sha256
+
+
+def test_a_share_that_falls_silent_while_it_is_read_leaves_the_others(bench: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It answers when the batch begins, and goes under the first file."""
+    share = bench.folder.with_name("share")
+    other = Path(shutil.copytree(bench.folder, bench.folder.with_name("other")))
+    for path in other.iterdir():  # other bytes: no copies of each other
+        path.write_bytes(path.read_bytes() + bytes(2880))
+    bench.folder.rename(share)
+    bench.see([*sorted(share.iterdir()), *sorted(other.iterdir())])
+    with Silent(share, monkeypatch) as silent:
+        silent.fall_after(2)
+        done = bench.space.ingest()
+        assert (done.files, done.again) == (6, 3)
+        reasons = {row.reason for row in bench.files() if row.path.startswith(os.fsencode(share))}
+        assert reasons == {f"{arrivals.NOT_YET}the folder {share} does not answer (is its server gone?)"}
+        assert bench.space.ingest().again == 3
+        silent.come_back()
+    assert bench.space.ingest().again == 0
+
+
+def told_of(bench: Watched) -> list[tuple[str, str]]:
+    with bench.space.database.read() as connection:
+        return [(level, text) for _, _, level, text in messages.happenings(connection, "")]
 
 
 def test_a_link_put_in_a_files_place_is_never_followed(bench: Watched, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def only_light(plan: Plan) -> PlannedProduct:
 
 def test_a_dark_that_holds_its_bias_is_not_taken_off_a_light_without(crew: Crew) -> None:
     light = only_light(planned(crew, *night("light")))
-    assert roles(light) == {"light": 1, "thermal_master": 1, "flat_master": 1, "bad_pixel_mask": 1}
+    assert roles(light) == {"light": 1, "thermal_master": 1, "flat_master": 1, "bad_pixel_mask": 1, "bias_witness": 1}
     assert (light.grade, light.parameters["dark"]) == ("C", "scaled")
     assert BIAS_TAKEN_OFF in light.grade_reasons
     (dark,) = (choice for choice in light.choices if choice.need.startswith("dark master"))
@@ -38,9 +38,9 @@ def test_a_dark_that_holds_its_bias_is_not_taken_off_a_light_without(crew: Crew)
 def test_darks_without_bias_serve_lights_without_bias_as_they_are(crew: Crew) -> None:
     plan = planned(crew, *night("dark", "light"))
     (dark,) = of(plan, "dark_master")
-    assert (dark.facts["bias"], dark.parameters["bias"], roles(dark)) == ("removed", "removed", {"dark": 3})
+    assert (dark.facts["bias"], dark.parameters["bias"], roles(dark)) == ("removed", "removed", {"dark": 3, "bias_witness": 1})
     light = only_light(plan)
-    assert roles(light) == {"light": 1, "dark_master": 1, "flat_master": 1, "bad_pixel_mask": 1}
+    assert roles(light) == {"light": 1, "dark_master": 1, "flat_master": 1, "bad_pixel_mask": 1, "bias_witness": 1}
     assert (light.grade, light.parameters["dark"]) == ("B", "exact")
     assert light.grade_reasons[0] == "the bias of its darks was taken off before they came, and with what is not known"
     assert BIAS_TAKEN_OFF in light.grade_reasons
@@ -73,7 +73,7 @@ def test_flats_without_bias_have_none_taken_off(crew: Crew) -> None:
     (raw,) = (flat for flat in of(plan, "flat_master") if flat.facts["filter"] == "B")
     (off,) = (flat for flat in of(plan, "flat_master") if flat.facts["filter"] == "V")
     assert (roles(raw), raw.grade) == ({"flat": 3, "dark_master": 1}, "A")
-    assert (roles(off), off.grade) == ({"flat": 3, "thermal_master": 1}, "B")
+    assert (roles(off), off.grade) == ({"flat": 3, "thermal_master": 1, "bias_witness": 1}, "B")
     assert off.grade_reasons == (f"flats of 2s: {BIAS_TAKEN_OFF}",)
     (numbers,) = of(plan, "camera_numbers")  # their level is no signal above the bias frames
     assert {item.frame.header.filter for item in numbers.inputs if item.role == "flat" and item.frame} == {"B"}

@@ -14,11 +14,14 @@ from PIL import Image
 
 from nightcrew.quality.intervals import Interval
 from reports.analysis import AnalysisFigure, AnalysisPage, AnalysisSection, AnalysisTable, BadPageError, read_analysis, write_analysis
+from reports.analysis_html import WORDS, Standing
 from reports.analysis_words import conditions, key_words, measured, needs_of
 from reports.check import html_faults
 from reports.render import content_security_policy
+from reports.set_pages import SetPage, publish_set
 from reports.stretch import encode
 from reports.summary import Quantity, Summary, determined
+from reports.values import Column, NumberTable
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202egnp"
 
@@ -214,3 +217,24 @@ def test_what_is_unknown_is_told_with_conditions_and_reason() -> None:
     quantities = (determined("prnu", None, "no flats", unit="%", where={"temperature_c": -10.0}),)
     page = replace(page_of(), summary=replace(page_of().summary, quantities=quantities), key_quantities=("prnu",))
     assert key_words(page) == (("PRNU (temperature \u221210\u00a0°C: no flats)", "\u2013"),)
+
+
+def test_a_fault_of_the_finished_page_is_told_by_the_page_itself(tmp_path: Path) -> None:
+    """A figure without a word for those who do not see it, found only when the page is written; both ways to publish tell it."""
+    page = page_of()
+    (section,) = page.sections
+    page = replace(page, needs_person=(), sections=(replace(section, figures=(replace(section.figures[0], alt=" "),)),))
+    fault = "an image has no alternative text"
+    assert html_faults(written(page, tmp_path / "out")) == (fault,)
+    standing = Standing(site="x", made_at="now", closed=True, balance=(), causes=())
+    source = SetPage(page=page, source=tmp_path / "out")
+    done = publish_set(
+        "sensor", "set1", source, standing, tmp_path / "pages", files=NumberTable(name="files", columns=(Column(name="file"),), rows=())
+    )
+    assert done.faults == (fault,)
+    assert done.status == "attention"
+    for path in (tmp_path / "out" / "report.html", done.path):
+        html = path.read_text(encoding="utf-8")
+        assert f"The report&#39;s own check found: {fault}." in html
+        assert WORDS["attention"] in html
+        assert html_faults(html) == (fault,)

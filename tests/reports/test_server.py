@@ -296,6 +296,8 @@ def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pyt
 
 def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = Pauses(monkeypatch)
+    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 8)
+    monkeypatch.setattr(server_module._LogIn, "_is_looked_at", lambda _: False)
     most = server_module._MOST_GUESSERS
     wrong, right = basic("observer:wrong"), basic("observer:right")
     with serving(root, Access(password="right")) as server:
@@ -312,6 +314,79 @@ def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypa
         assert answers == [401] * most
         assert len(pauses.begun) == most
         assert ask(server, "/", Authorization=right)[0] == 200
+
+
+def test_a_guesser_at_the_same_address_keeps_nobody_out_who_logged_in_before(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a reverse proxy, where all have one address."""
+    pauses = Pauses(monkeypatch)
+    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 4)
+    monkeypatch.setattr(server_module, "_LOOK_S", 3600.0)
+    wrong, right = basic("observer:wrong"), basic("observer:right")
+    with serving(root, Access(password="right")) as server:
+        cookie = ask(server, "/", Authorization=right)[2]["set-cookie"]
+        assert cookie.endswith("; HttpOnly; SameSite=Strict")
+        note = cookie.partition(";")[0]
+        status, _, headers = ask(server, "/", Authorization=right, Cookie=note)
+        assert (status, "set-cookie" in headers) == (200, False)
+        assert ask(server, "/", Cookie=note)[0] == 401  # it opens nothing by itself
+        with guessing(server, 4, pauses):
+            for _ in range(20):
+                assert ask(server, "/", Authorization=right, Cookie=f"other=1; {note}")[0] == 200
+            assert ask(server, "/", Authorization=wrong)[0] == 429  # the one that is looked at, and learns nothing
+            forged = note[:-1] + ("0" if note[-1] != "0" else "1")
+            for bad in ("", forged, f"{server_module._NOTE}=", f"{server_module._NOTE}=x.y", note.partition(".")[0]):
+                assert ask(server, "/", Authorization=right, Cookie=bad)[0] == 429
+            for _ in range(server_module._MOST_WRONG):  # whoever has the note and not the password has as many tries
+                assert ask(server, "/", Authorization=wrong, Cookie=note)[0] == 429
+            assert ask(server, "/", Authorization=right, Cookie=note)[0] == 429
+    with serving(root, Access(password="right")) as server:
+        assert "set-cookie" in ask(server, "/", Authorization=right, Cookie=note)[2]  # a note of another start is none
+
+
+def test_while_so_many_guess_one_log_in_a_while_is_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses = Pauses(monkeypatch)
+    now_s = [time.monotonic()]
+    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 4)
+    wrong, right = basic("observer:wrong"), basic("observer:right")
+    with serving(root, Access(password="right")) as server:
+        log_in = server.log_in
+        assert log_in is not None
+        with guessing(server, 4, pauses) as answers, monkeypatch.context() as clock:
+            clock.setattr("reports.server.time.monotonic", lambda: now_s[0])
+            looked_at = []
+            for _ in range(40):
+                looked_at.append(log_in.is_right(right.encode(), "127.0.0.1"))
+                looked_at += [log_in.is_right(wrong.encode(), "127.0.0.1") for _ in range(20)]
+                now_s[0] += server_module._LOOK_S / 4
+            assert looked_at.count(True) == 10  # and of wrong ones none: they are told from the unread ones by nothing
+            assert set(looked_at) == {True, None}
+        assert answers == [401] * 4
+
+
+def test_bytes_that_come_after_the_time_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However soon they would come then: each byte in time would let the next one be late."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        patient = server_module._Patient(ours)
+        theirs.sendall(b"a")
+        assert patient.readinto(bytearray(1)) == 1
+        monkeypatch.setattr(patient, "_until_s", time.monotonic())
+        theirs.sendall(b"a")
+        with pytest.raises(TimeoutError):
+            patient.readinto(bytearray(1))
+        patient.begin()
+        assert patient.readinto(bytearray(1)) == 1
+
+
+def test_each_request_on_a_connection_has_its_own_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "REQUEST_S", 0.5)
+    with serving(root) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=5)
+        for _ in range(3):
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"<p>index</p>"
+            time.sleep(0.25)
+        connection.close()
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "192.0.2.1", "::", "example.org"])

@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nightcrew.frames.model import FrameHeader
 from nightcrew.io.products import read_image_product
+from nightcrew.lights.reduce import Master
 from nightcrew.planning.groups import BIAS_TAKEN_OFF
 from nightcrew.simulate import camera_file
 from nightcrew.simulate.camera_file import format_card, replace_card
+from nightcrew.simulate.detector import CameraModel, build_detector
+from tasks.bias_told import light_with_bias
 from tasks.executor import Wish
 from tests.support.small_nights import Bench, make_raw, small_plan
 
@@ -72,6 +76,44 @@ def test_the_error_of_a_bias_counts_where_the_darks_lost_another_one(tmp_path: P
     (bias,) = (row for row in bench.products() if row.recipe == "bias_master")
     of_bias = float(np.nanmedian(np.asarray(read_image_product(context.file(bias, "image")).uncertainty) ** 2))
     assert variance["off"] - variance["kept"] == pytest.approx(of_bias * small_plan().camera.gain_e_per_adu ** 2, rel=0.15)
+
+
+def test_a_header_that_says_so_wrongly_is_contradicted(tmp_path: Path) -> None:
+    """A light and the darks hold their bias though their headers deny it: each says so, with grade D."""
+    make_raw(tmp_path, small_plan())
+    raw = tmp_path / "raw"
+    for path in sorted(raw.iterdir()):
+        if path.name.startswith(("crew-1-B-001", "dark-30s")):
+            path.write_bytes(without_bias(path.read_bytes(), 0))
+        elif path.name.startswith(("crew-1-V", "flat-V")):
+            path.unlink()
+    bench = Bench(raw, tmp_path / "out")
+    bench.see()
+    bench.ingest()
+    bench.close()
+    bench.run(Wish(only=MADE.only))
+    rows = [row for row in bench.products() if row.recipe in ("reduce_light", "dark_master")]
+    accused = {
+        f"{row.recipe} {row.facts.get('exposure_s'):g}": row.grade for row in rows if "still holds its bias" in " ".join(row.grade_reasons)
+    }
+    assert accused == {"dark_master 30": "D", "reduce_light 30": "D"}
+    told = "its header says that its bias was taken off, but its level is"
+    (light,) = (row for row in rows if row.recipe == "reduce_light" and any(reason.startswith(told) for reason in row.grade_reasons))
+    assert read_image_product(bench.space.context.file(light, "image")).cards["NCGRADE"] == light.grade == "D"
+
+
+def test_a_bright_light_that_lost_its_bias_in_silence_is_told() -> None:
+    """Its level stays above 0 when the bias is taken off once more."""
+    made = build_detector(CameraModel(nx=384, ny=256), 5)
+    rng = np.random.default_rng(1)
+    frames = [made.read_out(rng, np.zeros(made.shape, np.float32)).astype(float) for _ in range(5)]
+    bias = Master(np.mean(frames, axis=0), np.full(made.shape, 5.4 / np.sqrt(5)))
+    light = made.expose(rng, np.asarray(made.response * 2000 * 1.3, np.float32))
+    header = FrameHeader(kind="light", instrument="CAM", profile="", nx=384, ny=256, gain_e_per_adu=1.3, read_noise_e=7.0)
+    without = light.astype(np.int64) - np.round(np.mean(frames[:3], axis=0)).astype(np.int64)
+    grade, reasons = light_with_bias(header, without, bias)
+    assert (grade, "its bias of 1000 ADU was taken off before it came, which its header does not say" in reasons[0]) == ("D", True)
+    assert light_with_bias(header, light, bias) == ("A", ())
 
 
 def test_what_no_header_tells_the_pixels_do(tmp_path: Path) -> None:

@@ -107,4 +107,4 @@ def written(root: Path, shape: tuple[int, int], reserve_bytes: int = 0) -> Any:
     context = UnitContext(
         database=cast(Any, None), products_root=root, disk_reserve_bytes=reserve_bytes, durable=False, pictures=root / "pictures"
     )
-    return _write(context, planned, frame, reduced, None, hdu({}, shape=shape)).files[0]
+    return _write(context, planned, frame, reduced, None, hdu({}, shape=shape), ("A", ())).files[0]

@@ -9,6 +9,7 @@ import pytest
 
 from nightcrew.errors import Refused
 from nightcrew.tools.names import output_names, rooted
+from tests.support.small_nights import Bench
 from tests.tools.command import Runner
 from tests.tools.making import header, values, write
 
@@ -60,6 +61,24 @@ def test_list_minus_one_image(frames: Runner, images: Path) -> None:
     cards = header(images / "bsub.0007.r.fits")
     assert cards["OBJECT"] == "flat"
     assert list(cards["HISTORY"]) == ["nightcrew frames arith: fl-0007.r.fits - bias.fits"]
+
+
+def test_what_was_computed_is_never_taken_for_a_raw_frame(frames: Runner, folder: Path, tmp_path: Path) -> None:
+    """Its cards are those of the raw frame, kind, start and all: in a watched folder it is set aside."""
+    night = tmp_path / "night"
+    night.mkdir()
+    for second in (1, 2):
+        cards = {"IMAGETYP": "BIAS", "EXPTIME": 0.0, "DATE-OBS": f"2026-05-16T23:00:0{second}.123", "INSTRUME": "CAM"}
+        write(night / f"raw{second}.fits", np.random.default_rng(second).integers(900, 1100, (32, 32), np.uint16), cards)
+    raw = [night / f"raw{number}.fits" for number in (1, 2)]
+    assert frames("arith", raw[0], "-", "100", "-o", night / "less.fits").code == 0
+    assert frames("combine", *raw, "-o", night / "mean.fits").code == 0
+    bench = Bench(night, tmp_path / "out")
+    bench.night()
+    (master,) = bench.products()
+    assert (master.recipe, master.facts["n_frames"]) == ("bias_master", 2)
+    for name in ("less.fits", "mean.fits"):
+        assert bench.state_of(name) == ("set_aside", "a product of Nightcrew itself, not a raw frame")
 
 
 @pytest.mark.usefixtures("images")

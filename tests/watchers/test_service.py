@@ -272,3 +272,27 @@ def test_names_that_are_no_text_reach_the_ledger(database: Database, tmp_path: P
     ledger_sink(database, tmp_path).record([Settled(name, 1, 1)])
     with database.read() as connection:
         assert [row.path for row in arrivals.without_scope(connection)] == [name]
+
+
+def test_between_two_looks_for_a_folder_that_is_away_there_is_a_pause(
+    settings: Settings, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be looked for some ten thousand times a second, until it is mounted."""
+    away = FolderSettings(path=tmp_path / "away")
+    one = service._Folder(away, settings, database, lambda path: True)
+    stop, done = threading.Event(), []
+
+    def begin(_held: object) -> None:
+        done.append("look")
+        if len(done) > 20:
+            stop.set()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(away.path))
+
+    def wait(seconds: float) -> bool:
+        done.append(f"pause of {seconds} s")
+        return stop.is_set()
+
+    monkeypatch.setattr(one, "_begin", begin)
+    monkeypatch.setattr(stop, "wait", wait)
+    one.run(stop)
+    assert done == ["look", f"pause of {settings.watch.poll_s} s"] * 11
