@@ -181,3 +181,16 @@ def test_rows_given_away_equal_the_whole(kernel: str, tmp_path: Path, monkeypatc
         np.testing.assert_array_equal(np.concatenate([seen[y0][i] for y0 in sorted(seen)]), plane)
     with pytest.raises(RejectedInput, match="are needed"):
         calibrator.fill(raw[:10], 0, 5, 10, calibrator.empty(5))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_where_the_light_is_negative_a_quarter_of_the_fixed_variance_is_left(kernel: str) -> None:
+    """-20 electrons and a read noise of 4: 16 - 20 would be no variance."""
+    got = calibrate_light(np.full(SHAPE, 80, np.uint16), LightPlanes(bias=plane(100)), LightNumbers(read_variance_e2=16), kernel=kernel)
+    np.testing.assert_allclose(got.uncertainty, np.sqrt(0.25 * 16), rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"gain_e_per_adu": 0.0}, {"gain_e_per_adu": np.nan}, {"read_variance_e2": -0.5}])
+def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(Refused, match="make no sense"):
+        calibrate_light(plane(1), LightPlanes(), LightNumbers(**wrong))  # type: ignore[arg-type]  # some of the numbers

@@ -42,3 +42,16 @@ def test_a_warm_pixel_has_its_photon_noise() -> None:
 def test_one_frame_has_the_floor() -> None:
     plane = np.full((16, 16), np.nan, np.float32)
     assert np.all(smoothed_uncertainty(plane, np.zeros((16, 16), np.float32), frames=1, floor=0.29) == np.float32(0.29))
+
+
+def test_a_cold_pixel_is_as_noisy_as_its_neighbours() -> None:
+    master = np.full((128, 128), 1000.0, np.float32)
+    master[64, 64] = 0.0
+    uncertainty = smoothed_uncertainty(np.full((128, 128), 2.0, np.float32), master, frames=5, gain_e_per_adu=2.0)
+    assert uncertainty[64, 64] == uncertainty[0, 0]
+
+
+def test_nothing_is_surer_than_its_quantisation() -> None:
+    plane = np.full((64, 64), 0.001, np.float32)
+    uncertainty = smoothed_uncertainty(plane, np.zeros((64, 64), np.float32), frames=4, floor=0.25)
+    assert uncertainty == pytest.approx(0.25, rel=1e-6)

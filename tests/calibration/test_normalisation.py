@@ -98,3 +98,29 @@ def test_what_cannot_be_normalised_says_why() -> None:
         combine([zero], normalise=Normalise(box=(0, 9, 0, 3)))
     with pytest.raises(Refused, match="cannot normalise by 'middle'"):
         Normalise(statistic="middle")  # type: ignore[arg-type]  # what a user may write
+
+
+@pytest.mark.parametrize(("unit", "level"), [("mean", 3.0), ("median", 2.0)])
+def test_a_result_is_brought_to_unit_with_its_uncertainty(unit: Any, level: float) -> None:
+    middle, spread = np.array([[1.0, 2.0, 6.0]], np.float32), np.array([[1.0, 2.0, 4.0]], np.float32)
+    got = combine([middle - spread, middle + spread], method="mean", unit=unit)
+    assert got.uncertainty is not None
+    np.testing.assert_allclose(got.result, middle / level, rtol=1e-6)
+    np.testing.assert_allclose(got.uncertainty, spread / level, rtol=1e-6)  # s = spread sqrt(2), over sqrt(2)
+
+
+def test_a_shift_is_scaled_with_its_frame() -> None:
+    frames = [np.full((3, 4), value, np.float32) for value in (10.0, 30.0)]
+    steps = [FrameCalibration(scale=2.0, shift=5.0), FrameCalibration(shift=-10.0)]
+    got = combine(frames, method="max", per_frame=steps, normalise=Normalise(statistic="mean", reference="unit"))
+    np.testing.assert_allclose(got.result, 1.0, rtol=1e-6)
+    assert [info.statistic for info in got.frames] == [25.0, 20.0]
+
+
+def test_the_sky_is_told_from_median_and_mean() -> None:
+    near = np.repeat([0.0, 10.0, 21.0], [45, 10, 45])  # median 10, mean 10.45: 0.05 sigma apart
+    assert sky_level(near) == pytest.approx(2.5 * 10 - 1.5 * 10.45)
+    crowded = np.repeat([10.0, 20.0], [60, 40])  # mean 14: 0.8 sigma apart
+    assert sky_level(crowded) == 10
+    for far in (-3.5, 3.5):  # left out, so that the mean is 0 again
+        assert sky_level(np.array([-1.0] * 500 + [0.0] * 9 + [1.0] * 500 + [far])) == pytest.approx(0, abs=1e-12)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 
 from nightcrew.calibration.combine import combine
 from nightcrew.calibration.kernels import native
 from nightcrew.calibration.kernels.library import library
 from nightcrew.calibration.kernels.weighted import exact_sum
-from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, median_variance
+from nightcrew.calibration.methods import Clip, DropExtremes, SigmaClip, error_factors, median_variance, rule
 from nightcrew.calibration.normalisation import FrameCalibration, Normalise
 from nightcrew.calibration.sources import ArraySource
 from nightcrew.errors import Refused, RejectedInput
@@ -210,3 +211,17 @@ def test_own_uncertainties_are_scaled_with_their_frames(kernel: Any) -> None:
     by_sigma = combine(sources, method="mean", weights="inverse_variance", per_frame=[FrameCalibration(scale=4.0), None], kernel=kernel)
     np.testing.assert_allclose(by_sigma.result, (40 / 16 + 20 / 4) / (1 / 16 + 1 / 4), rtol=1e-6)
     np.testing.assert_array_equal(planes[0][1], 1.0)  # what was given stays as it is
+
+
+def test_frames_that_give_no_weight_are_named() -> None:
+    plain, dark = np.full((3, 4), 5.0, np.float32), np.full((3, 4), -5.0, np.float32)
+    with pytest.raises(RejectedInput, match="frame 2: its mean is -5, and a weight cannot be below 0"):
+        combine([plain, dark], method="mean", weights="mean")
+    with pytest.raises(RejectedInput, match="frame 2: has no exposure time"):
+        combine([ArraySource(data=plain, exposure_s=1.0), ArraySource(data=plain, exposure_s=0.0)], method="mean", weights="exposure")
+
+
+@pytest.mark.parametrize("q", [0.1, 0.2, 0.75])
+def test_the_error_of_a_quantile_is_that_of_normal_noise(q: float) -> None:
+    factors = error_factors(rule("quantile", quantile=q), 6)
+    assert factors[6] == pytest.approx(np.sqrt(q * (1 - q)) / norm.pdf(norm.ppf(q)))

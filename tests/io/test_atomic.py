@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +114,7 @@ def test_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"), "No space left on device"),
         (RuntimeError("Disable slist failed (time = Sat\n, file descriptor = 20, errno = 28)"), "No space left on device"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
         (OSError(errno.EACCES, "Permission denied"), ""),
         (RuntimeError("file read failed: errno = 13"), ""),
         (ValueError("errno = 28"), ""),
@@ -198,3 +201,53 @@ def test_durable_asks_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(calls) == 6  # the names of both folders, too: else a power loss takes the file with them
     write_text(tmp_path / "newer" / "d", "one", durable=False)
     assert len(calls) == 6
+
+
+def test_the_beginning_of_a_file_is_not_its_equal(tmp_path: Path) -> None:
+    """Both end where a piece that is compared ends."""
+    final = write_new(tmp_path / "a", writer(bytes(2 << 20)))
+    with pytest.raises(FinalExistsError):
+        write_new(final, writer(bytes(1 << 20)))
+    assert final.stat().st_size == 2 << 20
+
+
+def test_a_pipe_under_the_final_name_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(FinalExistsError):
+        write_text(tmp_path / "a", "")
+
+
+def test_a_hidden_file_of_the_same_name_is_not_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _size: "same")
+    with NewFile(tmp_path / "a") as new:
+        new.file.write(b"one")
+        with pytest.raises(Refused, match="File exists"):
+            write_text(tmp_path / "b", "two")
+    assert (tmp_path / "a").read_text() == "one"
+
+
+def test_all_bytes_are_written_before_the_disk_is_asked_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    write_text(tmp_path / "a", "one")
+    assert sizes[0] == 3
+
+
+@pytest.mark.parametrize(("code", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_folder_that_knows_no_fsync_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, fails: bool) -> None:
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(TransientError) if fails else contextlib.nullcontext():
+        write_text(tmp_path / "a", "one")
+    assert (tmp_path / "a").read_text() == "one"
+
+
+def test_a_full_disk_behind_another_error_passes() -> None:
+    full, other = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ValueError("the table could not be closed")
+    other.__cause__ = full
+    assert passing(other) == "No space left on device"
+    other.__cause__, other.__context__ = None, full
+    assert passing(other) == "No space left on device"

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from nightcrew.errors import RejectedInput
 from nightcrew.frames.flags import PixelFlag
-from nightcrew.quality.bad_pixels import bad_pixel_mask, cold_pixels, hot_pixels, smooth_level, unstable_pixels
+from nightcrew.quality.bad_pixels import (
+    _scatter,
+    _too_variable,
+    _trimmed_moments,
+    bad_pixel_mask,
+    cold_pixels,
+    hot_pixels,
+    smooth_level,
+    unstable_pixels,
+)
 
 SHAPE = (512, 480)
 
@@ -116,7 +126,7 @@ def test_a_dark_without_any_scatter_has_no_hot_pixel() -> None:
 def test_slow_pattern_is_followed() -> None:
     y, x = np.indices(SHAPE)
     ramp = 0.3 * x + 0.1 * y
-    assert np.abs(smooth_level(ramp) - ramp)[16:-16, 16:-16].max() < 0.5
+    assert np.abs(smooth_level(ramp) - ramp)[16:-16, 16:-16].max() < 1e-3
 
 
 def test_what_cannot_be_is_rejected() -> None:
@@ -138,3 +148,43 @@ def test_a_missing_pixel_leaves_the_level_elsewhere_as_it_was() -> None:
     assert np.array_equal(whole[64:], other[64:])
     assert np.array_equal(whole[:32, 96:], other[:32, 96:])
     assert np.abs(whole - other).max() < 0.1
+
+
+def test_cold_is_both_far_below_and_far_out_of_the_scatter() -> None:
+    rng = np.random.default_rng(6)
+    for sigma, still_good, cold in ((0.01, 0.87, 0.83), (0.05, 0.75, 0.6)):  # 15 %, and 6 times 5 %
+        flat = rng.normal(1.0, sigma, (128, 128)).clip(1 - 4 * sigma, 1 + 4 * sigma)
+        flat[5, 5], flat[9, 9] = still_good, cold
+        assert np.argwhere(cold_pixels(flat)).tolist() == [[9, 9]]
+    assert cold_pixels(np.full((64, 64), -5.0)).all()
+
+
+@pytest.mark.parametrize(("column", "mean"), [([1.0, 3.0, 2.0, 10.0], 2.0), ([-50.0, 9.0, 11.0, 10.0], 10.0)])
+def test_moments_without_the_farthest_value(column: list[float], mean: float) -> None:
+    found = _trimmed_moments([np.full((1, 1), value) for value in column], (1, 1), 4)
+    assert [float(one[0, 0]) for one in found] == pytest.approx([mean, 1.0])
+
+
+def test_the_limit_is_that_of_a_chi_squared_law_in_units_of_its_median() -> None:
+    limit = chi2.isf(1e-5, 3) / chi2.median(3)
+    mean, variance = np.full((30, 40), 50.0), np.ones((30, 40))
+    for quiet, signal, gain, allowed in ((1.0, 0.0, 4.0, 1.0), (1.0, 1200.0, 4.0, 301.0), (0.0, 0.0, 4.0, 1 / 12)):
+        for factor in (0.99, 1.01):
+            variance[:] = quiet
+            mean[3, 4], variance[3, 4] = 50.0 + signal, factor * limit * allowed
+            assert np.argwhere(_too_variable(mean, variance, 3, 1e-5, gain)).tolist() == ([[3, 4]] if factor > 1 else [])
+
+
+def test_four_frames_leave_two_degrees_of_freedom() -> None:
+    """Deviations -10, 0, 0, 10 in any order: without one extreme the variance is 100 / 3 everywhere."""
+    rng = np.random.default_rng(7)
+    frames = rng.permuted(np.broadcast_to(np.array([-10.0, 0.0, 0.0, 10.0])[:, None, None], (4, 64, 64)), axis=0)
+    limit = chi2.isf(1e-5, 2) / chi2.median(2)
+    for factor in (0.95, 1.05):
+        frames[:, 8, 8] = np.sqrt(factor * limit) * np.array([-10.0, 0.0, 0.0, 10.0])
+        mask = bad_pixel_mask(dark_frames=[list(frames)], gain_e_per_adu=1e9)
+        assert np.argwhere(mask == PixelFlag.UNSTABLE).tolist() == ([[8, 8]] if factor > 1 else [])
+
+
+def test_scatter_where_most_are_equal() -> None:
+    assert _scatter(np.repeat([0.0, 1.96, -1.96], [900, 50, 50]).astype(np.float32)) == pytest.approx(1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nightcrew.quality.camera_numbers import central_region, dark_current, dark_level, disjoint_pairs, gain, read_noise
+from nightcrew.quality.camera_numbers import central_region, dark_current, dark_level, disjoint_pairs, gain, pair_variance, read_noise
 from tests.realdata import folder
 
 GAIN, NOISE_ADU = 1.7, 5.5
@@ -105,3 +105,50 @@ class TestStl1001:
         images, exposures = load(pattern)
         found = dark_current([dark_level(image, fraction=fraction) for image in images], exposures)
         assert found.value == pytest.approx(expected, rel=0.03)
+
+
+SIGNS = np.where(np.indices((100, 100)).sum(axis=0) % 2 == 0, 1.0, -1.0)
+N_CENTRAL = 50 * 50
+
+
+def pair(level: float, half_difference: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two frames whose difference is plus or minus twice ``half_difference``: variance of one 2 ``half_difference``^2."""
+    return level + half_difference * SIGNS, level - half_difference * SIGNS
+
+
+class TestAnalytic:
+    def test_variance_of_a_pair_and_its_error(self) -> None:
+        assert pair_variance(*pair(100.0, 1.0)) == pytest.approx((2.0, 2.0 * np.sqrt(2 / (100 * 100 - 1))))
+        one, other = pair(100.0, 1.0)
+        assert pair_variance(one, 2 * other, 0.5)[0] == pytest.approx(4.0 / 1.25)
+
+    def test_hot_pixels_take_no_part(self) -> None:
+        one, other = pair(100.0, 0.5)
+        one[40, :], other[40, :] = 1100.0 + 1.5 * SIGNS[40], 1100.0 - 1.5 * SIGNS[40]  # three times the scatter: no clip takes it
+        assert pair_variance(one, other)[0] == pytest.approx(0.5)
+
+    def test_read_noise_and_its_error(self) -> None:
+        one = 2.0 * np.sqrt(2 / (N_CENTRAL - 1)) / (2 * np.sqrt(2))
+        for pairs in (1, 2, 4):
+            found = read_noise(pair(100.0, 1.0) * pairs)
+            assert (found.value, found.error, found.n_pairs) == pytest.approx((np.sqrt(2), one / np.sqrt(pairs), pairs))
+
+    def test_gain_and_its_error(self) -> None:
+        """1000 ADU over a photon variance of 8 - 2 ADU^2."""
+        found = gain(pair(1100.0, 2.0), pair(100.0, 1.0))
+        of_variance, of_noise = (variance * np.sqrt(2 / (N_CENTRAL - 1)) for variance in (8.0, 2.0))  # 2 r s_r is the error of r^2
+        assert found.value == pytest.approx(1000 / 6)
+        assert found.error == pytest.approx(1000 / 6 * np.hypot(of_variance, of_noise) / 6)
+
+    def test_flats_without_photon_noise_give_no_gain(self) -> None:
+        assert gain(pair(1100.0, 1.02), pair(100.0, 1.0)).reason == "no photon noise above the read noise"
+
+    def test_one_saturated_flat_spoils_its_pair(self) -> None:
+        first, second = pair(1000.0, 2.0)
+        assert gain([first, second + 100.0], pair(100.0, 1.0), saturation_adu=1050.0).reason == "flats are saturated"
+
+    def test_dark_current_has_the_error_of_a_straight_line(self) -> None:
+        seconds, levels = [0.0, 10.0, 20.0, 40.0, 60.0], [100.0, 110.4, 119.7, 140.2, 159.8]
+        (slope, _), covariance = np.polyfit(seconds, levels, 1, cov=True)
+        found = dark_current(levels, seconds)
+        assert (found.value, found.error) == pytest.approx((slope, np.sqrt(covariance[0, 0])))

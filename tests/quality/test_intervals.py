@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from nightcrew.quality.intervals import Interval, count_interval, mean_size_interval
 
@@ -34,6 +34,7 @@ def test_many_open_ones_go_over_into_the_normal_distribution() -> None:
     exact, normal = (count_interval(np.full(n, 0.5)) for n in (1000, 1001))
     assert abs(exact.low - normal.low) <= 1
     assert abs(exact.high - normal.high) <= 1
+    assert normal == Interval(469, 532)  # 500.5 -+ 1.96 sqrt(1001 / 4), outwards
 
 
 @pytest.mark.parametrize("truth", [0.0, 0.3, 3.0])  # of the noise: none, hidden in it, plain to be seen
@@ -59,3 +60,10 @@ def test_lucky_values_exclude_no_more_than_typical_ones() -> None:
     typical, _ = mean_size_interval(np.full(10, alone), root, 0)
     assert lucky.low == 0
     assert lucky.high == pytest.approx(typical.high, rel=0.05)
+
+
+def test_far_above_the_noise_the_interval_is_that_of_a_mean() -> None:
+    found, _ = mean_size_interval(np.full(12, 10.0), np.diag(np.full(12, 0.8)), 0)
+    error = 0.8 / np.sqrt(12)
+    of_draws = error * np.sqrt(0.025 * 0.975 / 1000) / norm.pdf(1.96)  # a quantile from 1000 draws
+    assert (found.low, found.high) == pytest.approx((10 - 1.96 * error, 10 + 1.96 * error), abs=3 * of_draws)

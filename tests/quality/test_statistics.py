@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
+from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma, frame_statistics, pixel_noise, sample_pixels
 
 
@@ -194,3 +195,21 @@ def test_noise_of_faint_flats_is_no_disagreement_and_hides_none() -> None:
         assert disagreement(shapes.reshape(3, -1).tolist(), [20_000.0] * 3) == ""
         shapes[2] *= 1.0 + 0.25 * x
         assert "do not agree in shape" in disagreement(shapes.reshape(3, -1).tolist(), [20_000.0] * 3)
+
+
+def test_the_limits_of_a_flat_themselves() -> None:
+    assert flat_usable(85.0, 100.0) == (True, "")
+    assert flat_usable(1000.0, None, bias_level_adu=1000.0) == (False, "too faint: 0.0 ADU above the bias, limit 0.0")
+
+
+@pytest.mark.parametrize(("two", "named"), [((0.15, -0.15), [6, 7]), ((0.15, 0.17), [])])
+def test_two_odd_flats_are_named_unless_they_agree(two: tuple[float, float], named: list[int]) -> None:
+    assert list(oddly_lit(_shapes([0.0, 0.002, -0.002, 0.0, 0.001, -0.001, *two]), [20_000.0] * 8)) == named
+
+
+def test_block_medians_go_row_by_row() -> None:
+    """Blocks of 4 rows and 6 columns of a frame that is wider than high: 100 for each row of blocks, 1 for each column."""
+    image = np.add.outer(100.0 * (np.arange(32) // 4), np.arange(48.0) // 6)
+    image[:4, :6] = np.nan
+    truth = [100.0 * y + x for y in range(8) for x in range(8)]
+    assert block_medians(image) == [None, *truth[1:]]
