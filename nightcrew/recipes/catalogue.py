@@ -35,7 +35,7 @@ _ALL = (
     Recipe("reduce_light", 5, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 3, "photometry", "stack", "stacks"),
-    Recipe("sensor_characterisation", 8, "models", "sensor characterisation", "sensor"),
+    Recipe("sensor_characterisation", 9, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 3, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 6, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 6, "models", "irradiation campaign", "campaign"),

@@ -15,6 +15,7 @@ from nightcrew.sensor.groups import Group, Grouping, SetUp, group_frames
 from nightcrew.sensor.options import SensorOptions
 from nightcrew.sensor.regions import Region, crop_of, regions_of
 from nightcrew.sensor.residual import Residual, residual_image
+from nightcrew.sensor.twins import given_again
 from nightcrew.sensor.zero_level import BiasNoise, Zero, apart, bias_noise, zero_of
 
 MOST_DARK_EXPOSURES = 6
@@ -130,7 +131,11 @@ def _unreadable(frames: Sequence[SensorFrame]) -> dict[int, str]:
 
 
 def _characterised(frames: Sequence[SensorFrame], options: SensorOptions, tell: Progress) -> SensorResult:
-    grouping = group_frames(frames, tolerance_c=options.temperature_tolerance_c, lights=options.lights)
+    twins = given_again(frames)
+    fresh = [frame for frame in frames if id(frame) not in twins]
+    grouping = group_frames(fresh, tolerance_c=options.temperature_tolerance_c, lights=options.lights)
+    again = tuple((frame.name, twins[id(frame)]) for frame in frames if id(frame) in twins)
+    grouping = replace(grouping, left_out=(*grouping.left_out, *again))
     set_ups = tuple(_set_up(set_up, grouping.of(set_up), options, tell) for set_up in grouping.set_ups)
     return SensorResult(grouping=grouping, set_ups=set_ups, options=options)
 

@@ -23,7 +23,7 @@ from nightcrew.frames.profiles import Profile, choose_profile
 from nightcrew.frames.site import Site
 from nightcrew.io.images import ImageFile
 from nightcrew.io.structure import check, sha256_file
-from nightcrew.quality import byte_order
+from nightcrew.quality import byte_order, unwritten
 
 Array = NDArray[Any]
 # whole words and their beginnings: "orbit" holds no RBI, a floodlight floods no sensor
@@ -194,8 +194,9 @@ def read_frame(
         raise RejectedInput(structure.reason)
     if header.nx < 1 or header.ny < 1:
         raise RejectedInput("the header tells of no pixels")
-    if swapped := byte_order.of_file(path, structure.hdus[header.hdu]):
-        raise RejectedInput(swapped)
+    hdu = structure.hdus[header.hdu]
+    if reason := byte_order.of_file(path, hdu) or unwritten.of_file(path, hdu, rows=header.trim and header.trim[2:]):
+        raise RejectedInput(reason)
     return SensorFrame(
         name=name or path.name,
         header=header,
