@@ -176,7 +176,7 @@ def test_masters_that_lie_among_the_frames_enter_no_master(done: Bench, raw: Pat
     states = [(row.state, row.reason) for row in done.files() if b"/watched/" in row.path]
     assert len(states) == names + 1 > 5
     assert {state for state, _ in states} == {"set_aside"}
-    assert {reason.partition(":")[0] for _, reason in states} == {"a product of Nightcrew itself, not a raw frame", "NCOMBINE 3"}
+    assert {reason.partition(":")[0] for _, reason in states} == {"a product of Nightcrew itself, not a raw frame"}
 
 
 def test_a_deleted_master_comes_back(done: Bench, reference: dict[str, str]) -> None:
