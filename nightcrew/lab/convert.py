@@ -22,7 +22,7 @@ from nightcrew.lab.config import LabConfig
 from nightcrew.lab.fast_copy import can_copy, copy_frame
 from nightcrew.lab.fits_frame import frame_cards, write_frame
 from nightcrew.lab.keywords import AttemptNotes, frame_keywords, read_notes, to_cards
-from nightcrew.lab.raw import RawLayout, order_problem, read_raw, size_problem
+from nightcrew.lab.raw import RawLayout, order_problem, read_raw, size_problem, unwritten_problem
 from nightcrew.lab.tables import write_table
 
 _FITS_ENDING = re.compile(r"\.(fits?|fts)(\.[gf]z)?$", re.IGNORECASE)
@@ -151,8 +151,8 @@ def _convert_one(
         form = frame_cards((notes.config.height, notes.config.width), notes.config.bytes_per_pixel, cards)
         if _stands(target, form) and (not _touched_since(target, raw) or _same_pixels(target, raw, notes.config, layout)):
             return ConvertedFrame(target, values, made=False), warnings
-        if swapped := order_problem(raw, notes.config, layout):
-            return swapped, warnings
+        if unusable := order_problem(raw, notes.config, layout) or unwritten_problem(raw, notes.config, layout):
+            return unusable, warnings
         if sys.byteorder == "little" and can_copy(size, notes.config, layout):
             copy_frame(raw, target, notes.config, layout, cards, durable=durable, overwrite=target.exists())
         else:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nightcrew.errors import Refused, RejectedInput, TransientError
 from nightcrew.io.source import shown
 from nightcrew.lab.config import LabConfig
-from nightcrew.quality import byte_order
+from nightcrew.quality import byte_order, unwritten
 
 Pixels = NDArray[np.uint16] | NDArray[np.uint8]
 
@@ -75,6 +75,27 @@ def order_problem(path: Path, config: LabConfig, layout: RawLayout) -> str:
     found = byte_order.exchanged(read_raw(path, config, replace(layout, shift_bits=0)).pixels)
     other = "big" if layout.byte_order == "little" else "little"
     return f"{shown(path)}: {found}; it was written in the other byte order: say byte_order = {other}" if found else ""
+
+
+def unwritten_problem(path: Path, config: LabConfig, layout: RawLayout) -> str:
+    """Why a raw frame of full size surely holds pixels that were never written (zeros); "" where that is not certain.
+
+    The last row and a few others are looked at, and the whole frame only where one of them holds nothing.  Raises OSError when it
+    cannot be read.
+    """
+    row_bytes = config.bytes_per_pixel * config.width
+    if not row_bytes or not config.height or size_problem(path.stat().st_size, config, layout):
+        return ""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        places = [*byte_order.sampled_rows(config.height), config.height - 1]
+        if all(any(os.pread(descriptor, row_bytes, layout.header_bytes + y * row_bytes)) for y in places):
+            return ""
+    finally:
+        os.close(descriptor)
+    pixels = read_raw(path, config, replace(layout, shift_bits=0)).pixels
+    lost = sum(run.pixels for run in unwritten.never_written(pixels, 0, certain=False))
+    return f"{shown(path)}: {lost} of its {pixels.size} pixels were never written: they hold zeros; it must be copied again" if lost else ""
 
 
 def read_raw(path: Path, config: LabConfig, layout: RawLayout | None = None) -> RawFrame:

@@ -36,7 +36,7 @@ _ALL = (
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 3, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 9, "models", "sensor characterisation", "sensor"),
-    Recipe("lab_attempt", 3, "convert", "laboratory frames", "lab"),
+    Recipe("lab_attempt", 4, "convert", "laboratory frames", "lab"),
     Recipe("lab_models", 6, "models", "detector models", "lab"),
     Recipe("campaign_analysis", 6, "models", "irradiation campaign", "campaign"),
     Recipe("mkid_table", 6, "mkid", "photon table", "mkid"),

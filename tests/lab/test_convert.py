@@ -336,3 +336,21 @@ def test_what_a_former_run_wrote_below_its_own_input_is_no_input(tmp_path: Path)
     attempt(tmp_path / "TestSection1" / "attempt0")
     for _ in range(2):
         assert len(whole([tmp_path], tmp_path / "out").frames) == 2
+
+
+@pytest.mark.parametrize(("order", "header"), [("little", 0), ("big", 512)])
+def test_a_raw_frame_that_was_never_written_to_its_end_is_rejected(tmp_path: Path, order: Literal["little", "big"], header: int) -> None:
+    """A copy that allocates first and broke off leaves zeros at the end; darks may hold zeros of their own."""
+    folder = attempt(tmp_path / "in" / "TestSection1" / "attempt0")
+    (folder / "configFile.txt").write_text("WIDTH=600\nHEIGHT=40\nBIT_DEPTH=16\n")
+    rng = np.random.default_rng(1)
+    whole = rng.normal(1000.0, 5.0, (40, 600)).round().astype("<u2" if order == "little" else ">u2")
+    cut, dark = whole.copy(), rng.normal(0.0, 1.0, (40, 600)).clip(0).round().astype(whole.dtype)
+    cut[25:] = 0
+    for number, pixels in enumerate((whole, cut, dark)):
+        (folder / "frames" / f"BiasT0_exp0.1sAt0f{number}.raw").write_bytes(bytes(header) + pixels.tobytes())
+    layout = RawLayout(byte_order=order, header_bytes=header)
+    made = convert_sections([Section(tmp_path / "in")], tmp_path / "out", layout=layout)
+    assert sorted(str(frame.keywords["RAWFILE"]) for frame in made.frames) == ["BiasT0_exp0.1sAt0f0.raw", "BiasT0_exp0.1sAt0f2.raw"]
+    (rejected,) = made.rejected
+    assert "9000 of its 24000 pixels were never written" in str(rejected)
