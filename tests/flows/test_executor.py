@@ -53,7 +53,9 @@ def test_every_unit_has_its_task_until_there_are_hundreds() -> None:
 
 def test_a_batch_holds_one_recipe_only() -> None:
     units = [planned(n, ("reduce_light", "stack")[n % 2]) for n in range(300)]
-    assert all(len({unit.recipe for unit in batch}) == 1 for batch in batches_of(units))
+    batches = batches_of(units)
+    assert sorted(unit.key for batch in batches for unit in batch) == sorted(unit.key for unit in units)
+    assert {len({unit.recipe for unit in batch}) for batch in batches} == {1}
 
 
 @pytest.mark.parametrize(

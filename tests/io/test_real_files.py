@@ -27,7 +27,9 @@ CUT_SHORT = ["Dark_ASIImg_1sec_frame0001.fit"]
 
 
 def files(name: str) -> list[Path]:
-    return sorted(p for p in realdata.folder(name).rglob("*") if p.is_file())
+    found = sorted(p for p in realdata.folder(name).rglob("*") if p.is_file())
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("name", FOLDERS)

@@ -137,8 +137,11 @@ def test_hits_that_fill_a_stack_leave_no_number_of_hot_pixels(tmp_path: Path) ->
     simulated(tmp_path, plan_of(frames=3, doses_krad=(5.0, 20.0), rates_krad_per_s=(0.01, 0.02)))
     counts = analysed_sim(tmp_path).hot.counts
     beam = [one for one in counts if one.stage == "radiating"]
+    assert beam
     assert all(one.count is None and "hits in each of their last 3 frames" in one.why for one in beam)
-    assert all(one.count is not None for one in counts if one.stage == "pre")
+    before = [one for one in counts if one.stage == "pre"]
+    assert before
+    assert all(one.count is not None for one in before)
 
 
 def test_the_probability_of_hits_that_are_not_taken_out() -> None:

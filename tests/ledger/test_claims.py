@@ -14,6 +14,7 @@ import psutil
 import pytest
 from sqlalchemy import select, update
 
+from nightcrew.errors import TransientError
 from nightcrew.ledger import claims, history, messages, scopes
 from nightcrew.ledger.claims import Claimed, Watch
 from nightcrew.ledger.database import Database, iso
@@ -174,12 +175,97 @@ def test_the_counter_moves_while_the_work_goes_on(shelf: Shelf, scope_id: int) -
     pytest.fail("no heartbeat")
 
 
-def test_a_claim_whose_end_could_not_be_written_blocks_nobody(shelf: Shelf, scope_id: int) -> None:
+def test_a_claim_whose_end_could_not_be_written_blocks_nobody(shelf: Shelf, scope_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     first = taken(shelf, scope_id)
-    claims._working.discard((shelf.database.url, first.token))  # as `end` does, before it writes
+
+    def locked() -> None:
+        raise TransientError("the ledger is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shelf.database, "write", locked)
+        with pytest.raises(TransientError):
+            claims.end(shelf.database, first, "done")
     second = taken(shelf, scope_id)
     assert state_of(shelf.database, first.token) == "again"  # not a death: the product is not to blame
     assert second.token > first.token
+
+
+def test_a_heartbeat_goes_on_after_one_that_could_not_be_written(shelf: Shelf, scope_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats, went_on = [0], threading.Event()
+
+    def beat(_database: Database, _claimed: Claimed) -> bool:
+        beats[0] += 1
+        if beats[0] == 1:
+            raise TransientError("the ledger is locked")
+        went_on.set()
+        return True
+
+    monkeypatch.setattr(claims, "beat", beat)
+    with claims.beating(shelf.database, taken(shelf, scope_id), every_s=0.001):
+        assert went_on.wait(10.0)
+
+
+def test_a_process_that_ended_and_that_nobody_waited_for_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        started = claims.start_time(process.pid)
+        assert claims.process_is_alive(process.pid, started)
+        assert process.stdin is not None
+        process.stdin.close()
+        until = time.monotonic() + 10.0
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
+            time.sleep(0.005)
+        assert not claims.process_is_alive(process.pid, started)
+
+
+def bury(shelf: Shelf, claimed: Claimed) -> int:
+    """The number of claims of its scope that were buried when its process had died."""
+    pid, started = dead_process()
+    change(shelf.database, claimed.token, pid=pid, pid_started=started)
+    return claims.bury_the_dead(shelf.database, claimed.scope_id)
+
+
+def mark_of(shelf: Shelf, scope_id: int) -> int:
+    with shelf.database.read() as connection:
+        return scopes.get(connection, scope_id).mark
+
+
+def test_a_death_is_told_on_the_page_of_its_scope_and_a_passing_failure_is_not(shelf: Shelf, scope_id: int) -> None:
+    before = mark_of(shelf, scope_id)
+    claims.end(shelf.database, taken(shelf, scope_id), "again", reason="disk full")
+    plan = claims.take(shelf.database, scope_id, claims.PLAN, "", "")
+    assert plan is not None
+    assert bury(shelf, plan) == 1
+    assert mark_of(shelf, scope_id) == before
+    assert bury(shelf, taken(shelf, scope_id)) == 1
+    assert mark_of(shelf, scope_id) == before + 1
+
+
+def test_only_the_dead_of_one_scope_are_buried_where_one_is_named(shelf: Shelf, scope_id: int) -> None:
+    with shelf.database.write() as connection:
+        other = scopes.ensure(connection, "night", "2026-03-15", "NCSIM", shelf.database.now())
+    elsewhere = taken(shelf, other)
+    pid, started = dead_process()
+    change(shelf.database, elsewhere.token, pid=pid, pid_started=started)
+    assert bury(shelf, taken(shelf, scope_id)) == 1
+    assert state_of(shelf.database, elsewhere.token) == "running"
+
+
+def test_a_plan_is_no_product_that_is_made(shelf: Shelf, scope_id: int) -> None:
+    taken(shelf, scope_id)
+    with shelf.database.read() as connection:
+        assert not claims.somebody_plans(connection, scope_id)
+    assert claims.take(shelf.database, scope_id, claims.PLAN, "", "a plan") is not None
+    with shelf.database.read() as connection:
+        assert claims.somebody_plans(connection, scope_id)
+        assert claims.running(connection) == {"f" * 64}
+
+
+def test_only_of_this_start_of_this_host_can_a_death_be_told() -> None:
+    name, own = claims.host().partition("#")[0], claims.start_time(os.getpid())
+    assert claims.may_live(claims.host(), os.getpid(), own)
+    assert not claims.may_live(f"{name}#before", os.getpid(), own)
+    assert not claims.may_live(claims.host(), os.getpid(), own - 5.0)
+    assert claims.may_live("elsewhere#before", os.getpid(), own - 5.0)
 
 
 def test_of_two_threads_one_gets_the_claim(shelf: Shelf, scope_id: int) -> None:

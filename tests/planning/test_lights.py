@@ -23,23 +23,29 @@ def lights(plan: Plan) -> list[PlannedProduct]:
     return of(plan, "reduce_light")
 
 
+def four_lights(plan: Plan) -> list[PlannedProduct]:
+    found = lights(plan)
+    assert len(found) == 4
+    return found
+
+
 def test_a_light_with_everything_is_a(crew: Crew) -> None:
     plan = planned(crew, *small_night())
-    for light in lights(plan):
+    for light in four_lights(plan):
         assert (light.grade, light.parameters["dark"]) == ("A", "exact")
         assert roles(light) == {"light": 1, "dark_master": 1, "flat_master": 1, "bad_pixel_mask": 1}
     assert [roles(p) for p in of(plan, "photometry")] == [{"reduce_light": 1}] * 4
 
 
 def test_without_its_dark_it_is_scaled_and_c(crew: Crew) -> None:
-    for light in lights(planned(crew, *without("dark-2026"))):
+    for light in four_lights(planned(crew, *without("dark-2026"))):
         assert (light.grade, light.parameters["dark"]) == ("C", "scaled")
         assert roles(light) == {"light": 1, "bias_master": 1, "thermal_master": 1, "flat_master": 1, "bad_pixel_mask": 1}
         assert light.grade_reasons[0] == "no dark of 60s: scaled from the thermal rate with the bias removed"
 
 
 def test_with_a_bias_alone_the_dark_step_is_skipped_and_d(crew: Crew) -> None:
-    for light in lights(planned(crew, *without("dark"))):
+    for light in four_lights(planned(crew, *without("dark"))):
         assert (light.grade, light.parameters["dark"]) == ("D", "none")
         assert roles(light)["bias_master"] == 1
         assert "no dark of 60s and none to scale: the dark step was skipped" in light.grade_reasons
@@ -98,7 +104,7 @@ def test_scaling_may_be_forbidden(crew: Crew) -> None:
 
 def test_steps_may_be_switched_off(crew: Crew) -> None:
     crew.parameters = replace(crew.parameters, lights=LightParameters(use_dark=False, use_flat=False))
-    for light in lights(planned(crew, *small_night())):
+    for light in four_lights(planned(crew, *small_night())):
         assert roles(light) == {"light": 1, "bias_master": 1, "bad_pixel_mask": 1}
         assert (light.grade, light.grade_reasons) == (
             "D",

@@ -88,14 +88,18 @@ def test_a_dark_keeps_its_bias_or_says_that_it_was_removed(crew: Crew) -> None:
 
 def test_flats_of_each_filter_with_their_own_darks(crew: Crew) -> None:
     plan = planned(crew, *small_night())
-    for flat in of(plan, "flat_master"):
+    flats = of(plan, "flat_master")
+    assert [flat.facts["filter"] for flat in flats] == ["B", "V"]
+    for flat in flats:
         assert roles(flat) == {"flat": 3, "dark_master": 1}
         assert {correction for one in flat.parameters["corrections"].values() for correction in one} == {"dark"}
 
 
 def test_flats_without_their_dark_are_scaled_with_grade_b(crew: Crew) -> None:
     plan = planned(crew, *(one for one in small_night() if not one.name.startswith("dark-2.0")))
-    for flat in of(plan, "flat_master"):
+    flats = of(plan, "flat_master")
+    assert [flat.facts["filter"] for flat in flats] == ["B", "V"]
+    for flat in flats:
         assert (flat.grade, roles(flat)) == ("B", {"flat": 3, "bias_master": 1, "thermal_master": 1})
         assert flat.grade_reasons == ("flats of 2s: dark scaled from the thermal rate",)
 

@@ -193,7 +193,9 @@ def test_the_grade_of_a_model_reaches_the_light() -> None:
 @pytest.mark.slow
 def test_models_of_another_gain_are_refused_with_the_reason(tmp_path: Path) -> None:
     bench, _ = make(tmp_path, (-26.0, -20.0, -14.0), cards={**SET_UP, "GAIN": 120})
-    for row in lights(bench):
+    made = lights(bench)
+    assert made
+    for row in made:
         assert row.grade == "D"
         assert any("gain setting differs: the light has '100', the model's frames '120'" in reason for reason in row.grade_reasons)
 
@@ -210,7 +212,9 @@ def test_a_bias_model_that_the_plan_refused_is_not_used(tmp_path: Path) -> None:
     profile = PROFILE.replace('bias_missing = "model"\n', "")
     bench, truth = make(tmp_path, (-26.0, -20.0, -14.0), without=("dark", "bias", "flat"), profile=profile)
     level = truth.bias_level_adu * truth.plan.camera.gain_e_per_adu
-    for row in lights(bench):
+    made = lights(bench)
+    assert made
+    for row in made:
         product = read_image_product(bench.settings.products.root / row.file("image").path)
         assert float(np.median(product.science)) > level
         assert any(reason == "no bias: the step was skipped" for reason in row.grade_reasons)
