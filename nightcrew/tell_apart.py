@@ -25,6 +25,7 @@ from nightcrew.ledger.exposures import Alike
 
 UNTOLD = ""
 """The hash of pixels that tell nothing: compressed with loss, or not to be read."""
+_HASH_DIGITS = 16
 _CANNOT_TELL = "its pixels cannot be compared (compressed with loss, or damaged), and several exposures share its start and camera"
 
 
@@ -63,25 +64,27 @@ class _Group:
             self._by_pixels: dict[str, str] = {}
             self._only = likeness
             return
-        self._by_pixels = {pixels: one.identity for one in known if (pixels := self._pixels_of_known(one))}
-        self._pixels = {sha256: pixel_hash(path) for sha256, path in sorted(fresh.items())}
-        told = {*self._by_pixels, *self._pixels.values()} - {UNTOLD}
+        self._by_pixels = {hash_of(pixels): one.identity for one in known if (pixels := self._pixels_of_known(one))}
+        self._pixels = {sha256: pixels_told(path) for sha256, path in sorted(fresh.items())}
+        told = {*self._by_pixels, *map(hash_of, self._pixels.values())} - {UNTOLD}
         self._only = (known[0].identity if known else likeness) if len(told) <= 1 else ""
 
     def _pixels_of_known(self, one: Alike) -> str:
-        if one.pixels:
+        if len(one.pixels) > _HASH_DIGITS:
             return one.pixels
-        pixels = next((found for path in one.paths if (found := pixel_hash(path))), UNTOLD)
-        if pixels:
+        pixels = next((found for path in one.paths if (found := pixels_told(path))), UNTOLD)
+        if one.pixels and hash_of(pixels) != one.pixels:
+            return one.pixels  # what was learned before sketches were made, of files that are gone or changed meanwhile
+        if pixels and pixels != one.pixels:
             self.learned[one.frame_id] = pixels
         return pixels
 
     def with_identity(self, reading: Reading, sha256: str) -> Reading:
         """The reading with the identity of its exposure; set aside when nobody can say which one it is."""
         pixels = self._pixels.get(sha256, UNTOLD)
-        known = self._identity_of_content.get(sha256) or self._by_pixels.get(pixels) or self._only
+        known = self._identity_of_content.get(sha256) or self._by_pixels.get(hash_of(pixels)) or self._only
         if known or pixels:
-            return replace(reading, identity=known or f"{self._likeness}#{pixels}", likeness=self._likeness, pixels=pixels)
+            return replace(reading, identity=known or f"{self._likeness}#{hash_of(pixels)}", likeness=self._likeness, pixels=pixels)
         return replace(
             reading, header=None, identity="", state="set_aside", reason=_CANNOT_TELL, scope_instrument=_instrument(reading), pixels=""
         )
@@ -91,22 +94,37 @@ def _instrument(reading: Reading) -> str:
     return reading.header.instrument if reading.header is not None else reading.scope_instrument
 
 
-def pixel_hash(path: bytes) -> str:
-    """Hash of the pixel values, whatever bytes hold them; ``UNTOLD`` where they are not exact or cannot be read."""
+def pixels_told(path: bytes) -> str:
+    """Hash of the pixel values, whatever bytes hold them, and behind it the sketch of their noise (see ``nightcrew.quality.sketch``).
+
+    ``UNTOLD`` where they are not exact or cannot be read; ``-`` stands for a sketch where there is no noise.
+    """
     try:
-        return while_they_answer(partial(_pixel_hash, path), folders_of([path]))
+        return while_they_answer(partial(_pixels_told, path), folders_of([path]))
     except (RejectedInput, TransientError, OSError):
         return UNTOLD
 
 
-def _pixel_hash(path: bytes) -> str:
+def _pixels_told(path: bytes) -> str:
     from nightcrew.io.images import ImageFile  # loads numpy, which those who only open a workspace do without
+    from nightcrew.quality.sketch import noise_sketch
 
     with ImageFile(Path(os.fsdecode(path))) as image:
         if _is_lossy(image.hdu.cards):
             return UNTOLD
         pixels = image.numbers()
-    return hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:16]
+    hashed = hashlib.sha256(pixels.dtype.str.encode() + str(pixels.shape).encode() + pixels.tobytes()).hexdigest()[:_HASH_DIGITS]
+    return hashed + (noise_sketch(pixels) or "-")
+
+
+def hash_of(pixels: str) -> str:
+    """The hash in what :func:`pixels_told` gives."""
+    return pixels[:_HASH_DIGITS]
+
+
+def pixel_hash(path: bytes) -> str:
+    """Hash of the pixel values of a file, whatever bytes hold them; ``UNTOLD`` where they are not exact or cannot be read."""
+    return hash_of(pixels_told(path))
 
 
 def _is_lossy(cards: Mapping[str, HeaderValue]) -> bool:

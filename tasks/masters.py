@@ -28,6 +28,7 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.flats import FlatLimits, disagreement, flat_usable, oddly_lit
 from nightcrew.quality.grid import block_medians
 from nightcrew.quality.statistics import clipped_mean_sigma
+from tasks.alike import told_of_likeness
 from tasks.bias_told import frames_without_bias
 from tasks.context import UnitContext
 from tasks.flat_models import flat_models
@@ -257,7 +258,7 @@ def _finish(
     own: Judged = ("A", ()),
 ) -> NewProduct:
     """Write the master; ``own`` is the grade, with its reasons, that its frames earned: the worse of it and the plan's stands."""
-    grade, reasons = worst(planned.grade, own[0]), (*planned.grade_reasons, *own[1])
+    grade, reasons = told_of_likeness(stack.frames, worst(planned.grade, own[0]), (*planned.grade_reasons, *own[1]))
     good = done.result[np.isfinite(done.result)]
     level = float(np.median(good)) if good.size else None
     floor = 0.0 if planned.recipe == "flat_master" else 1.0 / np.sqrt(12.0 * len(stack.frames))

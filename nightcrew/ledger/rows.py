@@ -61,6 +61,7 @@ class FrameRow(NamedTuple):
     arrived_at: str
     absent: str = ""  # "gone" from its folder; "changing": its bytes are not those that were read, it is read again
     ctime_ns: int = 0  # 0: not known
+    pixels: str = ""  # hash of the pixel values and sketch of their noise, where it was needed to tell exposures apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ frame = Table(
     Column("id", _Id, primary_key=True),
     Column("identity", String(255), nullable=False, unique=True),
     Column("likeness", String(64), nullable=False, default="", index=True),  # identity without what the pixels tell
-    Column("pixels", String(32), nullable=False, default=""),  # hash of the pixel values, where it was needed
+    Column("pixels", String(32), nullable=False, default=""),  # hash of the pixel values and sketch of their noise, where it was needed
     Column("scope_id", ForeignKey("scope.id"), nullable=False, index=True),
     Column("sha256", String(64), nullable=False),
     Column("path_id", _Id, nullable=False),  # the path whose bytes count

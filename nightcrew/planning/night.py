@@ -10,6 +10,7 @@ from nightcrew.planning import lights as light_plans
 from nightcrew.planning import masters as master_plans
 from nightcrew.planning.builder import Builder
 from nightcrew.planning.collector import collector_paused
+from nightcrew.planning.copies import changed_copies
 from nightcrew.planning.model import Plan, Snapshot
 
 
@@ -31,6 +32,10 @@ def _plan(snapshot: Snapshot, as_of: str) -> Plan:
     builder = Builder(snapshot, as_of)
     for odd in builder.of_kind.get("other", ()):
         builder.excluded[odd.id] = odd.header.other_reason or "of a kind that no recipe of a night takes"
+    copies = changed_copies(builder.of_kind.get("light", ()))
+    if copies:
+        builder.excluded |= copies
+        builder.of_kind["light"] = [light for light in builder.of_kind["light"] if light.id not in copies]
     master_plans.plan_bias(builder)
     master_plans.plan_darks(builder)
     master_plans.plan_thermal(builder)

@@ -27,7 +27,7 @@ def _header(text: str) -> FrameHeader:
 
 def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
     """The exposures of a scope, each with the path whose bytes count, in no particular order."""
-    of_frame = (frame.c.id, frame.c.identity, frame.c.sha256, frame.c.header, frame.c.header_hash, frame.c.arrived_at)
+    of_frame = (frame.c.id, frame.c.identity, frame.c.sha256, frame.c.header, frame.c.header_hash, frame.c.arrived_at, frame.c.pixels)
     of_path = (path.c.path, path.c.size, path.c.mtime_ns, path.c.vanished, path.c.to_read, path.c.sha256, path.c.ctime_ns)
     statement = select(*of_frame, *of_path).join(path, path.c.id == frame.c.path_id).where(frame.c.scope_id == scope_id)
     rows = connection.execute(statement).all()  # in one go: thousands of rows one by one take four times as long
@@ -45,8 +45,9 @@ def frames_of(connection: Connection, scope_id: int) -> list[FrameRow]:
             arrived_at,
             "gone" if vanished else "changing" if to_read or there != sha256 else "",
             ctime_ns,
+            pixels,
         )
-        for id_, identity, sha256, header, header_hash, arrived_at, name, size, mtime_ns, vanished, to_read, there, ctime_ns in rows
+        for id_, identity, sha256, header, header_hash, arrived_at, pixels, name, size, mtime_ns, vanished, to_read, there, ctime_ns in rows
     ]
 
 
