@@ -122,7 +122,7 @@ def settings_for(base: Settings, data: Path, calibration: Path | None, out: Path
             "state": StateSettings(root=out / OWN_FOLDER),
             "ledger": LedgerSettings(),
         }
-    )
+    ).anchored(Path.cwd())  # of no file: that of `base` is about another ledger
 
 
 def open_reduction(settings: Settings, wishes: Wishes) -> Workspace:

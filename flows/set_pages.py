@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 from zoneinfo import ZoneInfo
 
+from nightcrew.errors import MissingCalibration, TransientError
 from nightcrew.ledger import arrivals, messages, scopes
 from nightcrew.ledger.arrivals import PathRow
 from nightcrew.ledger.rows import FILE_STATES, ProductRow, ScopeRow
@@ -18,13 +19,13 @@ from nightcrew.planning.model import Plan, PlannedProduct
 from nightcrew.planning.set_states import is_of_one_file
 from nightcrew.recipes.catalogue import RECIPES
 from reports import gather_files
-from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, read_analysis
+from reports.analysis import MODEL, AnalysisPage, AnalysisStatus, BadPageError, numbers_of, parts_of, read_analysis
 from reports.analysis_html import Standing
-from reports.commands import all_asking, asking, command, own_config
+from reports.commands import asking, command, own_config
 from reports.gather_service import told_once
 from reports.model import Notice, ScopeKind
 from reports.night_data import name_of, why
-from reports.set_pages import PublishedSet, SetPage, publish_set
+from reports.set_pages import NUMBERS_LIMIT, PublishedSet, SetPage, publish_set
 from reports.summary import Quantity, Summary
 from reports.text import minute, plural
 from tasks.kinds import KINDS
@@ -67,9 +68,9 @@ def publish_page_of(space: Workspace, scope_id: int, root: Path) -> tuple[Publis
     main = replace(main, page=_with_failures(main.page, data, own_config(space.settings), analysed=bool(pages)))
     kind = cast(ScopeKind, data.scope.kind)
     files = gather_files.file_table([data])
-    return publish_set(
-        kind, data.scope.name, main, standing, root, files=files, more=pages[:-1], title=_called(data.scope.kind, data.scope.name)
-    ), data.scope
+    config, title = own_config(space.settings), _called(data.scope.kind, data.scope.name)
+    published = publish_set(kind, data.scope.name, main, standing, root, files=files, more=pages[:-1], title=title, config=config)
+    return published, data.scope
 
 
 def _called(kind: str, name: str) -> str:
@@ -96,8 +97,11 @@ def _with_pages(data: SetData) -> list[tuple[PlannedProduct | None, ProductRow]]
 def _page(space: Workspace, planned: PlannedProduct | None, row: ProductRow) -> SetPage | None:
     folder = space.settings.products.root / folder_of_files(row.files)
     try:
+        space.context.check(row, parts_of(file.role for file in row.files))
         page = read_analysis(folder)
-    except BadPageError as error:
+        beside = numbers_of(page)
+        space.context.check(row, {file.role for file in row.files if file.role in beside and file.size <= NUMBERS_LIMIT})
+    except (BadPageError, MissingCalibration, TransientError) as error:  # a damaged one counts as lost from now on, and is made again
         _LOG.warning("the page of %s %s: %s", row.recipe, row.key, error)
         return None
     notes: tuple[str, ...] = ()
@@ -109,13 +113,7 @@ def _page(space: Workspace, planned: PlannedProduct | None, row: ProductRow) -> 
         notes += (f"A person marked this analysis bad: {row.marked_bad}.",)
     notes += tuple(f"Grade {row.grade}: {reason}." for reason in row.grade_reasons if row.grade in ("C", "D"))
     status: AnalysisStatus = "attention" if notes and page.status == "good" else page.status
-    config = own_config(space.settings)
-    page = replace(
-        page,
-        needs_person=(*notes, *page.needs_person),
-        status=status,
-        commands=tuple(asking(one, config) for one in page.commands),
-    )
+    page = replace(page, needs_person=(*notes, *page.needs_person), status=status)
     return SetPage(page=page, source=folder, label=f"{row.recipe}_{row.key}")
 
 
@@ -124,7 +122,7 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
     waits = not analysed and not failed
     nothing = data.scope.state == "closed" and not _waiting(data)
     made_at = _local(space, space.database.clock())
-    standing = Standing(
+    return Standing(
         site=space.settings.site.name,
         made_at=f"{minute(made_at)} {space.settings.site.timezone}",
         closed=data.scope.state == "closed",
@@ -138,7 +136,6 @@ def _standing(space: Workspace, data: SetData, *, analysed: bool) -> Standing:
         commands=(command("status", data.scope.title), command("rerun", data.scope.title)),
         happened=_happened(space, data.scope),
     )
-    return all_asking(standing, own_config(space.settings))
 
 
 def _happened(space: Workspace, scope: ScopeRow) -> tuple[Notice, ...]:

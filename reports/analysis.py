@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -227,6 +227,19 @@ def read_analysis(folder: Path) -> AnalysisPage:
         return _page(body, folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BadPageError(f"no page of form {FORMAT}: {error}") from error
+
+
+def parts_of(roles: Iterable[str]) -> set[str]:
+    """Those of a product's files that :func:`read_analysis` reads."""
+    return {
+        role for role in roles if role in (MODEL, summary.FILE_NAME) or (role.startswith(f"{names.FIGURES}/") and role.endswith(".png"))
+    }
+
+
+def numbers_of(page: AnalysisPage) -> set[str]:
+    """Where the numbers behind its figures may lie in the product."""
+    wanted = {figure.numbers for section in page.sections for figure in section.figures if figure.numbers}
+    return {f"{folder}{name}" for name in wanted for folder in ("", f"{names.FIGURES}/", f"{names.NUMBERS}/")}
 
 
 def _page(body: dict[str, Any], folder: Path) -> AnalysisPage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import operator
 import shlex
 from functools import cache
@@ -28,9 +29,12 @@ def command(*words: str, options: str = "") -> str:
 
 
 def own_config(settings: Settings) -> str:
-    """The configuration that lies with the ledger itself: that of a folder reduced by itself, which no command would find; else ""."""
+    """The configuration file that asks the ledger of these settings, from whatever folder and environment; "" where there is none.
+
+    That is the one that lies with the ledger itself (of a folder reduced by itself), else the one that the settings came from.
+    """
     file = settings.state.root / FILE_NAME
-    return str(file) if file.is_file() else ""
+    return str(file if file.is_file() else settings.file or "")
 
 
 def asking(text: str, config: str) -> str:
@@ -38,6 +42,15 @@ def asking(text: str, config: str) -> str:
     if not config or not text.startswith("nightcrew ") or _names_its_config(text):
         return text
     return f"{text} --config {shell_word(config)}"
+
+
+def unasked(text: str, config: str) -> str:
+    """``text`` (as it is, or in JSON) without the configuration that :func:`asking` put into its commands."""
+    option = f" --config {shell_word(config)}"
+    forms = {option, json.dumps(option)[1:-1], json.dumps(option, ensure_ascii=False)[1:-1]} if config else set()
+    for form in forms:
+        text = text.replace(form, "")
+    return text
 
 
 def _names_its_config(text: str) -> bool:

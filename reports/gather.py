@@ -19,7 +19,7 @@ from reports import (
     gather_service,
     gather_trends,
 )
-from reports.commands import all_asking, own_config
+from reports.commands import own_config
 from reports.model import AnalysisSection, LightEntry, NightPage, ScopeKind, TruthRow, instruments_of
 from reports.night_data import Archive, ScopeData, read_night
 from reports.pictures import Gallery
@@ -54,7 +54,7 @@ def gather_night(
         last_night = gather_queries.last_night_with_frames(connection, night)
         of_sets = {str(folder.path) for folder in archive.settings.folders if folder.kind != "night"}
         stray = [row for row in arrivals.without_scope(connection) if row.folder not in of_sets]
-    page = NightPage(
+    return NightPage(
         night=night,
         site=archive.settings.site.name,
         made_at=made_at.astimezone(ZoneInfo(zone)).replace(tzinfo=None).isoformat(timespec="seconds"),
@@ -85,12 +85,12 @@ def gather_night(
             *gather_service.absent_notice(archive, scopes),
             *gather_service.twins_notice(scopes),
             *gather_service.outdated_notice(scopes, night),
+            *gather_service.damaged_notice(gallery.damaged),
         ),
         provenance=gather_service.provenance(archive, scopes, night),
         files=gather_files.file_table(scopes),
         config=own_config(archive.settings),
     )
-    return all_asking(page, page.config)
 
 
 def _numbers(archive: Archive, data: ScopeData) -> tuple[list[gather_queries.Measured], list[gather_queries.Catalogued]]:

@@ -146,6 +146,17 @@ def vanished_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
     return (Notice(level="notice", text=text),)
 
 
+def damaged_notice(files: Sequence[str]) -> tuple[Notice, ...]:
+    """Files of products that the page would show, and that are not those that were written."""
+    if not files:
+        return ()
+    names = sorted(set(files))
+    first = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    many = f"{plural(len(names), 'file')} of products {'is' if len(names) == 1 else 'are'}"
+    text = f"{many} damaged, not what was written, and therefore not shown: {first}. Delete such a file: its product is made again"
+    return (Notice(level="warning", text=text, command=command("doctor", options="--products")),)
+
+
 def absent_notice(archive: Archive, scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
     """Files that the numbers of the others show to be absent, and that no night has."""
     absent = absent_numbers(row.path for data in scopes for row in data.files)

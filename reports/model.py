@@ -318,7 +318,7 @@ class NightPage:
     provenance: Provenance = Provenance()
     files: NumberTable | None = None  # every file with its state and reason, saved beside the page
     links: tuple[Link, ...] = ()
-    config: str = ""  # configuration file that the commands of the page name; "" where they find it themselves
+    config: str = ""  # configuration file that the commands are asked of where they are shown; "" where they find it themselves
 
     @property
     def instruments(self) -> tuple[str, ...]:

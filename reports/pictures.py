@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,14 +55,21 @@ def picture_of_mask(path: Path, alt: str, *, size_px: int = 160) -> Picture | No
     return Picture(data=drawn.data, media_type=drawn.media_type, width_px=drawn.width_px, height_px=drawn.height_px, alt=alt)
 
 
-def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000) -> Picture | None:
-    """A PNG that a unit of work drew; None when it cannot be read or is no picture."""
+class DamagedError(Exception):
+    """A file does not hold what was written."""
+
+
+def picture_of_png(path: Path, alt: str, most_bytes: int = 2_000_000, sha256: str = "") -> Picture | None:
+    """A PNG that a unit of work drew; None when it cannot be read or is no picture, ``DamagedError`` when it has another hash."""
     from reports.stretch import sized_png
 
     try:
         if path.stat().st_size > most_bytes:
             return None
-        return sized_png(path.read_bytes(), alt)
+        data = path.read_bytes()
+        if sha256 and hashlib.sha256(data).hexdigest() != sha256:
+            raise DamagedError
+        return sized_png(data, alt)
     except (OSError, ValueError):
         return None
 
@@ -77,10 +85,13 @@ class Gallery:
     """Pictures of products' files below ``root``; each is made once for a content.
 
     A file whose size or time is not that of the file that was looked at is looked at again; one that is gone has no picture.
+    One that is damaged has none either, and its name is among the ``damaged``: told by its size, and by its bytes where all of them are
+    read for the picture (PNGs; of a large image only some rows are).
     """
 
     root: Path
     keep: Keep = NOTHING_KEPT
+    damaged: list[str] = field(default_factory=list)
 
     def image(
         self, file: FileRow | None, alt: str, *, size_px: int = 160, stretch: Stretch = "asinh", flat_is_fine: bool = False
@@ -114,7 +125,8 @@ class Gallery:
 
     def png(self, file: FileRow | None, alt: str) -> Picture | None:
         """As :func:`picture_of_png`."""
-        return self._of(file, alt, ("png",), lambda path: picture_of_png(path, ""))
+        sha256 = "" if file is None else file.sha256
+        return self._of(file, alt, ("png",), lambda path: picture_of_png(path, "", sha256=sha256))
 
     def _of(self, file: FileRow | None, alt: str, how: tuple[object, ...], make: Callable[[Path], Picture | None]) -> Picture | None:
         if file is None:
@@ -124,10 +136,17 @@ class Gallery:
             seen = path.stat()
         except OSError:
             return None
+        if seen.st_size != file.size:
+            self.damaged.append(file.path)
+            return None
 
         def made() -> tuple[Picture, ...]:
             picture = make(path)
             return () if picture is None else (picture,)
 
-        found = self.keep.pictures(key_of(*how, file.sha256, seen.st_size, seen.st_mtime_ns), made)
+        try:
+            found = self.keep.pictures(key_of(*how, file.sha256, seen.st_size, seen.st_mtime_ns), made)
+        except DamagedError:
+            self.damaged.append(file.path)
+            return None
         return replace(found[0], alt=f"{alt}{found[0].alt}") if found else None

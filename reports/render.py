@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from nightcrew.errors import NightcrewError
 from reports import names, text, views
+from reports.commands import asking
 from reports.model import GRADES, STATES, IndexEntry, IndexPage, NightPage, Notice, Trend, Verdict
 from reports.values import Figure, Picture
 from reports.verdict import judge
@@ -74,6 +75,7 @@ def environment() -> Environment:
         trim_blocks=True,
         auto_reload=False,
     )
+    made.filters["asking"] = asking
     made.globals.update(
         number=text.number,
         signed=text.signed,

@@ -26,6 +26,7 @@ _PASSING: dict[str, Any] = {
     "links": (),
     "sections": (),
     "last_night_with_files": "",
+    "config": "",
 }
 
 

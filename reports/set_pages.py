@@ -22,13 +22,14 @@ from reports.analysis import AnalysisPage, as_json, pictures, put_parts
 from reports.analysis_html import WORDS, Standing, sound_html, status_of
 from reports.analysis_html import linked as linked_name
 from reports.analysis_words import key_words, needs_of
+from reports.commands import all_asking, asking, unasked
 from reports.model import IndexEntry, Link, ScopeKind, Status
 from reports.revisions import FORMAT, read_stored
 from reports.tables import csv_text
 from reports.text import sentence, visible
 from reports.values import NumberTable
 
-_NUMBERS_LIMIT = 20_000_000  # bytes of a file of numbers that is copied beside the page
+NUMBERS_LIMIT = 20_000_000  # bytes of a file of numbers that is copied beside the page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +69,18 @@ def publish_set(
     files: NumberTable,
     more: Sequence[SetPage] = (),
     title: str = "",
+    config: str = "",
 ) -> PublishedSet:
     """Write the pages of one set below ``root``, in the place of older ones; the index is not touched.
+
+    The commands of the pages are asked of the configuration file ``config``; another one is no change of a page.
 
     Raises ``TransientError`` when the disk is full and ``Refused`` when the folder cannot be written.
     """
     folder = root / names.page_folder(kind, name)
+    digest = _digest(main, standing, more, config)
+    standing = all_asking(standing, config)
+    main, more = _asking(main, config), tuple(_asking(one, config) for one in more)
     links = tuple(Link(label=visible(one.label), target=f"{names.slug(one.label)}/{names.PAGE}") for one in more)
     stored = read_stored(folder)
     faults = _write(folder, main, dataclasses.replace(standing, links=links), files)
@@ -83,7 +90,6 @@ def publish_set(
             folder / names.slug(one.label), one, dataclasses.replace(standing, links=(back,), back="../../../index.html"), files
         )
     _drop_older(folder, {names.slug(one.label) for one in more})
-    digest = _digest(main, standing, more)
     changed = stored.entry is None or stored.digest != digest
     before = stored.entry.revision if stored.entry is not None else 0
     done = _told(
@@ -91,6 +97,11 @@ def publish_set(
     )
     atomic.write_text(folder / names.ENTRY, _entry_text(kind, name, done, standing, digest), overwrite=True)
     return done
+
+
+def _asking(one: SetPage, config: str) -> SetPage:
+    commands = tuple(asking(text, config) for text in one.page.commands)
+    return dataclasses.replace(one, page=dataclasses.replace(one.page, commands=commands))
 
 
 def _write(folder: Path, one: SetPage, standing: Standing, files: NumberTable) -> tuple[str, ...]:
@@ -117,7 +128,7 @@ def _copied(page: AnalysisPage, source: Path | None, folder: Path) -> list[Path]
     wanted = {figure.numbers for section in page.sections for figure in section.figures if figure.numbers}
     for name in sorted(wanted):
         found = linked_name(name, lambda place: (source / place).is_file() and not (source / place).is_symlink())
-        if found and (source / found).stat().st_size <= _NUMBERS_LIMIT:
+        if found and (source / found).stat().st_size <= NUMBERS_LIMIT:
             made.append(atomic.replace(folder / found, partial(_copy, source / found), durable=False))
     return made
 
@@ -139,9 +150,9 @@ def _drop_older(folder: Path, kept: set[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _digest(main: SetPage, standing: Standing, more: Sequence[SetPage]) -> str:
+def _digest(main: SetPage, standing: Standing, more: Sequence[SetPage], config: str) -> str:
     said = repr(dataclasses.replace(standing, made_at="", links=()))
-    texts = [said, *(as_json(one.page) + repr(one.page.summary) for one in (main, *more))]
+    texts = [said, *(unasked(as_json(one.page), config) + repr(one.page.summary) for one in (main, *more))]
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 

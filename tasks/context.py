@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,10 @@ class UnitContext:
         """The folder of a product of a set, or the one ``below`` it; every file in it is compared, and raises, as :meth:`file`."""
         self._check(row, [file for file in row.files if not below or file.role.startswith(f"{below}/")])
         return self.products_root / naming.folder_of_files(row.files) / below
+
+    def check(self, row: ProductRow, roles: Collection[str]) -> None:
+        """Compare those of a product's files that somebody is to see; raises as :meth:`file`."""
+        self._check(row, [file for file in row.files if file.role in roles])
 
     def _check(self, row: ProductRow, files: Sequence[FileRow]) -> None:
         if not all(_is_sound(self.products_root / file.path, file.sha256) for file in files):

@@ -8,6 +8,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nightcrew.errors import TransientError
 from nightcrew.ledger import dispatches, messages, products
 from nightcrew.settings import FolderSettings, RetentionSettings
 from reports.check import html_faults
+from tasks.set_units import SetResult, SetUnit
 from tests.support import toy_kind as toy
 from tests.support.set_bench import SetBench
 from tests.support.toy_kind import toy_kind
@@ -69,10 +71,16 @@ def test_a_closed_sets_page_is_the_analysis_with_the_balance_of_its_files(bench:
     assert "set1" in (bench.root / "reports" / "index.html").read_text(encoding="utf-8")
 
 
-def test_a_figure_with_nothing_behind_it_is_told_on_the_page_and_to_the_morning(bench: SetBench) -> None:
+def test_a_figure_with_nothing_behind_it_is_told_on_the_page_and_to_the_morning(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = toy.units["toy_sum"]
+
+    def hollow(unit: SetUnit) -> SetResult:
+        result = made(unit)
+        (unit.out / "sum.csv").write_text("values\nnan\n", encoding="utf-8")
+        return result
+
+    monkeypatch.setitem(toy.units, "toy_sum", hollow)
     bench.whole(FILES)
-    (numbers,) = (bench.root / "products").rglob("sum.csv")
-    numbers.write_text("values\nnan\n", encoding="utf-8")
     published = write_set_page(bench.space, bench.scope().id)
     assert published.faults == ("figure 'Curve' has no numbers behind it (sum.csv)",)
     assert (published.status, published.word) == ("attention", "Needs a look")
@@ -139,6 +147,39 @@ def test_commands_of_a_set_by_itself_name_its_configuration_on_the_page_and_in_t
         assert offered
         assert all(f" --config {config}" in one for one in offered), offered
     assert f"nightcrew why 'set1/--x;touch PWNED;#.num' --config {config}" in html.unescape(page_of(bench))
+
+
+def test_commands_of_a_set_of_the_service_name_its_configuration_file_and_that_is_no_change(bench: SetBench) -> None:
+    bench.whole({**FILES, "set1/x.num": "broken"})
+    assert write_set_page(bench.space, bench.scope().id).revision == 1
+    file = bench.root / "its nightcrew.toml"
+    settings = bench.space.settings.anchored(bench.root, file)
+    space = replace(bench.space, settings=settings)
+    published = write_set_page(space, bench.scope().id)
+    assert (published.changed, published.revision) == (False, 1)
+    offered = re.split(r"nightcrew (?=(?:why|status|rerun|doctor)\b)", html.unescape(page_of(bench)))[1:]
+    assert len(offered) > 3
+    assert all(f" --config '{file}'" in one for one in offered), offered
+
+
+@pytest.mark.parametrize("role", ["page.json", "summary.json"])
+def test_an_analysis_whose_bytes_were_changed_is_not_shown_and_made_again(bench: SetBench, role: str) -> None:
+    """Another number in the page's own file: it would be shown as if it had been measured."""
+    bench.whole(FILES)
+    write_set_page(bench.space, bench.scope().id)
+    assert "The sum is 3.5" in page_of(bench)
+    row = next(row for row in bench.products().values() if any(file.role == role for file in row.files))
+    path = bench.root / "products" / row.file(role).path
+    changed = path.read_bytes().replace(b"3.5", b"7.7123")
+    assert changed != path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(changed)
+    write_set_page(bench.space, bench.scope().id)
+    assert "7.7123" not in page_of(bench)
+    assert "is damaged, its bytes are not those that were written: it is made again" in page_of(bench)
+    bench.run()
+    write_set_page(bench.space, bench.scope().id)
+    assert "The sum is 3.5" in page_of(bench)
 
 
 def test_the_earlier_analysis_stands_while_the_new_one_fails(bench: SetBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import threading
+import zlib
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from reports.gather_queries import Catalogued
 from reports.gather_service import MOST_NOTICES, told_once
 from reports.model import CalibrationCell, NightPage
 from reports.night_data import Archive, readable
+from reports.pictures import picture_of_png
 from reports.publish import Published, publish_night
 from reports.verdict import judge
 from tasks.executor import Wish, look
@@ -104,6 +106,37 @@ def test_a_real_night_is_a_page_without_faults(published: Published) -> None:
     assert published.faults == ()
     assert published.verdict.status == "good"
     assert published.verdict.sentence.startswith("4 of 5 lights reduced, all with grade A; nothing needs a person")
+
+
+def test_a_damaged_picture_is_not_shown_and_told(two_nights: Bench, page: NightPage) -> None:
+    """A chart with other words in it, and a master that was cut short; nothing but a look at all bytes tells the first."""
+    root = two_nights.settings.products.root
+    charts = [file for row in two_nights.products() for file in row.files if file.role == "finder"]
+    chart = next(file for file in charts if FIRST in file.path)
+    master = next(row.files[0] for row in two_nights.products() if row.recipe == "bias_master" and FIRST in row.files[0].path)
+    sound = {file: (root / file.path).read_bytes() for file in (chart, master)}
+    assert not any("damaged" in notice.text for notice in page.notices)
+    try:
+        other = _with_another_comment(sound[chart])
+        (root / chart.path).write_bytes(other)
+        (root / master.path).write_bytes(sound[master][:-2880])
+        assert picture_of_png(root / chart.path, "") is not None  # a picture all the same
+        spoiled = gathered(two_nights)
+    finally:
+        for file, data in sound.items():
+            (root / file.path).write_bytes(data)
+    assert sum(stack.finder is None for stack in spoiled.stacks) == 1
+    assert sum(one.picture is None for one in spoiled.masters) == 1
+    (told,) = [action for action in judge(spoiled).actions if "damaged" in action.text]
+    assert (told.level, told.command) == ("warning", "nightcrew doctor --products")
+    assert all(file.path in told.text for file in sound)
+
+
+def _with_another_comment(png: bytes) -> bytes:
+    """The same picture in other bytes, as many of them: the last bit of its resolution."""
+    place = png.index(b"pHYs")
+    body = png[place : place + 12] + bytes([png[place + 12] ^ 1])
+    return png[:place] + body + zlib.crc32(body).to_bytes(4, "big") + png[place + 17 :]
 
 
 def test_products_are_told_as_folders_and_every_link_leads_somewhere(published: Published, two_nights: Bench) -> None:

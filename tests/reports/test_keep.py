@@ -190,8 +190,11 @@ def test_each_way_to_show_a_file_and_each_content_makes_another_picture(tmp_path
     gallery.image(file, "")
     path.write_bytes(b"xx")
     os.utime(path, ns=(1, 1))
-    gallery.image(file, "")
+    gallery.image(dataclasses.replace(file, size=2), "")
     assert len(set(keys.asked)) == len(keys.asked) == 10
+    assert gallery.damaged == []
+    assert gallery.image(file, "") is None  # another size than was written: not looked at
+    assert (len(keys.asked), gallery.damaged) == (10, ["light.fits"])
 
 
 def test_a_file_is_looked_at_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
