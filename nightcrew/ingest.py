@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import threading
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from nightcrew.frames.site import Site
 from nightcrew.ingest_again import ANSWER_S, compare_doubted
 from nightcrew.ingest_sets import SetFolder, adopt_set_files, set_reading
 from nightcrew.io.headers import Hdu, is_wanted_image
-from nightcrew.io.patience import folders_of, silent_folders, while_they_answer
+from nightcrew.io.patience import SilentError, folders_of, silent_folders, while_they_answer
 from nightcrew.io.sameness import is_unchanged
 from nightcrew.io.source import shown
 from nightcrew.io.structure import Structure, check, sha256_file
@@ -39,6 +41,7 @@ from nightcrew.ledger.scopes import UNDATED
 from nightcrew.tell_apart import tell_apart
 
 log = logging.getLogger(__name__)
+_TOGETHER = 8  # files of a folder are read by one thread, one after the other: a thread for each would take longer than they do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +161,7 @@ class _Postponed:
 
 def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
     try:
-        return while_they_answer(partial(read_arrival, row, door), folders_of([row.path]))
+        return read_arrival(row, door)
     except TransientError as error:
         return _Postponed(row.id, str(error))  # if it is gone the next sweep says so: a share may only be away for a moment
     except Exception as error:  # the one edge: a fault of ours with one file must not stop its neighbours, now or next time
@@ -167,6 +170,25 @@ def _attempt(door: Door, row: PathRow) -> Reading | _Postponed:
         failed = _of_row(row, kind="rejected", state="rejected", reason=reason)
         place = door.sets.get(row.folder)  # a set's only file would be in no report otherwise
         return failed if place is None else replace(failed, scope_kind=place.kind, scope_name=place.set_of(row.path, row.folder))
+
+
+def _attempt_some(door: Door, rows: Sequence[PathRow]) -> list[Reading | _Postponed]:
+    """Read files of one folder for as long as it answers; what it then still owes is read later."""
+    results: list[Reading | _Postponed] = []
+    left_behind = threading.Event()
+
+    def read() -> None:
+        for row in rows:
+            if not left_behind.is_set():
+                results.append(_attempt(door, row))
+
+    try:
+        while_they_answer(read, folders_of(row.path for row in rows))
+    except SilentError as error:
+        left_behind.set()
+        done = tuple(results)  # the file that holds it up may still be added
+        return [*done, *(_Postponed(row.id, str(error)) for row in rows[len(done) :])]
+    return results
 
 
 def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
@@ -201,11 +223,16 @@ def ingest_batch(database: Database, door: Door, limit: int) -> Ingested:
 
 def _in_threads(door: Door, rows: Sequence[PathRow]) -> list[Reading | _Postponed]:
     """Read files side by side: hashing and reading leave the interpreter to others."""
-    attempt = partial(_attempt, door)
-    if door.threads < 2 or len(rows) < 2:
-        return [attempt(row) for row in rows]
+    pieces: list[Sequence[PathRow]] = []
+    for _, of_folder in groupby(rows, lambda row: row.path.rpartition(b"/")[0]):
+        members = list(of_folder)
+        together = min(_TOGETHER, -(-len(members) // door.threads))
+        pieces += [members[place : place + together] for place in range(0, len(members), together)]
+    attempt = partial(_attempt_some, door)
+    if door.threads < 2 or len(pieces) < 2:
+        return list(chain.from_iterable(map(attempt, pieces)))
     with ThreadPoolExecutor(door.threads, thread_name_prefix="ingest") as pool:
-        return list(pool.map(attempt, rows))
+        return list(chain.from_iterable(pool.map(attempt, pieces)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

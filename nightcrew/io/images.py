@@ -179,6 +179,11 @@ class PixelReader:
             raise RejectedInput(f"{self.name}: data cut short: {offset + got} of {self.hdu.data_offset + self.hdu.data_size} bytes")
 
     @property
+    def stored_type(self) -> np.dtype[Any]:
+        """Type of what ``raw_into`` fills: as the bytes stand in the file, before any scaling."""
+        return self._scaling.stored
+
+    @property
     def stored_zero(self) -> int | None:
         """BZERO of what ``raw_into`` gives where the stored numbers serve as they are.
 

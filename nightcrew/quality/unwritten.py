@@ -93,45 +93,59 @@ def _runs(alike: NDArray[np.bool_]) -> list[Run]:
     return [Run(int(first), int(end)) for first, end in zip(edges[::2], edges[1::2], strict=True)]
 
 
+@dataclass(frozen=True, slots=True)
+class _Empty:
+    """What pixels that were never written look like."""
+
+    number: float
+    stored: float  # before BZERO
+    certain: bool  # no row of a camera's own is all that
+
+
 def _found(reader: PixelReader, y0: int, y1: int, *, raw: bool) -> list[Run]:
-    for value, certain in _values(reader):
-        if (certain or raw) and _is_suspicious(reader, value, y0, y1):
-            found = never_written(reader.number_rows(y0, y1), value, certain=certain)
-            if found:
-                return found
+    for empty in _suspicious(reader, [empty for empty in _values(reader) if empty.certain or raw], y0, y1):
+        found = never_written(reader.number_rows(y0, y1), empty.number, certain=empty.certain)
+        if found:
+            return found
     return []
 
 
-def _values(reader: PixelReader) -> list[tuple[float, bool]]:
-    """What pixels that were never written look like, and whether it is certain that no row of a camera's own does."""
+def _values(reader: PixelReader) -> list[_Empty]:
     cards, kind = reader.hdu.cards, reader.dtype
     zero = cards.get("BZERO")
     offset = float(zero) if isinstance(zero, int | float) else 0.0
     if kind.kind == "u" and offset:
-        return [(offset, True), (0.0, False)]
+        return [_Empty(offset, 0.0, certain=True), _Empty(0.0, -offset, certain=False)]
     if reader.hdu.kind == "TILE" and kind.kind == "f":
         return []  # quantised: no number stands for a byte of zero
-    return [(offset, bool(offset))]
+    return [_Empty(offset, 0.0, certain=bool(offset))]
 
 
-def _is_suspicious(reader: PixelReader, value: float, y0: int, y1: int) -> bool:
-    """Is there half a row of that value anywhere (whole rows, where tiles are to be decoded)?  Next to no frame needs a second look."""
+def _suspicious(reader: PixelReader, values: list[_Empty], y0: int, y1: int) -> list[_Empty]:
+    """Those of which there is half a row anywhere (whole rows, where tiles are to be decoded).  Next to no frame needs a second look."""
     if reader.hdu.kind == "TILE":
         sampled = np.unique(np.linspace(y0, y1 - 1, min(_SAMPLED_ROWS, y1 - y0)).astype(np.intp))
-        return any(bool((reader.number_rows(int(y), int(y) + 1) == value).all()) for y in sampled)
-    nx = reader.shape[-1]
-    half = max(1, nx // 2)
-    for rows in _pieces(reader, y0, y1):
+        rows = [reader.number_rows(int(y), int(y) + 1) for y in sampled] if values else []
+        return [empty for empty in values if any(bool((row == empty.number).all()) for row in rows)]
+    half = max(1, reader.shape[-1] // 2)
+    found: set[_Empty] = set()
+    for stored in _pieces(reader, y0, y1):
         # A run of a row or more holds the middle of one, and the half before it or behind it.
-        at = rows[:, half] == value
-        if at.any():
-            some = rows[at]
-            if ((some[:, :half] == value).all(axis=1) | (some[:, half:] == value).all(axis=1)).any():
-                return True
-    return False
+        middle = stored[:, half]
+        for empty in values:
+            at = middle == empty.stored
+            if empty not in found and at.any():
+                alike = stored[at] == empty.stored
+                if (alike[:, :half].all(axis=1) | alike[:, half:].all(axis=1)).any():
+                    found.add(empty)
+    return [empty for empty in values if empty in found]
 
 
 def _pieces(reader: PixelReader, y0: int, y1: int) -> Iterator[Pixels]:
-    step = max(1, _PIECE_BYTES // max(1, reader.shape[-1] * reader.dtype.itemsize))
-    for y in range(y0, y1, step):
-        yield reader.number_rows(y, min(y + step, y1))
+    """The numbers as they are stored: every file is looked at, and exchanging bytes takes longer than reading them."""
+    nx = reader.shape[-1]
+    rows = np.empty((max(1, _PIECE_BYTES // max(1, nx * reader.stored_type.itemsize)), nx), reader.stored_type)
+    for y in range(y0, y1, len(rows)):
+        some = rows[: min(len(rows), y1 - y)]
+        reader.raw_into(some, y * nx)
+        yield some

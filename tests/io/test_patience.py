@@ -59,6 +59,7 @@ def test_a_folder_that_falls_silent_while_it_is_read_is_left_behind(silent: Sile
     assert threading.active_count() <= before  # one question, however often it is asked
     silent.come_back()
     threads[0].join(5)
+    check_answer(places(silent), 60.0)  # the question that waits is answered by a thread of its own
     assert while_they_answer(lambda: 1, places(silent)) == 1
 
 
