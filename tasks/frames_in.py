@@ -21,6 +21,7 @@ from nightcrew.planning.sets import SetFile
 from nightcrew.quality.statistics import median_and_sigma
 
 _SAMPLE_ROWS = 48
+_ABSURD = 1e15  # ADU: no detector holds so much, and in single precision the squares of more than 1e19 are infinite
 _ANSWER_S = 10.0
 
 
@@ -82,11 +83,16 @@ def checked_path(file: FrameRow | SetFile) -> Path:
 def pixels_of(frame: FrameRow) -> tuple[NDArray[Any], float | None, Hdu]:
     """All pixels of a raw frame, NaN where there is no value (BLANK too), its saturation level [ADU], and the HDU that holds them.
 
-    The level is the header's (or profile's), else the largest number of the stored integers, else None.  Raises as :func:`look`.
+    Infinite and absurd numbers (from 1e15 on) are no values: sums and squares of them drown or break all others.  The
+    level is the header's (or profile's), else the largest number of the stored integers, else None.  Raises as :func:`look`.
     """
     known = frame.header.saturation_adu
     with ImageFile(file_of(frame), frame.header.hdu) as image:
-        return image.read(), _type_maximum(image.dtype) if known is None else known, image.hdu
+        pixels = image.read()
+        if pixels.dtype.kind == "f":
+            with np.errstate(invalid="ignore"):
+                pixels[~(np.abs(pixels) < _ABSURD)] = np.nan
+        return pixels, _type_maximum(image.dtype) if known is None else known, image.hdu
 
 
 @dataclass(frozen=True, slots=True)
