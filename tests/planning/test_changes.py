@@ -65,6 +65,12 @@ def test_darks_are_compared_by_exposure_and_flats_by_filter(crew: Crew) -> None:
     assert predecessor(fourth, [third], crew.rules) is None
 
 
+def test_darks_with_and_without_their_bias_are_not_compared(crew: Crew) -> None:
+    off, *kept = (make(crew, night, "dark_master", series("dark", 3, night=night, bias_subtracted=night == NIGHTS[0])) for night in NIGHTS)
+    assert predecessor(kept[0], [off], crew.rules) is None
+    assert predecessor(kept[1], [off, kept[0]], crew.rules) == kept[0]
+
+
 @pytest.mark.parametrize(("level_adu", "changed"), [(1004.0, False), (1006.0, True), (994.0, True)])
 def test_a_level_may_drift_by_the_noise(crew: Crew, level_adu: float, changed: bool) -> None:
     first = make(crew, NIGHTS[0], "bias_master", series("bias", 3, night=NIGHTS[0]), level_adu=1000.0)

@@ -199,3 +199,23 @@ def test_a_light_of_another_exposure_than_all_darks_says_so(exposure_s: float, t
     chosen = choose_model(models, Rules(laboratory="bench"), header(exposure_s=exposure_s), "dark")
     said = "10 s alone do not tell how dark signal goes with exposure: at 2 s it may be 16 % off"
     assert (said in chosen.reasons) == told
+
+
+def test_a_model_serves_frames_of_its_own_shape_without_an_overscan() -> None:
+    models = {"bias": {**known(), "shape": [32, 64]}}  # rows, columns
+    light = header("light", nx=64, ny=32)
+    assert model_fails(models, light, "bias") == ""
+    assert model_fails(models, replace(light, trim=(0, 60, 0, 32)), "bias") == "the frame has 60 x 32 pixels, the model 64 x 32"
+    assert model_fails(models, replace(light, nx=32, ny=64), "bias") == "the frame has 32 x 64 pixels, the model 64 x 32"
+    assert "its level would be taken off twice" in model_fails(models, replace(light, overscan=(60, 64, 0, 32)), "bias")
+    assert model_fails(models, replace(light, bias_subtracted=True), "bias") == "the camera took the bias off already"
+
+
+def test_a_flat_whose_bias_was_taken_off_is_b_however_good_its_dark(crew: Crew) -> None:
+    crew.parameters = replace(crew.parameters, masters=MasterParameters(keep_bias_in_dark=False))
+    crew.put([*series("bias", 3), *series("dark", 3, 600.0, exposure_s=2.0), *series("flat", 3, 3000.0, bias_subtracted=True)])
+    crew.close()
+    plan = plan_night(crew.snapshot(), crew.database.now())
+    (dark,), (flat,) = of(plan, "dark_master"), of(plan, "flat_master")
+    assert (dark.grade, dark.facts["bias"]) == ("A", "removed")
+    assert (flat.grade, corrections(flat)) == ("B", {"dark"})

@@ -58,6 +58,7 @@ def test_temperature_clusters_are_a_function_of_the_set(values: list[float], gap
 def test_a_gap_as_wide_as_allowed_splits_nothing() -> None:
     tenths = [-20.9, -19.9, -18.9, -17.9, -16.9, 0.1, 1.1, 2.1]  # their differences are not exactly 1.0 in floating point
     assert [len(cluster) for cluster in split_at_gaps(tenths, lambda v: v, 1.0)] == [5, 3]
+    assert split_at_gaps([0.7, 0.8], lambda v: v, 0.1) == [[0.7, 0.8]]  # 0.8 - 0.7 is a little more than 0.1
 
 
 def test_what_has_no_value_is_a_cluster_of_its_own() -> None:
@@ -79,6 +80,7 @@ def test_groups_come_in_the_order_of_their_keys() -> None:
 def test_medians_and_times_of_a_set() -> None:
     frames = [frame(n, temperature_c=-20.0 + n / 100) for n in (3, 1, 2)]
     assert median_temperature(frames) == -19.98
+    assert median_temperature([frame(n, temperature_c=value) for n, value in enumerate((-20.0, -19.9, -15.0))]) == -19.9
     assert mid_time(frames) == frames[2].header.time_utc
     assert mid_time(frames[:2]) == frames[1].header.time_utc  # a frame's own: the lower of two
     assert [f.id for f in in_order(frames)] == [1, 2, 3]

@@ -196,3 +196,24 @@ def test_lights_of_no_target_and_no_pointing_are_one_group(crew: Crew) -> None:
     plan = planned(crew, *(Made(f"{n}.fit", header("light", n * 60.0, target="")) for n in range(3)))
     (stack,) = of(plan, "stack")
     assert stack.key.startswith("no-target_V_60s_")
+
+
+@pytest.mark.parametrize("kind", ["dark", "flat"])
+def test_an_open_night_waits_for_better_masters_than_c(crew: Crew, kind: str) -> None:
+    """Masters of months ago serve, with grade C; as long as better ones may still come, they are waited for."""
+    crew.put(small_night("2026-01-20"))
+    crew.close()
+    crew.run("2026-01-20")
+    crew.rules = crew.rules.model_copy(update={"dark_age_days": (7.0, 30.0, 90.0), "flat_age_days": (7.0, 30.0, 90.0)})
+    crew.put(without(kind))
+    crew.run()
+    name = "light-V2026-03-14-0000.fit"
+    told_of = {"dark": "dark master 60s -20.0C", "flat": "flat master V"}[kind]
+    state, reason = told(crew)[name]
+    assert state == "waiting"
+    assert told_of in reason
+    crew.close()
+    crew.run()
+    state, reason = told(crew)[name]
+    assert state == "degraded"
+    assert "53 days from the frame" in reason
