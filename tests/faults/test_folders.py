@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from deployments.dispatch import Dispatcher
 from nightcrew.ledger import arrivals, comparisons, dispatches, history, messages, scopes
+from tests.faults.mounts import tmpfs
 from tests.support.no_runs import NoRuns
 from tests.support.silent import Silent
 from tests.support.small_nights import make_raw, small_plan
@@ -335,3 +337,55 @@ def test_the_same_files_in_two_watched_folders_count_once(bench: Watched, first:
     for path in bench.folder.iterdir():
         assert states[path][0] == "done"
         assert states[mirror / path.name] == ("set_aside", f"duplicate: the same bytes as {path}")
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_unmounted_and_mounted_again(tmp_path: Path) -> None:
+    """A tmpfs goes away under a watcher that listens for events, and another is mounted in its place with the old file and a new one."""
+    folder = tmp_path / "raw"
+    heard, troubles = Heard(), list[list[str]]()
+    gone: list[bytes] = []
+    sink = Sink(
+        record=lambda settled: heard.record(list(settled)), vanished=gone.extend, swept=lambda reasons: troubles.append(list(reasons))
+    )
+    watcher = Watcher(Rules(folder=folder, settle_s=0.2, burst_s=0.2, sweep_s=1.0), sink, {}, lambda path: True)
+    stop = threading.Event()
+    thread = threading.Thread(target=watcher.run, args=(stop,))
+
+    def until(reached: Callable[[], object]) -> None:
+        end = time.monotonic() + 30
+        while not reached():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    def names() -> set[str]:
+        return {os.fsdecode(path).rpartition("/")[2] for path in heard.paths}
+
+    try:
+        with tmpfs(folder, 1_000_000):
+            (folder / "first.fit").write_bytes(b"first")
+            os.utime(folder / "first.fit", (1_700_000_000, 1_700_000_000))
+            thread.start()
+            until(lambda: names() == {"first.fit"})
+        until(lambda: any("is its disk mounted" in reason for reasons in troubles for reason in reasons))
+        assert gone == []
+        with tmpfs(folder, 1_000_000):
+            (folder / "first.fit").write_bytes(b"first")
+            os.utime(folder / "first.fit", (1_700_000_000, 1_700_000_000))
+            (folder / "second.fit").write_bytes(b"second")
+            until(lambda: names() == {"first.fit", "second.fit"})
+            count = len(troubles)
+            until(lambda: len(troubles) > count + 1)
+            assert troubles[-1] == []
+            (folder / "third.fit").write_bytes(b"third")
+            until(lambda: "third.fit" in names())
+            assert thread.is_alive()
+            assert gone == []
+            stop.set()
+            watcher.wake()
+            thread.join(30)
+    finally:
+        stop.set()
+        watcher.wake()
+        if thread.is_alive():
+            thread.join(30)
