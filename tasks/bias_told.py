@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightcrew.frames.model import FrameHeader
+from nightcrew.io.headers import HeaderValue
 from nightcrew.io.products import ImageProduct, read_image_product
 from nightcrew.ledger.rows import FrameRow, worst
 from nightcrew.lights.overscan import overscan_level, trimmed
@@ -16,6 +17,7 @@ from nightcrew.lights.reduce import Master
 from nightcrew.planning.groups import BIAS_WITNESS
 from nightcrew.planning.model import PlannedProduct
 from nightcrew.quality.held_bias import bias_signs, is_without
+from nightcrew.tools.times import number_of
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 
@@ -26,6 +28,22 @@ def light_without_bias(context: UnitContext, planned: PlannedProduct, header: Fr
     """Grade and reasons of a light (all its pixels, ADU) whose header says that its bias was taken off."""
     grade, sentence = _told_of(header, raw, *_witness(context, planned))
     return grade, (sentence,) if sentence else ()
+
+
+def without_pedestal(header: FrameHeader, cards: Mapping[str, HeaderValue], *, has_dark: bool) -> tuple[float, Judged]:
+    """What a program added to a light when it took the bias off, so that nothing is cut off at 0: ADU to be added to its pixels.
+
+    ``PEDESTAL`` is "the correction to add for a zero-based ADU" (SBFITSEXT, MaxIm DL: -100); some programs write what they added, with
+    the other sign.  A raw light and its bias hold the same, and a dark of its like (``has_dark``) holds one of its own: then nothing is
+    added.  Where it is not certain the grade is C.
+    """
+    value = number_of(cards.get("PEDESTAL"))
+    if not header.bias_subtracted or not value or header.overscan is not None:
+        return 0.0, ("A", ())
+    if value < 0 and not has_dark:
+        return value, ("A", ())
+    why = "its darks may hold one, too" if value < 0 else "what a positive one means differs from program to program"
+    return 0.0, ("C", (f"PEDESTAL {value:g} ADU, which stands in its level, was left in: {why}",))
 
 
 def light_with_bias(header: FrameHeader, raw: NDArray[Any], pedestal: Master | None) -> Judged:

@@ -27,7 +27,7 @@ from nightcrew.planning.model import PlannedProduct
 from nightcrew.planning.plates import RECIPE
 from nightcrew.quality.statistics import FrameStatistics, frame_statistics, sample_pixels
 from nightcrew.tools.frame import trimmed_coordinates
-from tasks.bias_told import Judged, light_with_bias, light_without_bias
+from tasks.bias_told import Judged, light_with_bias, light_without_bias, without_pedestal
 from tasks.context import UnitContext
 from tasks.frames_in import pixels_of
 from tasks.images_out import keep_picture, write_image
@@ -142,6 +142,9 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         scale = float(header.exposure_s or 0.0) + _offset_s(context, planned)
     bias, dark, scale = _modelled(context, planned, bias, dark, scale)
     kept = dark_facts.get("bias") == "kept"
+    added, of_pedestal = without_pedestal(header, hdu.cards, has_dark=dark_facts.get("bias") == "removed")
+    if added:
+        raw, saturation_adu = raw + np.float32(added), None if saturation_adu is None else saturation_adu + added
     flat, _ = _master(context, planned, "flat_master")
     pixels, _ = _master(context, planned, "bad_pixel_mask")
     parameters = ReduceParameters(
@@ -162,7 +165,9 @@ def reduce(context: UnitContext, planned: PlannedProduct) -> NewProduct:
         told = light_without_bias(context, planned, header, raw)
     else:
         told = light_with_bias(header, raw, dark if kept else bias)
-    return _write(context, planned, frame, reduced, hits, hdu, told)
+    if added:
+        reduced.facts["notes"] = [*reduced.facts.get("notes", []), f"a pedestal of {-added:g} ADU that its program had added was taken off"]
+    return _write(context, planned, frame, reduced, hits, hdu, (worst(told[0], of_pedestal[0]), (*told[1], *of_pedestal[1])))
 
 
 def _flag_cosmic_rays(planned: PlannedProduct, reduced: ReducedLight, gain: float | None, read_noise_e: float | None) -> int | None:

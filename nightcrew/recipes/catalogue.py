@@ -32,7 +32,7 @@ _ALL = (
     Recipe("bad_pixel_mask", 2, "masters", "bad-pixel mask", "masters", is_master=True),
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("plate_solution", 2, "lights", "plate solution", "lights", is_optional=True),
-    Recipe("reduce_light", 5, "lights", "reduced light", "lights"),
+    Recipe("reduce_light", 6, "lights", "reduced light", "lights"),
     Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
     Recipe("stack", 3, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 9, "models", "sensor characterisation", "sensor"),

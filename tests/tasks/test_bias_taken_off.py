@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from nightcrew.planning.groups import BIAS_TAKEN_OFF
 from nightcrew.simulate import camera_file
 from nightcrew.simulate.camera_file import format_card, replace_card
 from nightcrew.simulate.detector import CameraModel, build_detector
-from tasks.bias_told import light_with_bias
+from tasks.bias_told import light_with_bias, without_pedestal
 from tasks.executor import Wish
 from tests.support.small_nights import Bench, make_raw, small_plan
 
@@ -29,14 +30,15 @@ def without_bias(content: bytes, bias_adu: int = BIAS_ADU, *, told: bool = True)
     return changed if not told else replace_card(changed, "OBSERVER", format_card("CALSTAT", "B", "calibration done"))
 
 
-@pytest.mark.parametrize("kinds", [("crew-1-B-001",), ("crew-1-B-001", "flat-B")])
-def test_the_bias_is_not_taken_off_a_second_time(tmp_path: Path, kinds: tuple[str, ...]) -> None:
-    """Beside a raw light of the same field: equal levels, whatever else came without its bias."""
+@pytest.mark.parametrize(("kinds", "pedestal"), [(("crew-1-B-001",), 0), (("crew-1-B-001",), 100), (("crew-1-B-001", "flat-B"), 0)])
+def test_the_bias_is_not_taken_off_a_second_time(tmp_path: Path, kinds: tuple[str, ...], pedestal: int) -> None:
+    """Beside a raw light of the same field: equal levels, whatever else came without its bias, and whatever its program added."""
     make_raw(tmp_path, small_plan())
     raw = tmp_path / "raw"
     for path in sorted(raw.iterdir()):
         if path.name.startswith(kinds):
-            path.write_bytes(without_bias(path.read_bytes()))
+            content = without_bias(path.read_bytes(), BIAS_ADU - pedestal)
+            path.write_bytes(replace_card(content, "PEDESTAL", format_card("PEDESTAL", -pedestal, "correction to add")))
         elif path.name.startswith(("crew-1-V", "flat-V")):
             path.unlink()
     bench = Bench(raw, tmp_path / "out")
@@ -51,7 +53,7 @@ def test_the_bias_is_not_taken_off_a_second_time(tmp_path: Path, kinds: tuple[st
     assert abs(np.nanmedian(one.science) - np.nanmedian(other.science)) < 5 * 1.25 * noise_e * np.sqrt(2 / one.science.size)
     scaled_e = float(np.nanmedian(np.asarray(one.uncertainty)))  # the rate that is scaled brings the error of its bias along
     assert noise_e < scaled_e < 1.2 * noise_e
-    assert off.metrics["notes"] == []
+    assert off.metrics["notes"] == (["a pedestal of 100 ADU that its program had added was taken off"] if pedestal else [])
 
 
 def test_the_error_of_a_bias_counts_where_the_darks_lost_another_one(tmp_path: Path) -> None:
@@ -100,6 +102,26 @@ def test_a_header_that_says_so_wrongly_is_contradicted(tmp_path: Path) -> None:
     told = "its header says that its bias was taken off, but its level is"
     (light,) = (row for row in rows if row.recipe == "reduce_light" and any(reason.startswith(told) for reason in row.grade_reasons))
     assert read_image_product(bench.space.context.file(light, "image")).cards["NCGRADE"] == light.grade == "D"
+
+
+@pytest.mark.parametrize(
+    ("cards", "off", "has_dark", "added", "grade"),
+    [
+        ({"PEDESTAL": -100}, True, False, -100.0, "A"),
+        ({"PEDESTAL": -100}, True, True, 0.0, "C"),  # its darks bear one, too, and it cancels; or not
+        ({"PEDESTAL": 100}, True, False, 0.0, "C"),
+        ({"PEDESTAL": -100}, False, False, 0.0, "A"),  # a raw light and its bias hold the same
+        ({"PEDESTAL": 0}, True, False, 0.0, "A"),
+        ({"PEDESTAL": "none"}, True, False, 0.0, "A"),
+        ({}, True, False, 0.0, "A"),
+    ],
+)
+def test_a_pedestal_is_taken_off_where_it_is_certain_and_told_where_it_is_not(
+    cards: dict[str, Any], off: bool, has_dark: bool, added: float, grade: str
+) -> None:
+    header = FrameHeader(kind="light", instrument="CAM", profile="", nx=4, ny=4, bias_subtracted=off)
+    found, told = without_pedestal(header, cards, has_dark=has_dark)
+    assert (found, told[0], len(told[1])) == (added, grade, int(grade == "C"))
 
 
 def test_a_bright_light_that_lost_its_bias_in_silence_is_told() -> None:
