@@ -83,6 +83,12 @@ class Reduction:
         return sum(run.made for run in self.runs)
 
     @property
+    def busy(self) -> tuple[str, ...]:
+        """Nights that another process works on: what it makes, and whether it can, is not known here."""
+        titles = {scope.id: scope.title for scope in self.scopes}
+        return tuple(titles[run.scope_id] for run in self.runs if run.busy)
+
+    @property
     def failures(self) -> tuple[Outcome, ...]:
         """Units that failed or could not be finished."""
         return tuple(o for run in self.runs for o in run.outcomes if o.state in ("failed", "again"))

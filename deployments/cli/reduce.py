@@ -73,7 +73,7 @@ def reduce(
     _tell(space, done, pages, out, as_json=json)
     if known is not None and not json:
         say(f"Why a file is as it is: nightcrew why FILE --config {shlex.quote(str(out / known.relative_to(out.absolute())))}")
-    if done.failures:
+    if done.failures or done.busy:
         raise typer.Exit(1)
 
 
@@ -126,13 +126,16 @@ def _tell(space: Workspace, done: Reduction, pages: list[str], out: Path, *, as_
     reports = [str(out / "report" / page) for page in pages]
     if as_json:
         failures = [{"recipe": o.recipe, "key": o.key, "reason": o.reason} for o in done.failures]
-        answer = {"files": done.files, "vanished": done.vanished, "made": done.made, "balance": balance}
+        answer = {"files": done.files, "vanished": done.vanished, "made": done.made, "busy": done.busy, "balance": balance}
         say_json({**answer, "failures": failures, "reports": reports, "out": str(out)})
         return
     say(f"{done.files} files: " + ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in balance.items()) + ".")
     if done.vanished:
         say(f"{done.vanished} of the files that were there before are gone; what was made of them is kept.")
-    say(f"{done.made} products made" + (", everything was there already." if not done.made else f", in {out}."))
+    nothing = "." if done.busy else ", everything was there already."
+    say(f"{done.made} products made" + (nothing if not done.made else f", in {out}."))
+    for title in done.busy:
+        say(f"  not finished: another process works on {title} in {out}; ask again when it has ended")
     for outcome in done.failures[:_MOST_FAILURES]:
         say(f"  failed: {outcome.recipe.replace('_', ' ')} {outcome.key}: {outcome.reason}")
     if len(done.failures) > _MOST_FAILURES:

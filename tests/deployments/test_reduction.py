@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from deployments.cli.reduce import _tell
 from deployments.reduction import Wishes, open_reduction, reduce_folders, remember, settings_for
 from deployments.run_log import run_log
 from nightcrew.errors import Refused
-from nightcrew.ledger import arrivals, products
+from nightcrew.ledger import arrivals, claims, products
 from nightcrew.settings import Settings
 from tests.support.small_nights import make_raw
 
@@ -53,6 +54,28 @@ def test_calibrations_may_stand_in_a_folder_of_their_own(raw: Path, tmp_path: Pa
     reduce_folders(space)
     with space.database.read() as connection:
         assert {row.state for row in arrivals.of_scope(connection, 1)} == {"done"}
+
+
+def test_a_night_that_another_reduction_works_on_is_not_called_finished(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two reductions into one folder: the second makes nothing, and must not say that everything was there."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in raw.glob("bias*"):
+        (few / path.name).write_bytes(path.read_bytes())
+    space = open_reduction(settings_for(Settings(), few, None, tmp_path / "out"), Wishes())
+    take = claims.take
+    monkeypatch.setattr(
+        claims, "take", lambda database, scope, recipe, *rest: None if recipe == claims.PLAN else take(database, scope, recipe, *rest)
+    )
+    done = reduce_folders(space)
+    assert (done.made, done.failures) == (0, ())
+    (title,) = done.busy
+    _tell(space, done, [], tmp_path / "out", as_json=False)
+    said = capsys.readouterr().out
+    assert f"not finished: another process works on {title}" in said
+    assert "everything was there already" not in said
 
 
 def test_folders_whose_names_are_no_text_are_refused_in_a_sentence(raw: Path, tmp_path: Path) -> None:
