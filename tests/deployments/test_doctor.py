@@ -6,7 +6,6 @@ import ctypes
 import importlib.metadata
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +23,7 @@ from nightcrew.ledger import dispatches, messages, migrate
 from nightcrew.ledger.database import Database
 from nightcrew.settings import FolderSettings, LedgerSettings, LimitsSettings, MailSettings, PlateSolvingSettings, Settings, SiteSettings
 from tests.support.set_bench import SetBench
+from tests.support.silent import asked_in_vain
 from tests.support.toy_kind import toy_kind
 
 
@@ -265,20 +265,9 @@ def test_products_of_a_ledger_that_is_not_there_are_a_sentence_and_make_none(tmp
 def test_a_folder_that_does_not_answer_is_told_and_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server of a share is gone: it is then that somebody asks the doctor."""
     given = settings(tmp_path, folders=tuple(FolderSettings(path=tmp_path / name) for name in ("raw", "silent")))
-    answering, looked = threading.Event(), Path.is_dir
-
-    def is_dir(path: Path) -> bool:
-        if path.name == "silent":
-            answering.wait(30.0)
-        return looked(path)
-
-    monkeypatch.setattr(Path, "is_dir", is_dir)
-    monkeypatch.setattr(doctor, "_ANSWER_S", 0.2)
-    try:
+    with asked_in_vain(monkeypatch, doctor) as answering:
         found = told(doctor.folders(given))
         assert [level for level, _ in found] == ["good", "problem"]
         assert found[1][1] == f"{tmp_path}/silent does not answer"
         assert len(told(doctor.events(given))) == 1
         assert not answering.is_set()
-    finally:
-        answering.set()

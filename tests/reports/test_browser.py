@@ -16,6 +16,7 @@ from reports.publish import publish_index, publish_night
 from reports.server import PageServer
 from tests.reports import samples
 from tests.reports.test_render import HOSTILE, hostile_page
+from tests.support.chromium import open_chromium
 from tests.support.undrawn import undrawn
 
 pytestmark = pytest.mark.browser
@@ -49,31 +50,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless chromium that reports its console and every request."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian: apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "disable-dev-shm-usage",
-        "hide-scrollbars",
-        f"user-data-dir={profile}",
-        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    made = open_chromium(tmp_path_factory.mktemp("profile"), "hide-scrollbars")
     yield made
     made.quit()
 

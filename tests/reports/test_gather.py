@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import threading
 import zlib
 from collections.abc import Iterable
 from datetime import timedelta
@@ -29,6 +28,7 @@ from reports.pictures import picture_of_png
 from reports.publish import Published, publish_night
 from reports.verdict import judge
 from tasks.executor import Wish, look
+from tests.support.silent import asked_in_vain
 from tests.support.small_nights import Bench, make_raw, small_plan
 
 FIRST, SECOND = "2026-05-16", "2026-05-17"
@@ -530,20 +530,9 @@ def test_a_watched_folder_that_does_not_answer_holds_no_page_up(tmp_path: Path, 
     """The server of a share is gone: whoever looks at the folder waits until it is back, and the morning's mail with it."""
     (tmp_path / "good").mkdir()
     settings = Settings(folders=tuple(FolderSettings(path=tmp_path / name) for name in ("good", "silent", "absent")))
-    answering, looked = threading.Event(), Path.is_dir
-
-    def is_dir(path: Path) -> bool:
-        if path.name == "silent":
-            answering.wait(30.0)
-        return looked(path)
-
-    monkeypatch.setattr(Path, "is_dir", is_dir)
-    monkeypatch.setattr(gather_service, "_ANSWER_S", 0.2)
-    try:
+    with asked_in_vain(monkeypatch, gather_service) as answering:
         told = [(fact.reachable, fact.note) for fact in gather_service.folders(settings, {}, {})]
         assert not answering.is_set()
-    finally:
-        answering.set()
     assert told == [(True, ""), (False, "It does not answer."), (False, "It does not exist or is not mounted.")]
 
 

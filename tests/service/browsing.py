@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,20 +14,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from tests.support.chromium import open_chromium
+
 T = TypeVar("T")
-FLAGS = (
-    "headless=new",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-quic",
-    "no-first-run",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-sync",
-    "disable-dev-shm-usage",
-    "window-size=1400,1000",
-    "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
 
 _CANDIDATES = """
 const bare = text => text.replace(/\\s+/g, '').toLowerCase();
@@ -38,17 +26,7 @@ return [...document.querySelectorAll(arguments[0])].filter(e => bare(e.textConte
 
 def open_browser(profile: Path, shots: Path) -> Browser:
     """A fresh chromium that writes down its console and every request; skips the test where there is none."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian: apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"user-data-dir={profile}"):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    made = Browser(webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver)), shots)
+    made = Browser(open_chromium(profile, "window-size=1400,1000"), shots)
     made.driver.get("about:blank")
     made.forget()
     return made

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,24 @@ from nightcrew.io import patience
 
 _CALLS = ("stat", "lstat", "open", "scandir", "pread", "preadv")
 _LONGEST_S = 60.0  # a test that fails must not hang
+
+
+@contextmanager
+def asked_in_vain(monkeypatch: pytest.MonkeyPatch, asks: Any, name: str = "silent") -> Iterator[threading.Event]:
+    """Whoever asks whether the folder of that name is there waits until the event is set, at the end; the module ``asks`` for 0.2 s."""
+    answers, looked = threading.Event(), Path.is_dir
+
+    def is_dir(path: Path) -> bool:
+        if path.name == name:
+            answers.wait(_LONGEST_S)
+        return looked(path)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    monkeypatch.setattr(asks, "_ANSWER_S", 0.2)
+    try:
+        yield answers
+    finally:
+        answers.set()
 
 
 class Silent:
