@@ -30,6 +30,7 @@ Told = Literal["in", "off", "unknown"]
 _GAIN_MARGIN = 1.2  # gains of headers are wrong by some per cent, photon transfer by a few more
 _LEAST_PEDESTAL = 0.4  # of the level: a smaller bias is not told from a gain that is wrong by a fifth
 _SMOOTHED = 0.85  # neighbours of a smoothed frame scatter less than this part of what pixels four apart do
+_LEAST_NOISE_ADU = 1.0  # less is hardly resolved by whole numbers, and that of numbers that were divided, for which no gain holds
 _DARK_PARTS = 5.0  # per cent of the frame's parts
 _MOST_PIXELS = 500_000  # of the pattern
 _GLANCE = 30_000  # pixels of a first glance
@@ -101,7 +102,8 @@ class Signs:
             return f"but {shown}: it still holds its bias, or its gain is wrong"
         if pattern == "off":
             return f"and their pattern is not in it; but {shown}: a level was added, or its gain is wrong"
-        return f"but {shown}; that of the bias frames is {self.pedestal_adu:.4g} ADU: it still holds its bias"
+        doubt = "" if pattern == "in" else ", or its gain is wrong"
+        return f"but {shown}; that of the bias frames is {self.pedestal_adu:.4g} ADU: it still holds its bias{doubt}"
 
 
 def bias_signs(
@@ -157,12 +159,15 @@ def is_without(
 
 
 def light_shown(frame: Image, gain_e_per_adu: float | None, read_noise_adu: float | None, *, max_pixels: int = 60_000) -> float | None:
-    """Light and dark signal in ADU that the noise of ``frame`` shows; None without a gain, or where the noise was smoothed."""
+    """Light and dark signal in ADU that the noise of ``frame`` shows; None where that is not known.
+
+    Without a gain, and where the noise was smoothed or is not resolved.
+    """
     if not gain_e_per_adu or gain_e_per_adu <= 0 or frame.shape[-1] < 16:
         return None
     beside = pixel_noise(frame, max_pixels)
     apart = pixel_noise(_apart(frame, max_pixels), max_pixels)
-    if beside < _SMOOTHED * apart:
+    if beside < max(_SMOOTHED * apart, _LEAST_NOISE_ADU):
         return None
     return max(gain_e_per_adu * (beside**2 - (read_noise_adu or 0.0) ** 2), 0.0)
 

@@ -98,6 +98,14 @@ def test_noise_that_was_smoothed_tells_nothing() -> None:
     assert light_shown(frame, GAIN, NOISE) == pytest.approx(900, rel=0.1)
 
 
+@pytest.mark.parametrize("divisor", [100.0, 65_535.0])
+def test_numbers_that_were_divided_tell_nothing_by_their_noise(divisor: float) -> None:
+    """Whole numbers of a frame that was brought to 8 bits, or fractions of the full scale: no header's gain holds for them."""
+    frame = (raw(3000) - BIAS) / divisor
+    frame = np.round(frame) if divisor == 100.0 else frame
+    assert light_shown(frame, GAIN, NOISE / divisor) is None
+
+
 @pytest.mark.parametrize("held", [0.0, 1.0])
 def test_the_share_of_a_pattern_agrees_with_its_error(held: float) -> None:
     """Over many frames the deviations from the truth are of the size of the errors."""
