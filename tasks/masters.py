@@ -261,8 +261,7 @@ def _finish(
     grade, reasons = told_of_likeness(stack.frames, worst(planned.grade, own[0]), (*planned.grade_reasons, *own[1]))
     good = done.result[np.isfinite(done.result)]
     level = float(np.median(good)) if good.size else None
-    floor = 0.0 if planned.recipe == "flat_master" else 1.0 / np.sqrt(12.0 * len(stack.frames))
-    uncertainty = _uncertainty(planned, stack, done, floor)
+    uncertainty = _uncertainty(planned, stack, done, quantisation_floor(planned.recipe, len(stack.frames)))
     cards = [*fact_cards(planned.facts), ("NCUSED", len(stack.frames), "frames used"), ("NCOK", certificate.passed, "passed certification")]
     row = write_image(
         context,
@@ -295,6 +294,11 @@ def _finish(
         left_out=stack.left_out,
         measurements=measurements,
     )
+
+
+def quantisation_floor(recipe: str, frames: int) -> float:
+    """What a master of whole ADU cannot be surer than: step / sqrt(12 n) in ADU; 0 of a flat, which is relative."""
+    return 0.0 if recipe == "flat_master" else 1.0 / math.sqrt(12.0 * frames)
 
 
 def _uncertainty(planned: PlannedProduct, stack: Stack, done: Combined, floor: float) -> Image | None:
