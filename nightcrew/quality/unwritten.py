@@ -84,8 +84,9 @@ def never_written(pixels: Pixels, value: float, *, certain: bool) -> list[Run]:
         return found
     found = [run for run in found if run.end == pixels.size or run.first % nx or run.end % nx]
     lost = sum(run.pixels for run in found)
-    alike = int(np.count_nonzero(pixels == value)) - lost
-    return found if lost < pixels.size and alike <= _RARE * (pixels.size - lost) else []
+    alike, others = int(np.count_nonzero(pixels == value)) - lost, pixels.size - lost
+    # A few hot pixels in a frame that is cut off at 0 part it into long runs: where pixels were written, at least a row of them was.
+    return found if others >= nx * len(found) and alike <= _RARE * others else []
 
 
 def _runs(alike: NDArray[np.bool_]) -> list[Run]:

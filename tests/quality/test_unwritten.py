@@ -101,6 +101,15 @@ def test_a_camera_that_cuts_off_at_0_is_never_accused(level: float, noise: float
     assert never_written(pixels, 0, certain=False) == []
 
 
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.integers(0, NY * NX - 1), max_size=300), seed=st.integers(0, 99))
+def test_a_dark_frame_of_zeros_with_hot_pixels_is_never_accused(places: list[int], seed: int) -> None:
+    """All of it is cut off at 0 but some hot pixels, wherever they are: the runs between them are longer than rows."""
+    pixels = np.zeros((NY, NX), np.uint16)
+    pixels.reshape(-1)[places] = np.random.default_rng(seed).integers(1, 4000, len(places))
+    assert never_written(pixels, 0, certain=False) == []
+
+
 def test_frames_of_a_simulated_night_are_in_peace(tmp_path: Path) -> None:
     make_raw(tmp_path)
     frames = sorted((tmp_path / "raw").iterdir())
