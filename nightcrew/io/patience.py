@@ -10,6 +10,7 @@ import contextvars
 import logging
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -187,4 +188,6 @@ def _end_without(left: threading.Thread, end: Callable[[int], None] = os._exit) 
                 pool.submit(int)
         except RuntimeError:
             time.sleep(_OVER_S)  # what ends by itself may
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
             end(0)

@@ -84,6 +84,7 @@ from concurrent.futures import ThreadPoolExecutor
 from nightcrew.io import patience
 
 def read():
+    os.stat = hang
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(threading.Event().wait).result()
 
@@ -95,7 +96,6 @@ folder = os.fsencode(sys.argv[1])
 places = {folder: folder}
 patience.check_answer(places, 5)
 patience._FRESH_S = 0
-os.stat = hang
 try:
     patience.while_they_answer(read, places)
 except patience.SilentError as error:
