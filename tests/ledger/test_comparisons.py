@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
+from nightcrew.ingest_again import compare_doubted
 from nightcrew.ledger import arrivals, comparisons, messages
 from nightcrew.ledger.arrivals import PathRow, Seen
 from nightcrew.ledger.schema import path
@@ -78,3 +79,10 @@ def test_what_differs_in_size_or_time_is_left_to_the_sweep(doubted: Shelf) -> No
     settle(doubted, changed=(doubted.file("b.fit").id,))
     assert waiting(doubted) == ["c.fit", "a.fit"]
     assert to_read(doubted) == []
+
+
+@pytest.mark.parametrize(("most_bytes", "count"), [(1, 1), (10, 2), (15, 3)])
+def test_a_batch_is_at_least_one_file_and_no_more_bytes_than_it_may_be(doubted: Shelf, most_bytes: int, count: int) -> None:
+    """Files of 5 bytes, none of which is there to be read."""
+    assert compare_doubted(doubted.database, 10, most_bytes) == (count, count)
+    assert len(waiting(doubted)) == 3

@@ -8,8 +8,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from nightcrew.calibration.combine import combine
+from nightcrew.calibration.combine import Combined, combine
 from nightcrew.calibration.normalisation import FrameCalibration
+from nightcrew.frames.flags import PixelFlag
+from nightcrew.quality.flats import FlatLimits
 from tasks import masters
 from tasks.frames_in import Look
 
@@ -55,3 +57,57 @@ def test_extremes_are_dropped_where_something_is_left(monkeypatch: pytest.Monkey
 def test_no_master_of_whole_numbers_is_surer_than_its_quantisation() -> None:
     assert masters.quantisation_floor("bias_master", 5) == pytest.approx(np.sqrt(1 / 12 / 5))
     assert masters.quantisation_floor("flat_master", 5) == 0.0
+
+
+def test_only_a_dark_has_the_photon_noise_of_its_warm_pixels() -> None:
+    master = np.full((64, 64), 100.0, np.float32)
+    master[32, 32] = 4100.0
+    done = Combined(result=master, uncertainty=np.full((64, 64), 2.0, np.float32))
+    stack = ANY(frames=[ANY(header=ANY(gain_e_per_adu=2.0))] * 5)
+    dark, bias = (masters._uncertainty(ANY(recipe=recipe), stack, done, 0.0) for recipe in ("dark_master", "bias_master"))
+    assert dark is not None
+    assert bias is not None
+    assert bias[32, 32] == bias[0, 0] == dark[0, 0]
+    assert dark[32, 32] ** 2 - dark[0, 0] ** 2 == pytest.approx(1.434 * 4000.0 / (2.0 * 5), rel=0.01)
+
+
+@pytest.mark.parametrize(("level", "said"), [(420.0, ""), (430.0, "too bright: 86.0 % of saturation"), (20.0, "too faint: 4.0 % of")])
+def test_a_flat_is_judged_above_its_overscan_and_bias(level: float, said: str) -> None:
+    """Saturated at 1000 ADU, of which 460 are overscan and 40 bias: 500 ADU are left for light."""
+    seen = Look(level + 40.0, 1.0, 0.0, 460.0, np.arange(1), plane(level))
+    stack = masters.Stack(frames=[ANY(header=ANY(saturation_adu=1000.0))], looks=[seen])
+    found = masters._unusable(stack, lambda *_: (FrameCalibration(), level, plane(level)), FlatLimits())
+    assert list(found) == ([0] if said else [])
+    assert said in found.get(0, "")
+
+
+def test_a_pixel_is_cold_against_its_surroundings_and_a_dark_corner_is_not() -> None:
+    result = np.full((64, 64), 2.0, np.float32)
+    result[:32, :32] = 0.4  # a corner in the shade, a fifth of the rest
+    result[3, 4], result[40, 41], result[50, 51] = 0.1, 0.6, -1.0
+    mask = np.zeros((64, 64), np.uint16)
+    mask[50, 51] = PixelFlag.REJECTED
+    flat, flags, cold = masters._mask_flat(Combined(result=result, mask=mask), 2.0, 0.5)
+    assert flat[0, 0] == pytest.approx(0.2)
+    assert np.argwhere(flags).tolist() == [[3, 4], [40, 41], [50, 51]]
+    assert [int(flags[place]) for place in ((3, 4), (40, 41), (50, 51))] == [
+        PixelFlag.COLD,
+        PixelFlag.COLD,
+        PixelFlag.REJECTED | PixelFlag.BAD_FLAT,
+    ]
+    assert cold == 2
+
+
+@pytest.mark.parametrize(("count", "grade", "left"), [(3, "C", 3), (5, "B", 4), (8, "A", 7)])
+def test_one_flat_that_was_lit_otherwise_costs_more_where_there_are_few(count: int, grade: str, left: int) -> None:
+    """Of three it stays, being more than a quarter; of five it goes, and the master is B; of eight nothing is in doubt."""
+    tilt = np.linspace(-1, 1, 64)[None, :] * np.ones((64, 1))
+    frames = [ANY(id=n, path=b"raw/flat-%d.fit" % n, tilt=0.2 if n == 1 else 0.001 * n) for n in range(count)]
+    stack = masters.Stack(frames=cast(Any, frames), looks=cast(Any, [None] * count))
+
+    def calibrate(frame: Any, _seen: Look) -> tuple[FrameCalibration, float, Any]:
+        return FrameCalibration(), 1e4, (1e4 * (1 + frame.tilt * tilt)).astype(np.float32)
+
+    given, reasons = masters._without_oddly_lit(ANY(parameters={"minimum": 2}), stack, calibrate)
+    assert (given, len(stack.frames), list(stack.left_out)) == (grade, left, [] if left == count else [1])
+    assert ["flat-1.fit" in reason for reason in reasons] == ([] if grade == "A" else [True])
