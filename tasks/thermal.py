@@ -35,8 +35,9 @@ from nightcrew.quality.statistics import pixel_noise
 from nightcrew.tools.darkline import fit_dark_line
 from tasks.context import UnitContext
 from tasks.frames_in import Look
+from tasks.gathering import Stack, gather, sources
 from tasks.images_out import fact_cards, write_image
-from tasks.masters import Stack, gather, science, sources, where
+from tasks.masters import science, where
 
 
 def make_thermal(context: UnitContext, planned: PlannedProduct) -> NewProduct:

@@ -14,6 +14,7 @@ from nightcrew.frames.flags import PixelFlag
 from nightcrew.quality.flats import FlatLimits
 from tasks import masters
 from tasks.frames_in import Look
+from tasks.gathering import Stack
 
 SHAPE = (6, 8)
 ANY = cast(Any, SimpleNamespace)
@@ -48,7 +49,7 @@ def test_a_flat_less_its_overscan_bias_and_dark_is_brought_to_one(
 @pytest.mark.parametrize(("values", "mean"), [((1.0, 3.0), 2.0), ((1.0, 3.0, 50.0), 3.0), ((1.0, 3.0, 5.0, 50.0), 4.0)])
 def test_extremes_are_dropped_where_something_is_left(monkeypatch: pytest.MonkeyPatch, values: tuple[float, ...], mean: float) -> None:
     monkeypatch.setattr(masters, "sources", lambda frames: frames)
-    stack = masters.Stack(frames=cast(Any, [plane(value) for value in values]))
+    stack = Stack(frames=cast(Any, [plane(value) for value in values]))
     context, planned = ANY(memory_bytes=1 << 20, threads=1), ANY(parameters={"method": "clip_extremes"})
     done = masters._combine(context, planned, stack, [FrameCalibration()] * len(values))
     np.testing.assert_allclose(done.result, mean)
