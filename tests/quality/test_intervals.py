@@ -62,8 +62,9 @@ def test_lucky_values_exclude_no_more_than_typical_ones() -> None:
     assert lucky.high == pytest.approx(typical.high, rel=0.05)
 
 
-def test_far_above_the_noise_the_interval_is_that_of_a_mean() -> None:
-    found, _ = mean_size_interval(np.full(12, 10.0), np.diag(np.full(12, 0.8)), 0)
-    error = 0.8 / np.sqrt(12)
-    of_draws = error * np.sqrt(0.025 * 0.975 / 1000) / norm.pdf(1.96)  # a quantile from 1000 draws
-    assert (found.low, found.high) == pytest.approx((10 - 1.96 * error, 10 + 1.96 * error), abs=3 * of_draws)
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_far_above_the_noise_the_interval_is_that_of_a_mean(level: float) -> None:
+    found, _ = mean_size_interval(np.full(12, 10.0), np.diag(np.full(12, 0.8)), 0, level)
+    error, reach = 0.8 / np.sqrt(12), norm.ppf(0.5 + level / 2)
+    of_draws = error * np.sqrt((1 - level**2) / 4 / 1000) / norm.pdf(reach)  # a quantile from 1000 draws
+    assert (found.low, found.high) == pytest.approx((10 - reach * error, 10 + reach * error), abs=3 * of_draws)
