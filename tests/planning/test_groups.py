@@ -129,6 +129,13 @@ def test_right_ascension_goes_round() -> None:
     assert names[1] == names[2] != names[3]
 
 
+@pytest.mark.parametrize(("apart_deg", "fields"), [(0.3, 1), (0.5, 2)])
+def test_right_ascension_counts_on_the_sky(apart_deg: float, fields: int) -> None:
+    """At a declination of 60 degrees half of it."""
+    names = field_names([pointed(1, 10.0, 60.0), pointed(2, 10.0 + apart_deg, 60.0)])
+    assert len(set(names.values())) == fields
+
+
 def test_fields_apart_in_one_coordinate_only_by_a_third_are_apart() -> None:
     names = field_names([pointed(1, 10.0, 0.0), pointed(2, 50.0, 0.15), pointed(3, 10.0, 0.3)])
     assert len(set(names.values())) == 3

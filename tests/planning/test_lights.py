@@ -217,3 +217,13 @@ def test_an_open_night_waits_for_better_masters_than_c(crew: Crew, kind: str) ->
     state, reason = told(crew)[name]
     assert state == "degraded"
     assert "53 days from the frame" in reason
+
+
+def test_a_warmer_light_of_the_same_hour_has_a_decision_of_its_own_and_the_stack_is_no_better(crew: Crew) -> None:
+    warm = series("light", 1, 3120.0, name="warm", temperature_c=-18.0)
+    darks = [*series("dark", 3, 600.0), *series("dark", 3, 900.0, exposure_s=2.0)]
+    plan = planned(crew, *series("bias", 3), *darks, *series("flat", 3, 1800.0), *series("light", 1, 3000.0), *warm)
+    grades = {light.facts["time_utc"][11:16]: light.grade for light in lights(plan)}
+    (stack,) = of(plan, "stack")
+    assert grades["22:50"] < grades["22:52"]
+    assert stack.grade == grades["22:52"]

@@ -76,7 +76,7 @@ def test_only_a_dark_has_the_photon_noise_of_its_warm_pixels() -> None:
 def test_a_flat_is_judged_above_its_overscan_and_bias(level: float, said: str) -> None:
     """Saturated at 1000 ADU, of which 460 are overscan and 40 bias: 500 ADU are left for light."""
     seen = Look(level + 40.0, 1.0, 0.0, 460.0, np.arange(1), plane(level))
-    stack = masters.Stack(frames=[ANY(header=ANY(saturation_adu=1000.0))], looks=[seen])
+    stack = Stack(frames=[ANY(header=ANY(saturation_adu=1000.0))], looks=[seen])
     found = masters._unusable(stack, lambda *_: (FrameCalibration(), level, plane(level)), FlatLimits())
     assert list(found) == ([0] if said else [])
     assert said in found.get(0, "")
@@ -104,7 +104,7 @@ def test_one_flat_that_was_lit_otherwise_costs_more_where_there_are_few(count: i
     """Of three it stays, being more than a quarter; of five it goes, and the master is B; of eight nothing is in doubt."""
     tilt = np.linspace(-1, 1, 64)[None, :] * np.ones((64, 1))
     frames = [ANY(id=n, path=b"raw/flat-%d.fit" % n, tilt=0.2 if n == 1 else 0.001 * n) for n in range(count)]
-    stack = masters.Stack(frames=cast(Any, frames), looks=cast(Any, [None] * count))
+    stack = Stack(frames=cast(Any, frames), looks=cast(Any, [None] * count))
 
     def calibrate(frame: Any, _seen: Look) -> tuple[FrameCalibration, float, Any]:
         return FrameCalibration(), 1e4, (1e4 * (1 + frame.tilt * tilt)).astype(np.float32)
