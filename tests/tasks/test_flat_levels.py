@@ -112,3 +112,26 @@ def test_one_flat_that_was_lit_otherwise_costs_more_where_there_are_few(count: i
     given, reasons = masters._without_oddly_lit(ANY(parameters={"minimum": 2}), stack, calibrate)
     assert (given, len(stack.frames), list(stack.left_out)) == (grade, left, [] if left == count else [1])
     assert ["flat-1.fit" in reason for reason in reasons] == ([] if grade == "A" else [True])
+
+
+@pytest.mark.parametrize(("lit", "grade", "left"), [(0, "A", 5), (2, "A", 3), (3, "D", 5), (5, "D", 5)])
+def test_light_in_frames_that_cannot_go_is_graded_by_how_many_have_it(
+    monkeypatch: pytest.MonkeyPatch, lit: int, grade: str, left: int
+) -> None:
+    given, stack = without_light(monkeypatch, 5, lit, minimum=3)
+    assert (given, len(stack.frames)) == (grade, left)
+
+
+def test_light_in_less_than_half_of_too_few_frames_is_b(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert without_light(monkeypatch, 3, 1, minimum=3)[0] == "B"
+    assert without_light(monkeypatch, 4, 2, minimum=3)[0] == "D"
+
+
+def without_light(monkeypatch: pytest.MonkeyPatch, count: int, lit: int, *, minimum: int) -> tuple[str, Stack]:
+    """Grade and stack of ``count`` bias frames of which light fell on ``lit``."""
+    stack = Stack(frames=cast(Any, [ANY(id=n, path=b"raw/b") for n in range(count)]), looks=cast(Any, [ANY(overscan_adu=0.0)] * count))
+    monkeypatch.setattr(masters, "sources", lambda frames: frames)
+    monkeypatch.setattr(masters, "combine", lambda *_, **__: ANY(result=None))
+    monkeypatch.setattr(masters, "_lit", lambda *_: dict.fromkeys(range(lit), "light fell on it"))
+    grade, _ = masters._without_light(ANY(memory_bytes=1, threads=1), ANY(parameters={"minimum": minimum}), stack)
+    return grade, stack

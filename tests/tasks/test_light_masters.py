@@ -83,3 +83,20 @@ def test_coordinates_move_by_the_columns_and_rows_that_were_cut_off(monkeypatch:
     with pytest.raises(ReachedError) as reached:
         lights._write(ANY(), ANY(parameters={"dark": "exact"}), frame, reduced, None, ANY(), ("A", ()))
     assert reached.value.args == (10, 4)
+
+
+@pytest.mark.parametrize(("away_deg", "told"), [(None, 0), (4.9, 0), (5.1, 1)])
+def test_a_solution_far_from_where_the_header_points_is_told(away_deg: float | None, told: int) -> None:
+    row = ANY(metrics={"shape": [4, 5], "from_pointing_deg": away_deg}, parameters={"radius_deg": 5.0})
+    planned = ANY(inputs=[ANY(role="plate_solution", fingerprint="p")])
+    solution, remarks = lights._solution(ANY(product=lambda _: row), planned, (4, 5))
+    assert solution is row.metrics
+    assert len(remarks) == told
+
+
+@pytest.mark.parametrize(("median", "grade"), [(-4.9, "B"), (-5.1, "D"), (0.0, "B")])
+def test_a_light_far_below_zero_is_d(median: float, grade: str) -> None:
+    found, reasons = lights._grade(ANY(grade="A", grade_reasons=()), ANY(median=median, sigma=1.0), "electron", ("B", ("of its bias",)))
+    assert found == grade
+    assert reasons[0] == "of its bias"
+    assert len(reasons) == (2 if grade == "D" else 1)
