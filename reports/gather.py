@@ -84,6 +84,7 @@ def gather_night(
             *gather_service.vanished_notice(scopes),
             *gather_service.absent_notice(archive, scopes),
             *gather_service.twins_notice(scopes),
+            *gather_service.ahead_notice(scopes),
             *gather_service.outdated_notice(scopes, night),
             *gather_service.damaged_notice(gallery.damaged),
         ),

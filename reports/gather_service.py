@@ -34,6 +34,7 @@ _LEVELS: dict[str, Level] = {"info": "info", "notice": "notice", "warning": "war
 _GRAVITY: tuple[Level, ...] = ("info", "notice", "warning", "problem")
 MOST_NOTICES = 12  # of what happened, on one page
 _NAMED = 3  # vanished files; all of them are in the saved numbers
+_AHEAD = timedelta(minutes=15)  # of a frame's start before its arrival: clocks of cameras differ by minutes
 _ANSWER_S = 5.0  # how long a page waits for a watched folder
 _WALKS_MISSED = 3  # so many walks of a folder may be late before its watcher is not taken for living
 _AFTER_NIGHT = timedelta(hours=12)  # how long after its end what happens still belongs to a night's page
@@ -195,6 +196,30 @@ def twins_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
         "elsewhere; else a clock stood still, or two cameras bear one name"
     )
     return (Notice(level="warning", text=text, command=why(name_of(twins[0][0]))),)
+
+
+def ahead_notice(scopes: Sequence[ScopeData]) -> tuple[Notice, ...]:
+    """Frames that began, as their headers say, after they had arrived: their night and the age of their calibrations may be wrong."""
+    ahead: list[tuple[timedelta, str]] = []
+    for data in scopes:
+        for frame in data.frames.values():
+            header = frame.header
+            # as texts first: next to none is ahead, and both are ISO times of UTC
+            if header.time_utc > frame.arrived_at and not header.time_is_date_only:
+                by = datetime.fromisoformat(header.time_utc) - datetime.fromisoformat(frame.arrived_at)
+                if by > _AHEAD:
+                    ahead.append((by, data.name_of_frame(frame.id)))
+    if not ahead:
+        return ()
+    ahead.sort(reverse=True)
+    hours = ahead[0][0] / timedelta(hours=1)
+    names = ", ".join(name for _, name in ahead[:_NAMED]) + (f" and {len(ahead) - _NAMED} more" if len(ahead) > _NAMED else "")
+    text = (
+        f"{plural(len(ahead), 'frame')} began, by {'its header' if len(ahead) == 1 else 'their headers'}, after arriving here, up to "
+        f"{hours:.3g} h: {names}. The camera's clock is ahead, it writes local time as UTC, or the clock of this machine is behind; night "
+        "and ages of calibrations follow the headers"
+    )
+    return (Notice(level="warning", text=text, command=why(ahead[0][1])),)
 
 
 def outdated_notice(scopes: Sequence[ScopeData], night: str) -> tuple[Notice, ...]:

@@ -430,9 +430,7 @@ def test_foreign_files_are_one_line_and_ask_nothing_of_anybody(raw: Path, tmp_pa
     for number in range(40):
         (folder / f"preview-{number:03d}.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes([number]) * 400)
         (folder / f"weather {number}.txt").write_text(f"clear at {number} h", encoding="utf-8")
-    bench = Bench(folder, tmp_path / "out")
-    night_without_stacks(bench, sorted(folder.iterdir()))
-    found = gathered(bench, SECOND)
+    found = _gathered_of(bench := Bench(folder, tmp_path / "out"))
     assert [(cause.kind, cause.count) for cause in found.causes] == [("foreign", 80)]
     verdict = judge(found)
     assert (verdict.status, verdict.actions) == ("good", ())
@@ -462,6 +460,28 @@ def test_one_start_with_several_pixels_is_told(raw: Path, tmp_path: Path) -> Non
     assert "2 frames in use" in notice.text
     assert "crew-1-B-001-corrected.fit and crew-1-B-001.fit." in notice.text
     assert any("share camera" in action.text for action in judge(found).actions)
+
+
+def test_frames_that_began_after_they_arrived_are_told(raw: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for path in sorted((raw / SECOND / "raw").glob("crew-1-B-*"))[:3]:
+        shutil.copy(path, folder / path.name)
+    assert [notice for notice in _gathered_of(Bench(folder, tmp_path / "out")).notices if "after arriving" in notice.text] == []
+    ahead = folder / "crew-1-B-001.fit"
+    moved = camera_file.format_card("DATE-OBS", "2090-01-02T01:00:00.000", "")
+    ahead.write_bytes(camera_file.replace_card(ahead.read_bytes(), "DATE-OBS", moved))
+    found = _gathered_of(Bench(folder, tmp_path / "other"), "2090-01-01")
+    (notice,) = (notice for notice in found.notices if "after arriving" in notice.text)
+    assert notice.level == "warning"
+    assert notice.text.startswith("1 frame began, by its header, after arriving here, up to ")
+    assert "crew-1-B-001.fit" in notice.text
+
+
+def _gathered_of(bench: Bench, night: str = SECOND) -> NightPage:
+    bench.now += timedelta(days=1)  # the second night is over
+    night_without_stacks(bench, sorted(bench.folder.iterdir()))
+    return gathered(bench, night)
 
 
 def test_numbers_that_never_came_are_remarked(raw: Path, tmp_path: Path) -> None:
