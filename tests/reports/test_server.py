@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from nightcrew.errors import Refused
+from reports import log_in
 from reports import server as server_module
 from reports.server import HEADERS, Access, PageServer, path_parts
 
@@ -227,7 +228,7 @@ def basic(text: str) -> str:
 
 
 def test_a_password_is_asked_for_and_checked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "_GUESS_S", 0.0)
+    monkeypatch.setattr(log_in, "_GUESS_S", 0.0)
     with serving(root, Access(user="observer", password="pässword")) as server:
         status, body, headers = ask(server, "/")
         assert (status, body) == (401, b"")
@@ -245,7 +246,7 @@ class Pauses:
         self.begun: list[float] = []
         self.at_once = self.most = 0
         self.over = threading.Event()
-        monkeypatch.setattr(server_module, "_pause", self._pause)
+        monkeypatch.setattr(log_in, "_pause", self._pause)
 
     def _pause(self, seconds: float) -> None:
         self.begun.append(seconds)
@@ -287,7 +288,7 @@ def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pyt
             assert ask(server, "/", Authorization=basic("observer:right"))[0] == 200  # who knows it does not wait for who does not
             assert answers == []
         assert answers == [401] * 4
-    assert pauses.begun == [server_module._GUESS_S] * 4
+    assert pauses.begun == [log_in._GUESS_S] * 4
     assert pauses.most == 1  # one at a time, however many ask
     (told,) = caplog.messages
     assert "4 wrong log-in(s), the last from 127.0.0.1" in told
@@ -296,9 +297,9 @@ def test_guessing_a_password_takes_long_and_is_told(root: Path, monkeypatch: pyt
 
 def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = Pauses(monkeypatch)
-    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 8)
-    monkeypatch.setattr(server_module._LogIn, "_is_looked_at", lambda _: False)
-    most = server_module._MOST_GUESSERS
+    monkeypatch.setattr(log_in, "_MOST_GUESSERS", 8)
+    monkeypatch.setattr(log_in.LogIn, "_is_looked_at", lambda _: False)
+    most = log_in._MOST_GUESSERS
     wrong, right = basic("observer:wrong"), basic("observer:right")
     with serving(root, Access(password="right")) as server:
         with guessing(server, most, pauses) as answers:
@@ -308,7 +309,7 @@ def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypa
             assert ask(server, "/", source="127.0.0.3", Authorization=wrong)[0] == 429
             assert ask(server, "/", source="127.0.0.3", Authorization=right)[0] == 429
             assert ask(server, "/", source="127.0.0.2", Authorization=right)[0] == 200
-            monkeypatch.setattr(server_module, "_MOST_ADDRESSES", 2)
+            monkeypatch.setattr(log_in, "_MOST_ADDRESSES", 2)
             assert ask(server, "/", source="127.0.0.4", Authorization=right)[0] == 429  # so many addresses: any may be a guesser's
             assert (answers, len(pauses.begun)) == ([], 1)
         assert answers == [401] * most
@@ -319,8 +320,8 @@ def test_so_many_guess_at_once_and_the_others_learn_nothing(root: Path, monkeypa
 def test_a_guesser_at_the_same_address_keeps_nobody_out_who_logged_in_before(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As behind a reverse proxy, where all have one address."""
     pauses = Pauses(monkeypatch)
-    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 4)
-    monkeypatch.setattr(server_module, "_LOOK_S", 3600.0)
+    monkeypatch.setattr(log_in, "_MOST_GUESSERS", 4)
+    monkeypatch.setattr(log_in, "_LOOK_S", 3600.0)
     wrong, right = basic("observer:wrong"), basic("observer:right")
     with serving(root, Access(password="right")) as server:
         cookie = ask(server, "/", Authorization=right)[2]["set-cookie"]
@@ -334,9 +335,9 @@ def test_a_guesser_at_the_same_address_keeps_nobody_out_who_logged_in_before(roo
                 assert ask(server, "/", Authorization=right, Cookie=f"other=1; {note}")[0] == 200
             assert ask(server, "/", Authorization=wrong)[0] == 429  # the one that is looked at, and learns nothing
             forged = note[:-1] + ("0" if note[-1] != "0" else "1")
-            for bad in ("", forged, f"{server_module._NOTE}=", f"{server_module._NOTE}=x.y", note.partition(".")[0]):
+            for bad in ("", forged, f"{log_in.NOTE}=", f"{log_in.NOTE}=x.y", note.partition(".")[0]):
                 assert ask(server, "/", Authorization=right, Cookie=bad)[0] == 429
-            for _ in range(server_module._MOST_WRONG):  # whoever has the note and not the password has as many tries
+            for _ in range(log_in._MOST_WRONG):  # whoever has the note and not the password has as many tries
                 assert ask(server, "/", Authorization=wrong, Cookie=note)[0] == 429
             assert ask(server, "/", Authorization=right, Cookie=note)[0] == 429
     with serving(root, Access(password="right")) as server:
@@ -346,18 +347,18 @@ def test_a_guesser_at_the_same_address_keeps_nobody_out_who_logged_in_before(roo
 def test_while_so_many_guess_one_log_in_a_while_is_looked_at(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses = Pauses(monkeypatch)
     now_s = [time.monotonic()]
-    monkeypatch.setattr(server_module, "_MOST_GUESSERS", 4)
+    monkeypatch.setattr(log_in, "_MOST_GUESSERS", 4)
     wrong, right = basic("observer:wrong"), basic("observer:right")
     with serving(root, Access(password="right")) as server:
-        log_in = server.log_in
-        assert log_in is not None
+        door = server.log_in
+        assert door is not None
         with guessing(server, 4, pauses) as answers, monkeypatch.context() as clock:
-            clock.setattr("reports.server.time.monotonic", lambda: now_s[0])
+            clock.setattr("reports.log_in.time.monotonic", lambda: now_s[0])
             looked_at = []
             for _ in range(40):
-                looked_at.append(log_in.is_right(right.encode(), "127.0.0.1"))
-                looked_at += [log_in.is_right(wrong.encode(), "127.0.0.1") for _ in range(20)]
-                now_s[0] += server_module._LOOK_S / 4
+                looked_at.append(door.is_right(right.encode(), "127.0.0.1"))
+                looked_at += [door.is_right(wrong.encode(), "127.0.0.1") for _ in range(20)]
+                now_s[0] += log_in._LOOK_S / 4
             assert looked_at.count(True) == 10  # and of wrong ones none: they are told from the unread ones by nothing
             assert set(looked_at) == {True, None}
         assert answers == [401] * 4
