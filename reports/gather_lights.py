@@ -89,7 +89,7 @@ def _light(
         time_utc=header.time_utc if header is not None else "",
         state=row.state,  # type: ignore[arg-type]  # one of the five, as the ledger keeps it
         grade=product.grade if product is not None else "",  # type: ignore[arg-type]  # a letter from A to D
-        reason=readable("; ".join(product.grade_reasons) if product is not None else row.reason),
+        reason=readable("; ".join(_reasons(product, stars)) if product is not None else row.reason),
         fwhm_px=metrics.get("fwhm_px"),
         ellipticity=metrics.get("ellipticity"),
         background=background,
@@ -100,6 +100,13 @@ def _light(
         pictured=row.path in pictures or product is None,
         command=why(name),
     )
+
+
+def _reasons(product: ProductRow, catalogue: ProductRow | None) -> tuple[str, ...]:
+    """Of a light's grade, and what else is to be told of its catalogue."""
+    if catalogue is None or catalogue.grade_reasons == product.grade_reasons:
+        return product.grade_reasons
+    return tuple(dict.fromkeys((*product.grade_reasons, *catalogue.grade_reasons)))
 
 
 def _product(data: ScopeData, row: PathRow, planned: PlannedProduct | None) -> ProductRow | None:
@@ -152,7 +159,7 @@ def _stack(data: ScopeData, row: ProductRow, catalogue: ProductRow | None, galle
         left_out=left_out,
         exposure_s=None if each is None else float(each) * count,
         grade=row.grade,  # type: ignore[arg-type]  # a letter from A to D
-        reason=readable("; ".join(reason for reason in row.grade_reasons if not reason.startswith("left out of the stack"))),
+        reason=readable("; ".join(reason for reason in _reasons(row, catalogue) if not reason.startswith("left out of the stack"))),
         fwhm_px=metrics.get("fwhm_px"),
         depth_mag=metrics.get("depth_5sigma_mag"),
         sources=metrics.get("sources"),

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from nightcrew.io.products import ImageProduct, read_image_product, write_table_product
-from nightcrew.ledger.rows import FileRow, NewProduct
-from nightcrew.photometry.measure import Photometry, measure
+from nightcrew.ledger.rows import FileRow, NewProduct, worst
+from nightcrew.photometry.measure import NOT_DEBLENDED, Photometry, measure
 from nightcrew.photometry.parameters import PhotometryParameters
 from nightcrew.planning.model import PlannedProduct
 from tasks import naming
@@ -55,6 +55,7 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct,
         parameters=photometry_parameters(planned.parameters),
         wcs=wcs_of(image.cards, image.raw_header),
     )
+    planned = _judged(planned, found)
     files = [_write_table(context, planned, found)]
     if found.sky_subtracted is not None:
         files.append(
@@ -72,6 +73,13 @@ def _measure(context: UnitContext, planned: PlannedProduct) -> tuple[NewProduct,
         )
     made = NewProduct(files=tuple(files), metrics=found.facts, grade=planned.grade, grade_reasons=planned.grade_reasons)
     return made, image, found
+
+
+def _judged(planned: PlannedProduct, found: Photometry) -> PlannedProduct:
+    """The catalogue's grade is that of its image, C at best where sources may be several in one."""
+    if NOT_DEBLENDED not in found.facts["notes"]:
+        return planned
+    return planned._replace(grade=worst(planned.grade, "C"), grade_reasons=(*planned.grade_reasons, NOT_DEBLENDED))
 
 
 def _write_table(context: UnitContext, planned: PlannedProduct, found: Photometry) -> FileRow:

@@ -23,7 +23,8 @@ KERNEL_RADIUS_SIGMA = 1.5
 class Detections:
     """Sources, brightest isophotal flux first (ties by y, then x): arrays of one length, positions 0-based at pixel centres.
 
-    ``segmentation`` (int32 ``[y, x]``) holds 0, or ``label`` of the source that owns the pixel.
+    ``segmentation`` (int32 ``[y, x]``) holds 0, or ``label`` of the source that owns the pixel.  ``deblended`` False: sources that touch
+    each other could not be told apart, and are one.
     """
 
     x: Double
@@ -33,6 +34,7 @@ class Detections:
     blended: NDArray[np.bool_]
     label: NDArray[np.int32]
     segmentation: NDArray[np.int32]
+    deblended: bool = True
 
     def __len__(self) -> int:
         return int(self.x.size)
@@ -61,7 +63,7 @@ def detect(image: Float, background: Background, parameters: PhotometryParameter
     kernel = gaussian_kernel(parameters.filter_sigma_px)
     if mask is not None and not mask.any():
         mask = None
-    objects, segmentation = _extract(above, threshold, mask, kernel, parameters.min_area_px)
+    objects, segmentation, deblended = _extract(above, threshold, mask, kernel, parameters.min_area_px)
     order = np.lexsort((objects["x"], objects["y"], -objects["flux"]))
     objects = objects[order]
     merged = (objects["flag"] & 1) != 0  # sep.OBJ_MERGED: was one object before deblending
@@ -73,6 +75,7 @@ def detect(image: Float, background: Background, parameters: PhotometryParameter
         blended=merged,
         label=(order + 1).astype(np.int32),
         segmentation=segmentation,
+        deblended=deblended,
     )
 
 
@@ -80,14 +83,14 @@ def detect(image: Float, background: Background, parameters: PhotometryParameter
 _SUB_OBJECTS = 16_384
 
 
-def _extract(above: Float, threshold: float, mask: Any, kernel: Float | None, min_area: int) -> tuple[Any, NDArray[np.int32]]:
-    """``sep.extract``, tried again with more room, then without deblending, where its buffers run full."""
+def _extract(above: Float, threshold: float, mask: Any, kernel: Float | None, min_area: int) -> tuple[Any, NDArray[np.int32], bool]:
+    """``sep.extract``, tried again with more room, then without deblending (False), where its buffers run full."""
     import sep
 
     room = sep.get_extract_pixstack()
     for attempt, (levels, deblend) in enumerate(((32, 0.005), (32, 0.005), (1, 1.0))):
         try:
-            return sep.extract(  # type: ignore[no-any-return]  # sep has no types
+            objects, segmentation = sep.extract(
                 above,
                 threshold,
                 mask=mask,
@@ -97,6 +100,7 @@ def _extract(above: Float, threshold: float, mask: Any, kernel: Float | None, mi
                 deblend_cont=deblend,
                 segmentation_map=True,
             )
+            return objects, segmentation, deblend < 1.0
         except Exception as error:  # sep raises nothing more special; what is no full buffer is raised again
             full = "buffer full" in str(error) or "overflow" in str(error)
             if attempt == 2 or not full:

@@ -28,6 +28,8 @@ Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 NARROW_FRACTION = 0.6
+NOT_DEBLENDED = "sources that touch each other were not told apart, some may be several in one: their peaks are too many"
+"""Note of a frame whose connected pixels above the threshold hold thousands of peaks, as those of a coarsely quantised sky do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,7 @@ def _first(found: Detections, number: int) -> Detections:
         found.blended[:number],
         found.label[:number],
         found.segmentation,
+        found.deblended,
     )
 
 
@@ -244,5 +247,8 @@ def _facts(field: Field, measured: Measured, fwhm: float | None, parameters: Pho
         "depth_5sigma_mag": limiting_magnitude(uncertainty, area, sky_error, measured.exposure_s),
         "flagged_sources": int(np.count_nonzero(measured.flags)),
         "saturated_sources": int(np.count_nonzero(measured.flags & int(SourceFlag.SATURATED))),
-        "notes": [] if measured.x.size else ["no source above the threshold"],
+        "notes": [
+            *([] if measured.x.size else ["no source above the threshold"]),
+            *([] if field.detections.deblended else [NOT_DEBLENDED]),
+        ],
     }

@@ -33,7 +33,7 @@ _ALL = (
     Recipe("camera_numbers", 2, "masters", "gain and read noise", "masters"),
     Recipe("plate_solution", 2, "lights", "plate solution", "lights", is_optional=True),
     Recipe("reduce_light", 6, "lights", "reduced light", "lights"),
-    Recipe("photometry", 1, "photometry", "catalogue", "photometry"),
+    Recipe("photometry", 2, "photometry", "catalogue", "photometry"),
     Recipe("stack", 3, "photometry", "stack", "stacks"),
     Recipe("sensor_characterisation", 9, "models", "sensor characterisation", "sensor"),
     Recipe("lab_attempt", 4, "convert", "laboratory frames", "lab"),
@@ -47,7 +47,7 @@ _ALL = (
     Recipe("mkid_images", 6, "mkid", "images, cubes and speckle maps", "mkid"),
     Recipe("mkid_dither", 6, "mkid", "combined dither", "mkid"),
     Recipe("mkid_report", 3, "mkid", "report of photon lists", "mkid"),
-    Recipe("stack_photometry", 1, "photometry", "catalogue of a stack", "stacks"),
+    Recipe("stack_photometry", 2, "photometry", "catalogue of a stack", "stacks"),
 )
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ALL}
 MASTERS: tuple[str, ...] = tuple(recipe.name for recipe in _ALL if recipe.is_master)

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightcrew.frames.flags import PixelFlag
-from nightcrew.photometry import flags
+from nightcrew.photometry import detect, flags
 from nightcrew.photometry.catalogue import rounded
 from nightcrew.photometry.centroid import windowed_centroids
 from nightcrew.photometry.cleaning import replace_bad_pixels, unusable_pixels
 from nightcrew.photometry.detect import gaussian_kernel
 from nightcrew.photometry.flags import SourceFlag
 from nightcrew.photometry.magnitudes import instrumental_magnitude, limiting_magnitude, sum_error
+from nightcrew.photometry.measure import NOT_DEBLENDED, measure
 from nightcrew.photometry.shape import adaptive_shapes, frame_fwhm
 from tests.photometry.field import add_star
 
@@ -146,3 +147,21 @@ def test_filter_is_normalised_and_can_be_none() -> None:
     assert kernel is not None
     assert kernel.sum() == pytest.approx(1.0, rel=1e-6)
     assert gaussian_kernel(0.0) is None
+
+
+def test_a_frame_whose_sources_could_not_be_deblended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sep
+
+    field = np.random.default_rng(3).normal(100.0, 3.0, (120, 120))
+    for x in (48.0, 58.0):
+        add_star(field, x, 60.0, 20_000.0, 2.0)
+    apart = measure(field.astype(np.float32), exposure_s=1.0)
+    assert (apart.facts["sources"], apart.facts["notes"]) == (2, [])
+    room = sep.get_sub_object_limit()
+    monkeypatch.setattr(detect, "_SUB_OBJECTS", 1)  # no room for the peaks of one object, as of a thousandfold one
+    sep.set_sub_object_limit(1)
+    try:
+        together = measure(field.astype(np.float32), exposure_s=1.0)
+    finally:
+        sep.set_sub_object_limit(room)
+    assert (together.facts["sources"], together.facts["notes"]) == (1, [NOT_DEBLENDED])

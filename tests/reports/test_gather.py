@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sep
 
 from nightcrew.ledger import claims, messages
+from nightcrew.photometry import detect
+from nightcrew.photometry.measure import NOT_DEBLENDED
 from nightcrew.planning.lights import NO_BIAS
 from nightcrew.settings import FolderSettings, Settings
 from nightcrew.simulate import camera_file
@@ -476,6 +479,24 @@ def test_frames_that_began_after_they_arrived_are_told(raw: Path, tmp_path: Path
     assert notice.level == "warning"
     assert notice.text.startswith("1 frame began, by its header, after arriving here, up to ")
     assert "crew-1-B-001.fit" in notice.text
+
+
+def test_a_catalogue_whose_sources_could_not_be_told_apart_is_c_and_its_light_says_so(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    shutil.copy(raw / SECOND / "raw" / "crew-1-B-001.fit", folder)
+    bench, room = Bench(folder, tmp_path / "out"), sep.get_sub_object_limit()
+    monkeypatch.setattr(detect, "_SUB_OBJECTS", 1)
+    sep.set_sub_object_limit(1)
+    try:
+        (light,) = _gathered_of(bench).lights
+    finally:
+        sep.set_sub_object_limit(room)
+    assert light.reason.endswith(NOT_DEBLENDED)
+    (catalogue,) = (row for row in bench.products() if row.recipe == "photometry")
+    assert (catalogue.grade, catalogue.grade_reasons[-1]) == ("C", NOT_DEBLENDED)
 
 
 def _gathered_of(bench: Bench, night: str = SECOND) -> NightPage:
