@@ -16,8 +16,9 @@ import sep
 
 from nightcrew.ledger import claims, messages
 from nightcrew.photometry import detect
-from nightcrew.photometry.measure import NOT_DEBLENDED
+from nightcrew.photometry.measure import NOT_DEBLENDED, Photometry
 from nightcrew.planning.lights import NO_BIAS
+from nightcrew.planning.model import PlannedProduct
 from nightcrew.settings import FolderSettings, Settings
 from nightcrew.simulate import camera_file
 from reports import check, gather_lights, gather_service, gather_trends, views
@@ -30,6 +31,7 @@ from reports.night_data import Archive, readable
 from reports.pictures import picture_of_png
 from reports.publish import Published, publish_night
 from reports.verdict import judge
+from tasks import photometry
 from tasks.executor import Wish, look
 from tests.support.silent import asked_in_vain
 from tests.support.small_nights import Bench, make_raw, small_plan
@@ -481,7 +483,7 @@ def test_frames_that_began_after_they_arrived_are_told(raw: Path, tmp_path: Path
     assert "crew-1-B-001.fit" in notice.text
 
 
-def test_a_catalogue_whose_sources_could_not_be_told_apart_is_c_and_its_light_says_so(
+def test_a_catalogue_whose_sources_could_not_be_told_apart_says_so_with_its_light(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "frames"
@@ -496,7 +498,9 @@ def test_a_catalogue_whose_sources_could_not_be_told_apart_is_c_and_its_light_sa
         sep.set_sub_object_limit(room)
     assert light.reason.endswith(NOT_DEBLENDED)
     (catalogue,) = (row for row in bench.products() if row.recipe == "photometry")
-    assert (catalogue.grade, catalogue.grade_reasons[-1]) == ("C", NOT_DEBLENDED)
+    assert (catalogue.grade, catalogue.grade_reasons[-1]) == ("D", NOT_DEBLENDED)  # no better than its light
+    planned = PlannedProduct("photometry", 2, 1, SECOND, "", "", "", (), {}, {}, "A", (), "ready")
+    assert photometry._judged(planned, Photometry(None, {"notes": [NOT_DEBLENDED]})).grade == "C"
 
 
 def _gathered_of(bench: Bench, night: str = SECOND) -> NightPage:
